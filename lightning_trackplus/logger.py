@@ -1,0 +1,448 @@
+"""TrackPlusLogger: Lightning's logger face over delivery."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import time
+import weakref
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import lightning.pytorch as pl
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.core.saving import save_hparams_to_yaml
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
+from typing_extensions import override
+
+from lightning_trackplus import seam
+from lightning_trackplus.delivery import Delivery
+from lightning_trackplus.media.audio import Audio
+from lightning_trackplus.media.image import Image
+from lightning_trackplus.media.media import Media
+from lightning_trackplus.media.text import Text
+from lightning_trackplus.record import Encodable, Payload, Record, TensorBoardEvent
+from lightning_trackplus.run_directory import next_version
+from lightning_trackplus.writers.csv import CSVWriter
+from lightning_trackplus.writers.writer import Writer
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+WriterChoice = Literal["tensorboard", "csv"] | Writer
+
+_unattached: weakref.WeakSet[TrackPlusLogger] = weakref.WeakSet()
+
+
+class TrackPlusLogger(TensorBoardLogger):
+    """Writes TensorBoard events and CSV with media files into one run directory.
+
+    It is a `TensorBoardLogger`: ``trainer.log_dir``, LightningCLI's config.yaml, hparams.yaml,
+    checkpoints, versions and ``logger.experiment.add_…`` are as they are there. Files are written
+    by a thread of their own, from the first record on, by rank zero alone; a file that cannot be
+    written costs a warning and never the training.
+
+    Args:
+        save_dir: Where the runs lie, a local path. By default the Trainer's ``default_root_dir``, and
+            the working directory where there is no Trainer.
+        name: The folder of this experiment below ``save_dir``; ``""`` or None for none.
+        version: The run's own folder, ``version_<N>`` for a number; by default the next number.
+            A version that exists is continued.
+        writers: Which formats to write: ``"tensorboard"``, ``"csv"``, and objects that are a `Writer`.
+        prefix: Put before every name, with a dash.
+        sub_dir: A folder below the run's own that takes events, CSV and media.
+        log_graph: Write the module's graph for TensorBoard; needs ``example_input_array`` there.
+        default_hp_metric: Write ``hp_metric = -1`` with hyper-parameters, as Lightning does by default.
+        flush_secs: Seconds after which what was logged is in the files at the latest.
+
+    Raises:
+        ValueError: If a writer is unknown, there is none, or ``save_dir`` is a URL.
+
+    Example:
+        >>> import lightning as L
+        >>> from lightning_trackplus import TrackPlus, TrackPlusLogger
+        >>> trainer = L.Trainer(callbacks=[TrackPlus()], logger=TrackPlusLogger(), max_epochs=1)
+    """
+
+    def __init__(
+        self,
+        save_dir: str | os.PathLike[str] | None = None,
+        name: str | None = "lightning_logs",
+        version: int | str | None = None,
+        *,
+        writers: Sequence[WriterChoice] = ("tensorboard", "csv"),
+        prefix: str = "",
+        sub_dir: str | os.PathLike[str] | None = None,
+        log_graph: bool = False,
+        default_hp_metric: bool = False,
+        flush_secs: float = 1.0,
+    ) -> None:
+        sub_dir = None if sub_dir is None else os.fspath(sub_dir)
+        self._writer_choices = _available(writers)
+        if self._writes_tensorboard:
+            super().__init__(".", name, version, log_graph, default_hp_metric, prefix, sub_dir)
+        else:
+            seam.init_without_tensorboard(self, name, version, prefix=prefix, sub_dir=sub_dir)
+        self._given_save_dir = None if save_dir is None else _local(save_dir)
+        self._save_dir = self._given_save_dir
+        self._given_version = version
+        self._next_version: int | None = None
+        self._name_prefix = f"{prefix}{self.LOGGER_JOIN_CHAR}" if prefix else ""
+        self._flush_secs = flush_secs
+        self._trainer: weakref.ref[pl.Trainer] | None = None
+        self._delivery: Delivery | None = None
+        self._summary_writer: SummaryWriter | None = None
+        self._latest: tuple[int, float | None] = (0, None)
+        self._started = False
+        self._wrote_hparams = False
+        _unattached.add(self)
+
+    @property
+    @override
+    def save_dir(self) -> str:
+        """Where the runs lie."""
+        return self._save_dir or os.getcwd()
+
+    @property
+    @override
+    def root_dir(self) -> str:
+        """Where the runs of this experiment lie, ``save_dir/name``."""
+        return os.path.join(self.save_dir, self.name)
+
+    @property
+    @override
+    def version(self) -> int | str:
+        """The run's number, or the name of its folder if it was given one."""
+        if self._given_version is not None:
+            return self._given_version
+        if self._next_version is None:
+            self._next_version = next_version(Path(self.root_dir))
+        return self._next_version
+
+    @property
+    @rank_zero_experiment
+    @override
+    def experiment(self) -> SummaryWriter:
+        """A SummaryWriter; what its ``add_…`` methods write goes to TensorBoard alone."""
+        if self._summary_writer is None:
+            self._summary_writer = self._open_experiment()
+        return self._summary_writer
+
+    def attach(self, trainer: pl.Trainer) -> None:
+        """Learn whose run this is: its ``default_root_dir``, and its step and epoch from now on.
+
+        `TrackPlus` calls this; without it, a callback that the package adds to the Trainer.
+
+        Args:
+            trainer: The Trainer that has this logger.
+        """
+        self._trainer = weakref.ref(trainer)
+        _unattached.discard(self)
+        if self._given_save_dir is None and not self._started:
+            self._save_dir = _local(trainer.default_root_dir)
+            self._next_version = None
+
+    @override
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Log numbers.
+
+        Args:
+            metrics: Numbers or tensors of one element by name; a dict in it is flattened, ``outer/inner``.
+            step: The global step; by default a metric called ``step``, else the Trainer's step.
+
+        Raises:
+            ValueError: If a value is no number.
+        """
+        numbers = dict(_numbers("", metrics))
+        current_step, _ = self._now()
+        if step is None:
+            step = int(numbers.pop("step", current_step))
+        epoch = numbers.get("epoch")
+        self._latest = (step, epoch)
+        self._put(step, epoch, {self._name_prefix + name: number for name, number in numbers.items()})
+
+    @rank_zero_only
+    def log_media(self, key: str, media: Media[Any], step: int | None = None) -> None:
+        """Log a medium.
+
+        Args:
+            key: The name.
+            media: An `Image`, a `Text`, an `Audio`, or another medium; all its items are written.
+            step: The global step; by default the Trainer's.
+        """
+        current_step, epoch = self._now()
+        self._put(current_step if step is None else step, epoch, {self._name_prefix + key: media.snapshot()})
+
+    @rank_zero_only
+    def log_image(
+        self,
+        key: str,
+        images: list[Any],
+        step: int | None = None,
+        *,
+        caption: list[str] | None = None,
+        score: list[float] | None = None,
+    ) -> None:
+        """Log images; the call that `WandbLogger` has.
+
+        Args:
+            key: The name.
+            images: A list of what `Image` takes.
+            step: The global step; by default the Trainer's.
+            caption: A line about each.
+            score: A number for each.
+
+        Raises:
+            TypeError: If the images are no list.
+            ValueError: If there is another number of captions or scores, or an image is not one.
+        """
+        _check_list("images", images, caption=caption, score=score)
+        self.log_media(key, Image(images, caption, score), step)
+
+    @rank_zero_only
+    def log_audio(
+        self,
+        key: str,
+        audios: list[Any],
+        step: int | None = None,
+        *,
+        sample_rate: list[int],
+        caption: list[str] | None = None,
+        score: list[float] | None = None,
+    ) -> None:
+        """Log sounds; the call that `WandbLogger` has.
+
+        Args:
+            key: The name.
+            audios: A list of what `Audio` takes.
+            step: The global step; by default the Trainer's.
+            sample_rate: Samples a second of each.
+            caption: A line about each.
+            score: A number for each.
+
+        Raises:
+            TypeError: If the sounds are no list.
+            ValueError: If there is another number of sample rates, captions or scores, or a sound is not one.
+        """
+        _check_list("audios", audios, sample_rate=sample_rate, caption=caption, score=score)
+        first, *others = (
+            Audio(audio, rate, caption and caption[index], score and score[index])
+            for index, (audio, rate) in enumerate(zip(audios, sample_rate, strict=True))
+        )
+        self.log_media(key, first.joined(others), step)
+
+    @rank_zero_only
+    def log_text(self, key: str, texts: str | list[str], step: int | None = None) -> None:
+        """Log texts.
+
+        Args:
+            key: The name.
+            texts: Markdown, one string or several.
+            step: The global step; by default the Trainer's.
+
+        Raises:
+            TypeError: If a text is no string.
+        """
+        self.log_media(key, Text(texts), step)
+
+    @override
+    @rank_zero_only
+    def log_hyperparams(
+        self, params: dict[str, Any] | Namespace, metrics: dict[str, Any] | None = None, step: int | None = None
+    ) -> None:
+        """Keep hyper-parameters for hparams.yaml, and show them beside metrics in TensorBoard's HParams tab.
+
+        Args:
+            params: The hyper-parameters.
+            metrics: What to show beside them.
+            step: The global step of the metrics.
+        """
+        if self._writes_tensorboard:
+            # Lightning 2.4 knows no step here.
+            super().log_hyperparams(params, metrics, **({} if step is None else {"step": step}))
+            return
+        super().log_hyperparams(params, {})
+        if metrics:
+            self.log_metrics(metrics if isinstance(metrics, dict) else {"hp_metric": metrics}, step)
+
+    @override
+    @rank_zero_only
+    def save(self) -> None:
+        """Write hparams.yaml, once the run directory is there; what was logged is written without this."""
+        if self._wrote_hparams or not os.path.isdir(self.log_dir):
+            return
+        file = os.path.join(self.log_dir, self.NAME_HPARAMS_FILE)
+        if not os.path.isfile(file):
+            save_hparams_to_yaml(file, self.hparams)
+        self._wrote_hparams = True
+
+    @override
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write what waits and close the files; what is logged later continues them.
+
+        Args:
+            status: How the run ended; the same is done for all.
+        """
+        if self._delivery is not None:
+            self._delivery.close()
+            self._delivery = None
+        self.save()
+
+    @override
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_trainer": None, "_delivery": None, "_summary_writer": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        _unattached.add(self)
+
+    @property
+    def _writes_tensorboard(self) -> bool:
+        return "tensorboard" in self._writer_choices
+
+    def _now(self) -> tuple[int, float | None]:
+        trainer = None if self._trainer is None else self._trainer()
+        return self._latest if trainer is None else (seam.logged_step(trainer), trainer.current_epoch)
+
+    def _put(self, step: int, epoch: float | None, values: Mapping[str, Payload | Encodable]) -> None:
+        self._put_record(Record(step, epoch, time.time(), values))
+
+    def _put_record(self, record: Record[Payload | Encodable]) -> None:
+        if self._delivery is None:
+            self._started = True
+            self._save_dir = self.save_dir
+            directory = Path(self.log_dir)
+            writers = [_writer(choice, directory) for choice in self._writer_choices]
+            self._delivery = Delivery(writers, flush_secs=self._flush_secs)
+        self._delivery.put(record)
+
+    def _open_experiment(self) -> SummaryWriter:
+        if not self._writes_tensorboard:
+            return cast("SummaryWriter", _NoExperiment())
+        # Imported here, since it needs tensorboard.
+        from lightning_trackplus.experiment import DeliveredSummaryWriter  # noqa: PLC0415
+
+        return DeliveredSummaryWriter(lambda: self.log_dir, self._put_event, self._flush)
+
+    def _put_event(self, event: TensorBoardEvent) -> None:
+        self._put_record(Record(event.event.step, None, event.event.wall_time, {"": event}))
+
+    def _flush(self) -> None:
+        if self._delivery is not None:
+            self._delivery.flush()
+
+
+class _NoExperiment:
+    """Stands for ``logger.experiment`` where no TensorBoard events are written; says so once for each method."""
+
+    def __init__(self) -> None:
+        self._warned: set[str] = set()
+
+    def __getattr__(self, method: str) -> Callable[..., None]:
+        if method.startswith("_"):
+            raise AttributeError(method)
+
+        def ignore(*_: Any, **__: Any) -> None:
+            if method not in self._warned:
+                self._warned.add(method)
+                rank_zero_warn(
+                    f"logger.experiment.{method} was called, but this TrackPlusLogger writes no TensorBoard events:"
+                    ' the call is ignored. Install tensorboard and leave "tensorboard" among the writers.'
+                )
+
+        return ignore
+
+
+def unattached_loggers() -> bool:
+    """Return whether there is a TrackPlusLogger that no Trainer has run with yet."""
+    return bool(_unattached)
+
+
+def attach_loggers(trainer: pl.Trainer) -> None:
+    """Attach all TrackPlusLoggers that a Trainer has.
+
+    Args:
+        trainer: The Trainer.
+    """
+    for logger in trackplus_loggers(trainer):
+        logger.attach(trainer)
+
+
+def trackplus_loggers(trainer: pl.Trainer) -> list[TrackPlusLogger]:
+    """Return the TrackPlusLoggers that a Trainer has.
+
+    Args:
+        trainer: The Trainer.
+    """
+    return [logger for logger in trainer.loggers if isinstance(logger, TrackPlusLogger)]
+
+
+def _available(writers: Sequence[WriterChoice]) -> tuple[WriterChoice, ...]:
+    """Return the writers that can be had, and check that they are writers."""
+    if isinstance(writers, str) or not writers:
+        raise ValueError(f'writers={writers!r}; give at least one in a list, for example ("tensorboard", "csv").')
+    for writer in writers:
+        if writer not in ("tensorboard", "csv") and not isinstance(writer, Writer):
+            raise ValueError(
+                f'writers has {writer!r}; give "tensorboard", "csv", or an object with write, flush and close.'
+            )
+    if "tensorboard" not in writers or importlib.util.find_spec("tensorboard") is not None:
+        return tuple(writers)
+    rank_zero_warn(
+        "TrackPlusLogger is to write TensorBoard events, but tensorboard is not installed: CSV is written instead."
+        " `pip install tensorboard` brings the events back."
+    )
+    return tuple(dict.fromkeys("csv" if writer == "tensorboard" else writer for writer in writers))
+
+
+def _writer(choice: WriterChoice, directory: Path) -> Writer:
+    match choice:
+        case "csv":
+            return CSVWriter(directory)
+        case "tensorboard":
+            # Imported here, since it needs tensorboard.
+            from lightning_trackplus.writers.tensorboard import TensorBoardWriter  # noqa: PLC0415
+
+            return TensorBoardWriter(directory)
+        case _:
+            return choice
+
+
+def _local(path: str | os.PathLike[str]) -> str:
+    text = os.fspath(path)
+    if "://" in text:
+        raise ValueError(f"TrackPlusLogger got the URL {text!r} to save to; give a local path as save_dir.")
+    return os.path.expandvars(os.path.expanduser(text))
+
+
+def _numbers(prefix: str, metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    for name, value in metrics.items():
+        if isinstance(value, Mapping):
+            yield from _numbers(f"{prefix}{name}/", value)
+        else:
+            yield prefix + name, _number(value)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"\n you tried to log {value} which is currently not supported. Try a dict or a scalar/tensor."
+        ) from error
+
+
+def _check_list(title: str, values: object, **columns: Sequence[Any] | None) -> None:
+    """Raise what WandbLogger raises."""
+    if not isinstance(values, list):
+        raise TypeError(f'Expected a list as "{title}", found {type(values)}')
+    for name, column in columns.items():
+        if column is not None and len(column) != len(values):
+            raise ValueError(f"Expected {len(values)} items but only found {len(column)} for {name}")

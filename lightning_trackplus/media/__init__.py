@@ -1,0 +1,1 @@
+"""Media: what a person can look at, read or listen to."""

@@ -1,0 +1,148 @@
+"""What all media have in common: items, a caption and a score for each, a snapshot, an encoding."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from lightning_trackplus.record import Item, MediaPayload
+
+ItemT = TypeVar("ItemT")
+
+
+class Media(ABC, Generic[ItemT]):
+    """A batch of one or more items of one kind; immutable.
+
+    A subclass checks in its constructor what it is given, so that a mistake shows at the user's
+    line, and leaves all costly work to `encode`, which runs on the delivery thread.
+
+    Args:
+        items: The items.
+        caption: A line about each item; one string stands for all of them.
+        score: A number for each item, by which it can be found again; shape ``(len(items),)``.
+
+    Raises:
+        ValueError: If there are no items, or another number of captions or scores than of items.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[ItemT],
+        caption: str | Sequence[str] | None,
+        score: float | Sequence[float] | Tensor | None,
+    ) -> None:
+        self._items = tuple(items)
+        if not self._items:
+            raise ValueError(f"{self._title} got no items; log at least one, or leave the call out.")
+        self._captions = self._one_each(caption)
+        self._scores = self._score_each(score)
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return len(self._items)
+
+    def __repr__(self) -> str:
+        return f"<{self._title}: {len(self)} item{'s' if len(self) > 1 else ''}>"
+
+    def __str__(self) -> str:
+        # Lightning puts a value that it refuses into its message this way. It refuses a medium only
+        # where the callback is missing, and this is the one place from which we can say so.
+        return f"{self!r} (a medium can be logged once TrackPlus() is among the Trainer's callbacks)"
+
+    def first(self, count: int) -> Self:
+        """Return the first items.
+
+        Args:
+            count: How many, at least 1; all of them if there are fewer.
+        """
+        return self._with(
+            self._items[:count], self._captions[:count], None if self._scores is None else self._scores[:count]
+        )
+
+    def joined(self, others: Sequence[Self]) -> Self:
+        """Return the items of this batch followed by those of others of its kind.
+
+        Args:
+            others: The batches to append, in order.
+        """
+        parts = (self, *others)
+        scores = None
+        if any(part._scores is not None for part in parts):
+            scores = torch.cat([part._scores_or_nan() for part in parts])
+        return self._with(
+            tuple(item for part in parts for item in part._items),
+            tuple(caption for part in parts for caption in part._captions),
+            scores,
+        )
+
+    def snapshot(self) -> Self:
+        """Return a copy that later changes to the caller's tensors do not reach; waits for no device."""
+        return self._with(tuple(self._snapshot_of(item) for item in self._items), self._captions, self._scores)
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Memory that the items hold, in bytes."""
+
+    @abstractmethod
+    def encode(self, name: str) -> MediaPayload:
+        """Return the items in the form in which they are written.
+
+        Args:
+            name: The name the medium was logged under, for warnings.
+        """
+
+    @abstractmethod
+    def _snapshot_of(self, item: ItemT) -> ItemT:
+        """Copy one item."""
+
+    @property
+    def _title(self) -> str:
+        return type(self).__name__
+
+    def _encoded(self, data: Sequence[bytes], suffix: str) -> tuple[Item, ...]:
+        scores = [None] * len(self) if self._scores is None else self._scores.tolist()
+        return tuple(
+            Item(one, suffix, caption, score) for one, caption, score in zip(data, self._captions, scores, strict=True)
+        )
+
+    def _with(self, items: tuple[ItemT, ...], captions: tuple[str | None, ...], scores: Tensor | None) -> Self:
+        other = copy.copy(self)
+        other._items, other._captions, other._scores = items, captions, scores
+        return other
+
+    def _one_each(self, caption: str | Sequence[str] | None) -> tuple[str | None, ...]:
+        if caption is None or isinstance(caption, str):
+            return (caption,) * len(self)
+        if len(caption) != len(self):
+            raise ValueError(
+                f"{self._title} got {len(self)} items and {len(caption)} captions; give one caption for each item,"
+                " or a single string for all."
+            )
+        return tuple(str(one) for one in caption)
+
+    def _score_each(self, score: float | Sequence[float] | Tensor | None) -> Tensor | None:
+        if score is None:
+            return None
+        scores = torch.as_tensor(score).detach().to(_widest(score)).reshape(-1).clone()
+        if len(scores) != len(self):
+            raise ValueError(
+                f"{self._title} got {len(self)} items and {len(scores)} scores; give one number for each item."
+            )
+        return scores
+
+    def _scores_or_nan(self) -> Tensor:
+        if self._scores is not None:
+            return self._scores.cpu()
+        return torch.full((len(self),), torch.nan, dtype=torch.float64)
+
+
+def _widest(score: object) -> torch.dtype:
+    """Return the widest float that the device of a score has: Apple's GPUs have no float64."""
+    return torch.float32 if isinstance(score, Tensor) and score.device.type == "mps" else torch.float64

@@ -1,0 +1,57 @@
+"""Texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from lightning_trackplus.media.media import Media
+from lightning_trackplus.record import Texts
+
+
+class Text(Media[str]):
+    r"""One text or several, in markdown, written as ``.md`` files and shown in TensorBoard's text tab.
+
+    Args:
+        markdown: A string, or a list of strings.
+        caption: A line about the text, or a list with one for each.
+        score: A number for the text, or one for each, shape ``(N,)``.
+
+    Raises:
+        TypeError: If a text is no string.
+        ValueError: If there is another number of captions or scores than of texts.
+
+    Example:
+        >>> Text("| class | recall |\n|---|---|\n| seven | 0.98 |")
+        <Text: 1 item>
+    """
+
+    def __init__(
+        self,
+        markdown: str | Sequence[str],
+        caption: str | Sequence[str] | None = None,
+        score: float | Sequence[float] | Tensor | None = None,
+    ) -> None:
+        texts = [markdown] if isinstance(markdown, str) else list(markdown)
+        for text in texts:
+            if not isinstance(text, str):
+                raise TypeError(f"Text got a {type(text).__name__}; give a string or a list of strings.")
+        super().__init__(texts, caption, score)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the texts hold, in bytes, roughly."""
+        return sum(len(text) for text in self._items)
+
+    def encode(self, name: str) -> Texts:  # noqa: ARG002  a text gives no reason for a warning
+        """Return the texts as UTF-8.
+
+        Args:
+            name: The name they were logged under.
+        """
+        # A lone surrogate has no UTF-8; it is written as its escape instead of losing the text.
+        return Texts(self._encoded([text.encode("utf-8", "backslashreplace") for text in self._items], ".md"))
+
+    def _snapshot_of(self, item: str) -> str:
+        return item

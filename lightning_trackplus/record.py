@@ -1,0 +1,112 @@
+"""The waist of the package: what everything logged becomes before it is written.
+
+Above it lie many reducers and media, below it several writers. A new medium ends in one of the
+payloads here, a new writer reads them, and neither knows the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
+
+_BYTES_PER_SCALAR = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One picture, sound or text, encoded: what one media file holds."""
+
+    data: bytes
+    suffix: str
+    caption: str | None = None
+    score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """Encoded images that were logged under one name at one step; width and height are the first's, in pixels."""
+
+    kind: ClassVar[str] = "image"
+    items: tuple[Item, ...]
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sounds:
+    """Encoded sounds that were logged under one name at one step."""
+
+    kind: ClassVar[str] = "audio"
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Markdown texts, as UTF-8, that were logged under one name at one step."""
+
+    kind: ClassVar[str] = "text"
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorBoardEvent:
+    """A TensorBoard ``Event`` made by ``logger.experiment.add_…``; other writers have no use for it."""
+
+    event: Any
+    nbytes: int
+
+
+MediaPayload: TypeAlias = Pictures | Sounds | Texts
+Payload: TypeAlias = float | MediaPayload | TensorBoardEvent
+
+
+@runtime_checkable
+class Encodable(Protocol):
+    """A value that still has to be turned into a payload, which happens on the delivery thread."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the value holds until it is encoded, in bytes."""
+
+    def encode(self, name: str) -> Payload:
+        """Return the payload; pure, and not called on the training thread.
+
+        Args:
+            name: The name the value was logged under, for warnings.
+        """
+
+
+ValueT_co = TypeVar("ValueT_co", bound="Payload | Encodable", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Record(Generic[ValueT_co]):
+    """Everything logged in one call: one event of an event file, one row of ``metrics.csv``.
+
+    Args:
+        step: The global step, as the Trainer counts it.
+        epoch: The epoch, where it is known.
+        wall_time: Seconds since 1970-01-01 UTC.
+        values: The values by name.
+    """
+
+    step: int
+    epoch: float | None
+    wall_time: float
+    values: Mapping[str, ValueT_co]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the record holds while it waits for its delivery, in bytes, roughly."""
+        return sum(_nbytes(value) for value in self.values.values())
+
+
+def _nbytes(value: Payload | Encodable) -> int:
+    match value:
+        case float() | int():
+            return _BYTES_PER_SCALAR
+        case Pictures() | Sounds() | Texts():
+            return sum(len(item.data) for item in value.items)
+        case _:
+            return value.nbytes

@@ -1,0 +1,86 @@
+"""What lies where in a run directory.
+
+One run is one folder, ``save_dir/name/version_N/``::
+
+    events.out.tfevents.…    TensorBoard events
+    metrics.csv              one row a step
+    media.csv                one row a media file
+    media/                   the media files
+    hparams.yaml, config.yaml, checkpoints/    as Lightning writes them
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+METRICS_FILE = "metrics.csv"
+MEDIA_INDEX = "media.csv"
+MEDIA_FOLDER = "media"
+
+_VERSION = re.compile(r"version_(\d+)")
+_LONGEST_FOLDER_NAME = 80
+_SAFE_NAME = re.compile(r"[a-z0-9_-]+")
+_DEVICE_NAMES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)")
+
+
+def next_version(root: Path) -> int:
+    """Return the number of the next run, one above the highest ``version_N``, as Lightning counts.
+
+    Args:
+        root: The folder that holds the run directories, ``save_dir/name``; it need not exist.
+    """
+    folders = root.glob("version_*") if root.is_dir() else ()
+    numbers = [int(match[1]) for folder in folders if (match := _VERSION.fullmatch(folder.name)) and folder.is_dir()]
+    return max(numbers, default=-1) + 1
+
+
+def media_folder(name: str) -> str:
+    """Return the folder, relative to the run directory, that holds the media files of a name.
+
+    A slash becomes a dash. Where that or any other change could make two names meet, or a file
+    system could object (case, reserved names, length), a hash of the name keeps them apart.
+
+    Args:
+        name: The name a medium was logged under; any text.
+
+    Returns:
+        A path in POSIX form, made of ``a-z``, ``0-9``, ``_`` and ``-`` alone.
+
+    Example:
+        >>> media_folder("val/hard")
+        'media/val-hard'
+        >>> media_folder("Val: Hardest")
+        'media/val-hardest-51a4a1c9'
+    """
+    folder = name.replace("/", "-")
+    if (
+        "-" in name
+        or not _SAFE_NAME.fullmatch(folder)
+        or _DEVICE_NAMES.fullmatch(folder)
+        or len(folder) > _LONGEST_FOLDER_NAME
+    ):
+        readable = re.sub(r"[^a-z0-9_]+", "-", name.lower()).strip("-")[:_LONGEST_FOLDER_NAME]
+        digest = hashlib.blake2b(name.encode("utf-8", "backslashreplace"), digest_size=4).hexdigest()
+        folder = f"{readable}-{digest}" if readable else digest
+    return f"{MEDIA_FOLDER}/{folder}"
+
+
+def media_file(directory: Path, name: str, step: int, suffix: str) -> str:
+    """Return a path for the next media file of a name at a step; no file has it yet.
+
+    Args:
+        directory: The run directory.
+        name: The name the medium was logged under; any text.
+        step: The global step; file names sort by it up to ten digits.
+        suffix: With its dot, as in ``".png"``.
+
+    Returns:
+        A path relative to the run directory, in POSIX form.
+    """
+    folder = media_folder(name)
+    index = 0
+    while (directory / (path := f"{folder}/{step:010d}-{index:03d}{suffix}")).exists():
+        index += 1
+    return path

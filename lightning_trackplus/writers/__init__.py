@@ -1,0 +1,1 @@
+"""Writers: where records end, each as files of one format."""

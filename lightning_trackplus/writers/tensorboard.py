@@ -1,0 +1,120 @@
+"""TensorBoard event files.
+
+All values of a record go into one event. Media use TensorBoard's tensor form, in which one tag holds
+several samples: an image is ``[width, height, image, …]``, a sound ``[[audio, label], …]``, a text ``[text, …]``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import socket
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tensorboard.compat.proto.event_pb2 import Event, SourceMetadata
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.compat.proto.types_pb2 import DT_STRING
+from tensorboard.plugins.audio import metadata as audio
+from tensorboard.plugins.image import metadata as image
+from tensorboard.plugins.text import metadata as text
+from tensorboard.summary.writer.record_writer import RecordWriter
+from typing_extensions import assert_never
+
+from lightning_trackplus.record import Item, MediaPayload, Payload, Pictures, Record, Sounds, TensorBoardEvent, Texts
+
+CAPTIONS_SUFFIX = "/captions"
+_file_numbers = itertools.count()
+
+
+class TensorBoardWriter:
+    """Writes every record as one event.
+
+    Args:
+        directory: The run directory; it is made with the first record.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._records: RecordWriter | None = None
+
+    def write(self, record: Record[Payload]) -> None:
+        """Write one record as one event; captions go to the text tab, as ``<name>/captions``.
+
+        Args:
+            record: What was logged in one call.
+        """
+        values: list[Summary.Value] = []
+        for name, value in record.values.items():
+            match value:
+                case float() | int():
+                    values.append(Summary.Value(tag=name, simple_value=value))
+                case Pictures() | Sounds() | Texts():
+                    values.extend(_media_values(name, value))
+                case TensorBoardEvent():
+                    self._write_event(value.event)
+                case _:
+                    assert_never(value)
+        if values:
+            self._write_event(Event(wall_time=record.wall_time, step=record.step, summary=Summary(value=values)))
+
+    def flush(self) -> None:
+        """Bring everything that was written into the file."""
+        if self._records is not None:
+            self._records.flush()
+
+    def close(self) -> None:
+        """Flush and close the event file; a later ``write`` begins another one beside it."""
+        if self._records is not None:
+            self._records.close()
+            self._records = None
+
+    def _write_event(self, event: Event) -> None:
+        records = self._records or self._open()
+        records.write(event.SerializeToString())
+
+    def _open(self) -> RecordWriter:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        now = time.time()
+        # TensorBoard reads the files of a directory in the order of their names.
+        name = f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}.{next(_file_numbers)}"
+        records = RecordWriter((self._directory / name).open("xb"))
+        source = SourceMetadata(writer="lightning_trackplus")
+        records.write(Event(wall_time=now, file_version="brain.Event:2", source_metadata=source).SerializeToString())
+        self._records = records
+        return records
+
+
+def _media_values(name: str, media: MediaPayload) -> list[Summary.Value]:
+    data = [item.data for item in media.items]
+    match media:
+        case Pictures():
+            size = [str(media.width).encode(), str(media.height).encode()]
+            value = _strings(name, [*size, *data], (len(data) + 2,), image.create_summary_metadata("", ""))
+        case Sounds():
+            labels = [(item.caption or "").encode() for item in media.items]
+            pairs = list(itertools.chain.from_iterable(zip(data, labels, strict=True)))
+            metadata = audio.create_summary_metadata("", "", audio.Encoding.Value("WAV"))
+            value = _strings(name, pairs, (len(data), 2), metadata)
+        case Texts():
+            value = _strings(name, data, (len(data),), text.create_summary_metadata("", ""))
+        case _:
+            assert_never(media)
+    return [value, *_captions(name, media.items)]
+
+
+def _captions(name: str, items: Sequence[Item]) -> Iterable[Summary.Value]:
+    """Yield the captions as a text: TensorBoard has no place for them beside an image or a sound."""
+    if any(item.caption for item in items):
+        lines = [f"{number}. {item.caption or ''}" for number, item in enumerate(items, start=1)]
+        metadata = text.create_summary_metadata("", "")
+        yield _strings(name + CAPTIONS_SUFFIX, ["\n".join(lines).encode()], (1,), metadata)
+
+
+def _strings(tag: str, strings: Sequence[bytes], shape: Sequence[int], metadata: SummaryMetadata) -> Summary.Value:
+    dimensions = TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in shape])
+    tensor = TensorProto(dtype=DT_STRING, string_val=strings, tensor_shape=dimensions)
+    return Summary.Value(tag=tag, tensor=tensor, metadata=metadata)
