@@ -141,8 +141,9 @@ class TrackPlusLogger(TensorBoardLogger):
         """
         self._trainer = weakref.ref(trainer)
         _unattached.discard(self)
-        if self._given_save_dir is None and not self._started:
-            self._save_dir = _local(trainer.default_root_dir)
+        root = _local(trainer.default_root_dir)
+        if self._given_save_dir is None and not self._is_in_use() and root != self._save_dir:
+            self._save_dir = root
             self._next_version = None
 
     @override
@@ -304,6 +305,10 @@ class TrackPlusLogger(TensorBoardLogger):
     @property
     def _writes_tensorboard(self) -> bool:
         return "tensorboard" in self._writer_choices
+
+    def _is_in_use(self) -> bool:
+        """Return whether the run directory is settled: we wrote there, or LightningCLI wrote its config.yaml."""
+        return self._started or (self._next_version is not None and os.path.isdir(self.log_dir))
 
     def _now(self) -> tuple[int, float | None]:
         trainer = None if self._trainer is None else self._trainer()
