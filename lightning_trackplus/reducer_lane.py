@@ -125,7 +125,7 @@ class _Logged:
 
     def check_reduction(self, reduce_fx: Reduction) -> None:
         """Raise if a later call asks for other reducers; a function may be a new one with the same name."""
-        if reduce_fx is self._reduce_fx or _names(self.name, reduce_fx) == _names(self.name, self._reduce_fx):
+        if reduce_fx == self._reduce_fx or _asked(reduce_fx) == _asked(self._reduce_fx):
             return
         raise MisconfigurationException(
             f"You called `self.log({self.name}, ...)` twice in one hook, with reduce_fx={self._reduce_fx!r} and"
@@ -201,6 +201,10 @@ class _View(Metric):
         """Reset the stream; Lightning calls this for each view, and at times twice."""
         super().reset()
         self._logged.reset()
+
+
+def _asked(reduce_fx: Reduction) -> tuple[bool, list[str]]:
+    return isinstance(reduce_fx, list | tuple), [reducer.name for reducer in reducers_of(reduce_fx)]
 
 
 def _names(name: str, reduce_fx: Reduction) -> list[str]:
