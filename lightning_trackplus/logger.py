@@ -448,6 +448,8 @@ def _check_list(title: str, values: object, **columns: Sequence[Any] | None) -> 
     """Raise what WandbLogger raises."""
     if not isinstance(values, list):
         raise TypeError(f'Expected a list as "{title}", found {type(values)}')
+    if not values:
+        raise ValueError(f'Expected at least one item in "{title}", found none')
     for name, column in columns.items():
         if column is not None and len(column) != len(values):
             raise ValueError(f"Expected {len(values)} items but only found {len(column)} for {name}")

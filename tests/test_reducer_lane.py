@@ -137,7 +137,9 @@ def test_a_reducer_of_ones_own_works_like_a_built_in(tmp_path):
     assert validated(tmp_path, lambda m, b, i: m.log("x", b[:, 0], reduce_fx=Range())) == {"x": 9.0}
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64, torch.bool])
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64, torch.bool]
+)
 def test_any_dtype_is_accumulated_in_float64(tmp_path, dtype):
     """The mean of many values of a narrow type does not lose what the type cannot hold."""
 
@@ -227,15 +229,11 @@ def test_without_the_suffix_two_dataloaders_may_not_share_a_name(tmp_path):
 
 def test_a_batch_of_one_sample_is_a_sample_among_vectors(tmp_path):
     """The last batch of nine samples has one, and it counts one, whichever batch comes first."""
-    metrics = validated(
-        tmp_path, lambda m, b, i: m.log("x", b[:, 0], reduce_fx=["mean", "count"]), loaders=loader(9)
-    )
+    metrics = validated(tmp_path, lambda m, b, i: m.log("x", b[:, 0], reduce_fx=["mean", "count"]), loaders=loader(9))
     assert metrics == {"x_mean": 4.0, "x_count": 9.0}
 
 
-@pytest.mark.parametrize(
-    ("reduction", "expected"), [("mean", 10 / 4), ("sum", 10.0), ("min", 1.0), ("max", 4.0)]
-)
+@pytest.mark.parametrize(("reduction", "expected"), [("mean", 10 / 4), ("sum", 10.0), ("min", 1.0), ("max", 4.0)])
 def test_a_first_batch_of_one_sample_goes_on_as_a_vector(tmp_path, reduction, expected):
     """Lightning takes the first batch's one value itself; the vectors that follow join it."""
     batches = [torch.tensor([[1.0, 0.0]]), torch.tensor([[2.0, 0.0], [3.0, 0.0], [4.0, 0.0]])]
@@ -266,7 +264,9 @@ def test_nan_is_left_out_with_one_warning_and_infinity_counts(tmp_path):
         module.log("x", values, reduce_fx=["mean", "median", "count", "min", "first", len])
         module.log("y", batch[:, 0] / (batch[:, 0] != 5), reduce_fx=["max", "mean", "median"])
 
-    with pytest.warns(UserWarning, match=r"self\.log\('x', …\): 3 values of this epoch were NaN and are left out of x_mean"):
+    with pytest.warns(
+        UserWarning, match=r"self\.log\('x', …\): 3 values of this epoch were NaN and are left out of x_mean"
+    ):
         metrics = validated(tmp_path, step)
     kept = [1, 2, 3, 5, 6, 7, 9]
     assert metrics == {
@@ -380,9 +380,7 @@ def test_complex_values_are_refused(tmp_path):
 
 def test_a_metric_takes_no_reduction(tmp_path):
     """A torchmetrics metric reduces itself."""
-    message = (
-        "self.log('x', …) got the metric MeanMetric and reduce_fx='p95'; a metric reduces itself, so leave reduce_fx out."
-    )
+    message = "self.log('x', …) got the metric MeanMetric and reduce_fx='p95'; a metric reduces itself, so leave reduce_fx out."
     assert refused(tmp_path, lambda m, b, i: m.log("x", MeanMetric(), reduce_fx="p95")) == message
 
 

@@ -16,6 +16,7 @@ from lightning_trackplus.writers.media_files import MediaFiles
 
 FIRST_COLUMNS = ("step", "epoch")
 ENCODING = "utf-8"
+_LARGEST_EXACT = 2**53
 
 
 class CSVWriter:
@@ -93,7 +94,7 @@ class MetricsTable:
             self._row = {"step": str(step)}
         if epoch is not None:
             self._row["epoch"] = repr(int(epoch) if float(epoch).is_integer() else epoch)
-        self._row |= {_column(name): repr(float(number)) for name, number in numbers.items() if name != "epoch"}
+        self._row |= {_column(name): _cell(number) for name, number in numbers.items() if name != "epoch"}
         if not self._row.keys() <= self._columns.keys():
             self._widen(file)
 
@@ -166,6 +167,13 @@ class MetricsTable:
 def _column(name: str) -> str:
     """Return the column for a name; the one called ``step`` is taken."""
     return "step (logged)" if name == "step" else name
+
+
+def _cell(number: float) -> str:
+    """Return a float64 in full; an integer that float64 cannot hold stays one."""
+    if isinstance(number, int) and abs(number) > _LARGEST_EXACT:
+        return str(number)
+    return repr(float(number))
 
 
 def _line(cells: Iterable[str]) -> bytes:

@@ -1,0 +1,582 @@
+"""TrackPlusLogger as people know TensorBoardLogger, and what it adds."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+import torch
+import yaml
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lightning_trackplus import Image, TrackPlus, TrackPlusLogger
+from tests.conftest import LoggingModule, loader, quiet_trainer
+
+
+def events(directory: str) -> EventAccumulator:
+    """Return what TensorBoard's own reader finds in a run directory."""
+    return EventAccumulator(directory, size_guidance={"scalars": 0, "tensors": 0}).Reload()
+
+
+def scalars(directory: str) -> dict[str, list[tuple[int, float]]]:
+    """Return the scalars of the event files, by tag, as (step, value)."""
+    found = events(directory)
+    return {tag: [(event.step, event.value) for event in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+
+
+def files(root: Path) -> set[str]:
+    """Return the files below a folder, the event files without their host and time."""
+    return {
+        re.sub(r"tfevents\..*", "tfevents", path.relative_to(root).as_posix())
+        for path in root.rglob("*")
+        if path.is_file()
+    }
+
+
+def train_and_validate(module, batch, index):
+    module.log("loss", batch.sum() + index)
+
+
+def test_one_run_directory_holds_everything(tmp_path):
+    """Events, CSV, media, hyper-parameters and checkpoints of a run lie in one folder."""
+
+    class WithHyperparameters(LoggingModule):
+        def __init__(self, width=3):
+            super().__init__(validation_step=lambda m, b, i: m.log("img", Image(torch.rand(2, 3, 4, 4))))
+            self.save_hyperparameters()
+
+    logger = TrackPlusLogger()
+    trainer = quiet_trainer(
+        tmp_path, callbacks=[TrackPlus(), ModelCheckpoint(filename="last")], logger=logger, enable_checkpointing=True
+    )
+    trainer.fit(WithHyperparameters(), loader(2), loader(1))
+    assert trainer.log_dir == logger.log_dir == str(tmp_path / "lightning_logs" / "version_0")
+    assert files(Path(logger.log_dir)) == {
+        "events.out.tfevents",
+        "media.csv",
+        "media/img/0000000000-000.png",
+        "media/img/0000000000-001.png",
+        "hparams.yaml",
+        "checkpoints/last.ckpt",
+    }
+    assert yaml.safe_load(Path(logger.log_dir, "hparams.yaml").read_text()) == {"width": 3}
+
+
+def test_events_and_csv_hold_the_same_numbers(tmp_path):
+    """What CSV has to float64, TensorBoard has to float32, at the same steps."""
+    logger = TrackPlusLogger()
+
+    def step(module, batch, index):
+        module.log("train/x", batch[:, 0] / 3, reduce_fx="p95")
+        module.log("train/y", torch.tensor(0.1), on_step=True, on_epoch=True)
+
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=logger, max_epochs=2)
+    trainer.fit(
+        LoggingModule(training_step=step, validation_step=lambda m, b, i: m.log("val", b[:, 0] / 7, reduce_fx="std")),
+        loader(),
+        loader(),
+    )
+    metrics = pandas.read_csv(f"{logger.log_dir}/metrics.csv").set_index("step")
+    assert list(metrics.columns) == ["epoch", "train/x", "train/y_step", "val", "train/y_epoch"]
+    assert list(metrics.index) == [0, 1, 2, 3, 4, 5]
+    assert metrics["val"][2] == pytest.approx(np.std(np.arange(10) / 7, ddof=1), rel=1e-7, abs=0)
+    assert metrics["train/x"][0] == np.quantile((np.arange(4, dtype=np.float32) / 3).astype(float), 0.95)
+    found = scalars(logger.log_dir)
+    for name, column in metrics.items():
+        expected = [(step, np.float32(value)) for step, value in column.dropna().items()]
+        # Lightning hands `epoch` over with each call, twice at a step that ends an epoch.
+        assert sorted(set(found[name])) == expected
+
+
+def test_it_numbers_and_names_runs_as_tensorboard_logger_does(tmp_path):
+    """Names, versions, prefixes and folders are Lightning's, for every way to give them."""
+    for options in (
+        {},
+        {"name": "", "version": "mine"},
+        {"name": None},
+        {"name": "exp", "version": 7},
+        {"sub_dir": "sub"},
+        {"name": "a/b", "version": "v", "sub_dir": "c"},
+    ):
+        ours, theirs = TrackPlusLogger(tmp_path, **options), TensorBoardLogger(tmp_path, **options)
+        for attribute in ("save_dir", "root_dir", "log_dir", "name", "version", "sub_dir"):
+            assert getattr(ours, attribute) == getattr(theirs, attribute), (options, attribute)
+    for folder in ("version_0", "version_11", "version_x", "version_3_old", "other"):
+        (tmp_path / "lightning_logs" / folder).mkdir(parents=True)
+    (tmp_path / "lightning_logs" / "version_99").touch()
+    assert TrackPlusLogger(tmp_path).version == 12
+
+
+def test_it_is_a_tensorboard_logger(tmp_path):
+    """Lightning tells loggers with a ``log_dir`` by their class."""
+    assert isinstance(TrackPlusLogger(tmp_path), TensorBoardLogger)
+
+
+def test_a_prefix_stands_before_every_name(tmp_path):
+    """The prefix is joined with a dash, in events, CSV and media; the CSV's own columns have none."""
+    logger = TrackPlusLogger(tmp_path, prefix="run")
+    logger.log_metrics({"loss": 1.5, "epoch": 2}, step=3)
+    logger.log_image("img", [torch.rand(3, 4, 4)], step=3)
+    logger.finalize("success")
+    assert scalars(logger.log_dir) == {"run-loss": [(3, 1.5)], "run-epoch": [(3, 2.0)]}
+    assert pandas.read_csv(f"{logger.log_dir}/metrics.csv").to_dict("list") == {
+        "step": [3],
+        "epoch": [2],
+        "run-loss": [1.5],
+        "run-epoch": [2.0],
+    }
+    assert list(pandas.read_csv(f"{logger.log_dir}/media.csv")["name"]) == ["run-img"]
+
+
+@pytest.mark.parametrize("with_callback", [True, False])
+def test_by_default_it_saves_where_the_trainer_does(tmp_path, with_callback):
+    """``save_dir=None`` is the Trainer's ``default_root_dir``, with the callback and without."""
+    logger = TrackPlusLogger()
+    trainer = quiet_trainer(
+        tmp_path / "root",
+        logger=logger,
+        callbacks=[TrackPlus()] if with_callback else [],
+        enable_checkpointing=True,
+    )
+    trainer.fit(LoggingModule(training_step=train_and_validate), loader())
+    assert logger.save_dir == str(tmp_path / "root")
+    assert {path.split("/")[0] for path in files(tmp_path)} == {"root"}
+    assert len(list((tmp_path / "root/lightning_logs/version_0/checkpoints").iterdir())) == 1
+
+
+def test_without_a_trainer_it_saves_in_the_working_directory():
+    """A logger used alone writes below the working directory, and stays there when that changes."""
+    logger = TrackPlusLogger()
+    logger.log_metrics({"a": 1.0}, step=0)
+    logger.finalize("success")
+    assert Path.cwd().joinpath("lightning_logs/version_0/metrics.csv").is_file()
+    assert logger.save_dir == str(Path.cwd())
+
+
+def test_nothing_is_written_before_the_first_record(tmp_path):
+    """Making a logger, asking it for anything, and a run that logs nothing leave no file."""
+    logger = TrackPlusLogger()
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=logger)
+    trainer.predict(LoggingModule(), loader())
+    trainer.fit(LoggingModule(), loader())
+    logger.experiment.flush()
+    logger.save()
+    assert not list(tmp_path.rglob("*.*"))
+    logger.log_metrics({"a": 1.0})
+    logger.experiment.flush()
+    assert files(Path(logger.log_dir)) == {"events.out.tfevents", "metrics.csv"}
+
+
+def test_fit_validate_and_test_continue_one_run(tmp_path):
+    """One logger in one Trainer writes one run, and its test joins the last row."""
+    logger = TrackPlusLogger()
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=logger)
+    module = LoggingModule(
+        training_step=lambda m, b, i: m.log("train", float(i)),
+        validation_step=lambda m, b, i: m.log("val", b[:, 0], reduce_fx="max"),
+        test_step=lambda m, b, i: m.log("test", b[:, 0], reduce_fx="min"),
+    )
+    trainer.fit(module, loader(), loader())
+    trainer.validate(module, loader(), verbose=False)
+    trainer.test(module, loader(), verbose=False)
+    metrics = pandas.read_csv(f"{logger.log_dir}/metrics.csv")
+    assert list(metrics["step"]) == [0, 1, 2, 3]
+    assert list(metrics["val"].dropna()) == [9.0, 9.0]
+    assert list(metrics["test"].dropna()) == [0.0]
+    assert [path.name for path in (tmp_path / "lightning_logs").iterdir()] == ["version_0"]
+    assert scalars(logger.log_dir)["val"] == [(2, 9.0), (3, 9.0)]
+
+
+def test_a_continued_version_keeps_its_history(tmp_path):
+    """Another logger with the same version appends, which CSVLogger does by deleting."""
+    for run in range(2):
+        logger = TrackPlusLogger(tmp_path, version=5)
+        logger.log_metrics({f"metric_{run}": 1.0 + run}, step=run)
+        logger.finalize("success")
+    metrics = pandas.read_csv(f"{logger.log_dir}/metrics.csv")
+    assert metrics["step"].tolist() == [0, 1]
+    assert metrics["metric_0"].dropna().tolist() == [1.0]
+    assert metrics["metric_1"].dropna().tolist() == [2.0]
+    assert scalars(logger.log_dir) == {"metric_0": [(0, 1.0)], "metric_1": [(1, 2.0)]}
+
+
+def test_every_add_method_of_the_experiment_reaches_tensorboard(tmp_path):
+    """``logger.experiment`` is a SummaryWriter with all its methods, and shares the run's event file."""
+    logger = TrackPlusLogger(tmp_path)
+    writer = logger.experiment
+    writer.add_scalar("scalar", 1.5, 1)
+    writer.add_scalar("scalar", 2.5, 2, walltime=1000.0)
+    writer.add_image("image", torch.rand(3, 4, 4), 1)
+    writer.add_images("images", torch.rand(2, 3, 4, 4), 1)
+    writer.add_audio("audio", torch.zeros(1, 100), 1, sample_rate=8000)
+    writer.add_text("text", "hello", 1)
+    writer.add_histogram("histogram", torch.arange(10), 1)
+    writer.add_pr_curve("pr", torch.tensor([0, 1]), torch.tensor([0.2, 0.9]), 1)
+    writer.add_mesh("mesh", torch.rand(1, 3, 3))
+    writer.add_graph(torch.nn.Linear(2, 1), torch.rand(1, 2))
+    writer.add_custom_scalars({"c": {"d": ["Multiline", ["scalar"]]}})
+    writer.add_scalars("many", {"a": 1.0, "b": 2.0}, 1)
+    writer.add_hparams({"lr": 0.1}, {"score": 1.0}, run_name="hp")
+    writer.add_embedding(torch.rand(3, 2), tag="e")
+    logger.log_metrics({"metric": 3.5}, step=4)
+    writer.close()
+    tags = events(logger.log_dir).Tags()
+    assert set(tags["scalars"]) == {"scalar", "metric"}
+    assert set(tags["images"]) == {"image", "images"}
+    assert tags["audio"] == ["audio"]
+    assert set(tags["histograms"]) == {"histogram"}
+    assert {"text/text_summary", "pr"} <= set(tags["tensors"])
+    assert tags["graph"]
+    assert [e.wall_time for e in events(logger.log_dir).Scalars("scalar")][1] == 1000.0
+    assert scalars(f"{logger.log_dir}/many_a") == {"many": [(1, 1.0)]}
+    assert Path(logger.log_dir, "projector_config.pbtxt").is_file()
+    assert writer.get_logdir() == logger.log_dir
+    assert len(list(Path(logger.log_dir).glob("events*"))) == 1
+    logger.finalize("success")
+
+
+def test_graph_and_hyperparameters_with_metrics_are_written_as_lightning_does(tmp_path):
+    """``log_graph`` and ``log_hyperparams(metrics=…)`` give what TensorBoardLogger gives."""
+
+    class Example(LoggingModule):
+        example_input_array = torch.rand(1, 2)
+
+        def forward(self, x):
+            return self.layer(x)
+
+    found = []
+    for logger in (
+        TrackPlusLogger(tmp_path, version="ours", log_graph=True),
+        TensorBoardLogger(tmp_path, version="theirs", log_graph=True, default_hp_metric=False),
+    ):
+        quiet_trainer(tmp_path, logger=logger).fit(Example(), loader())
+        logger.log_hyperparams({"lr": 0.1, "nested": {"a": None}}, {"best": 0.5})
+        logger.finalize("success")
+        tags = events(logger.log_dir).Tags()
+        assert tags["graph"]
+        found.append({kind: names for kind, names in tags.items() if isinstance(names, list)})
+    assert found[0] == found[1]
+    assert scalars(str(tmp_path / "lightning_logs/ours"))["best"][0][1] == 0.5
+
+
+def test_default_hp_metric_is_off_unless_asked_for(tmp_path):
+    """No ``hp_metric = -1`` stands in a run that did not ask for it."""
+    for default, expected in ((False, set()), (True, {"hp_metric"})):
+        logger = TrackPlusLogger(tmp_path, default_hp_metric=default)
+        logger.log_hyperparams({"lr": 0.1})
+        logger.finalize("success")
+        assert set(scalars(logger.log_dir) if Path(logger.log_dir).exists() else {}) == expected
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda logger: pickle.loads(pickle.dumps(logger))])
+def test_it_can_be_copied_while_it_writes(tmp_path, copied):
+    """A copy goes on in the same run directory, with an event file of its own."""
+    logger = TrackPlusLogger(tmp_path)
+    logger.log_metrics({"a": 1.0}, step=0)
+    assert logger.experiment is not None
+    logger.finalize("success")
+    other = copied(logger)
+    other.log_metrics({"a": 2.0}, step=1)
+    other.finalize("success")
+    assert other.log_dir == logger.log_dir
+    assert pandas.read_csv(f"{logger.log_dir}/metrics.csv")["a"].tolist() == [1.0, 2.0]
+    assert scalars(logger.log_dir) == {"a": [(0, 1.0), (1, 2.0)]}
+
+
+def test_log_metrics_takes_what_lightning_hands_over(tmp_path):
+    """Tensors, numpy numbers, bools, nested dicts, and ``step`` among the metrics."""
+    logger = TrackPlusLogger(tmp_path, writers=("csv",))
+    logger.log_metrics({"t": torch.tensor(0.5), "n": np.float32(0.25), "b": True, "d": {"x": 1, "y": 2.0}, "step": 9})
+    logger.log_metrics({"later": 1.0})
+    logger.log_metrics({"step": 4.0, "i": 10**17 + 1}, step=11)
+    logger.finalize("success")
+    text = Path(logger.log_dir, "metrics.csv").read_text().splitlines()
+    assert text == [
+        "step,epoch,t,n,b,d/x,d/y,later,step (logged),i",
+        "9,,0.5,0.25,1.0,1.0,2.0,1.0,,",
+        "11,,,,,,,,4.0,100000000000000001",
+    ]
+
+
+@pytest.mark.parametrize("value", ["text", torch.ones(2), None, object()])
+def test_what_is_no_number_is_refused_in_lightnings_words(tmp_path, value):
+    """``log_metrics`` raises what TensorBoardLogger raises."""
+    messages = []
+    for logger in (TrackPlusLogger(tmp_path), TensorBoardLogger(tmp_path)):
+        with pytest.raises((ValueError, RuntimeError)) as caught:
+            logger.log_metrics({"a": value})
+        messages.append(str(caught.value))
+    assert (
+        messages[0] == f"\n you tried to log {value} which is currently not supported. Try a dict or a scalar/tensor."
+    )
+    if not isinstance(value, torch.Tensor):
+        assert messages[0] == messages[1]
+
+
+def test_direct_calls_take_the_trainers_step_and_epoch(tmp_path):
+    """``logger.log_image`` and its kin need no step, and take one."""
+
+    def step(module, batch, index):
+        module.log("x", 1.0)
+        module.logger.log_text("text", f"batch {index}")
+        module.logger.log_image("img", [torch.rand(3, 4, 4)] * 2, caption=["a", "b"], score=[1, 2])
+        module.logger.log_audio("audio", [torch.zeros(80), torch.zeros(90)], sample_rate=[8000, 4000], step=77)
+
+    logger = TrackPlusLogger()
+    trainer = quiet_trainer(tmp_path, logger=logger, max_epochs=2)
+    trainer.fit(LoggingModule(training_step=step), loader(4))
+    media = pandas.read_csv(f"{logger.log_dir}/media.csv")
+    assert media[["step", "epoch", "name", "caption", "score"]].fillna("").values.tolist() == [
+        [0, 0, "text", "", ""],
+        [0, 0, "img", "a", 1.0],
+        [0, 0, "img", "b", 2.0],
+        [77, 0, "audio", "", ""],
+        [77, 0, "audio", "", ""],
+        [1, 1, "text", "", ""],
+        [1, 1, "img", "a", 1.0],
+        [1, 1, "img", "b", 2.0],
+        [77, 1, "audio", "", ""],
+        [77, 1, "audio", "", ""],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda g: g.log_image("a", torch.rand(3, 4, 4)),
+            TypeError,
+            "Expected a list as \"images\", found <class 'torch.Tensor'>",
+        ),
+        (
+            lambda g: g.log_image("a", [torch.rand(3, 4, 4)], caption=["a", "b"]),
+            ValueError,
+            "Expected 1 items but only found 2 for caption",
+        ),
+        (
+            lambda g: g.log_audio("a", [torch.rand(9)], sample_rate=[]),
+            ValueError,
+            "Expected 1 items but only found 0 for sample_rate",
+        ),
+        (lambda g: g.log_image("a", []), ValueError, 'Expected at least one item in "images", found none'),
+        (
+            lambda g: g.log_audio("a", [], sample_rate=[]),
+            ValueError,
+            'Expected at least one item in "audios", found none',
+        ),
+        (lambda g: g.log_text("a", [1]), TypeError, "Text got a int; give a string or a list of strings."),
+    ],
+)
+def test_wrong_direct_calls_are_refused_in_wandb_loggers_words(tmp_path, call, error, message):
+    """Code written for WandbLogger meets the errors it knows."""
+    with pytest.raises(error) as caught:
+        call(TrackPlusLogger(tmp_path))
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"writers": ()}, 'writers=(); give at least one in a list, for example ("tensorboard", "csv").'),
+        ({"writers": "csv"}, 'writers=\'csv\'; give at least one in a list, for example ("tensorboard", "csv").'),
+        (
+            {"writers": ["parquet"]},
+            'writers has \'parquet\'; give "tensorboard", "csv", or an object with write, flush and close.',
+        ),
+        (
+            {"save_dir": "s3://bucket/runs"},
+            "TrackPlusLogger got the URL 's3://bucket/runs' to save to; give a local path as save_dir.",
+        ),
+    ],
+)
+def test_wrong_options_are_refused(options, message):
+    """The error says what to write instead."""
+    with pytest.raises(ValueError, match=re.escape(message)):
+        TrackPlusLogger(**options)
+
+
+class Collector:
+    """A writer of the user's own."""
+
+    def __init__(self):
+        self.records = []
+
+    def write(self, record):
+        self.records.append(record)
+
+    def flush(self):
+        pass
+
+    def close(self):
+        pass
+
+
+def test_a_writer_of_ones_own_gets_every_record(tmp_path):
+    """Any object with ``write``, ``flush`` and ``close`` stands beside the built-in ones."""
+    collector = Collector()
+    logger = TrackPlusLogger(tmp_path, writers=[collector, "csv"])
+    logger.log_metrics({"a": 1.0, "epoch": 0}, step=3)
+    logger.log_image("img", [torch.rand(3, 4, 4)], caption=["c"], step=3)
+    logger.finalize("success")
+    numbers, images = collector.records
+    assert (numbers.step, numbers.epoch, numbers.values) == (3, 0, {"a": 1.0, "epoch": 0})
+    assert images.values["img"].items[0].caption == "c"
+    assert Path(logger.log_dir, "metrics.csv").is_file()
+
+
+def test_a_failing_writer_never_stops_training(tmp_path):
+    """A writer that always raises is warned of once and reported at the end; the others have everything."""
+
+    class Broken(Collector):
+        def write(self, record):
+            raise OSError("no space left on device")
+
+    logger = TrackPlusLogger(tmp_path, writers=[Broken(), "csv"])
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=logger)
+    with pytest.warns(UserWarning, match="Broken failed") as caught:
+        trainer.fit(LoggingModule(training_step=lambda m, b, i: m.log("x", float(i))), loader())
+    messages = [str(warning.message) for warning in caught if "Broken failed" in str(warning.message)]
+    assert messages == [
+        "Broken failed, training goes on. OSError: no space left on device",
+        "Broken failed 3 times in this run, and what it was given then is missing there."
+        " The first time: OSError: no space left on device",
+    ]
+    assert pandas.read_csv(f"{logger.log_dir}/metrics.csv")["x"].tolist() == [0.0, 1.0, 2.0]
+
+
+def test_csv_alone_leaves_tensorboard_out(tmp_path):
+    """``writers=("csv",)`` writes no event file, and ``experiment`` says once that it ignores a call."""
+    logger = TrackPlusLogger(tmp_path, writers=("csv",))
+    logger.log_hyperparams({"lr": 0.1}, {"score": 1.0})
+    with pytest.warns(UserWarning, match=r"logger\.experiment\.add_scalar was called") as caught:
+        logger.experiment.add_scalar("a", 1.0, 0)
+        logger.experiment.add_scalar("a", 1.0, 1)
+    assert len(caught) == 1
+    logger.finalize("success")
+    assert files(Path(logger.log_dir)) == {"metrics.csv", "hparams.yaml"}
+    assert pandas.read_csv(f"{logger.log_dir}/metrics.csv")["score"].tolist() == [1.0]
+
+
+def test_where_tensorboard_is_missing_csv_is_written_and_said_once(tmp_path):
+    """In an interpreter that cannot find tensorboard, a run goes on with CSV."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        textwrap.dedent(
+            f"""
+            import importlib.abc, importlib.metadata, importlib.util, sys, warnings
+
+            class Missing(importlib.abc.MetaPathFinder):
+                def find_spec(self, name, path, target=None):
+                    if name.split(".")[0] in ("tensorboard", "tensorboardX"):
+                        raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+            sys.meta_path.insert(0, Missing())
+            find_spec, distribution = importlib.util.find_spec, importlib.metadata.distribution
+            importlib.util.find_spec = lambda name, *a: None if name.startswith("tensorboard") else find_spec(name, *a)
+
+            def absent(name):
+                if name.startswith("tensorboard"):
+                    raise importlib.metadata.PackageNotFoundError(name)
+                return distribution(name)
+
+            importlib.metadata.distribution = absent
+            import torch
+            from lightning_trackplus import Image, TrackPlus, TrackPlusLogger
+            from tests.conftest import LoggingModule, loader, quiet_trainer
+
+            def step(module, batch, index):
+                module.log("x", batch[:, 0], reduce_fx=["max"])
+                module.log("img", Image(torch.rand(3, 4, 4)))
+
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                logger = TrackPlusLogger({str(tmp_path)!r})
+            assert [str(w.message) for w in caught] == [
+                "TrackPlusLogger is to write TensorBoard events, but tensorboard is not installed: CSV is written"
+                " instead. `pip install tensorboard` brings the events back."
+            ], caught
+            TrackPlusLogger({str(tmp_path)!r}, writers=("csv",))
+            trainer = quiet_trainer({str(tmp_path)!r}, callbacks=[TrackPlus()], logger=logger)
+            trainer.fit(LoggingModule(validation_step=step), loader(), loader())
+            logger.experiment.add_scalar("ignored", 1.0)
+            assert "tensorboard" not in sys.modules
+            """
+        )
+    )
+    root = Path(__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    done = subprocess.run([sys.executable, str(program)], cwd=root, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert pandas.read_csv(tmp_path / "lightning_logs/version_0/metrics.csv")["x_max"].tolist() == [9.0]
+    assert len(pandas.read_csv(tmp_path / "lightning_logs/version_0/media.csv")) == 3
+    assert not list(tmp_path.rglob("events*"))
+
+
+def test_importing_the_package_loads_neither_torch_nor_lightning():
+    """The public names are loaded when they are used."""
+    program = "import sys, lightning_trackplus; print({'torch', 'lightning', 'tensorboard', 'PIL'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+    import lightning_trackplus
+
+    assert {name: getattr(lightning_trackplus, name).__name__ for name in lightning_trackplus.__all__} == {
+        name: name for name in lightning_trackplus.__all__
+    }
+    assert set(lightning_trackplus.__all__) <= set(dir(lightning_trackplus))
+    with pytest.raises(AttributeError, match="has no attribute 'NoSuchName'"):
+        lightning_trackplus.NoSuchName  # noqa: B018
+
+
+def test_other_loggers_stand_beside_it(tmp_path):
+    """Lightning's own logger in the same list gets the numbers, ours the media too."""
+    ours, theirs = TrackPlusLogger(tmp_path, name="ours"), TensorBoardLogger(tmp_path, name="theirs")
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=[theirs, ours])
+
+    def step(module, batch, index):
+        module.log("x", batch[:, 0], reduce_fx="p95")
+        module.log("img", Image(torch.rand(3, 4, 4)))
+
+    trainer.fit(LoggingModule(training_step=step), loader())
+    theirs.finalize("success")
+    assert scalars(ours.log_dir) == scalars(theirs.log_dir)
+    assert len(pandas.read_csv(f"{ours.log_dir}/media.csv")) == 3
+
+
+def test_the_slurm_or_default_trainer_is_untouched_by_our_entry_point(tmp_path):
+    """A Trainer in a process without a waiting TrackPlusLogger gets no callback of ours."""
+    program = f"""
+import lightning as L, lightning_trackplus.logger as ours
+names = lambda trainer: [type(callback).__name__ for callback in trainer.callbacks]
+assert "AttachLoggers" not in names(L.Trainer(accelerator="cpu", default_root_dir={str(tmp_path)!r}))
+logger = ours.TrackPlusLogger()
+assert "AttachLoggers" in names(L.Trainer(accelerator="cpu", logger=logger, default_root_dir={str(tmp_path)!r}))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_interrupting_a_run_loses_nothing_that_was_logged(tmp_path):
+    """After an exception in a step, all that was logged before it is in the files."""
+
+    def step(module, batch, index):
+        module.log("x", float(index))
+        if index == 2:
+            raise RuntimeError("broken")
+
+    logger = TrackPlusLogger(flush_secs=1000)
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=logger)
+    with pytest.raises(RuntimeError, match="broken"):
+        trainer.fit(LoggingModule(training_step=step), loader())
+    assert pandas.read_csv(f"{logger.log_dir}/metrics.csv")["x"].tolist() == [0.0, 1.0]
+    assert [value for _, value in scalars(logger.log_dir)["x"]] == [0.0, 1.0]
