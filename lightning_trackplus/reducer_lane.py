@@ -7,13 +7,13 @@ that asks the stream: so names, ``_step`` and ``_epoch``, dataloader suffixes, r
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor, distributed
 from torchmetrics import Metric
 from typing_extensions import override
@@ -169,9 +169,11 @@ class _Logged:
     def _warn_of_nan(self) -> None:
         if not self._warned_of_nan and (count := self.stream.nan_count()):
             self._warned_of_nan = True
-            rank_zero_warn(
+            # Said by each process, since each has its own values.
+            warnings.warn(
                 f"self.log({self.name!r}, …): {count} values of this epoch were NaN and are left out of"
-                f" {', '.join(_names(self.name, self._reduce_fx))}. Further epochs are not warned of."
+                f" {', '.join(_names(self.name, self._reduce_fx))}. Further epochs are not warned of.",
+                stacklevel=2,
             )
 
 

@@ -53,9 +53,10 @@ class Quantile(Reducer):
         # The values stand at 0 … total - 1 if each is repeated as often as its weight says.
         position = self.q * (total - 1)
         below, above = (_value_at(values, ends, index) for index in (position.floor(), position.ceil()))
-        # Two infinities have no difference to interpolate.
-        between = torch.where(below == above, below, torch.lerp(below, above, position - position.floor()))
-        return torch.where(total > 0, between, torch.nan)
+        # An infinity has no difference to a value that could be interpolated: what lies between is infinite.
+        infinite = torch.where(below == above, below, below + above)
+        between = torch.lerp(below, above, position - position.floor())
+        return torch.where(total > 0, torch.where(between.isnan(), infinite, between), torch.nan)
 
 
 def _value_at(values: Tensor, ends: Tensor, index: Tensor) -> Tensor:

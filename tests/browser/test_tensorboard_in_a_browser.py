@@ -1,0 +1,213 @@
+"""The example run as a person sees it: the real TensorBoard in a real Chromium.
+
+Playwright for Python and a Chromium or Chrome on the ``PATH`` are needed. Without them these tests are skipped;
+with ``TRACKPLUS_REQUIRE_BROWSER=1`` they fail. With ``TRACKPLUS_SCREENSHOTS=docs/images`` each saves a picture of its
+tab in that folder of the checkout.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
+
+try:
+    from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+except ModuleNotFoundError:
+    MISSING: str | None = "Playwright is not installed; `pip install playwright` installs it"
+else:
+    MISSING = None if CHROMIUM else "no chromium, chromium-browser or google-chrome is on the PATH"
+
+ROOT = Path(__file__).parents[2]
+EPOCHS = 3
+STEPS_PER_EPOCH = 23
+LAST_STEP = EPOCHS * STEPS_PER_EPOCH - 1
+TRAIN_POINTS = EPOCHS * STEPS_PER_EPOCH // 5  # examples/digits.yaml logs every five steps.
+SAMPLES = 8
+SAMPLE_RATE = 8000
+SECONDS = STEPS_PER_EPOCH * 0.05
+PATIENCE = 30  # Seconds.
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Start Chromium, or skip or fail where there is none."""
+    if MISSING:
+        if os.environ.get("TRACKPLUS_REQUIRE_BROWSER") == "1":
+            pytest.fail(f"TRACKPLUS_REQUIRE_BROWSER=1, but {MISSING}.", pytrace=False)
+        pytest.skip(f"{MISSING}.")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def run(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run the example and return its run directory; asking for the browser first spares the run without one."""
+    root = tmp_path_factory.mktemp("digits")
+    trainer = {"default_root_dir": root, "max_epochs": EPOCHS, "accelerator": "cpu"}
+    options = [word for name, value in trainer.items() for word in (f"--trainer.{name}", str(value))]
+    command = [sys.executable, "examples/digits.py", "fit", "--config", "examples/digits.yaml", *options]
+    example = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert example.returncode == 0, example.stdout + example.stderr
+    return root / "lightning_logs" / "version_0"
+
+
+@pytest.fixture(scope="module")
+def tensorboard(run: Path) -> Iterator[str]:
+    """Serve the run with TensorBoard, and return the address once it has read the whole run."""
+    root = run.parents[1]
+    log = root / "tensorboard.log"
+    samples = "images=1000,audio=1000,text=1000"
+    options = ["--logdir", run.parent.name, "--host", "127.0.0.1", "--port", "0", "--samples_per_plugin", samples]
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "tensorboard.main", *options], cwd=root, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        yield address_when_ready(server, log, run.name)
+    finally:
+        server.terminate()
+        try:
+            server.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def address_when_ready(server: subprocess.Popen[bytes], log: Path, run: str) -> str:
+    """Return TensorBoard's address; it is ready when it knows the accuracy of the last step."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        assert server.poll() is None, f"TensorBoard ended:\n{log.read_text()}"
+        if address := re.search(r"http://127\.0\.0\.1:\d+/", log.read_text()):
+            query = f"data/plugin/scalars/scalars?run={run}&tag=val/accuracy"
+            try:
+                with urllib.request.urlopen(address[0] + query, timeout=PATIENCE) as response:
+                    points = json.load(response)
+            except OSError:  # It has not read the tag yet.
+                points = []
+            if points and points[-1][1] == LAST_STEP:
+                return address[0]
+        time.sleep(0.05)
+    pytest.fail(f"TensorBoard did not show step {LAST_STEP} within {PATIENCE} s:\n{log.read_text()}")
+
+
+@pytest.fixture
+def page(browser: Browser, tensorboard: str) -> Iterator[Page]:
+    """Open a window that has no memory of others."""
+    context = browser.new_context(base_url=tensorboard, viewport={"width": 1280, "height": 800})
+    context.set_default_timeout(PATIENCE * 1000)
+    expect.set_options(timeout=PATIENCE * 1000)
+    yield context.new_page()
+    context.close()
+
+
+def save_screenshot(page: Page, name: str, width: int, height: int) -> None:
+    """Save a picture of the window if the environment asks for pictures."""
+    if folder := os.environ.get("TRACKPLUS_SCREENSHOTS"):
+        page.set_viewport_size({"width": width, "height": height})
+        page.mouse.move(0, 0)
+        page.screenshot(path=ROOT / folder / f"{name}.png", animations="disabled")
+
+
+def card_of(cards: Locator, tag: str) -> Locator:
+    """Return the card, or the cards, with a tag in the heading."""
+    name = cards.page.locator("[itemprop=name]", has_text=re.compile(rf"^\s*{re.escape(tag)}\s*$"))
+    return cards.filter(has=name)
+
+
+def test_scalars_tab_draws_every_value(page: Page) -> None:
+    """The scalars tab has a chart for each scalar, and its line has one corner for each logged point."""
+    page.goto("#scalars&tagFilter=loss%7Caccuracy&_smoothingWeight=0")
+    matching = page.locator("tf-category-paginated-view").first
+    expect(matching.locator(".heading").first).to_contain_text(re.compile(r"Tags matching\s+/\s*loss\|accuracy\s*/"))
+    cards = matching.locator("tf-scalar-card")
+    points = dict.fromkeys(["val/accuracy", "val/loss_mean", "val/loss_median", "val/loss_p95"], EPOCHS)
+    points["train/loss"] = TRAIN_POINTS
+    expect(cards).to_have_count(len(points))
+    for tag, count in points.items():
+        card = card_of(cards, tag)
+        expect(card).to_be_visible()
+        line = card.locator(".line-plot:not(.ghost) path.line")
+        expect(line).to_be_visible()
+        expect(line).to_have_attribute("d", re.compile(rf"^M[-\d.,e]+(L[-\d.,e]+){{{count - 1}}}$"))
+    page.locator("paper-checkbox", has_text="Ignore outliers").click()
+    save_screenshot(page, "scalars", 1440, 768)
+
+
+def test_images_tab_shows_every_sample(page: Page, run: Path) -> None:
+    """The images tab has a card for each of the eight digits, in their order, with the picture that was logged."""
+    page.goto("#images")
+    cards = card_of(page.locator("tf-image-loader"), "val/digits")
+    expect(cards).to_have_count(SAMPLES)
+    files = sorted((run / "media" / "val-digits").glob(f"*{LAST_STEP}-*.png"))
+    assert len(files) == SAMPLES
+    for number, file in enumerate(files, start=1):
+        card = cards.filter(has_text=f"sample: {number} of {SAMPLES}")
+        expect(card).to_contain_text(re.compile(rf"step\s*{LAST_STEP}"))
+        picture = card.locator("img")
+        expect(picture).to_be_visible()
+        expect(picture).to_have_js_property("complete", value=True)
+        assert picture.evaluate("img => [img.naturalWidth, img.naturalHeight]") == [64, 64]
+        source = picture.get_attribute("src")
+        assert source is not None
+        assert page.request.get(source).body() == file.read_bytes()
+    page.locator("paper-checkbox", has_text="Show actual image size").click()
+    save_screenshot(page, "images", 1280, 880)
+
+
+def test_text_tab_renders_tables_and_captions(page: Page) -> None:
+    """The text tab shows the report of each epoch as a table, and the captions of the images as a numbered list."""
+    page.goto("#text")
+    cards = page.locator("tf-text-loader")
+    reports = card_of(cards, "val/report").locator("tf-markdown-view:visible")
+    expect(reports).to_have_count(EPOCHS)
+    for epoch, report in zip(reversed(range(EPOCHS)), reports.all(), strict=True):
+        expect(report.locator("h3")).to_have_text(f"Epoch {epoch}")
+        expect(report.locator("thead th")).to_have_text(["digit", "recall"])
+        expect(report.locator("thead + tbody > tr")).to_have_text(
+            [re.compile(rf"^\s*{digit}\s+\d+\.\d%\s*$") for digit in range(10)]
+        )
+    captions = card_of(cards, "val/digits/captions").locator("tf-markdown-view:visible")
+    expect(captions).to_have_count(EPOCHS)
+    for caption in captions.all():
+        expect(caption.locator("ol > li")).to_have_text([re.compile(r"^predicted \d, true \d$")] * SAMPLES)
+    save_screenshot(page, "text", 1280, 1296)
+
+
+def test_audio_tab_plays_an_epoch(page: Page) -> None:
+    """The audio tab has a player for the loss of each epoch, whose sound is as long as the epoch had steps."""
+    page.goto("#audio")
+    card = card_of(page.locator("tf-audio-loader"), "train/loss_as_pitch")
+    expect(card).to_contain_text(re.compile(rf"step\s*{LAST_STEP}"))
+    expect(card.locator("#steps")).to_have_attribute("aria-valuemax", str(EPOCHS - 1))
+    player = card.locator("audio")
+    expect(player).to_be_visible()
+    loaded = "audio => audio.readyState >= HTMLMediaElement.HAVE_METADATA || audio.error !== null"
+    page.wait_for_function(loaded, arg=player.element_handle())
+    assert player.evaluate("audio => audio.error && audio.error.message") is None
+    assert player.evaluate("audio => audio.duration") == pytest.approx(SECONDS, abs=1e-3)
+    samples, loudest = player.evaluate(
+        """async (audio, rate) => {
+            const file = await (await fetch(audio.src)).arrayBuffer();
+            const sound = (await new OfflineAudioContext(1, 1, rate).decodeAudioData(file)).getChannelData(0);
+            return [sound.length, Math.max(...sound)];
+        }""",
+        SAMPLE_RATE,
+    )
+    assert samples == pytest.approx(SECONDS * SAMPLE_RATE)
+    assert loudest == pytest.approx(0.5, abs=0.01)
+    save_screenshot(page, "audio", 1280, 420)

@@ -1,0 +1,181 @@
+"""The contract with Lightning: each test fails first when a private name that we touch moves."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.loggers import TensorBoardLogger
+from torchmetrics import MeanMetric
+
+from lightning_trackplus import TrackPlusLogger, seam
+from tests.conftest import LoggingModule, loader, quiet_trainer
+
+PACKAGE = Path(__file__).parents[1] / "lightning_trackplus"
+PRIVATE = (
+    "_results", "_logger_connector", "_current_fx_name", "_forward_cache", "_ResultCollection", "_ResultMetric",
+    "_FxValidator", "_batches_that_stepped", "_should_accumulate", "_first_loop_iter", "_root_dir", "_default_hp_metric",
+    "_trainer._", "_metric_attributes",
+)  # fmt: skip
+
+
+def test_private_names_stand_in_the_seam_alone():
+    """No other file names what is private in Lightning or torchmetrics, nor imports it."""
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text()
+        if path.name != "seam.py":
+            found = [name for name in PRIVATE if re.search(rf"\b{re.escape(name)}\b", text)]
+            found += re.findall(r"(?:from|import) (?:lightning|torchmetrics)\S* import _\w+", text)
+            assert not found, path
+
+
+def noted(tmp_path, note, hook="training_step", **options):
+    """Return what a function of the Trainer gives in each call of a hook."""
+    seen = []
+    trainer = quiet_trainer(tmp_path, **options)
+    module = LoggingModule(**{hook: lambda m, b, i: seen.append(note(trainer, m, b, i))})
+    trainer.fit(module, loader(), loader())
+    return seen
+
+
+@pytest.mark.parametrize("hook", ["training_step", "validation_step", "on_train_epoch_end", "on_validation_epoch_end"])
+def test_hook_name_is_that_of_the_hook_that_runs(tmp_path, hook):
+    """Lightning notes the hook that runs on the module."""
+    assert set(noted(tmp_path, lambda t, m, b, i: seam.hook_name(m), hook)) == {hook}
+    assert seam.hook_name(LoggingModule()) is None
+
+
+def test_dataloader_index_tells_several_dataloaders_apart(tmp_path):
+    """The index is known where there are several, and None where there is one."""
+    seen = []
+    trainer = quiet_trainer(tmp_path)
+    module = LoggingModule(test_step=lambda m, b, i: seen.append(seam.dataloader_index(trainer)))
+    trainer.test(module, [loader(4), loader(4)], verbose=False)
+    trainer.test(module, loader(4), verbose=False)
+    assert seen == [0, 1, None]
+
+
+def test_levels_are_lightnings_defaults_and_errors():
+    """The defaults of a hook, and the refusal of what it does not allow, are Lightning's."""
+    assert seam.check_levels("training_step", None, None) == (True, False)
+    assert seam.check_levels("validation_step", None, None) == (False, True)
+    with pytest.raises(MisconfigurationException):
+        seam.check_levels("on_train_start", True, None)
+    with pytest.raises(MisconfigurationException):
+        seam.check_levels("configure_optimizers", None, None)
+
+
+def test_batch_size_is_the_given_or_that_of_the_batch(tmp_path):
+    """The size found is that which Lightning finds."""
+    assert noted(tmp_path, lambda t, m, b, i: seam.batch_size(t, None)) == [4, 4, 2]
+    assert noted(tmp_path, lambda t, m, b, i: seam.batch_size(t, 7)) == [7, 7, 7]
+    assert noted(tmp_path, lambda t, m, b, i: seam.batch_size(t, None), "on_train_epoch_end") == [1]
+
+
+@pytest.mark.parametrize(
+    ("reduction", "expected"),
+    [("mean", ((4 * 4 + 3 * 4 + 8 * 2) / 10, 10.0)), ("max", (8.0, 1.0)), ("sum", (15.0, 1.0))],
+)
+def test_withdraw_takes_what_lightning_has_accumulated(tmp_path, reduction, expected):
+    """Value and weight come out, and the name is free again; a second time there is nothing."""
+    taken = []
+
+    def step(module, batch, index):
+        module.log("x", [4.0, 3.0, 8.0][index], reduce_fx=reduction, on_epoch=True)
+        if index == 2:
+            taken.append(seam.withdraw(trainer, "training_step", "x", None))
+            taken.append(seam.withdraw(trainer, "training_step", "x", None))
+
+    trainer = quiet_trainer(tmp_path)
+    trainer.fit(LoggingModule(training_step=step), loader())
+    (value, weight), nothing = taken
+    assert (value.item(), weight) == pytest.approx(expected)
+    assert nothing is None
+
+
+def test_a_step_value_set_is_the_one_that_lightning_shows(tmp_path):
+    """Lightning takes a metric's step value from where we put it."""
+
+    class Constant(MeanMetric):
+        pass
+
+    def step(module, batch, index):
+        metric = Constant()
+        metric.update(1.0)
+        seam.set_step_value(metric, torch.tensor(42.0))
+        module.log("x", metric, on_step=True, on_epoch=False, metric_attribute="any")
+
+    trainer = quiet_trainer(tmp_path)
+    trainer.fit(LoggingModule(training_step=step), loader())
+    assert trainer.callback_metrics["x"] == 42
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"log_every_n_steps": 2},
+        {"log_every_n_steps": 1, "accumulate_grad_batches": 2},
+        {"log_every_n_steps": 3, "max_epochs": 4},
+        {"log_every_n_steps": 0},
+        {"log_every_n_steps": 2, "val_check_interval": 1, "max_epochs": 3},
+    ],
+    ids=str,
+)
+def test_steps_that_log_and_their_numbers_are_those_of_lightnings_loggers(tmp_path, options):
+    """What the seam foretells in a step is what a logger of Lightning's then receives."""
+
+    class Recorder(L.pytorch.loggers.Logger):
+        name, version = "recorder", 0
+
+        def __init__(self):
+            super().__init__()
+            self.steps = {"train": [], "val": [], "train_epoch": []}
+
+        def log_metrics(self, metrics, step=None):
+            for name, steps in self.steps.items():
+                if name in metrics:
+                    steps.append(step)
+
+        def log_hyperparams(self, *args, **kwargs):
+            pass
+
+    foretold = {"train": [], "val": [], "train_epoch": []}
+
+    def step(module, batch, index):
+        module.log("train", 1.0)
+        if seam.logs_this_step(trainer):
+            foretold["train"].append(seam.logged_step(trainer))
+
+    def at(name):
+        def hook(module, batch, index):
+            module.log(name, 1.0)
+            if not trainer.sanity_checking:
+                foretold[name].append(seam.logged_step(trainer))
+
+        return hook
+
+    recorder = Recorder()
+    trainer = quiet_trainer(tmp_path, logger=recorder, **options)
+    hooks = {"on_validation_epoch_end": at("val"), "on_train_epoch_end": at("train_epoch")}
+    trainer.fit(LoggingModule(training_step=step, **hooks), loader(14), loader())
+    assert foretold == recorder.steps
+    assert foretold["val"]
+
+
+def test_a_fast_development_run_is_known(tmp_path):
+    """Lightning sets the attribute after its constructor began."""
+    assert seam.is_fast_dev_run(quiet_trainer(tmp_path, fast_dev_run=True))
+    assert not seam.is_fast_dev_run(quiet_trainer(tmp_path))
+
+
+def test_a_logger_made_without_tensorboard_has_what_lightnings_constructor_sets(tmp_path):
+    """The attributes that we set ourselves are those that Lightning's constructor sets."""
+    theirs = vars(TensorBoardLogger(tmp_path, default_hp_metric=False))
+    ours = vars(TrackPlusLogger(tmp_path, writers=("csv",)))
+    assert theirs.keys() <= ours.keys()
+    same = {name for name in theirs if type(theirs[name]) is type(ours[name])}
+    assert same == theirs.keys()

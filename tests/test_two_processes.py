@@ -1,0 +1,120 @@
+"""Two real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+
+from tests.two_processes import REDUCTIONS
+
+ALL, FIRST_PART, SECOND_PART = np.arange(10.0), np.arange(6.0), np.arange(6.0, 10.0)
+
+ORACLES = {
+    "mean": np.mean,
+    "sum": np.sum,
+    "min": np.min,
+    "max": np.max,
+    "count": len,
+    "std": lambda x: np.std(x, ddof=1),
+    "var": lambda x: np.var(x, ddof=1),
+    "median": np.median,
+    "p90": lambda x: np.quantile(x, 0.9),
+    "first": lambda x: x[0],
+    "last": lambda x: x[-1],
+    "len": len,
+}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Run the program once, as Lightning starts it: the second process is a child of the first."""
+    folder = tmp_path_factory.mktemp("two_processes")
+    checkout = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, str(checkout / "tests/two_processes.py"), str(folder)],
+        env={**os.environ, "PYTHONPATH": str(checkout)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ranks(root):
+    """Return what each of the processes saw."""
+    return [json.loads((root / f"rank{rank}.json").read_text()) for rank in range(2)]
+
+
+@pytest.mark.parametrize("name", [name for name in [*REDUCTIONS, "len"] if name not in ("first", "last")])
+def test_with_sync_dist_both_have_the_result_of_all_samples(ranks, name):
+    """Uneven parts give what one process that had seen all samples gives."""
+    for rank in ranks:
+        assert rank["metrics"][f"synced_{name}"] == pytest.approx(ORACLES[name](ALL), rel=1e-14)
+
+
+def test_first_and_last_are_by_step_and_averaged_where_ranks_tie(ranks):
+    """Both ranks have a first batch; rank 0 alone has a second, which is the last."""
+    for rank in ranks:
+        assert rank["metrics"]["synced_first"] == (0 + 6) / 2
+        assert rank["metrics"]["synced_last"] == 5
+
+
+@pytest.mark.parametrize("name", REDUCTIONS)
+def test_without_sync_dist_each_has_its_own(ranks, name):
+    """As with Lightning's own reductions, nothing is exchanged unless it is asked for."""
+    for rank, part in zip(ranks, (FIRST_PART, SECOND_PART), strict=True):
+        assert rank["metrics"][f"local_{name}"] == pytest.approx(ORACLES[name](part), rel=1e-14)
+
+
+def test_functions_get_the_values_in_the_order_of_steps_and_ranks(ranks):
+    """0 … 3 and 6 … 9 came in the first step, 4 and 5 in the second."""
+    assert [rank["metrics"]["order"] for rank in ranks] == [123678945.0] * 2
+
+
+def test_scalars_keep_their_batch_sizes(ranks):
+    """Three batches of 4, 2 and 4 samples with the means 1.5, 4.5 and 7.5."""
+    for rank in ranks:
+        assert rank["metrics"]["scalar_median"] == np.median(np.repeat([1.5, 4.5, 7.5], [4, 2, 4]))
+        assert rank["metrics"]["scalar_count"] == 10
+
+
+def test_other_options_mean_what_they_mean_for_lightning(ranks):
+    """Lightning's own reductions are untouched, and ``rank_zero_only`` exchanges nothing."""
+    first, second = (rank["metrics"] for rank in ranks)
+    assert (first["native"], second["native"]) == (7.5, 7.5)
+    assert (first["plain_vector"], second["plain_vector"]) == (4.5, 4.5)
+    assert (first["rank_zero"], second["rank_zero"]) == (5, 9)
+
+
+def test_a_rank_that_has_only_nan_takes_nothing_away(ranks):
+    """What one process has left out is not in the common result."""
+    assert [rank["metrics"]["one_rank_nan"] for rank in ranks] == [5, 5]
+    assert any("'one_rank_nan', …): 4 values of this epoch were NaN" in text for text in ranks[1]["warnings"])
+
+
+def test_step_values_are_synced_where_asked(ranks):
+    """With ``sync_dist`` a step's value is that of both batches of the step."""
+    assert [step["step_synced"] for step in ranks[0]["steps"]] == [7, 9, 7, 9]
+    assert ranks[0]["steps"][0]["step_local"] == 1
+    assert ranks[1]["steps"] == [{"step_synced": s, "step_local": s} for s in (7, 9, 7, 9)]
+
+
+def test_rank_zero_alone_writes_one_run(ranks, root):
+    """There is one run directory with one event file, and its numbers are rank zero's."""
+    assert ranks[0]["log_dir"] == ranks[1]["log_dir"] == str(root / "lightning_logs/version_0")
+    run = root / "lightning_logs/version_0"
+    assert [path.name for path in run.parent.iterdir()] == ["version_0"]
+    assert len(list(run.glob("events*"))) == 1
+    metrics = pandas.read_csv(run / "metrics.csv")
+    assert metrics["synced_p90"].dropna().tolist() == pytest.approx([np.quantile(ALL, 0.9)] * 2)
+    assert metrics["step_local"].tolist() == [1, 3, 1, 3]
+    assert len(pandas.read_csv(run / "media.csv")) == 2 * 6
