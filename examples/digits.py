@@ -1,6 +1,6 @@
 """Train a small convolutional net on handwritten digits, and log numbers, images, text and sound.
 
-The data are scikit-learn's 1,797 digits of 8 × 8 pixels, which come with it::
+The data are scikit-learn's 1,797 digits of 8 by 8 pixels, which come with it::
 
     python examples/digits.py fit --config examples/digits.yaml
 
@@ -43,9 +43,7 @@ class Digits(L.LightningDataModule):
         digits = load_digits()
         images = torch.tensor(digits.images, dtype=torch.float32).unsqueeze(1) / 16
         dataset = TensorDataset(images, torch.tensor(digits.target))
-        self.training, self.validation = random_split(
-            dataset, [0.8, 0.2], generator=torch.Generator().manual_seed(0)
-        )
+        self.training, self.validation = random_split(dataset, [0.8, 0.2], generator=torch.Generator().manual_seed(0))
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """Return the training data, shuffled."""

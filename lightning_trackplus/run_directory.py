@@ -52,7 +52,7 @@ def media_folder(name: str) -> str:
         >>> media_folder("val/hard")
         'media/val-hard'
         >>> media_folder("Val: Hardest")
-        'media/val-hardest-51a4a1c9'
+        'media/val-hardest-2f10434f'
     """
     folder = name.replace("/", "-")
     if (

@@ -117,7 +117,7 @@ def test_options_can_be_given_on_the_command_line(command, tmp_path):
     """``--trainer.logger TrackPlusLogger`` with its options needs no YAML."""
     command(
         "fit",
-        "--trainer.fast_dev_run=0", "--trainer.max_epochs=1", "--trainer.limit_val_batches=1", "--trainer.accelerator=cpu",
+        "--trainer.max_epochs=1", "--trainer.limit_val_batches=1", "--trainer.accelerator=cpu",
         "--trainer.logger=lightning_trackplus.TrackPlusLogger", "--trainer.logger.save_dir=here",
         "--trainer.logger.version=mine", "--trainer.logger.writers=[csv]",
         "--trainer.callbacks+=lightning_trackplus.TrackPlus",
