@@ -276,17 +276,17 @@ def test_a_file_that_is_only_opened_stays_as_it_is(tmp_path):
 @pytest.mark.parametrize("names", [["loss"], ["loss", "late"]], ids=["its columns", "a new column"])
 def test_a_file_that_lightning_began_is_continued(names, tmp_path):
     """The metrics.csv of Lightning's CSVLogger, which has other line ends and columns, is a table too."""
-    theirs = ExperimentWriter(str(tmp_path))
+    theirs = ExperimentWriter(str(tmp_path / "run"))
     for step in range(3):
         theirs.log_metrics({"loss": step / 10, "epoch": 0}, step)
     theirs.save()
 
-    table = MetricsTable(tmp_path / "metrics.csv")
+    table = MetricsTable(tmp_path / "run" / "metrics.csv")
     for step in range(3, 5):
         table.write(step, 1, dict.fromkeys(names, step / 10))
     table.close()
 
-    dicts = read_alike(tmp_path / "metrics.csv")
+    dicts = read_alike(tmp_path / "run" / "metrics.csv")
     assert [int(row["step"]) for row in dicts] == list(range(5))
     assert [float(row["loss"]) for row in dicts] == [step / 10 for step in range(5)]
     assert [int(row["epoch"]) for row in dicts] == [0, 0, 0, 1, 1]

@@ -16,10 +16,21 @@ from lightning_trackplus import TrackPlusLogger, seam
 from tests.conftest import LoggingModule, loader, quiet_trainer
 
 PACKAGE = Path(__file__).parents[1] / "lightning_trackplus"
-PRIVATE = """
-    _results _logger_connector _current_fx_name _forward_cache _ResultCollection _ResultMetric _FxValidator
-    _batches_that_stepped _should_accumulate _first_loop_iter _root_dir _default_hp_metric _metric_attributes
-""".split()
+PRIVATE = [
+    "_results",
+    "_logger_connector",
+    "_current_fx_name",
+    "_forward_cache",
+    "_ResultCollection",
+    "_ResultMetric",
+    "_FxValidator",
+    "_batches_that_stepped",
+    "_should_accumulate",
+    "_first_loop_iter",
+    "_root_dir",
+    "_default_hp_metric",
+    "_metric_attributes",
+]
 
 
 def test_private_names_stand_in_the_seam_alone():
