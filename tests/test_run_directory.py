@@ -42,7 +42,7 @@ NAMES = [
     "ß",
     "ss",
     "İ",
-    "K",  # The sign of the unit kelvin, whose lower case is k.
+    "\u212a",  # The sign of the unit kelvin, whose lower case is k.
     "k",
     "a\0b",
     "a\nb",

@@ -1,7 +1,7 @@
 """TensorBoard event files.
 
-All values of a record go into one event. Media use TensorBoard's tensor form, in which one tag holds
-several samples: an image is ``[width, height, image, …]``, a sound ``[[audio, label], …]``, a text ``[text, …]``.
+All values of a record go into one event. Media use TensorBoard's tensor form, in which one tag holds several samples:
+an image is ``[width, height, image, …]``, a sound ``[[audio, label], …]``, a text ``text`` or ``[text, …]``.
 """
 
 from __future__ import annotations
@@ -95,12 +95,14 @@ def _media_values(name: str, media: MediaPayload) -> list[Summary.Value]:
             size = [str(media.width).encode(), str(media.height).encode()]
             value = _strings(name, [*size, *data], (len(data) + 2,), image.create_summary_metadata("", ""))
         case Sounds():
-            labels = [(item.caption or "").encode() for item in media.items]
+            labels = [(item.caption or "").encode("utf-8", "backslashreplace") for item in media.items]
             pairs = list(itertools.chain.from_iterable(zip(data, labels, strict=True)))
             metadata = audio.create_summary_metadata("", "", audio.Encoding.Value("WAV"))
             value = _strings(name, pairs, (len(data), 2), metadata)
         case Texts():
-            value = _strings(name, data, (len(data),), text.create_summary_metadata("", ""))
+            # TensorBoard draws a box around each text of a vector, and none around a scalar.
+            shape = () if len(data) == 1 else (len(data),)
+            value = _strings(name, data, shape, text.create_summary_metadata("", ""))
         case _:
             assert_never(media)
     return [value, *_captions(name, media.items)]
@@ -111,7 +113,7 @@ def _captions(name: str, items: Sequence[Item]) -> Iterable[Summary.Value]:
     if any(item.caption for item in items):
         lines = [f"{number}. {item.caption or ''}" for number, item in enumerate(items, start=1)]
         metadata = text.create_summary_metadata("", "")
-        yield _strings(name + CAPTIONS_SUFFIX, ["\n".join(lines).encode()], (1,), metadata)
+        yield _strings(name + CAPTIONS_SUFFIX, ["\n".join(lines).encode("utf-8", "backslashreplace")], (), metadata)
 
 
 def _strings(tag: str, strings: Sequence[bytes], shape: Sequence[int], metadata: SummaryMetadata) -> Summary.Value:
