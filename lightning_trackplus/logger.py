@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import time
 import weakref
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import lightning.pytorch as pl
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.core.saving import save_hparams_to_yaml
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from typing_extensions import override
 
 from lightning_trackplus import seam
 from lightning_trackplus.delivery import Delivery
-from lightning_trackplus.media.audio import Audio
-from lightning_trackplus.media.image import Image
+from lightning_trackplus.direct_calls import DirectCalls
 from lightning_trackplus.media.media import Media
-from lightning_trackplus.media.text import Text
+from lightning_trackplus.no_experiment import NoExperiment
 from lightning_trackplus.record import Encodable, Payload, Record, TensorBoardEvent
 from lightning_trackplus.run_directory import next_version
-from lightning_trackplus.writers.csv import CSVWriter
-from lightning_trackplus.writers.writer import Writer
+from lightning_trackplus.writers.names import WriterChoice, available, open_writer
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-WriterChoice = Literal["tensorboard", "csv"] | Writer
-
 _unattached: weakref.WeakSet[TrackPlusLogger] = weakref.WeakSet()
 
 
-class TrackPlusLogger(TensorBoardLogger):
+class TrackPlusLogger(TensorBoardLogger, DirectCalls):
     """Writes TensorBoard events and CSV with media files into one run directory.
 
     It is a `TensorBoardLogger`: ``trainer.log_dir``, LightningCLI's config.yaml, hparams.yaml,
@@ -81,7 +76,7 @@ class TrackPlusLogger(TensorBoardLogger):
         flush_secs: float = 1.0,
     ) -> None:
         sub_dir = None if sub_dir is None else os.fspath(sub_dir)
-        self._writer_choices = _available(writers)
+        self._writer_choices = available(writers)
         if self._writes_tensorboard:
             super().__init__(".", name, version, log_graph, default_hp_metric, prefix, sub_dir)
         else:
@@ -166,89 +161,11 @@ class TrackPlusLogger(TensorBoardLogger):
         self._latest = (step, epoch)
         self._put(step, epoch, {self._name_prefix + name: number for name, number in numbers.items()})
 
+    @override
     @rank_zero_only
     def log_media(self, key: str, media: Media[Any], step: int | None = None) -> None:
-        """Log a medium.
-
-        Args:
-            key: The name.
-            media: An `Image`, a `Text`, an `Audio`, or another medium; all its items are written.
-            step: The global step; by default the Trainer's.
-        """
         current_step, epoch = self._now()
         self._put(current_step if step is None else step, epoch, {self._name_prefix + key: media.snapshot()})
-
-    @rank_zero_only
-    def log_image(
-        self,
-        key: str,
-        images: list[Any],
-        step: int | None = None,
-        *,
-        caption: list[str] | None = None,
-        score: list[float] | None = None,
-    ) -> None:
-        """Log images; the call that `WandbLogger` has.
-
-        Args:
-            key: The name.
-            images: A list of what `Image` takes.
-            step: The global step; by default the Trainer's.
-            caption: A line about each.
-            score: A number for each.
-
-        Raises:
-            TypeError: If the images are no list.
-            ValueError: If there is another number of captions or scores, or an image is not one.
-        """
-        _check_list("images", images, caption=caption, score=score)
-        self.log_media(key, Image(images, caption, score), step)
-
-    @rank_zero_only
-    def log_audio(
-        self,
-        key: str,
-        audios: list[Any],
-        step: int | None = None,
-        *,
-        sample_rate: list[int],
-        caption: list[str] | None = None,
-        score: list[float] | None = None,
-    ) -> None:
-        """Log sounds; the call that `WandbLogger` has.
-
-        Args:
-            key: The name.
-            audios: A list of what `Audio` takes.
-            step: The global step; by default the Trainer's.
-            sample_rate: Samples a second of each.
-            caption: A line about each.
-            score: A number for each.
-
-        Raises:
-            TypeError: If the sounds are no list.
-            ValueError: If there is another number of sample rates, captions or scores, or a sound is not one.
-        """
-        _check_list("audios", audios, sample_rate=sample_rate, caption=caption, score=score)
-        first, *others = (
-            Audio(audio, rate, caption and caption[index], score and score[index])
-            for index, (audio, rate) in enumerate(zip(audios, sample_rate, strict=True))
-        )
-        self.log_media(key, first.joined(others), step)
-
-    @rank_zero_only
-    def log_text(self, key: str, texts: str | list[str], step: int | None = None) -> None:
-        """Log texts.
-
-        Args:
-            key: The name.
-            texts: Markdown, one string or several.
-            step: The global step; by default the Trainer's.
-
-        Raises:
-            TypeError: If a text is no string.
-        """
-        self.log_media(key, Text(texts), step)
 
     @override
     @rank_zero_only
@@ -322,13 +239,13 @@ class TrackPlusLogger(TensorBoardLogger):
             self._started = True
             self._save_dir = self.save_dir
             directory = Path(self.log_dir)
-            writers = [_writer(choice, directory) for choice in self._writer_choices]
+            writers = [open_writer(choice, directory) for choice in self._writer_choices]
             self._delivery = Delivery(writers, flush_secs=self._flush_secs)
         self._delivery.put(record)
 
     def _open_experiment(self) -> SummaryWriter:
         if not self._writes_tensorboard:
-            return cast("SummaryWriter", _NoExperiment())
+            return cast("SummaryWriter", NoExperiment())
         # Imported here, since it needs tensorboard.
         from lightning_trackplus.experiment import DeliveredSummaryWriter  # noqa: PLC0415
 
@@ -340,27 +257,6 @@ class TrackPlusLogger(TensorBoardLogger):
     def _flush(self) -> None:
         if self._delivery is not None:
             self._delivery.flush()
-
-
-class _NoExperiment:
-    """Stands for ``logger.experiment`` where no TensorBoard events are written; says so once for each method."""
-
-    def __init__(self) -> None:
-        self._warned: set[str] = set()
-
-    def __getattr__(self, method: str) -> Callable[..., None]:
-        if method.startswith("_"):
-            raise AttributeError(method)
-
-        def ignore(*_: Any, **__: Any) -> None:
-            if method not in self._warned:
-                self._warned.add(method)
-                rank_zero_warn(
-                    f"logger.experiment.{method} was called, but this TrackPlusLogger writes no TensorBoard events:"
-                    ' the call is ignored. Install tensorboard and leave "tensorboard" among the writers.'
-                )
-
-        return ignore
 
 
 def unattached_loggers() -> bool:
@@ -387,37 +283,6 @@ def trackplus_loggers(trainer: pl.Trainer) -> list[TrackPlusLogger]:
     return [logger for logger in trainer.loggers if isinstance(logger, TrackPlusLogger)]
 
 
-def _available(writers: Sequence[WriterChoice]) -> tuple[WriterChoice, ...]:
-    """Return the writers that can be had, and check that they are writers."""
-    if isinstance(writers, str) or not writers:
-        raise ValueError(f'writers={writers!r}; give at least one in a list, for example ("tensorboard", "csv").')
-    for writer in writers:
-        if writer not in ("tensorboard", "csv") and not isinstance(writer, Writer):
-            raise ValueError(
-                f'writers has {writer!r}; give "tensorboard", "csv", or an object with write, flush and close.'
-            )
-    if "tensorboard" not in writers or importlib.util.find_spec("tensorboard") is not None:
-        return tuple(writers)
-    rank_zero_warn(
-        "TrackPlusLogger is to write TensorBoard events, but tensorboard is not installed: CSV is written instead."
-        " `pip install tensorboard` brings the events back."
-    )
-    return tuple(dict.fromkeys("csv" if writer == "tensorboard" else writer for writer in writers))
-
-
-def _writer(choice: WriterChoice, directory: Path) -> Writer:
-    match choice:
-        case "csv":
-            return CSVWriter(directory)
-        case "tensorboard":
-            # Imported here, since it needs tensorboard.
-            from lightning_trackplus.writers.tensorboard import TensorBoardWriter  # noqa: PLC0415
-
-            return TensorBoardWriter(directory)
-        case _:
-            return choice
-
-
 def _local(path: str | os.PathLike[str]) -> str:
     text = os.fspath(path)
     if "://" in text:
@@ -442,14 +307,3 @@ def _number(value: Any) -> float:
         raise ValueError(
             f"\n you tried to log {value} which is currently not supported. Try a dict or a scalar/tensor."
         ) from error
-
-
-def _check_list(title: str, values: object, **columns: Sequence[Any] | None) -> None:
-    """Raise what WandbLogger raises."""
-    if not isinstance(values, list):
-        raise TypeError(f'Expected a list as "{title}", found {type(values)}')
-    if not values:
-        raise ValueError(f'Expected at least one item in "{title}", found none')
-    for name, column in columns.items():
-        if column is not None and len(column) != len(values):
-            raise ValueError(f"Expected {len(values)} items but only found {len(column)} for {name}")

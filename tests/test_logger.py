@@ -337,7 +337,7 @@ def test_direct_calls_take_the_trainers_step_and_epoch(tmp_path):
     trainer = quiet_trainer(tmp_path, logger=logger, max_epochs=2)
     trainer.fit(LoggingModule(training_step=step), loader(4))
     media = pandas.read_csv(f"{logger.log_dir}/media.csv")
-    assert media[["step", "epoch", "name", "caption", "score"]].fillna("").values.tolist() == [
+    assert media[["step", "epoch", "name", "caption", "score"]].astype(object).fillna("").values.tolist() == [
         [0, 0, "text", "", ""],
         [0, 0, "img", "a", 1.0],
         [0, 0, "img", "b", 2.0],

@@ -1,0 +1,29 @@
+"""What ``logger.experiment`` is where no TensorBoard events are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+
+
+class NoExperiment:
+    """Ignores every call, and says so once for each method."""
+
+    def __init__(self) -> None:
+        self._warned: set[str] = set()
+
+    def __getattr__(self, method: str) -> Callable[..., None]:
+        if method.startswith("_"):
+            raise AttributeError(method)
+
+        def ignore(*_: Any, **__: Any) -> None:
+            if method not in self._warned:
+                self._warned.add(method)
+                rank_zero_warn(
+                    f"logger.experiment.{method} was called, but this TrackPlusLogger writes no TensorBoard events:"
+                    ' the call is ignored. Install tensorboard and leave "tensorboard" among the writers.'
+                )
+
+        return ignore
