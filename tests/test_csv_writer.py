@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import polars as pl
+import pandas
+import polars
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -25,7 +25,7 @@ from lightning_trackplus.record import Item, Pictures, Record, Sounds, TensorBoa
 from lightning_trackplus.writers.csv import CSVWriter, MetricsTable
 
 # Until pandas 3 the default was fast and one unit in the last place off.
-EXACT = {} if int(pd.__version__.split(".")[0]) >= 3 else {"float_precision": "round_trip"}
+EXACT = {} if int(pandas.__version__.split(".")[0]) >= 3 else {"float_precision": "round_trip"}
 
 HARD_NAMES = [
     "loss",
@@ -71,11 +71,11 @@ def read_alike(path):
     assert [list(row) for row in dicts] == [header] * len(rows)
     assert [list(row.values()) for row in dicts] == rows
 
-    by_pandas = pd.read_csv(path, dtype=str, keep_default_na=False)
+    by_pandas = pandas.read_csv(path, dtype=str, keep_default_na=False)
     assert by_pandas.shape == (len(rows), len(header))
     assert by_pandas.to_numpy().tolist() == rows
 
-    by_polars = pl.read_csv(path, infer_schema=False)
+    by_polars = polars.read_csv(path, infer_schema=False)
     assert by_polars.shape == (len(rows), len(header))
     assert by_polars.fill_null("").rows() == [tuple(row) for row in rows]
     return dicts
@@ -111,7 +111,7 @@ class Model:
                 assert math.copysign(1, float(cells[name])) == math.copysign(1, number) or math.isnan(number)
                 if isinstance(number, int):
                     assert int(float(cells[name]) if "." in cells[name] else cells[name]) == number
-        by_pandas = pd.read_csv(path, **EXACT)
+        by_pandas = pandas.read_csv(path, **EXACT)
         for column, name in enumerate(self.columns):
             expected = [float(row.get(name, math.nan)) for row in self.rows]
             if all(abs(number) < 2**53 or not number.is_integer() for number in expected):
@@ -167,7 +167,7 @@ def test_pandas_reads_every_float64_as_it_was(numbers):
             table.write(step, None, {"x": number, "nothing missing": 1.0})
         table.close()
 
-        found = pd.read_csv(path, **EXACT)["x"].to_numpy(float)
+        found = pandas.read_csv(path, **EXACT)["x"].to_numpy(float)
 
     np.testing.assert_array_equal(found, np.array(numbers))
     np.testing.assert_array_equal(np.signbit(found[~np.isnan(found)]), np.signbit([n for n in numbers if n == n]))  # noqa: PLR0124
@@ -180,9 +180,9 @@ def test_polars_reads_numbers_where_one_is_nan_or_infinite(tmp_path):
         table.write(step, 0, {"x": number})
     table.close()
 
-    found = pl.read_csv(tmp_path / "metrics.csv")
+    found = polars.read_csv(tmp_path / "metrics.csv")
 
-    assert found["x"].dtype == pl.Float64
+    assert found["x"].dtype == polars.Float64
     np.testing.assert_array_equal(found["x"].to_numpy(), [math.nan, math.inf, -math.inf, 0.1])
 
 

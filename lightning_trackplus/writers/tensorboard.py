@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import socket
 import time
 from collections.abc import Iterable, Sequence
@@ -27,6 +28,7 @@ from typing_extensions import assert_never
 from lightning_trackplus.record import Item, MediaPayload, Payload, Pictures, Record, Sounds, TensorBoardEvent, Texts
 
 CAPTIONS_SUFFIX = "/captions"
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()>#+\-.!|])")
 _file_numbers = itertools.count()
 
 
@@ -111,9 +113,14 @@ def _media_values(name: str, media: MediaPayload) -> list[Summary.Value]:
 def _captions(name: str, items: Sequence[Item]) -> Iterable[Summary.Value]:
     """Yield the captions as a text: TensorBoard has no place for them beside an image or a sound."""
     if any(item.caption for item in items):
-        lines = [f"{number}. {item.caption or ''}" for number, item in enumerate(items, start=1)]
+        lines = [f"{number}. {_plain(item.caption or '')}" for number, item in enumerate(items, start=1)]
         metadata = text.create_summary_metadata("", "")
         yield _strings(name + CAPTIONS_SUFFIX, ["\n".join(lines).encode("utf-8", "backslashreplace")], (), metadata)
+
+
+def _plain(caption: str) -> str:
+    """Return markdown that shows a caption as it was written, in one line."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(caption.split()))
 
 
 def _strings(tag: str, strings: Sequence[bytes], shape: Sequence[int], metadata: SummaryMetadata) -> Summary.Value:

@@ -149,7 +149,7 @@ def test_scalars_tab_draws_every_value(page: Page) -> None:
 
 
 def test_images_tab_shows_every_sample(page: Page, run: Path) -> None:
-    """The images tab has a card for each of the eight digits, in their order, with the picture that was logged."""
+    """The images tab has a card for each of the eight digits, in their order, with the picture of the last epoch."""
     page.goto("#images")
     cards = card_of(page.locator("tf-image-loader"), "val/digits")
     expect(cards).to_have_count(SAMPLES)
@@ -181,15 +181,17 @@ def test_text_tab_renders_tables_and_captions(page: Page) -> None:
         expect(report.locator("thead + tbody > tr")).to_have_text(
             [re.compile(rf"^\s*{digit}\s+\d+\.\d%\s*$") for digit in range(10)]
         )
+        expect(report.locator("table")).to_have_count(1)  # TensorBoard draws no box around the text.
     captions = card_of(cards, "val/digits/captions").locator("tf-markdown-view:visible")
     expect(captions).to_have_count(EPOCHS)
     for caption in captions.all():
         expect(caption.locator("ol > li")).to_have_text([re.compile(r"^predicted \d, true \d$")] * SAMPLES)
+        expect(caption.locator("table")).to_have_count(0)
     save_screenshot(page, "text", 1280, 1296)
 
 
 def test_audio_tab_plays_an_epoch(page: Page) -> None:
-    """The audio tab has a player for the loss of each epoch, whose sound is as long as the epoch had steps."""
+    """The audio tab has a sound for each epoch, and that of the last epoch is as long as the epoch had steps."""
     page.goto("#audio")
     card = card_of(page.locator("tf-audio-loader"), "train/loss_as_pitch")
     expect(card).to_contain_text(re.compile(rf"step\s*{LAST_STEP}"))
