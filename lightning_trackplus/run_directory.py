@@ -21,7 +21,7 @@ MEDIA_FOLDER = "media"
 
 _VERSION = re.compile(r"version_(\d+)")
 _LONGEST_FOLDER_NAME = 80
-_SAFE_NAME = re.compile(r"[a-z0-9_-]+")
+_SAFE_NAME = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)*")
 _DEVICE_NAMES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)")
 
 
@@ -52,18 +52,14 @@ def media_folder(name: str) -> str:
         >>> media_folder("val/hard")
         'media/val-hard'
         >>> media_folder("Val: Hardest")
-        'media/val-hardest-2f10434f'
+        'media/val-hardest--cefb6bc0cc0b15ab'
     """
     folder = name.replace("/", "-")
-    if (
-        "-" in name
-        or not _SAFE_NAME.fullmatch(folder)
-        or _DEVICE_NAMES.fullmatch(folder)
-        or len(folder) > _LONGEST_FOLDER_NAME
-    ):
+    if not _SAFE_NAME.fullmatch(name) or _DEVICE_NAMES.fullmatch(folder) or len(folder) > _LONGEST_FOLDER_NAME:
         readable = re.sub(r"[^a-z0-9_]+", "-", name.lower()).strip("-")[:_LONGEST_FOLDER_NAME]
-        digest = hashlib.blake2b(name.encode("utf-8", "backslashreplace"), digest_size=4).hexdigest()
-        folder = f"{readable}-{digest}" if readable else digest
+        digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+        # No safe name has two dashes, so that none can meet this one.
+        folder = f"{readable or '_'}--{digest}"
     return f"{MEDIA_FOLDER}/{folder}"
 
 

@@ -22,7 +22,8 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from tensorboard.compat.proto.event_pb2 import Event
 
 from lightning_trackplus.record import Item, Pictures, Record, Sounds, TensorBoardEvent, Texts
-from lightning_trackplus.writers.csv import CSVWriter, MetricsTable
+from lightning_trackplus.writers.csv import CSVWriter
+from lightning_trackplus.writers.metrics_table import MetricsTable
 
 # Until pandas 3 the default was fast and one unit in the last place off.
 EXACT = {} if int(pandas.__version__.split(".")[0]) >= 3 else {"float_precision": "round_trip"}
@@ -327,7 +328,7 @@ def test_a_header_that_was_cut_in_a_quoted_name_is_survived(tmp_path):
     path.write_bytes(b'step,epoch,"val, ha')
     program = """
 import pathlib, sys
-from lightning_trackplus.writers.csv import MetricsTable
+from lightning_trackplus.writers.metrics_table import MetricsTable
 table = MetricsTable(pathlib.Path(sys.argv[1]))
 table.write(0, 0, {"a": 1.0})
 table.close()

@@ -8,6 +8,7 @@ import math
 import subprocess
 import sys
 import tempfile
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import PIL.Image
 import pytest
 import soundfile
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -25,6 +26,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.context import RequestContext
 from tensorboard.data.provider import RunTagFilter
+from tensorboard.plugin_util import markdown_to_safe_html
 from tensorboard.util import tensor_util
 
 from lightning_trackplus.media.audio import Audio
@@ -66,7 +68,7 @@ def values_in(directory):
 
 
 def strings_in(directory, tag):
-    """Return the strings that stand under a tag as they were written, one or an array, and the plugin that shows them."""
+    """Return what was written under a tag, one string or an array of them, and the plugin that shows it."""
     (value,) = [value for event in events_in(directory) for value in event.summary.value if value.tag == tag]
     return tensor_util.make_ndarray(value.tensor), value.metadata.plugin_data.plugin_name
 
@@ -231,7 +233,7 @@ def test_one_tag_shows_several_texts(tmp_path):
     [
         (Image(np.zeros((2, 5, 6)), ["one", "two"]), "1. one\n2. two"),
         (Image(np.zeros((2, 5, 6)), "same"), "1. same\n2. same"),
-        (Image(np.zeros((5, 6)), "é 🎉\nline"), "1. é 🎉\nline"),
+        (Image(np.zeros((5, 6)), "é 🎉"), "1. é 🎉"),
         (Image(np.zeros((5, 6)), "one").joined([Image(np.zeros((5, 6)))]), "1. one\n2. "),
         (Audio(np.zeros((3, 9)), 8000, ["one", "two", "three"]), "1. one\n2. two\n3. three"),
         (Text("note", "caption"), "1. caption"),
@@ -250,6 +252,64 @@ def test_captions_stand_in_the_text_tab(medium, lines, tmp_path):
     assert [[value.tag for value in event.summary.value] for event in events_in(tmp_path)] == [
         ["val/medium", "val/medium/captions"]
     ]
+
+
+class ListItems(HTMLParser):
+    """The texts of the items of a list in HTML."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.items = []
+        self.tags = set()
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        if tag == "li":
+            self.items.append("")
+
+    def handle_data(self, data):
+        if self.items:
+            self.items[-1] += data
+
+
+HARD_CAPTIONS = [
+    "",
+    "*a* _b_ `c` ~~d~~",
+    "# no heading",
+    "1. no list",
+    "- no list",
+    "> no quote",
+    "    no code",
+    "a | b",
+    "[no](http://link) ![no](image)",
+    "<b>no tag</b> & no tag",
+    "&amp; &#42; &lt;",
+    "\\ and \\*",
+    "two\n\nlines",
+]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=8) | st.sampled_from(HARD_CAPTIONS),
+        min_size=1,
+        max_size=4,
+    ).filter(any)
+)
+@example(HARD_CAPTIONS)
+def test_a_caption_is_shown_as_it_was_written(captions):
+    """The text tab, which shows markdown, shows each caption in its own letters on one line."""
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder), record(0, {"img": Image([np.zeros((5, 6))] * len(captions), captions).encode("")}))
+        strings, _ = strings_in(Path(folder), "img/captions")
+
+    shown = ListItems(markdown_to_safe_html(strings.item()))
+
+    assert [" ".join(item.split()) for item in shown.items] == [" ".join(caption.split()) for caption in captions]
+    assert shown.tags == {"ol", "li"}
 
 
 @pytest.mark.parametrize("texts", ["# one", ["# one"]], ids=["string", "list"])
@@ -365,6 +425,11 @@ def disk_full_above(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+def write_and_flush(writer, one):
+    writer.write(one)
+    writer.flush()
+
+
 @pytest.mark.parametrize("size", [100, 8000, 20000], ids="image of {} bytes".format)
 def test_after_a_full_disk_what_is_logged_can_be_read(size, tmp_path):
     """An event that found no room is lost, and neither those before it nor those after it are."""
@@ -373,9 +438,8 @@ def test_after_a_full_disk_what_is_logged_can_be_read(size, tmp_path):
     writer.flush()
     (file,) = event_files(tmp_path)
 
-    with disk_full_above(file.stat().st_size + 50), contextlib.suppress(OSError):
-        writer.write(record(1, {"img": Pictures((Item(b"\x89" * size, ".png"),), 1, 1)}))
-        writer.flush()
+    with disk_full_above(file.stat().st_size + 50), pytest.raises(OSError, match="File too large"):
+        write_and_flush(writer, record(1, {"img": Pictures((Item(b"\x89" * size, ".png"),), 1, 1)}))
     for step in (2, 3):
         writer.write(record(step, {"loss": step / 4}))
     writer.close()

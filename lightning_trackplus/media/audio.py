@@ -19,6 +19,8 @@ OneSound: TypeAlias = "Tensor | np.ndarray[Any, Any]"
 
 _LOUDEST = 32767
 _CHANNELS = (1, 2)
+# A WAV says in 32 bits how many bytes a second has, of which stereo has four a sample.
+_HIGHEST_RATE = 2**30
 
 
 class Sound(NamedTuple):
@@ -62,7 +64,7 @@ class Audio(Media[Sound]):
         caption: str | Sequence[str] | None = None,
         score: float | Sequence[float] | Tensor | None = None,
     ) -> None:
-        if not isinstance(sample_rate, int) or sample_rate < 1:
+        if not isinstance(sample_rate, int) or not 1 <= sample_rate < _HIGHEST_RATE:
             raise ValueError(
                 f"Audio got the sample rate {sample_rate!r}; give samples a second as a whole number, such as 16000."
             )

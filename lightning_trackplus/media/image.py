@@ -21,6 +21,7 @@ OneImage: TypeAlias = "Tensor | np.ndarray[Any, Any] | PIL.Image.Image | str | o
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _BRIGHTEST_UNIT_PIXEL = 2.0
+_BRIGHTEST_OF_16_BITS = 65535
 
 
 class Image(Media[Tensor]):
@@ -86,7 +87,7 @@ def _images(image: OneImage) -> Iterator[Tensor]:
         case np.ndarray():
             yield from _split(torch.from_numpy(np.array(image)), channels_first=False)
         case PIL.Image.Image():
-            yield from _split(torch.from_numpy(np.array(_displayable(image))), channels_first=False)
+            yield from _split(torch.from_numpy(_pixels(image)), channels_first=False)
         case str() | os.PathLike():
             with PIL.Image.open(Path(image)) as opened:
                 yield from _images(opened)
@@ -96,10 +97,15 @@ def _images(image: OneImage) -> Iterator[Tensor]:
             )
 
 
-def _displayable(image: PIL.Image.Image) -> PIL.Image.Image:
-    if image.mode in {"1", *_MODES.values()}:
-        return image
-    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+def _pixels(image: PIL.Image.Image) -> np.ndarray[Any, Any]:
+    if image.mode == "F":
+        return np.array(image)
+    if image.mode.startswith("I"):
+        # Pillow reads pictures of 16 bits so, by version as `I;16` or as `I`.
+        return np.array(image, dtype=np.float32) / _BRIGHTEST_OF_16_BITS
+    if image.has_transparency_data:
+        return np.array(image.convert("RGBA"))
+    return np.array(image if image.mode in {"1", *_MODES.values()} else image.convert("RGB"))
 
 
 def _split(pixels: Tensor, *, channels_first: bool) -> tuple[Tensor, ...]:

@@ -130,7 +130,10 @@ class Media(ABC, Generic[ItemT]):
     def _score_each(self, score: float | Sequence[float] | Tensor | None) -> Tensor | None:
         if score is None:
             return None
-        scores = torch.as_tensor(score).detach().to(_widest(score)).reshape(-1).clone()
+        given = score.detach() if isinstance(score, Tensor) else torch.as_tensor(score, dtype=torch.float64)
+        # Apple's GPUs have no float64.
+        widest = torch.float32 if given.device.type == "mps" else torch.float64
+        scores = given.to(widest, copy=True).reshape(-1)
         if len(scores) != len(self):
             raise ValueError(
                 f"{self._title} got {len(self)} items and {len(scores)} scores; give one number for each item."
@@ -141,8 +144,3 @@ class Media(ABC, Generic[ItemT]):
         if self._scores is not None:
             return self._scores.cpu()
         return torch.full((len(self),), torch.nan, dtype=torch.float64)
-
-
-def _widest(score: object) -> torch.dtype:
-    """Return the widest float that the device of a score has: Apple's GPUs have no float64."""
-    return torch.float32 if isinstance(score, Tensor) and score.device.type == "mps" else torch.float64

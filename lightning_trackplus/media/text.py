@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from torch import Tensor
 
@@ -33,7 +34,7 @@ class Text(Media[str]):
         caption: str | Sequence[str] | None = None,
         score: float | Sequence[float] | Tensor | None = None,
     ) -> None:
-        texts = [markdown] if isinstance(markdown, str) else list(markdown)
+        texts: list[str] = list(markdown) if isinstance(markdown, list | tuple) else [cast("str", markdown)]
         for text in texts:
             if not isinstance(text, str):
                 raise TypeError(f"Text got a {type(text).__name__}; give a string or a list of strings.")

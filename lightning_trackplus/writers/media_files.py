@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
 from lightning_trackplus.record import MediaPayload
 from lightning_trackplus.run_directory import MEDIA_INDEX, media_file
+from lightning_trackplus.writers.csv_rows import is_whole, read_row, row_bytes
 
 COLUMNS = ("step", "epoch", "name", "kind", "file", "caption", "score", "wall_time")
 
@@ -21,7 +21,7 @@ class MediaFiles:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._index: TextIO | None = None
+        self._index: IO[bytes] | None = None
 
     def write(self, step: int, epoch: float | None, wall_time: float, name: str, media: MediaPayload) -> None:
         """Write the items of one payload.
@@ -34,15 +34,13 @@ class MediaFiles:
             media: The encoded items.
         """
         index = self._index or self._open_index()
-        rows = csv.writer(index, lineterminator="\n")
         for item in media.items:
             file = media_file(self._directory, name, step, item.suffix)
             path = self._directory / file
             path.parent.mkdir(parents=True, exist_ok=True)
             # The file comes before its row: a row never names a file that is not there.
             path.write_bytes(item.data)
-            score = "" if item.score is None else repr(item.score)
-            rows.writerow([step, epoch, name, media.kind, file, item.caption, score, repr(wall_time)])
+            index.write(row_bytes([step, epoch, name, media.kind, file, item.caption, item.score, wall_time]))
 
     def flush(self) -> None:
         """Bring the rows into the file."""
@@ -55,10 +53,18 @@ class MediaFiles:
             self._index.close()
             self._index = None
 
-    def _open_index(self) -> TextIO:
+    def _open_index(self) -> IO[bytes]:
         self._directory.mkdir(parents=True, exist_ok=True)
-        index = (self._directory / MEDIA_INDEX).open("a", newline="", encoding="utf-8", errors="backslashreplace")
-        if index.tell() == 0:
-            csv.writer(index, lineterminator="\n").writerow(COLUMNS)
+        path = self._directory / MEDIA_INDEX
+        path.touch()
+        index = path.open("r+b")
+        end = 0
+        while is_whole(row := read_row(index)):
+            end += len(row)
+        # What lies behind is a row that was cut short when the process was killed; its file stays.
+        index.seek(end)
+        index.truncate()
+        if end == 0:
+            index.write(row_bytes(COLUMNS))
         self._index = index
         return index

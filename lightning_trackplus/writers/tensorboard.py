@@ -6,7 +6,9 @@ an image is ``[width, height, image, …]``, a sound ``[[audio, label], …]``, 
 
 from __future__ import annotations
 
+import html
 import itertools
+import math
 import os
 import re
 import socket
@@ -26,9 +28,10 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from typing_extensions import assert_never
 
 from lightning_trackplus.record import Item, MediaPayload, Payload, Pictures, Record, Sounds, TensorBoardEvent, Texts
+from lightning_trackplus.writers.whole_file import WholeFile
 
 CAPTIONS_SUFFIX = "/captions"
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()>#+\-.!|])")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|])")
 _file_numbers = itertools.count()
 
 
@@ -53,7 +56,7 @@ class TensorBoardWriter:
         for name, value in record.values.items():
             match value:
                 case float() | int():
-                    values.append(Summary.Value(tag=name, simple_value=value))
+                    values.append(Summary.Value(tag=_tag(name), simple_value=_float(value)))
                 case Pictures() | Sounds() | Texts():
                     values.extend(_media_values(name, value))
                 case TensorBoardEvent():
@@ -65,8 +68,7 @@ class TensorBoardWriter:
 
     def flush(self) -> None:
         """Bring everything that was written into the file."""
-        if self._records is not None:
-            self._records.flush()
+        # Each event is with the operating system as soon as it is written.
 
     def close(self) -> None:
         """Flush and close the event file; a later ``write`` begins another one beside it."""
@@ -82,12 +84,25 @@ class TensorBoardWriter:
         self._directory.mkdir(parents=True, exist_ok=True)
         now = time.time()
         # TensorBoard reads the files of a directory in the order of their names.
-        name = f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}.{next(_file_numbers)}"
-        records = RecordWriter((self._directory / name).open("xb"))
+        name = f"events.out.tfevents.{now:020.9f}.{socket.gethostname()}.{os.getpid()}.{next(_file_numbers)}"
+        records = RecordWriter(WholeFile(self._directory / name, "x"))
         source = SourceMetadata(writer="lightning_trackplus")
         records.write(Event(wall_time=now, file_version="brain.Event:2", source_metadata=source).SerializeToString())
         self._records = records
         return records
+
+
+def _tag(name: str) -> str:
+    """Return the tag for a name; what has no UTF-8 stands there as its escape."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _float(number: float) -> float:
+    """Return a number that fits; integers have no end, and floats have infinity."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
 
 
 def _media_values(name: str, media: MediaPayload) -> list[Summary.Value]:
@@ -120,10 +135,10 @@ def _captions(name: str, items: Sequence[Item]) -> Iterable[Summary.Value]:
 
 def _plain(caption: str) -> str:
     """Return markdown that shows a caption as it was written, in one line."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(caption.split()))
+    return html.escape(_MARKDOWN.sub(r"\\\1", " ".join(caption.split())), quote=False)
 
 
 def _strings(tag: str, strings: Sequence[bytes], shape: Sequence[int], metadata: SummaryMetadata) -> Summary.Value:
     dimensions = TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in shape])
     tensor = TensorProto(dtype=DT_STRING, string_val=strings, tensor_shape=dimensions)
-    return Summary.Value(tag=tag, tensor=tensor, metadata=metadata)
+    return Summary.Value(tag=_tag(tag), tensor=tensor, metadata=metadata)

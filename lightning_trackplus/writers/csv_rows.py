@@ -1,0 +1,56 @@
+"""Rows of a CSV file as bytes, written so that every reader finds the same cells, and read where they may be torn."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from typing import IO
+
+_ENCODING = "utf-8"
+
+
+def row_bytes(cells: Iterable[object]) -> bytes:
+    """Return cells as one row; what has no UTF-8 is written as its escape.
+
+    Args:
+        cells: The cells; None is an empty one.
+    """
+    text = io.StringIO()
+    # With this line end, which is the standard's, cells with a carriage return are quoted as well.
+    csv.writer(text, lineterminator="\r\n").writerow(cells)
+    return text.getvalue().removesuffix("\r\n").encode(_ENCODING, "backslashreplace") + b"\n"
+
+
+def cells_of(row: bytes) -> list[str]:
+    """Return the cells of one row.
+
+    Args:
+        row: The row, with its line end or without.
+    """
+    return next(csv.reader(io.StringIO(row.decode(_ENCODING, "replace"), newline="")), [])
+
+
+def read_row(file: IO[bytes]) -> bytes:
+    """Return the next row, over as many lines as its quoted cells have, and leave the file behind it.
+
+    A row that does not end with a line end was torn, and is the last; an empty one is the end of the file.
+
+    Args:
+        file: Open for reading, at the beginning of a row.
+    """
+    row = b""
+    while line := file.readline():
+        row += line
+        if row.count(b'"') % 2 == 0:
+            break
+    return row
+
+
+def is_whole(row: bytes) -> bool:
+    """Return whether a row was written to its end.
+
+    Args:
+        row: What `read_row` returned.
+    """
+    return row.endswith(b"\n") and row.count(b'"') % 2 == 0

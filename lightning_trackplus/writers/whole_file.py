@@ -1,0 +1,35 @@
+"""A file that holds no half records."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+
+class WholeFile(io.FileIO):
+    """A file without a buffer, each of whose writes is done whole or not at all.
+
+    What is written is with the operating system at once, so that a killed process loses none of it;
+    and where a disk is full, nothing is left behind that could corrupt what comes after.
+    """
+
+    def write(self, data: Any) -> int:
+        """Write at the current position.
+
+        Args:
+            data: Bytes.
+
+        Raises:
+            OSError: If not all of it could be written; then the file ends where the write began.
+        """
+        start = self.tell()
+        rest = memoryview(data)
+        try:
+            # A full disk takes what fits, and says so with the next write.
+            while rest:
+                rest = rest[super().write(rest) :]
+        except OSError:
+            self.truncate(start)
+            self.seek(start)
+            raise
+        return len(data)
