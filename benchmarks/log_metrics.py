@@ -24,7 +24,7 @@ CALLS, ROUNDS = 300, 7
 class Cost(NamedTuple):
     """Microseconds of one call.
 
-    Args:
+    Attributes:
         caller: Wall time of the calling thread.
         cpu: CPU time of all threads.
     """

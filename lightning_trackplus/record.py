@@ -84,7 +84,7 @@ ValueT_co = TypeVar("ValueT_co", bound="Payload | Encodable", covariant=True)
 class Record(Generic[ValueT_co]):
     """Everything logged in one call: one event of an event file, one row of ``metrics.csv``.
 
-    Args:
+    Attributes:
         step: The global step, as the Trainer counts it.
         epoch: The epoch, where it is known.
         wall_time: Seconds since 1970-01-01 UTC.

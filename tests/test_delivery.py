@@ -23,7 +23,7 @@ from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.tensorboard import TensorBoardWriter
 from lightning_trackplus.writers.writer import Writer
 
-# What hangs is ended here; no test waits this long where delivery works.
+# Seconds after which a wait is given up; where delivery works nothing takes this long.
 GUARD = 60.0
 
 
@@ -70,6 +70,14 @@ class Gated(Collector):
         self.arrived.set()
         assert self.gate.wait(GUARD)
         super().write(one)
+
+
+@pytest.fixture
+def gated():
+    """Hand out a gated writer, and open its gate in the end, so that a test that fails leaves nothing waiting."""
+    writer = Gated()
+    yield writer
+    writer.gate.set()
 
 
 class Broken(Collector):
@@ -214,39 +222,37 @@ def test_values_are_encoded_once_and_stay_in_order():
     assert contents(one, "note") == ["note=text"]
 
 
-def test_put_comes_back_while_a_writer_is_busy():
+def test_put_comes_back_while_a_writer_is_busy(gated):
     """A slow writer holds up nobody as long as there is room."""
-    writer = Gated()
-    delivery = Delivery([writer], flush_secs=0.001)
+    delivery = Delivery([gated], flush_secs=0.001)
     delivery.put(record(0))
-    assert writer.arrived.wait(GUARD)
+    assert gated.arrived.wait(GUARD)
 
     for step in range(1, 1000):
         delivery.put(record(step))
-    assert writer.steps == []
+    assert gated.steps == []
 
-    writer.gate.set()
+    gated.gate.set()
     delivery.close()
-    assert writer.steps == list(range(1000))
+    assert gated.steps == list(range(1000))
 
 
-def test_put_waits_for_room_and_then_goes_on():
+def test_put_waits_for_room_and_then_goes_on(gated):
     """Where the waiting records hold more than the bound, put waits until the writers have made room."""
-    writer = Gated()
-    delivery = Delivery([writer], max_bytes=1000)
+    delivery = Delivery([gated], max_bytes=1000)
     delivery.put(record(0, {"note": Encoded("0", nbytes=600)}))
-    assert writer.arrived.wait(GUARD)
+    assert gated.arrived.wait(GUARD)
     delivery.put(record(1, {"note": Encoded("1", nbytes=400)}))
 
     # A record that is being written holds its memory: there is room for nothing.
     putting = threading.Thread(target=lambda: [delivery.put(record(step)) for step in range(2, 50)])
     let_it_wait(putting)
-    assert writer.steps == []
+    assert gated.steps == []
 
-    writer.gate.set()
+    gated.gate.set()
     join(putting)
     delivery.close()
-    assert writer.steps == list(range(50))
+    assert gated.steps == list(range(50))
 
 
 def test_waiting_records_never_hold_more_than_the_bound():
@@ -272,35 +278,33 @@ def test_waiting_records_never_hold_more_than_the_bound():
     assert most <= 1000
 
 
-def test_a_record_larger_than_the_bound_is_delivered_alone():
+def test_a_record_larger_than_the_bound_is_delivered_alone(gated):
     """A single record that exceeds the bound goes through once nothing else waits."""
-    writer = Gated()
-    delivery = Delivery([writer], max_bytes=10)
+    delivery = Delivery([gated], max_bytes=10)
     delivery.put(record(0, {"note": Encoded("large", nbytes=10_000)}))
-    assert writer.arrived.wait(GUARD)
+    assert gated.arrived.wait(GUARD)
     putting = threading.Thread(target=delivery.put, args=[record(1, {"note": Encoded("larger", nbytes=20_000)})])
     let_it_wait(putting)
 
-    writer.gate.set()
+    gated.gate.set()
     join(putting)
     delivery.close()
-    assert writer.steps == [0, 1]
+    assert gated.steps == [0, 1]
 
 
-def test_flush_waits_until_everything_is_written():
+def test_flush_waits_until_everything_is_written(gated):
     """Flush comes back after the writers have written and flushed what was put before, and not earlier."""
-    writer = Gated()
-    delivery = Delivery([writer])
+    delivery = Delivery([gated])
     for step in range(3):
         delivery.put(record(step))
 
     flushing = threading.Thread(target=delivery.flush)
     let_it_wait(flushing)
-    assert writer.steps == []
+    assert gated.steps == []
 
-    writer.gate.set()
+    gated.gate.set()
     join(flushing)
-    assert (writer.steps, writer.calls[-1]) == ([0, 1, 2], "flush")
+    assert (gated.steps, gated.calls[-1]) == ([0, 1, 2], "flush")
     delivery.close()
 
 

@@ -26,7 +26,7 @@ _HIGHEST_RATE = 2**30
 class Sound(NamedTuple):
     """One sound of a batch; sounds of several rates can stand in one batch.
 
-    Args:
+    Attributes:
         samples: int16 or float in [-1, 1], shape (C, T).
         sample_rate: Samples a second.
     """

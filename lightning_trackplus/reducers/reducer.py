@@ -13,7 +13,7 @@ State: TypeAlias = tuple[Tensor, ...]
 class Samples(NamedTuple):
     """A part of a stream; all three have the shape ``(N,)``, N may be 0.
 
-    Args:
+    Attributes:
         values: The values, float64 (float32 on devices that have no float64). Never NaN.
         weights: What each counts, same dtype. A value of weight 0 was not there.
         steps: The number of the ``log`` call in its epoch, int64, never falling.
