@@ -20,7 +20,7 @@ class TrackPlus(Callback):
     Raises:
         MisconfigurationException: When the Trainer starts, if it has two of them.
 
-    Example:
+    Examples:
         >>> import lightning as L
         >>> from lightning_trackplus import TrackPlus, TrackPlusLogger
         >>> trainer = L.Trainer(callbacks=[TrackPlus()], logger=TrackPlusLogger(), max_epochs=1)

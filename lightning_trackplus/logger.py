@@ -56,7 +56,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
     Raises:
         ValueError: If a writer is unknown, there is none, or ``save_dir`` is a URL.
 
-    Example:
+    Examples:
         >>> import lightning as L
         >>> from lightning_trackplus import TrackPlus, TrackPlusLogger
         >>> trainer = L.Trainer(callbacks=[TrackPlus()], logger=TrackPlusLogger(), max_epochs=1)

@@ -48,7 +48,7 @@ def media_folder(name: str) -> str:
     Returns:
         A path in POSIX form, made of ``a-z``, ``0-9``, ``_`` and ``-`` alone.
 
-    Example:
+    Examples:
         >>> media_folder("val/hard")
         'media/val-hard'
         >>> media_folder("Val: Hardest")

@@ -51,7 +51,7 @@ class Audio(Media[Sound]):
             number of captions or scores than of sounds.
         TypeError: If a sound is neither a tensor nor an array.
 
-    Example:
+    Examples:
         >>> import torch
         >>> Audio(torch.sin(torch.arange(8000) * 0.3), sample_rate=8000)
         <Audio: 1 item>

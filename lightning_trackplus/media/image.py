@@ -43,7 +43,7 @@ class Image(Media[Tensor]):
         TypeError: If an image is of another type.
         FileNotFoundError: If a path leads nowhere.
 
-    Example:
+    Examples:
         >>> import torch
         >>> Image(torch.rand(8, 3, 32, 32), caption=[f"sample {i}" for i in range(8)])
         <Image: 8 items>

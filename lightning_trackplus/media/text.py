@@ -23,7 +23,7 @@ class Text(Media[str]):
         TypeError: If a text is no string.
         ValueError: If there is another number of captions or scores than of texts.
 
-    Example:
+    Examples:
         >>> Text("| class | recall |\n|---|---|\n| seven | 0.98 |")
         <Text: 1 item>
     """

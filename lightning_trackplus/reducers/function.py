@@ -21,7 +21,7 @@ class Function(Reducer):
         function: Takes the values, shape ``(N,)``, N at least 1, in the order of the steps and, in a
             step, of the ranks; returns a number or a tensor of one element. Weights play no part.
 
-    Example:
+    Examples:
         >>> Function(lambda x: x.max() - x.min()).name
         'lambda'
     """

@@ -21,7 +21,7 @@ class Quantile(Reducer):
     Raises:
         ValueError: If q lies outside [0, 1].
 
-    Example:
+    Examples:
         >>> Quantile(0.95).name
         'p95'
     """

@@ -33,7 +33,7 @@ class Reducer(ABC):
 
     Subclass it for a reducer of your own and pass an object of it as ``reduce_fx``.
 
-    Example:
+    Examples:
         >>> import torch
         >>> class Range(Reducer):
         ...     weighted = False
