@@ -70,9 +70,12 @@ class Delivery:
         """
         size = record.nbytes
         with self._changed:
-            while self._waiting_bytes and self._waiting_bytes + size > self._max_bytes:
+            while self._is_open() and self._waiting_bytes and self._waiting_bytes + size > self._max_bytes:
                 self._wake()
-                self._changed.wait()
+                self._changed.wait(self._flush_secs)
+            if not self._is_open():
+                self._fail("Logging", RuntimeError("it was closed, or this is a forked process, which has no delivery"))
+                return
             self._waiting.append((record, size))
             self._waiting_bytes += size
             self._put_count += 1
@@ -88,17 +91,18 @@ class Delivery:
 
     def close(self) -> None:
         """Write what waits, close the writers, and say what could not be written."""
-        atexit.unregister(self.close)
         with self._changed:
-            if self._closing:
-                return
             self._closing = True
             self._wake()
+        # An interrupt may end the wait; then the next `close`, or the one at the interpreter's end, waits again.
         self._thread.join()
-        for place, failures in self._failures.items():
+        atexit.unregister(self.close)
+        failures, self._failures = self._failures, {}
+        for place, failure in failures.items():
+            times = "once" if failure.count == 1 else f"{failure.count} times"
             warnings.warn(
-                f"{place} failed {failures.count} times in this run, and what it was given then is missing there."
-                f" The first time: {failures.first}",
+                f"{place} failed {times} in this run, and what it was given then is missing there."
+                f" The first time: {failure.first}",
                 stacklevel=2,
             )
 
@@ -150,15 +154,21 @@ class Delivery:
     def _attempt(self, place: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
         try:
             return work(*args, **kwargs)
-        except Exception as error:  # noqa: BLE001  a writer may raise anything, and training has to go on
-            failures = self._failures.setdefault(place, _Failures())
-            failures.count += 1
-            if failures.count == 1:
-                failures.first = f"{type(error).__name__}: {error}"
-                # Under `-W error` the warning is raised, and would end this thread; `close` still reports.
-                with contextlib.suppress(Warning):
-                    warnings.warn(f"{place} failed, training goes on. {failures.first}", stacklevel=2)
+        except BaseException as error:  # noqa: BLE001  a writer may raise anything, and training has to go on
+            self._fail(place, error)
             return None
+
+    def _fail(self, place: str, error: BaseException) -> None:
+        failures = self._failures.setdefault(place, _Failures())
+        failures.count += 1
+        if failures.count == 1:
+            failures.first = f"{type(error).__name__}: {error}"
+            # Under `-W error` the warning is raised, and would end this thread; `close` still reports.
+            with contextlib.suppress(Warning):
+                warnings.warn(f"{place} failed, training goes on. {failures.first}", stacklevel=3)
+
+    def _is_open(self) -> bool:
+        return not self._closing and self._thread.is_alive()
 
 
 def _title(writer: Writer) -> str:

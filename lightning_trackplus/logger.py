@@ -54,7 +54,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         flush_secs: Seconds after which what was logged is in the files at the latest.
 
     Raises:
-        ValueError: If a writer is unknown, there is none, or ``save_dir`` is a URL.
+        ValueError: If a writer is unknown, there is none, ``save_dir`` is a URL, or ``flush_secs`` is not above 0.
 
     Examples:
         >>> import lightning as L
@@ -75,6 +75,8 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         default_hp_metric: bool = False,
         flush_secs: float = 1.0,
     ) -> None:
+        if flush_secs <= 0:
+            raise ValueError(f"flush_secs={flush_secs!r}; give a number of seconds above 0, for example 1.0.")
         sub_dir = None if sub_dir is None else os.fspath(sub_dir)
         self._writer_choices = available(writers)
         if self._writes_tensorboard:

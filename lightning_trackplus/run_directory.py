@@ -19,7 +19,7 @@ METRICS_FILE = "metrics.csv"
 MEDIA_INDEX = "media.csv"
 MEDIA_FOLDER = "media"
 
-_VERSION = re.compile(r"version_(\d+)")
+_VERSION = re.compile(r"version_(\d+)(_.*)?")
 _LONGEST_FOLDER_NAME = 80
 _SAFE_NAME = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)*")
 _DEVICE_NAMES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)")

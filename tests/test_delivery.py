@@ -392,7 +392,7 @@ def test_a_writer_that_cannot_finish_leaves_the_others_theirs(method):
     assert warning == "Broken failed, training goes on. OSError: no room"
     assert report.startswith("Broken failed ")
     assert report.endswith(
-        " times in this run, and what it was given then is missing there. The first time: OSError: no room"
+        " in this run, and what it was given then is missing there. The first time: OSError: no room"
     )
     assert sound.steps == broken.steps == [0]
     assert sound.calls[-2:] == broken.calls[-2:] == ["flush", "close"]
@@ -445,7 +445,7 @@ def test_an_encoder_that_raises_loses_its_value_alone():
             " The first time: ValueError: no pixels at 0"
         ),
         (
-            "Encoding 'worse' failed 1 times in this run, and what it was given then is missing there."
+            "Encoding 'worse' failed once in this run, and what it was given then is missing there."
             " The first time: KeyError: 'k'"
         ),
     ]
@@ -518,3 +518,41 @@ def test_what_was_put_before_the_interpreter_ends_is_written(ending, code, tmp_p
         with (folder / "media.csv").open(newline="") as file:
             (row,) = csv.DictReader(file)
         assert (folder / row["file"]).read_bytes() == b"encoded"
+
+
+def test_what_comes_after_close_is_said_to_be_lost(tmp_path):
+    """A record that nobody will write is warned of, and keeps nobody waiting, however full the queue is."""
+    delivery = Delivery([], max_bytes=1)
+    delivery.close()
+    with pytest.warns(UserWarning, match=r"^Logging failed, training goes on\. RuntimeError: it was closed"):
+        for step in range(3):
+            delivery.put(Record(step, None, 0.0, {"x": 1.0}))
+
+
+def test_a_writer_that_exits_does_not_end_the_delivery():
+    """Even an exit in a writer leaves the others their records."""
+
+    class Exiting:
+        def write(self, record):
+            raise SystemExit(3)
+
+        def flush(self):
+            pass
+
+        def close(self):
+            pass
+
+    class Keeping(Exiting):
+        def __init__(self):
+            self.steps = []
+
+        def write(self, record):
+            self.steps.append(record.step)
+
+    keeping = Keeping()
+    delivery = Delivery([Exiting(), keeping])
+    with pytest.warns(UserWarning, match=r"Exiting failed 3 times in this run"):
+        for step in range(3):
+            delivery.put(Record(step, None, 0.0, {"x": 1.0}))
+        delivery.close()
+    assert keeping.steps == [0, 1, 2]

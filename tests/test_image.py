@@ -228,6 +228,14 @@ def test_a_picture_of_sixteen_bits_keeps_its_brightness(way, tmp_path):
     np.testing.assert_array_equal(pixels if pixels.ndim == 2 else pixels[..., 0], levels)
 
 
+def test_a_picture_of_sixteen_bits_keeps_its_brightness_beside_floats():
+    """The range of the floats in a list does not touch a picture of 16 bits in it."""
+    levels = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    picture = PIL.Image.fromarray(levels.astype(np.uint16) * 257)
+
+    assert_same(read_back(Image([picture, np.full((5, 6), 200.0)])), [levels, np.full((5, 6), 200, np.uint8)])
+
+
 def test_a_picture_of_floats_follows_the_rule_for_floats():
     """A Pillow picture of mode F is read as the array of its floats would be."""
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16)

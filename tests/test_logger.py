@@ -388,6 +388,7 @@ def test_wrong_direct_calls_are_refused_in_wandb_loggers_words(tmp_path, call, e
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"flush_secs": 0}, "flush_secs=0; give a number of seconds above 0, for example 1.0."),
         ({"writers": ()}, 'writers=(); give at least one in a list, for example ("tensorboard", "csv").'),
         ({"writers": "csv"}, 'writers=\'csv\'; give at least one in a list, for example ("tensorboard", "csv").'),
         (

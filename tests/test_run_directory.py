@@ -179,7 +179,8 @@ def test_the_next_version_is_the_one_that_lightning_would_take(folders, files):
         (["version_0", "version_7"], 8),
         (["version_9", "version_10"], 11),
         (["version_002"], 3),
-        (["version_x", "other_5", "version_5_old", "my_version_5"], 0),
+        (["version_x", "other_5", "my_version_5"], 0),
+        (["version_5_old"], 6),
     ],
     ids=str,
 )

@@ -6,6 +6,7 @@ import io
 import warnings
 import wave
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
@@ -64,12 +65,13 @@ class Audio(Media[Sound]):
         caption: str | Sequence[str] | None = None,
         score: float | Sequence[float] | Tensor | None = None,
     ) -> None:
-        if not isinstance(sample_rate, int) or not 1 <= sample_rate < _HIGHEST_RATE:
+        is_whole = isinstance(sample_rate, Integral) and not isinstance(sample_rate, bool)
+        if not is_whole or not 1 <= sample_rate < _HIGHEST_RATE:
             raise ValueError(
                 f"Audio got the sample rate {sample_rate!r}; give samples a second as a whole number, such as 16000."
             )
         several: Sequence[OneSound] = samples if isinstance(samples, list | tuple) else [cast("OneSound", samples)]
-        sounds = [Sound(samples, sample_rate) for one in several for samples in _split(one)]
+        sounds = [Sound(samples, int(sample_rate)) for one in several for samples in _split(one)]
         super().__init__(sounds, caption, score)
 
     @property

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 import PIL.Image
+import PIL.ImageOps
 import torch
 from torch import Tensor
 
@@ -21,7 +22,7 @@ OneImage: TypeAlias = "Tensor | np.ndarray[Any, Any] | PIL.Image.Image | str | o
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _BRIGHTEST_UNIT_PIXEL = 2.0
-_BRIGHTEST_OF_16_BITS = 65535
+_STEPS_OF_16_BITS = 65535 / 255
 
 
 class Image(Media[Tensor]):
@@ -69,9 +70,13 @@ class Image(Media[Tensor]):
         Args:
             name: The name they were logged under, for warnings.
         """
-        images = [image.cpu() for image in self._items]
+        images = [image.cpu().float() if image.is_floating_point() else image.cpu() for image in self._items]
         scale = _float_scale(images)
-        files = [_png(_to_bytes(image, scale, name)) for image in images]
+        images = [image * scale if image.is_floating_point() else image for image in images]
+        _warn_of_pixels(sum(int(image.isnan().sum()) for image in images), "are NaN and drawn black", name)
+        outside = sum(int(((image < -0.5) | (image > 255.5)).sum()) for image in images)
+        _warn_of_pixels(outside, "lie outside [0, 1] or [0, 255] and are clipped", name)
+        files = [_png(_to_bytes(image)) for image in images]
         height, width = images[0].shape[1:]
         return Pictures(self._encoded(files, ".png"), width, height)
 
@@ -98,11 +103,13 @@ def _images(image: OneImage) -> Iterator[Tensor]:
 
 
 def _pixels(image: PIL.Image.Image) -> np.ndarray[Any, Any]:
+    # A camera's file can say that it is to be shown turned, and a PNG cannot.
+    image = PIL.ImageOps.exif_transpose(image)
     if image.mode == "F":
         return np.array(image)
     if image.mode.startswith("I"):
         # Pillow reads pictures of 16 bits so, by version as `I;16` or as `I`.
-        return np.array(image, dtype=np.float32) / _BRIGHTEST_OF_16_BITS
+        return (np.array(image, dtype=np.float32) / _STEPS_OF_16_BITS).clip(0, 255).round().astype(np.uint8)
     if image.has_transparency_data:
         return np.array(image.convert("RGBA"))
     return np.array(image if image.mode in {"1", *_MODES.values()} else image.convert("RGB"))
@@ -144,14 +151,10 @@ def _float_scale(images: Sequence[Tensor]) -> float:
     return 1.0 if max(brightest, default=0.0) > _BRIGHTEST_UNIT_PIXEL else 255.0
 
 
-def _to_bytes(image: Tensor, float_scale: float, name: str) -> Tensor:
-    if not image.is_floating_point():
-        return image if image.dtype == torch.uint8 else image.to(torch.uint8) * 255
-    pixels = image.float() * float_scale
-    _warn_of_pixels(int(pixels.isnan().sum()), "are NaN and drawn black", name)
-    outside = (pixels < -0.5) | (pixels > 255.5)
-    _warn_of_pixels(int(outside.sum()), "lie outside [0, 1] or [0, 255] and are clipped", name)
-    return pixels.nan_to_num(nan=0.0).clamp(0, 255).round().to(torch.uint8)
+def _to_bytes(image: Tensor) -> Tensor:
+    if image.is_floating_point():
+        return image.nan_to_num(nan=0.0).clamp(0, 255).round().to(torch.uint8)
+    return image if image.dtype == torch.uint8 else image.to(torch.uint8) * 255
 
 
 def _warn_of_pixels(count: int, what: str, name: str) -> None:
