@@ -1,4 +1,4 @@
-"""TrackPlus: attaches to a module and detaches from it; no logic of its own."""
+"""TrackPlus: attaches to a module and its loggers, says when epochs begin and end, and detaches."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import Callback
 from typing_extensions import override
 
 from lightning_trackplus.interception import Door
-from lightning_trackplus.logger import attach_loggers, unattached_loggers
+from lightning_trackplus.logger import attach_loggers, loggers_exist
 
 
 class TrackPlus(Callback):
@@ -44,14 +44,29 @@ class TrackPlus(Callback):
         self._door.open()
 
     @override
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin to keep media for the end of the training epoch."""
+        self._begin_epoch()
+
+    @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Deliver the media kept in the training epoch."""
         self._end_epoch()
 
     @override
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin to keep media for the end of the validation."""
+        self._begin_epoch()
+
+    @override
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Deliver the media kept in the validation."""
         self._end_epoch()
+
+    @override
+    def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin to keep media for the end of the test."""
+        self._begin_epoch()
 
     @override
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -67,6 +82,10 @@ class TrackPlus(Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Detach: Lightning does not call ``teardown`` after an exception."""
         self._detach()
+
+    def _begin_epoch(self) -> None:
+        if self._door is not None:
+            self._door.media.begin_epoch()
 
     def _end_epoch(self) -> None:
         if self._door is not None:
@@ -92,8 +111,8 @@ class AttachLoggers(Callback):
 
 
 def callbacks_factory() -> list[Callback]:
-    """Return what each new Trainer gets of this package by itself: nothing, unless a logger waits for its Trainer.
+    """Return what each new Trainer gets of this package by itself: nothing, unless there is a TrackPlusLogger.
 
     Lightning calls this through the entry point ``lightning.pytorch.callbacks_factory``.
     """
-    return [AttachLoggers()] if unattached_loggers() else []
+    return [AttachLoggers()] if loggers_exist() else []

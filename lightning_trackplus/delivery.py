@@ -4,6 +4,7 @@ The thread contract:
 
 - ``put`` may be called from any thread. It returns at once, unless the records that wait hold more
   than ``max_bytes``: then it waits until there is room. It raises nothing.
+- A forked process has the object and not the thread; it opens a delivery of its own.
 - Everything else that touches an encoder or a writer happens on the delivery thread alone, in the
   order of the ``put`` calls. A writer therefore needs no locks.
 - What a writer or an encoder raises is counted, warned of once, and reported by ``close``. It never
@@ -14,6 +15,8 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
+import os
 import threading
 import warnings
 from collections import deque
@@ -57,6 +60,7 @@ class Delivery:
         self._closing = False
         self._changed = threading.Condition()
         self._failures: dict[str, _Failures] = {}
+        self._process = os.getpid()
         self._thread = threading.Thread(target=self._run, name="trackplus-delivery", daemon=True)
         self._thread.start()
         # A daemon thread is cut off when the interpreter ends; what it still holds is written before.
@@ -68,13 +72,15 @@ class Delivery:
         Args:
             record: What was logged; media in it are encoded later, on the delivery thread.
         """
-        size = record.nbytes
+        size = self._attempt("Logging", lambda: record.nbytes)
+        if size is None:
+            return
         with self._changed:
-            while self._is_open() and self._waiting_bytes and self._waiting_bytes + size > self._max_bytes:
+            while self._may_wait() and self._waiting_bytes and self._waiting_bytes + size > self._max_bytes:
                 self._wake()
                 self._changed.wait(self._flush_secs)
-            if not self._is_open():
-                self._fail("Logging", RuntimeError("it was closed, or this is a forked process, which has no delivery"))
+            if self._closing:
+                self._fail("Logging", RuntimeError("it was closed before"))
                 return
             self._waiting.append((record, size))
             self._waiting_bytes += size
@@ -84,27 +90,39 @@ class Delivery:
 
     def flush(self) -> None:
         """Wait until everything that was put before is in the files."""
+        if not self._may_wait():
+            return
         with self._changed:
             wanted = self._put_count
             self._wake()
-            self._changed.wait_for(lambda: self._flushed_count >= wanted or not self._thread.is_alive())
+            self._changed.wait_for(lambda: self._flushed_count >= wanted or not self._may_wait())
 
     def close(self) -> None:
         """Write what waits, close the writers, and say what could not be written."""
+        if not self.is_of_this_process():
+            return
         with self._changed:
             self._closing = True
             self._wake()
-        # An interrupt may end the wait; then the next `close`, or the one at the interpreter's end, waits again.
-        self._thread.join()
+        if threading.current_thread() is not self._thread:
+            # An interrupt may end the wait; then the next `close`, or the one at the interpreter's end, waits again.
+            self._thread.join()
         atexit.unregister(self.close)
         failures, self._failures = self._failures, {}
         for place, failure in failures.items():
             times = "once" if failure.count == 1 else f"{failure.count} times"
-            warnings.warn(
+            _warn(
                 f"{place} failed {times} in this run, and what it was given then is missing there."
-                f" The first time: {failure.first}",
-                stacklevel=2,
+                f" The first time: {failure.first}"
             )
+
+    def is_of_this_process(self) -> bool:
+        """Return whether the delivery was opened in this process, and not in one that was forked since."""
+        return os.getpid() == self._process
+
+    def _may_wait(self) -> bool:
+        """Return whether the thread is there to end a wait: a writer that logs must not wait for itself."""
+        return self._thread.is_alive() and not self._closing and threading.current_thread() is not self._thread
 
     def _wake(self) -> None:
         """Let the thread work now; otherwise it sleeps through the flush interval, to leave training alone."""
@@ -162,13 +180,22 @@ class Delivery:
         failures = self._failures.setdefault(place, _Failures())
         failures.count += 1
         if failures.count == 1:
-            failures.first = f"{type(error).__name__}: {error}"
-            # Under `-W error` the warning is raised, and would end this thread; `close` still reports.
-            with contextlib.suppress(Warning):
-                warnings.warn(f"{place} failed, training goes on. {failures.first}", stacklevel=3)
+            failures.first = _described(error)
+            _warn(f"{place} failed, training goes on. {failures.first}")
 
-    def _is_open(self) -> bool:
-        return not self._closing and self._thread.is_alive()
+
+def _warn(message: str) -> None:
+    try:
+        warnings.warn(message, stacklevel=4)
+    except Warning:
+        # Under `-W error` a warning is raised, which may end neither the training nor the thread.
+        logging.getLogger(__name__).warning(message)
+
+
+def _described(error: BaseException) -> str:
+    with contextlib.suppress(Exception):
+        return f"{type(error).__name__}: {error}"
+    return type(error).__name__
 
 
 def _title(writer: Writer) -> str:

@@ -80,7 +80,7 @@ class DirectCalls(ABC):
         """
         _check_list("audios", audios, sample_rate=sample_rate, caption=caption, score=score)
         first, *others = (
-            Audio(audio, rate, caption and caption[index], score and score[index])
+            Audio(audio, rate, None if caption is None else caption[index], None if score is None else score[index])
             for index, (audio, rate) in enumerate(zip(audios, sample_rate, strict=True))
         )
         self.log_media(key, first.joined(others), step)

@@ -13,16 +13,16 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torchmetrics import Metric
 
+from lightning_trackplus import seam
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.media_lane import MediaLane
 from lightning_trackplus.reducer_lane import ReducerLane
+from lightning_trackplus.reducers.names import is_native
 
 _SIGNATURE = inspect.signature(pl.LightningModule.log)
 _PARAMETERS = list(_SIGNATURE.parameters.values())[1:]
 _POSITIONS = {parameter.name: position for position, parameter in enumerate(_PARAMETERS)}
 _DEFAULTS = {parameter.name: parameter.default for parameter in _PARAMETERS}
-_NATIVE_NAMES = ("mean", "avg", "sum", "min", "max")
-_NATIVE_FUNCTIONS = (torch.mean, torch.sum, sum, torch.min, min, torch.max, max)
 
 
 class Door:
@@ -75,20 +75,22 @@ class Door:
 
     def _place(self, log: Callable[..., None]) -> None:
         self._module.log = log  # type: ignore[method-assign]
-        for callback in self._trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it elsewhere
-            callback.log = log
+        seam.set_callbacks_log(self._trainer, log)
 
     def _lane(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[str, Any, dict[str, Any]], None] | None:
         """Return the lane of a call; None for Lightning's own, which also judges what nobody takes."""
-        name, value, reduce_fx = (_argument(args, kwargs, wanted) for wanted in ("name", "value", "reduce_fx"))
+        wanted = ("name", "value", "reduce_fx", "sync_dist")
+        name, value, reduce_fx, sync_dist = (_argument(args, kwargs, parameter) for parameter in wanted)
         if isinstance(value, Media):
             return self.media.log
-        native = _is_native(reduce_fx)
-        if isinstance(value, Tensor) and (value.numel() != 1 or (value.ndim == 1 and self.reducers.knows(name))):
+        if isinstance(value, Tensor) and value.numel() != 1:
             _check_dimensions(name, value)
             return self.reducers.log
-        if native or not isinstance(value, Number | Tensor | Metric):
+        if not isinstance(value, Number | Tensor | Metric):
             return None
+        if is_native(reduce_fx):
+            takes = isinstance(value, Number | Tensor) and self.reducers.takes(name, value, sync_dist=bool(sync_dist))
+            return self.reducers.log if takes else None
         if isinstance(value, Metric):
             raise MisconfigurationException(
                 f"self.log({name!r}, …) got the metric {type(value).__name__} and reduce_fx={reduce_fx!r};"
@@ -100,12 +102,6 @@ class Door:
 def _argument(args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> Any:
     position = _POSITIONS[name]
     return args[position] if position < len(args) else kwargs.get(name, _DEFAULTS[name])
-
-
-def _is_native(reduce_fx: Any) -> bool:
-    if isinstance(reduce_fx, str):
-        return reduce_fx.lower() in _NATIVE_NAMES
-    return any(reduce_fx is function for function in _NATIVE_FUNCTIONS)
 
 
 def _check_dimensions(name: str, value: Tensor) -> None:

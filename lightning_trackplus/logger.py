@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import operator
 import os
+import threading
 import time
 import weakref
 from argparse import Namespace
@@ -29,7 +32,9 @@ from lightning_trackplus.writers.names import WriterChoice, available, open_writ
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-_unattached: weakref.WeakSet[TrackPlusLogger] = weakref.WeakSet()
+_loggers: weakref.WeakSet[TrackPlusLogger] = weakref.WeakSet()
+_opening = threading.Lock()
+_HYPERPARAMETERS_HAVE_STEPS = "step" in inspect.signature(TensorBoardLogger.log_hyperparams).parameters
 
 
 class TrackPlusLogger(TensorBoardLogger, DirectCalls):
@@ -75,7 +80,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         default_hp_metric: bool = False,
         flush_secs: float = 1.0,
     ) -> None:
-        if flush_secs <= 0:
+        if not 0 < flush_secs <= threading.TIMEOUT_MAX:
             raise ValueError(f"flush_secs={flush_secs!r}; give a number of seconds above 0, for example 1.0.")
         sub_dir = None if sub_dir is None else os.fspath(sub_dir)
         self._writer_choices = available(writers)
@@ -95,7 +100,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         self._latest: tuple[int, float | None] = (0, None)
         self._started = False
         self._wrote_hparams = False
-        _unattached.add(self)
+        _loggers.add(self)
 
     @property
     @override
@@ -137,9 +142,10 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
             trainer: The Trainer that has this logger.
         """
         self._trainer = weakref.ref(trainer)
-        _unattached.discard(self)
+        if self._given_save_dir is not None or self._is_in_use():
+            return
         root = _local(trainer.default_root_dir)
-        if self._given_save_dir is None and not self._is_in_use() and root != self._save_dir:
+        if root != self._save_dir:
             self._save_dir = root
             self._next_version = None
 
@@ -157,9 +163,8 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         """
         numbers = dict(_numbers("", metrics))
         current_step, _ = self._now()
-        if step is None:
-            step = int(numbers.pop("step", current_step))
-        epoch = numbers.get("epoch")
+        step = int(numbers.pop("step", current_step)) if step is None else operator.index(step)
+        epoch = numbers.get("epoch", self._epoch_of_numbers())
         self._latest = (step, epoch)
         self._put(step, epoch, {self._name_prefix + name: number for name, number in numbers.items()})
 
@@ -167,7 +172,9 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
     @rank_zero_only
     def log_media(self, key: str, media: Media[Any], step: int | None = None) -> None:
         current_step, epoch = self._now()
-        self._put(current_step if step is None else step, epoch, {self._name_prefix + key: media.snapshot()})
+        self._put(
+            current_step if step is None else operator.index(step), epoch, {self._name_prefix + key: media.snapshot()}
+        )
 
     @override
     @rank_zero_only
@@ -179,11 +186,10 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         Args:
             params: The hyper-parameters.
             metrics: What to show beside them.
-            step: The global step of the metrics.
+            step: The global step of the metrics; Lightning 2.4 takes 0 for TensorBoard.
         """
         if self._writes_tensorboard:
-            # Lightning 2.4 knows no step here.
-            super().log_hyperparams(params, metrics, **({} if step is None else {"step": step}))
+            super().log_hyperparams(params, metrics, **({"step": step} if _HYPERPARAMETERS_HAVE_STEPS else {}))
             return
         super().log_hyperparams(params, {})
         if metrics:
@@ -208,9 +214,9 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         Args:
             status: How the run ended; the same is done for all.
         """
-        if self._delivery is not None:
-            self._delivery.close()
-            self._delivery = None
+        delivery, self._delivery = self._delivery, None
+        if delivery is not None:
+            delivery.close()
         self.save()
 
     @override
@@ -219,7 +225,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        _unattached.add(self)
+        _loggers.add(self)
 
     @property
     def _writes_tensorboard(self) -> bool:
@@ -233,17 +239,30 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         trainer = None if self._trainer is None else self._trainer()
         return self._latest if trainer is None else (seam.logged_step(trainer), trainer.current_epoch)
 
+    def _epoch_of_numbers(self) -> float | None:
+        """Return the epoch of numbers that come without one: in evaluation, Lightning numbers these by batch."""
+        trainer = None if self._trainer is None else self._trainer()
+        return None if trainer is None or trainer.evaluating else trainer.current_epoch
+
     def _put(self, step: int, epoch: float | None, values: Mapping[str, Payload | Encodable]) -> None:
         self._put_record(Record(step, epoch, time.time(), values))
 
     def _put_record(self, record: Record[Payload | Encodable]) -> None:
-        if self._delivery is None:
-            self._started = True
-            self._save_dir = self.save_dir
-            directory = Path(self.log_dir)
-            writers = [open_writer(choice, directory) for choice in self._writer_choices]
-            self._delivery = Delivery(writers, flush_secs=self._flush_secs)
+        with _opening:
+            # A forked process has inherited the delivery, but not its thread.
+            if self._delivery is None or not self._delivery.is_of_this_process():
+                self._delivery = self._open_delivery()
         self._delivery.put(record)
+
+    def _open_delivery(self) -> Delivery:
+        self._started = True
+        self._save_dir = self.save_dir
+        directory = Path(self.log_dir)
+        writers = [open_writer(choice, directory) for choice in self._writer_choices]
+        delivery = Delivery(writers, flush_secs=self._flush_secs)
+        # A logger that nobody finalizes is written out when it goes.
+        weakref.finalize(self, delivery.close)
+        return delivery
 
     def _open_experiment(self) -> SummaryWriter:
         if not self._writes_tensorboard:
@@ -261,9 +280,9 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
             self._delivery.flush()
 
 
-def unattached_loggers() -> bool:
-    """Return whether there is a TrackPlusLogger that no Trainer has run with yet."""
-    return bool(_unattached)
+def loggers_exist() -> bool:
+    """Return whether there is a TrackPlusLogger in this process."""
+    return bool(_loggers)
 
 
 def attach_loggers(trainer: pl.Trainer) -> None:

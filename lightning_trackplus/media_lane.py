@@ -11,7 +11,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from lightning_trackplus import seam
 from lightning_trackplus.logger import trackplus_loggers
 from lightning_trackplus.media.media import Media
-from lightning_trackplus.media.selection import First
+from lightning_trackplus.media.selection import FirstItems
 
 
 class MediaLane:
@@ -29,7 +29,7 @@ class MediaLane:
     def __init__(self, module: pl.LightningModule, trainer: pl.Trainer) -> None:
         self._module = module
         self._trainer = trainer
-        self._kept: dict[tuple[bool, str], First] = {}
+        self._kept: dict[tuple[bool, str], FirstItems] = {}
         self._warned_of_no_logger = False
 
     def log(self, name: str, media: Media[Any], arguments: dict[str, Any]) -> None:
@@ -50,6 +50,8 @@ class MediaLane:
                 "You are trying to `self.log()` but it is not managed by the `Trainer` control flow"
             )
         on_step, on_epoch = seam.check_levels(hook, arguments["on_step"], arguments["on_epoch"])
+        if not on_step and not on_epoch:
+            raise MisconfigurationException("`self.log(on_step=False, on_epoch=False)` is not useful.")
         _check_arguments(name, arguments)
         if on_step and not self._trainer.training:
             raise MisconfigurationException(
@@ -67,7 +69,11 @@ class MediaLane:
                 self._deliver(name, media)
             else:
                 # A validation may run inside a training epoch, and end before it.
-                self._kept.setdefault((self._trainer.training, name), First()).add(name, media)
+                self._kept.setdefault((self._trainer.training, name), FirstItems()).add(name, media)
+
+    def begin_epoch(self) -> None:
+        """Forget what was kept by a loop that did not come to its end, such as a learning-rate search."""
+        self._kept = {key: kept for key, kept in self._kept.items() if key[0] != self._trainer.training}
 
     def end_epoch(self) -> None:
         """Deliver what was kept in the epoch that ends now."""

@@ -14,6 +14,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from torch import Tensor, distributed
 from torchmetrics import Metric
 from typing_extensions import override
@@ -38,8 +39,14 @@ class ReducerLane:
         self._trainer = trainer
         self._logged: dict[tuple[str | None, str, int | None], _Logged] = {}
 
-    def knows(self, name: str) -> bool:
-        """Return whether the name has been logged through this lane in the hook that runs now."""
+    def takes(self, name: str, value: object, *, sync_dist: bool) -> bool:
+        """Return whether this lane takes a value that Lightning could take as well.
+
+        It does where the name was logged through it before, since the last batch of a split may have one
+        sample; and for a vector that several processes sync, of which another may have more samples.
+        """
+        if isinstance(value, Tensor) and value.ndim == 1 and sync_dist and _is_distributed():
+            return True
         return self._key(name) in self._logged
 
     def log(self, name: str, value: float | Tensor, arguments: dict[str, Any]) -> None:
@@ -94,12 +101,9 @@ class ReducerLane:
 
     def _weight(self, logged: _Logged, value: float | Tensor, batch_size: int | None) -> float:
         """Return what each value counts: a sample 1, a scalar its batch size."""
-        if isinstance(value, Tensor) and value.ndim == 1:
-            # A vector of one element is a batch of one sample if other calls had more, and a scalar if not.
-            logged.has_vectors |= len(value) != 1
-            if logged.has_vectors:
-                return 1
-        if not any(reducer.weighted for reducer in logged.stream.reducers):
+        # One value is a batch of one sample if other calls had vectors, and a scalar if not.
+        logged.has_vectors |= isinstance(value, Tensor) and value.ndim == 1 and len(value) != 1
+        if logged.has_vectors or not any(reducer.weighted for reducer in logged.stream.reducers):
             return 1
         return seam.batch_size(self._trainer, batch_size)
 
@@ -120,12 +124,18 @@ class _Logged:
         self.is_registered = False
         self.has_vectors = False
         self._reduce_fx = reduce_fx
-        self._warned_of_nan = False
+        self._warned: set[str] = set()
+        self._is_list = isinstance(reduce_fx, list | tuple)
+        reducers = self.stream.reducers
+        self._names = [f"{name}_{reducer.name}" for reducer in reducers] if self._is_list else [name]
         self._views = [_View(self, index) for index in range(len(self.stream.reducers))]
 
     def check_reduction(self, reduce_fx: Reduction) -> None:
         """Raise if a later call asks for other reducers; a function may be a new one with the same name."""
-        if reduce_fx == self._reduce_fx or _asked(reduce_fx) == _asked(self._reduce_fx):
+        if reduce_fx == self._reduce_fx:
+            return
+        names = [reducer.name for reducer in reducers_of(reduce_fx)]
+        if isinstance(reduce_fx, list | tuple) == self._is_list and names == [one.name for one in self.stream.reducers]:
             return
         raise MisconfigurationException(
             f"You called `self.log({self.name}, ...)` twice in one hook, with reduce_fx={self._reduce_fx!r} and"
@@ -140,7 +150,7 @@ class _Logged:
 
     def register(self, native: Callable[..., None], arguments: dict[str, Any], batch_size: int | None) -> None:
         """Log the views through Lightning, which from then on asks them until it resets them."""
-        for name, view in zip(_names(self.name, self._reduce_fx), self._views, strict=True):
+        for name, view in zip(self._names, self._views, strict=True):
             # An attribute is what Lightning asks of a Metric; any name will do.
             view.update()
             given = {**arguments, "metric_attribute": f"trackplus.{name}", "batch_size": batch_size}
@@ -150,7 +160,18 @@ class _Logged:
     def results(self) -> list[Tensor]:
         """Return the results of the epoch so far."""
         results = self.stream.results(group=self._group)
-        self._warn_of_nan()
+        if _is_distributed() and not self.arguments["sync_dist"]:
+            # Lightning says this of its own reductions, and takes ours for a metric that syncs itself.
+            self._warn_once(
+                f"It is recommended to use `self.log({self.name!r}, ..., sync_dist=True)` when logging on epoch level"
+                " in distributed setting to accumulate the metric across devices.",
+                PossibleUserWarning,
+            )
+        if count := self.stream.nan_count():
+            self._warn_once(
+                f"self.log({self.name!r}, …): {count} values of this epoch were NaN and are left out of"
+                f" {', '.join(self._names)}. Further epochs are not warned of."
+            )
         return results
 
     def reset(self) -> None:
@@ -161,20 +182,16 @@ class _Logged:
     @property
     def _group(self) -> Group:
         """The processes whose values count together; None for this one alone."""
-        distributes = distributed.is_available() and distributed.is_initialized()
-        if not distributes or not self.arguments["sync_dist"] or self.arguments["rank_zero_only"]:
+        if not _is_distributed() or not self.arguments["sync_dist"] or self.arguments["rank_zero_only"]:
             return None
         return self.arguments["sync_dist_group"] or distributed.group.WORLD
 
-    def _warn_of_nan(self) -> None:
-        if not self._warned_of_nan and (count := self.stream.nan_count()):
-            self._warned_of_nan = True
-            # Said by each process, since each has its own values.
-            warnings.warn(
-                f"self.log({self.name!r}, …): {count} values of this epoch were NaN and are left out of"
-                f" {', '.join(_names(self.name, self._reduce_fx))}. Further epochs are not warned of.",
-                stacklevel=2,
-            )
+    def _warn_once(self, message: str, category: type[Warning] = UserWarning) -> None:
+        """Warn, once for each message of another kind; each process says it, since each has its own values."""
+        kind = message.split(maxsplit=1)[0]
+        if kind not in self._warned:
+            self._warned.add(kind)
+            warnings.warn(message, category, stacklevel=2)
 
 
 class _View(Metric):
@@ -205,12 +222,5 @@ class _View(Metric):
         self._logged.reset()
 
 
-def _asked(reduce_fx: Reduction) -> tuple[bool, list[str]]:
-    return isinstance(reduce_fx, list | tuple), [reducer.name for reducer in reducers_of(reduce_fx)]
-
-
-def _names(name: str, reduce_fx: Reduction) -> list[str]:
-    """Return the names that a call logs: its own, or one for each reducer of a list."""
-    if not isinstance(reduce_fx, list | tuple):
-        return [name]
-    return [f"{name}_{reducer.name}" for reducer in reducers_of(reduce_fx)]
+def _is_distributed() -> bool:
+    return distributed.is_available() and distributed.is_initialized()

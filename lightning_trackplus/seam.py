@@ -8,6 +8,7 @@ The links are to Lightning 2.6.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -102,6 +103,15 @@ def logs_this_step(trainer: pl.Trainer) -> bool:
     if trainer.fit_loop._should_accumulate() and trainer.lightning_module.automatic_optimization:
         return False
     return trainer._logger_connector.should_update_logs or is_fast_dev_run(trainer)
+
+
+def set_callbacks_log(trainer: pl.Trainer, log: Callable[..., None]) -> None:
+    """Set what the callbacks' own ``log`` is, which Lightning has set to the module's before any hook ran.
+
+    Mirrors ``_CallbackConnector._attach_model_logging_functions`` in ``connectors/callback_connector.py``.
+    """
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it elsewhere
+        callback.log = log
 
 
 def is_fast_dev_run(trainer: pl.Trainer) -> bool:

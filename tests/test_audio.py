@@ -333,3 +333,11 @@ def test_an_array_is_out_of_reach_of_later_changes():
 def test_nbytes_is_the_memory_of_the_samples():
     """Delivery bounds its memory by this."""
     assert Audio([torch.zeros(2, 9), np.zeros(5, np.int16)], 8000).nbytes == 2 * 9 * 4 + 5 * 2
+
+
+def test_a_sample_rate_may_be_numpys_and_not_a_truth_value():
+    """A whole number of any type is a rate; True is none."""
+    ((_, rate),) = read_back(Audio(torch.zeros(9), np.int64(8000)), "tone")
+    assert rate == 8000
+    with pytest.raises(ValueError, match=r"^Audio got the sample rate True;"):
+        Audio(torch.zeros(9), True)

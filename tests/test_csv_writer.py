@@ -90,9 +90,15 @@ class Model:
         self.rows = []
 
     def write(self, step, epoch, numbers):
-        if not self.rows or self.rows[-1]["step"] != step:
-            self.rows.append({"step": step})
-        row = self.rows[-1]
+        if self.rows and self.rows[-1]["step"] == step:
+            row = self.rows[-1]
+        elif self.rows and epoch is None and "epoch" in self.rows[-1]:
+            # The row of an evaluation batch, which stands before the row that waits for its results.
+            row = {"step": step}
+            self.rows.insert(-1, row)
+        else:
+            row = {"step": step}
+            self.rows.append(row)
         if epoch is not None:
             row["epoch"] = epoch
         # `epoch` has its column, and the column `step` is the Trainer's.
@@ -192,12 +198,12 @@ def test_the_file_looks_as_documented(tmp_path):
     table = MetricsTable(tmp_path / "metrics.csv")
     table.write(0, 0, {"b": 1, "epoch": 0})
     table.write(0, 0, {"a": 0.1})
-    table.write(5, None, {"val, hard": math.inf})
+    table.write(5, 0, {"val, hard": math.inf})
     table.write(9, 0.5, {"step": 3})
     table.close()
 
     assert (tmp_path / "metrics.csv").read_text() == (
-        'step,epoch,b,a,"val, hard",step (logged)\n0,0,1.0,0.1,,\n5,,,,inf,\n9,0.5,,,,3.0\n'
+        'step,epoch,b,a,"val, hard",step (logged)\n0,0,1.0,0.1,,\n5,0,,,inf,\n9,0.5,,,,3.0\n'
     )
 
 
@@ -569,3 +575,20 @@ def test_after_close_the_files_are_continued(tmp_path):
         ("0", "media/img/0000000000-001.png"),
         ("1", "media/img/0000000001-000.png"),
     ]
+
+
+def test_rows_of_evaluation_batches_stand_before_the_row_that_waits_for_them(tmp_path):
+    """Numbers without an epoch do not come between the training and the validation of one step."""
+    path = tmp_path / "metrics.csv"
+    table = MetricsTable(path)
+    table.write(4, 0, {"train": 1.0})
+    table.flush()
+    for batch in range(3):
+        table.write(batch, None, {"val_step": float(batch)})
+    table.write(4, 0, {"val": 2.0})
+    table.write(5, 1, {"train": 3.0})
+    table.close()
+
+    assert path.read_text() == (
+        "step,epoch,train,val_step,val\n0,,,0.0,\n1,,,1.0,\n2,,,2.0,\n4,0,1.0,,2.0\n5,1,3.0,,\n"
+    )

@@ -524,7 +524,7 @@ def test_what_comes_after_close_is_said_to_be_lost(tmp_path):
     """A record that nobody will write is warned of, and keeps nobody waiting, however full the queue is."""
     delivery = Delivery([], max_bytes=1)
     delivery.close()
-    with pytest.warns(UserWarning, match=r"^Logging failed, training goes on\. RuntimeError: it was closed"):
+    with pytest.warns(UserWarning, match=r"^Logging failed, training goes on\. RuntimeError: it was closed before"):
         for step in range(3):
             delivery.put(Record(step, None, 0.0, {"x": 1.0}))
 
@@ -556,3 +556,56 @@ def test_a_writer_that_exits_does_not_end_the_delivery():
             delivery.put(Record(step, None, 0.0, {"x": 1.0}))
         delivery.close()
     assert keeping.steps == [0, 1, 2]
+
+
+def test_a_writer_that_logs_does_not_wait_for_itself():
+    """A writer may put a record, flush and close from within; what it puts is delivered."""
+
+    class Echo:
+        def __init__(self):
+            self.steps = []
+
+        def write(self, record):
+            self.steps.append(record.step)
+            if record.step < 3:
+                delivery.put(Record(record.step + 1, None, 0.0, {"x": 1.0}))
+                delivery.flush()
+
+        def flush(self):
+            pass
+
+        def close(self):
+            pass
+
+    echo = Echo()
+    delivery = Delivery([echo], max_bytes=1)
+    delivery.put(Record(0, None, 0.0, {"x": 1.0}))
+    while len(echo.steps) < 4:
+        delivery.flush()
+    delivery.close()
+    assert echo.steps == [0, 1, 2, 3]
+
+
+def test_an_error_without_words_is_reported_by_its_name():
+    """An exception whose text cannot be had ends nothing."""
+
+    class MuteError(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    class Broken:
+        def write(self, record):
+            raise MuteError
+
+        def flush(self):
+            pass
+
+        def close(self):
+            pass
+
+    delivery = Delivery([Broken()])
+    with pytest.warns(UserWarning, match=r"^Broken failed, training goes on\. MuteError$"):
+        delivery.put(Record(0, None, 0.0, {"x": 1.0}))
+        delivery.flush()
+    with pytest.warns(UserWarning, match=r"The first time: MuteError$"):
+        delivery.close()

@@ -528,3 +528,23 @@ def test_the_text_of_an_image_says_what_it_needs():
 
     assert repr(image) == "<Image: 1 item>"
     assert f"{image}" == "<Image: 1 item> (a medium can be logged once TrackPlus() is among the Trainer's callbacks)"
+
+
+@pytest.mark.parametrize("way", ["picture", "path"])
+def test_a_photograph_is_turned_as_its_camera_says(way, tmp_path):
+    """A file that says that it is to be shown turned is written turned, since a PNG cannot say so."""
+    pixels = noise((5, 6, 3))
+    picture, exif = PIL.Image.fromarray(pixels), PIL.Image.Exif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "photo.tiff", exif=exif)
+    image = tmp_path / "photo.tiff" if way == "path" else PIL.Image.open(tmp_path / "photo.tiff")
+
+    assert_same(read_back(Image(image)), [np.rot90(pixels, -1)])
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2], ids=str)
+def test_floats_of_eight_bits_are_floats(dtype):
+    """The narrowest floats that torch has are taken like the others."""
+    levels = torch.tensor([0.0, 0.25, 0.5, 1.0]).reshape(2, 2)
+
+    assert_same(read_back(Image(levels.to(dtype))), [np.array([[0, 64], [128, 255]], dtype=np.uint8)])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import gc
 import os
 import pickle
 import re
 import subprocess
 import sys
 import textwrap
+import threading
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -581,3 +584,142 @@ def test_interrupting_a_run_loses_nothing_that_was_logged(tmp_path):
         trainer.fit(LoggingModule(training_step=step), loader())
     assert pandas.read_csv(f"{logger.log_dir}/metrics.csv")["x"].tolist() == [0.0, 1.0]
     assert [value for _, value in scalars(logger.log_dir)["x"]] == [0.0, 1.0]
+
+
+def test_training_and_validation_share_a_row_beside_series_of_batches(tmp_path):
+    """``on_step=True`` in validation, which Lightning numbers by batch, does not tear a step's row apart."""
+    logger = TrackPlusLogger()
+
+    def validation_step(module, batch, index):
+        module.log("val", batch[:, 0].mean(), on_step=True, on_epoch=True)
+
+    def training_step(module, batch, index):
+        module.log("train", float(index))
+        module.logger.log_metrics({"direct": float(index)}, step=module.global_step)
+
+    trainer = quiet_trainer(tmp_path, logger=logger, max_epochs=2)
+    trainer.fit(LoggingModule(training_step=training_step, validation_step=validation_step), loader(20), loader(8))
+    metrics = pandas.read_csv(f"{logger.log_dir}/metrics.csv")
+    steps = metrics[metrics["train"].notna()]
+    assert steps["step"].tolist() == list(range(10))
+    assert steps["direct"].tolist() == steps["train"].tolist()
+    assert steps["val_epoch"].dropna().tolist() == [3.5, 3.5]
+    assert steps[steps["val_epoch"].notna()]["step"].tolist() == [4, 9]
+    batches = metrics[metrics["val_step"].notna()]
+    assert batches["step"].tolist() == [0, 1, 2, 3]
+    assert len(metrics) == 14
+
+
+def test_a_remote_root_is_no_matter_where_a_local_one_is_given(tmp_path):
+    """``save_dir`` decides; the Trainer's root may be elsewhere."""
+    logger = TrackPlusLogger(tmp_path)
+    trainer = quiet_trainer("memory://root", callbacks=[TrackPlus()], logger=logger)
+    trainer.validate(LoggingModule(validation_step=lambda m, b, i: m.log("x", 1.0)), loader(), verbose=False)
+    assert Path(logger.log_dir, "metrics.csv").is_file()
+
+
+def test_a_second_trainer_brings_its_own_steps(tmp_path):
+    """A logger that goes on with another Trainer, without the callback, takes that one's step and epoch."""
+    logger = TrackPlusLogger(tmp_path)
+    step = lambda m, b, i: m.logger.log_text("text", "a")  # noqa: E731
+    for _ in range(2):
+        quiet_trainer(tmp_path, logger=logger, max_epochs=2).fit(LoggingModule(training_step=step), loader(4))
+    assert pandas.read_csv(f"{logger.log_dir}/media.csv")["step"].tolist() == [0, 1, 0, 1]
+
+
+def test_warnings_that_are_errors_do_not_reach_the_training(tmp_path, caplog):
+    """Under ``-W error`` a failing writer is said in the log, and the logger can be used again."""
+
+    class Broken(Collector):
+        def write(self, record):
+            raise OSError("no room")
+
+    logger = TrackPlusLogger(tmp_path, writers=[Broken(), "csv"])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Broken failed")
+        for step in range(2):
+            logger.log_metrics({"a": 1.0}, step=step)
+            logger.finalize("success")
+    assert [record.message.split(".")[0] for record in caplog.records if "Broken" in record.message] == [
+        "Broken failed, training goes on",
+        "Broken failed once in this run, and what it was given then is missing there",
+    ] * 2
+    assert pandas.read_csv(f"{logger.log_dir}/metrics.csv")["step"].tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan")])
+def test_a_flush_interval_is_a_time_that_passes(seconds):
+    """Nothing, less than nothing and for ever are refused."""
+    with pytest.raises(ValueError, match=r"give a number of seconds above 0, for example 1\.0"):
+        TrackPlusLogger(flush_secs=seconds)
+
+
+def test_many_threads_write_one_file(tmp_path):
+    """The first records of several threads open one delivery, and none is lost."""
+    logger = TrackPlusLogger(tmp_path, writers=("csv",))
+    start = threading.Barrier(8)
+
+    def log(number):
+        start.wait()
+        logger.log_metrics({f"thread_{number}": 1.0}, step=number)
+
+    threads = [threading.Thread(target=log, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    logger.finalize("success")
+    assert sorted(pandas.read_csv(f"{logger.log_dir}/metrics.csv")["step"]) == list(range(8))
+
+
+def test_a_logger_that_is_dropped_is_written_out(tmp_path):
+    """Nobody has to finalize a logger for its records to be there, and its thread goes with it."""
+    before = threading.active_count()
+    for version in range(3):
+        TrackPlusLogger(tmp_path, version=version, flush_secs=1000).log_metrics({"a": 1.0}, step=0)
+        gc.collect()
+    assert threading.active_count() == before
+    assert len(list(tmp_path.rglob("metrics.csv"))) == 3
+
+
+def test_a_run_in_forked_processes_is_written(tmp_path):
+    """What was logged before the fork and what the forked rank zero logs are in one file."""
+    program = f"""
+import torch
+from lightning_trackplus import TrackPlus, TrackPlusLogger
+from tests.conftest import LoggingModule, loader, quiet_trainer
+
+logger = TrackPlusLogger({str(tmp_path)!r})
+logger.log_metrics({{"before": 1.0}}, step=0)
+logger.experiment.flush()
+trainer = quiet_trainer({str(tmp_path)!r}, callbacks=[TrackPlus()], logger=logger, strategy="ddp_fork", devices=2)
+step = lambda m, b, i: m.log("x", b[:, 0], reduce_fx="max", sync_dist=True)
+trainer.fit(LoggingModule(validation_step=step), loader(8), loader(8))
+"""
+    root = Path(__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    metrics = pandas.read_csv(tmp_path / "lightning_logs/version_0/metrics.csv")
+    assert metrics["before"].dropna().tolist() == [1.0]
+    assert metrics["x"].dropna().tolist() == [7.0]
+
+
+def test_hyperparameters_with_a_step_are_taken_by_every_lightning(tmp_path):
+    """``log_hyperparams(…, step=…)`` works also where Lightning's own has no step."""
+    logger = TrackPlusLogger(tmp_path)
+    logger.log_hyperparams({"lr": 0.1}, {"score": 0.5}, step=3)
+    logger.finalize("success")
+    assert [value for _, value in scalars(logger.log_dir)["score"]] == [0.5]
+
+
+def test_steps_and_scores_may_be_tensors(tmp_path):
+    """A step that is a tensor is its number, and scores of sounds may be a tensor."""
+    logger = TrackPlusLogger(tmp_path)
+    logger.log_metrics({"a": 1.0}, step=torch.tensor(3))
+    logger.log_audio("s", [torch.zeros(9)] * 2, torch.tensor(4), sample_rate=[8000] * 2, score=torch.tensor([0.5, 1.5]))
+    logger.finalize("success")
+    assert pandas.read_csv(f"{logger.log_dir}/metrics.csv")["step"].tolist() == [3]
+    media = pandas.read_csv(f"{logger.log_dir}/media.csv")
+    assert media[["step", "score"]].to_numpy().tolist() == [[4, 0.5], [4, 1.5]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import lightning as L
 import numpy as np
@@ -11,6 +12,7 @@ import PIL.Image
 import pytest
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import LearningRateFinder
 from lightning.pytorch.loggers import CSVLogger
 
 from lightning_trackplus import Audio, Image, Text, TrackPlus, TrackPlusLogger
@@ -261,3 +263,33 @@ def test_predict_hooks_take_no_media(tmp_path):
     trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()])
     with pytest.raises(MisconfigurationException, match=r"You can't `self.log\(\)` inside `predict_step`"):
         trainer.predict(LoggingModule(predict_step=lambda m, b, i: m.log("x", Text("a"))), loader())
+
+
+def test_a_learning_rate_search_leaves_no_media_in_the_run(tmp_path):
+    """What a search logs before the training is not among the items of the first epoch."""
+
+    class Search(LoggingModule):
+        learning_rate = 1e-3
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=self.learning_rate)
+
+        def training_step(self, batch, batch_idx):
+            searching = self.trainer.max_steps == 5
+            self.log("tx", Text("search" if searching else "training"), on_step=False, on_epoch=True)
+            return self.layer(batch[0]).pow(2).mean()
+
+    logger = TrackPlusLogger(tmp_path)
+    finder = LearningRateFinder(num_training_steps=5)
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus(), finder], logger=logger, enable_checkpointing=True)
+    trainer.fit(Search(), loader())
+    media = pandas.read_csv(f"{logger.log_dir}/media.csv")
+    assert {Path(logger.log_dir, file).read_text() for file in media["file"]} == {"training"}
+
+
+def test_a_medium_for_neither_step_nor_epoch_is_refused_in_lightnings_words(tmp_path):
+    """A call that would do nothing is a mistake."""
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()])
+    step = lambda m, b, i: m.log("x", Text("a"), on_step=False, on_epoch=False)  # noqa: E731
+    with pytest.raises(MisconfigurationException, match=r"`self\.log\(on_step=False, on_epoch=False\)` is not useful"):
+        trainer.fit(LoggingModule(training_step=step), loader())

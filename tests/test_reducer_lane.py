@@ -474,3 +474,45 @@ def test_a_compiled_module_logs_as_an_uncompiled_one(tmp_path):
     trainer.fit(torch.compile(LoggingModule(training_step=step), backend="eager"), loader())
     assert trainer.callback_metrics["x_max"] == 9.0
     assert trainer.callback_metrics["x_count"] == 10.0
+
+
+@pytest.mark.parametrize("reduction", ["mean", "max", ["mean"], "median"], ids=str)
+def test_a_last_batch_without_a_dimension_is_a_sample_among_vectors(tmp_path, reduction):
+    """``squeeze`` turns a batch of one sample into a scalar, which counts as one."""
+
+    def step(module, batch, index):
+        module.log("x", batch[:, 0].squeeze(), reduce_fx=reduction)
+
+    assert list(validated(tmp_path, step, loaders=loader(9)).values()) == [8.0 if reduction == "max" else 4.0]
+
+
+def test_a_plain_scalar_does_not_join_another_reduction(tmp_path):
+    """A name that was logged with a reduction of ours is refused with Lightning's default."""
+
+    def step(module, batch, index):
+        module.log("x", 1.0, reduce_fx="p95")
+        module.log("x", 1.0)
+
+    assert "with reduce_fx='p95' and 'mean'" in refused(tmp_path, step)
+
+
+def test_lightnings_functions_mean_the_same_alone_and_in_a_list(tmp_path):
+    """``torch.mean`` is the weighted mean wherever it stands."""
+
+    def step(module, batch, index):
+        module.log("alone", batch[:, 0].mean(), reduce_fx=torch.mean)
+        module.log("list", batch[:, 0].mean(), reduce_fx=[torch.mean, max])
+
+    assert validated(tmp_path, step) == {"alone": 4.5, "list_mean": 4.5, "list_max": 8.5}
+
+
+def test_a_function_is_called_once_an_epoch(tmp_path):
+    """However many results are asked for, and by whom, each is computed once."""
+    calls = []
+
+    def counted(values):
+        calls.append(len(values))
+        return values.sum()
+
+    validated(tmp_path, lambda m, b, i: m.log("x", b[:, 0], reduce_fx=[counted, "p50", "p95"], prog_bar=True))
+    assert calls == [10]

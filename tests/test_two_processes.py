@@ -95,6 +95,19 @@ def test_other_options_mean_what_they_mean_for_lightning(ranks):
     assert (first["rank_zero"], second["rank_zero"]) == (5, 9)
 
 
+def test_a_rank_with_one_sample_joins_those_with_more(ranks):
+    """Rank 0 logs the first three samples of its batches, rank 1 the first of its one."""
+    for rank in ranks:
+        assert rank["metrics"]["one_or_more"] == pytest.approx((0 + 1 + 2 + 4 + 5 + 6) / 6, rel=1e-14)
+
+
+def test_what_is_not_synced_is_said(ranks):
+    """Each process recommends ``sync_dist`` for what it keeps to itself, as Lightning does for its reductions."""
+    for rank in ranks:
+        assert any("recommended to use `self.log('local', ..., sync_dist=True)`" in text for text in rank["warnings"])
+        assert not any("self.log('synced'" in text for text in rank["warnings"])
+
+
 def test_a_rank_that_has_only_nan_takes_nothing_away(ranks):
     """What one process has left out is not in the common result."""
     assert [rank["metrics"]["one_rank_nan"] for rank in ranks] == [5, 5]

@@ -50,6 +50,8 @@ class Uneven(LoggingModule):
         self.log("scalar", values.mean(), reduce_fx=["median", "count"], sync_dist=True)
         self.log("plain_vector", values, sync_dist=True)
         self.log("rank_zero", values, reduce_fx="max", sync_dist=True, rank_zero_only=True)
+        some = values[: 1 if self.global_rank else 3]
+        self.log("one_or_more", some, sync_dist=True, batch_size=len(some))
         self.log("native", values.mean(), sync_dist=True, reduce_fx="max")
         nan = torch.full_like(values, torch.nan) if self.global_rank else values
         self.log("one_rank_nan", nan, reduce_fx="max", sync_dist=True)

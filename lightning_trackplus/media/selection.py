@@ -9,7 +9,7 @@ from lightning_trackplus.media.media import Media
 DEFAULT_COUNT = 8
 
 
-class First:
+class FirstItems:
     """Keeps the first items of an epoch; nothing that is not kept is copied.
 
     Args:

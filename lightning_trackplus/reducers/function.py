@@ -52,7 +52,8 @@ class Function(Reducer):
             ValueError: If the function returns anything but one number.
         """
         values, weights, steps = state
-        values = values[steps.argsort(stable=True)][weights[steps.argsort(stable=True)] > 0]
+        order = steps.argsort(stable=True)
+        values = values[order][weights[order] > 0]
         if not len(values):
             return values.new_tensor(torch.nan)
         result = self._function(values)

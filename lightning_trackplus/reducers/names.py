@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
@@ -36,7 +37,30 @@ REDUCERS: dict[str, Reducer] = {
 }
 """The reducers that have a name; ``"p0"`` … ``"p100"`` are `Quantile`."""
 
+_FUNCTIONS: list[tuple[Callable[..., Any], str]] = [
+    (torch.mean, "mean"),
+    (torch.sum, "sum"),
+    (sum, "sum"),
+    (torch.min, "min"),
+    (min, "min"),
+    (torch.max, "max"),
+    (max, "max"),
+]
+"""The functions that Lightning takes for its four reductions. In a list, since a function need not be hashable."""
+
+_NATIVE = ("mean", "avg", "sum", "min", "max")
 _PERCENTILE = re.compile(r"p(\d+(?:\.\d+)?)")
+
+
+def is_native(reduction: object) -> bool:
+    """Return whether Lightning itself takes a ``reduce_fx``.
+
+    Args:
+        reduction: What was given.
+    """
+    if isinstance(reduction, str):
+        return reduction.lower() in _NATIVE
+    return any(reduction is function for function, _ in _FUNCTIONS)
 
 
 def reducers_of(reduction: Reduction) -> tuple[Reducer, ...]:
@@ -66,6 +90,8 @@ def _reducer(one: Any) -> Reducer:
             return _named(one)
         case Reducer():
             return one
+        case _ if is_native(one):
+            return REDUCERS[next(name for function, name in _FUNCTIONS if one is function)]
         case _ if callable(one) and not isinstance(one, type):
             return Function(one)
         case _:

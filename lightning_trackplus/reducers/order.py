@@ -25,7 +25,7 @@ class First(Reducer):
         # `argmax` of booleans is the index of the first that is true.
         index = present.int().argmax()
         count = present.any().to(samples.values.dtype)
-        return self._rank(samples.steps[index]), samples.values[index] * count, count
+        return self._order_key(samples.steps[index]), samples.values[index] * count, count
 
     @override
     def merge(self, left: State, right: State) -> State:
@@ -44,7 +44,7 @@ class First(Reducer):
         _, total, count = state
         return torch.where(count > 0, total / count, torch.nan)
 
-    def _rank(self, step: Tensor) -> Tensor:
+    def _order_key(self, step: Tensor) -> Tensor:
         return step
 
 
@@ -61,5 +61,5 @@ class Last(First):
         return super().summarize(Samples(*(part.flip(0) for part in samples)))
 
     @override
-    def _rank(self, step: Tensor) -> Tensor:
+    def _order_key(self, step: Tensor) -> Tensor:
         return -step

@@ -47,8 +47,10 @@ class Quantile(Reducer):
 
     @override
     def result(self, state: State) -> Tensor:
-        values, order = state[0].sort()
-        ends = state[1][order].cumsum(0)
+        # On the host, since `cumsum` of floats is not deterministic on CUDA.
+        values, weights = (part.cpu() for part in state)
+        values, order = values.sort()
+        ends = weights[order].cumsum(0)
         total = ends[-1]
         # The values stand at 0 … total - 1 if each is repeated as often as its weight says.
         position = self.q * (total - 1)

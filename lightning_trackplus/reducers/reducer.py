@@ -43,14 +43,16 @@ class Reducer(ABC):
         ...         return "range"
         ...
         ...     def summarize(self, samples):
-        ...         present = samples.values[samples.weights > 0]
-        ...         return present.min(), present.max()
+        ...         present = samples.weights > 0
+        ...         low = torch.where(present, samples.values, torch.inf).min()
+        ...         high = torch.where(present, samples.values, -torch.inf).max()
+        ...         return low, high
         ...
         ...     def merge(self, left, right):
         ...         return torch.minimum(left[0], right[0]), torch.maximum(left[1], right[1])
         ...
         ...     def result(self, state):
-        ...         return state[1] - state[0]
+        ...         return torch.where(state[0] <= state[1], state[1] - state[0], torch.nan)
         >>> samples = Samples(torch.tensor([3.0, 9.0]), torch.ones(2), torch.arange(2))
         >>> Range().result(Range().summarize(samples))
         tensor(6.)

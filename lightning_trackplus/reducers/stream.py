@@ -42,8 +42,7 @@ class Stream:
         self._count = 0
         self._states: list[State] | None = None
         self._nan_count: Tensor | int = 0
-        self._everywhere: list[State] | None = None
-        self._is_merged = False
+        self._finished: list[Tensor] | None = None
 
     def add(self, values: Tensor, weight: float) -> None:
         """Take the values of one call.
@@ -55,7 +54,7 @@ class Stream:
         if len(values):
             self._calls.append(_Call(values, weight, self._count))
         self._count += 1
-        self._is_merged = False
+        self._finished = None
         if len(self._calls) >= _CALLS_PER_FOLD:
             self._fold()
 
@@ -83,13 +82,13 @@ class Stream:
             group: The processes whose values count together, each of which has to call this; None for
                 this one alone.
         """
-        self._fold()
-        if group is None:
-            return self._finish(self._states)
-        if not self._is_merged:
-            self._everywhere = _merged_over_processes(self.reducers, self._states, group)
-            self._is_merged = True
-        return self._finish(self._everywhere)
+        if self._finished is None:
+            self._fold()
+            states = self._states
+            if group is not None:
+                states = _merged_over_processes(self.reducers, states, group)
+            self._finished = self._finish(states)
+        return self._finished
 
     def nan_count(self) -> int:
         """Return how many values were NaN and left out, in this process; waits for their device."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import IO
 
 from lightning_trackplus.record import MediaPayload
 from lightning_trackplus.run_directory import MEDIA_INDEX, media_file
 from lightning_trackplus.writers.csv_rows import is_whole, read_row, row_bytes
+from lightning_trackplus.writers.whole_file import WholeFile
 
 COLUMNS = ("step", "epoch", "name", "kind", "file", "caption", "score", "wall_time")
 
@@ -21,7 +21,7 @@ class MediaFiles:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._index: IO[bytes] | None = None
+        self._index: WholeFile | None = None
 
     def write(self, step: int, epoch: float | None, wall_time: float, name: str, media: MediaPayload) -> None:
         """Write the items of one payload.
@@ -43,9 +43,7 @@ class MediaFiles:
             index.write(row_bytes([step, epoch, name, media.kind, file, item.caption, item.score, wall_time]))
 
     def flush(self) -> None:
-        """Bring the rows into the file."""
-        if self._index is not None:
-            self._index.flush()
+        """Do nothing: each row is with the operating system as soon as it is written."""
 
     def close(self) -> None:
         """Close ``media.csv``."""
@@ -53,14 +51,15 @@ class MediaFiles:
             self._index.close()
             self._index = None
 
-    def _open_index(self) -> IO[bytes]:
+    def _open_index(self) -> WholeFile:
         self._directory.mkdir(parents=True, exist_ok=True)
         path = self._directory / MEDIA_INDEX
         path.touch()
-        index = path.open("r+b")
         end = 0
-        while is_whole(row := read_row(index)):
-            end += len(row)
+        with path.open("rb") as rows:
+            while is_whole(row := read_row(rows)):
+                end += len(row)
+        index = WholeFile(path, "r+b")
         # What lies behind is a row that was cut short when the process was killed; its file stays.
         index.seek(end)
         index.truncate()

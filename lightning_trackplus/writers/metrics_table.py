@@ -12,6 +12,7 @@ from lightning_trackplus.writers.whole_file import WholeFile
 
 FIRST_COLUMNS = ("step", "epoch")
 _LARGEST_EXACT = 2**53
+_LONGEST_TAIL = 1000
 
 
 class MetricsTable:
@@ -21,6 +22,9 @@ class MetricsTable:
     step after a flush completes the row in place. A new name widens the whole file: the wider file
     is written beside the old one and then takes its place.
 
+    Lightning hands over series of evaluation batches, numbered by batch and without an epoch, while
+    the row of a training step waits for its validation results. These get rows of their own before it.
+
     Args:
         path: The file. One that is there already is continued.
     """
@@ -28,10 +32,11 @@ class MetricsTable:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: WholeFile | None = None
-        self._columns: list[str] = []
+        self._columns: dict[str, None] = {}
+        self._new_columns: dict[str, None] = {}
         self._body_start = 0
-        self._row: dict[str, str] = {}
-        self._row_start = self._row_end = 0
+        self._tail: list[dict[str, str]] = []
+        self._tail_start = self._end = 0
         self._is_stored = True
 
     def write(self, step: int, epoch: float | None, numbers: Mapping[str, float]) -> None:
@@ -44,13 +49,23 @@ class MetricsTable:
         """
         if self._file is None:
             self._open()
-        if self._row.get("step") != str(step):
-            self._store()
-            self._row, self._row_start = {"step": str(step)}, self._row_end
+        row = self._row_of(str(step), epoch)
         if epoch is not None:
-            self._row["epoch"] = str(int(epoch)) if float(epoch).is_integer() else _cell(epoch)
-        self._row |= {_column(name): _cell(number) for name, number in numbers.items() if name != "epoch"}
+            row["epoch"] = str(int(epoch)) if float(epoch).is_integer() else _cell(epoch)
+        row |= {_column(name): _cell(number) for name, number in numbers.items() if name != "epoch"}
+        self._new_columns |= dict.fromkeys(name for name in row if name not in self._columns)
         self._is_stored = False
+
+    def _row_of(self, step: str, epoch: float | None) -> dict[str, str]:
+        """Return the row to add to; it is the tail's last one, but for a row of an evaluation batch."""
+        if self._tail and self._tail[-1].get("step") == step:
+            return self._tail[-1]
+        if self._tail and epoch is None and "epoch" in self._tail[-1] and len(self._tail) <= _LONGEST_TAIL:
+            self._tail.insert(-1, {"step": step})
+            return self._tail[-2]
+        self._store()
+        self._tail, self._tail_start = [{"step": step}], self._end
+        return self._tail[-1]
 
     def flush(self) -> None:
         """Bring the current row into the file."""
@@ -70,14 +85,14 @@ class MetricsTable:
         with self._path.open("rb") as file:
             header = read_row(file)
             if is_whole(header):
-                self._columns = cells_of(header)
+                self._columns = dict.fromkeys(cells_of(header))
                 self._read_last_row(file)
             else:
                 # The file is new, or the process was killed while it wrote the header: it has no rows.
                 self._path.write_bytes(row_bytes(FIRST_COLUMNS))
-                self._columns = list(FIRST_COLUMNS)
-                self._body_start = self._row_start = self._row_end = self._path.stat().st_size
-                self._row, self._is_stored = {}, True
+                self._columns = dict.fromkeys(FIRST_COLUMNS)
+                self._body_start = self._tail_start = self._end = self._path.stat().st_size
+                self._tail, self._is_stored = [], True
         self._file = WholeFile(self._path, "r+b")
 
     def _read_last_row(self, file: IO[bytes]) -> None:
@@ -86,40 +101,43 @@ class MetricsTable:
         while row := read_row(file):
             last = row
             end += len(row)
-        self._row_start, self._row_end = end - len(last), end
+        self._tail_start, self._end = end - len(last), end
         cells = cells_of(last)
         self._is_stored = not last or is_whole(last)
         if not self._is_stored:
             cells = cells[:-1]  # The process was killed while it wrote: this cell may be cut short.
-        self._row = {name: cell for name, cell in zip(self._columns, cells, strict=False) if cell}
+        self._tail = [{name: cell for name, cell in zip(self._columns, cells, strict=False) if cell}]
 
     def _store(self) -> None:
         if self._is_stored or self._file is None:
             return
-        if new := [name for name in self._row if name not in self._columns]:
-            self._widen(new)
+        if self._new_columns:
+            self._widen()
         else:
-            row = self._row_bytes(self._columns) if self._row else b""
-            self._file.seek(self._row_start)
-            self._file.write(row)
+            self._file.seek(self._tail_start)
+            self._file.write(b"".join(self._tail_rows(self._columns)))
             self._file.truncate()
-            self._row_end = self._row_start + len(row)
         self._is_stored = True
+        # All but the last have all they get.
+        *complete, last = self._tail_rows(self._columns) or [b""]
+        self._tail, self._tail_start = self._tail[-1:], self._tail_start + sum(map(len, complete))
+        self._end = self._tail_start + len(last)
 
-    def _row_bytes(self, columns: Iterable[str]) -> bytes:
-        return row_bytes(self._row.get(name) for name in columns)
+    def _tail_rows(self, columns: Iterable[str]) -> list[bytes]:
+        # A row without a cell is what was left of one that was torn.
+        return [row_bytes(row.get(name) for name in columns) if row else b"" for row in self._tail]
 
-    def _widen(self, new: list[str]) -> None:
-        """Add columns, and store the current row, which has them."""
-        columns = [*self._columns, *new]
-        header, row = row_bytes(columns), self._row_bytes(columns)
+    def _widen(self) -> None:
+        """Add the new columns, and store the tail, which has them."""
+        columns = self._columns | self._new_columns
+        header = row_bytes(columns)
         beside = self._path.with_suffix(".csv.new")
         try:
             with beside.open("wb") as wider:
                 wider.write(header)
-                self._copy_rows(wider, b"," * len(new))
-                row_start = wider.tell()
-                wider.write(row)
+                self._copy_rows(wider, b"," * len(self._new_columns))
+                tail_start = wider.tell()
+                wider.writelines(self._tail_rows(columns))
             beside.replace(self._path)
         except OSError:
             beside.unlink(missing_ok=True)
@@ -128,15 +146,15 @@ class MetricsTable:
         if opened is not None:
             opened.close()
         self._file = WholeFile(self._path, "r+b")
-        self._columns, self._body_start = columns, len(header)
-        self._row_start, self._row_end = row_start, row_start + len(row)
+        self._columns, self._new_columns = columns, {}
+        self._body_start, self._tail_start = len(header), tail_start
 
     def _copy_rows(self, wider: IO[bytes], empty_cells: bytes) -> None:
-        """Copy the rows before the current one as they stand, with empty cells at their ends."""
+        """Copy the rows before the tail as they stand, with empty cells at their ends."""
         with self._path.open("rb") as file:
             position = file.seek(self._body_start)
             for line in file:
-                if position >= self._row_start:
+                if position >= self._tail_start:
                     break
                 position += len(line)
                 wider.write(line.rstrip(b"\r\n") + empty_cells + b"\n")
