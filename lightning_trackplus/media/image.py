@@ -85,7 +85,7 @@ class Image(Media[Tensor]):
 
 
 def _images(image: OneImage) -> Iterator[Tensor]:
-    """Yield images of shape (C, H, W) without copying pixels that are in memory."""
+    """Yield images of shape (C, H, W); those of a tensor are views of it."""
     match image:
         case Tensor():
             yield from _split(image.detach(), channels_first=True)
