@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,18 @@ def quiet_trainer(root: Path, **options: Any) -> L.Trainer:
         "enable_model_summary": False,
     }
     return L.Trainer(**{**defaults, **options})
+
+
+@contextlib.contextmanager
+def disk_full_above(size):
+    """Let no file of this process grow beyond a size, as a full disk would."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture(autouse=True)

@@ -24,6 +24,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from lightning_trackplus.record import Item, Pictures, Record, Sounds, TensorBoardEvent, Texts
 from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.metrics_table import MetricsTable
+from tests.conftest import disk_full_above
 
 # Until pandas 3 the default was fast and one unit in the last place off.
 EXACT = {} if int(pandas.__version__.split(".")[0]) >= 3 else {"float_precision": "round_trip"}
@@ -344,18 +345,6 @@ table.close()
 
     (row,) = read_alike(path)
     assert (row["step"], row["epoch"], row["a"]) == ("0", "0", "1.0")
-
-
-@contextlib.contextmanager
-def disk_full_above(size):
-    """Let no file of this process grow beyond a size, as a full disk would."""
-    resource = pytest.importorskip("resource")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("room", [0, 1, 5, 30])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import math
 import subprocess
@@ -34,6 +33,7 @@ from lightning_trackplus.media.image import Image
 from lightning_trackplus.media.text import Text
 from lightning_trackplus.record import Item, Pictures, Record, TensorBoardEvent
 from lightning_trackplus.writers.tensorboard import TensorBoardWriter
+from tests.conftest import disk_full_above
 
 EVERYTHING = dict.fromkeys(["scalars", "tensors", "images", "audio"], 0)
 TAGS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(["loss", "a/b", "🎉", "x" * 300])
@@ -411,18 +411,6 @@ def test_two_writers_in_one_directory_have_a_file_each(tmp_path):
     assert len(event_files(tmp_path)) == 3
     for number in range(3):
         assert scalars_in(tmp_path, f"loss {number}") == [(0, 0.0), (1, 0.25)]
-
-
-@contextlib.contextmanager
-def disk_full_above(size):
-    """Let no file of this process grow beyond a size, as a full disk would."""
-    resource = pytest.importorskip("resource")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def write_and_flush(writer, one):
