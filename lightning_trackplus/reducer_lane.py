@@ -20,7 +20,7 @@ from torchmetrics import Metric
 from typing_extensions import override
 
 from lightning_trackplus import seam
-from lightning_trackplus.reducers.names import Reduction, reducers_of
+from lightning_trackplus.reducers.names import Reduction, is_native, reducers_of
 from lightning_trackplus.reducers.stream import Group, Stream
 
 
@@ -86,9 +86,11 @@ class ReducerLane:
             self._logged[key].check_reduction(reduce_fx)
             return self._logged[key]
         logged = self._logged[key] = _Logged(name, reduce_fx, arguments)
-        suffix = key[-1] if arguments["add_dataloader_idx"] else None
-        if (earlier := seam.withdraw(self._trainer, hook, name, suffix)) is not None:
-            logged.stream.add(self._values(earlier[0]), earlier[1])
+        if is_native(reduce_fx):
+            suffix = key[-1] if arguments["add_dataloader_idx"] else None
+            (reducer,) = logged.stream.reducers
+            if (earlier := seam.withdraw(self._trainer, hook, name, suffix, reducer.name)) is not None:
+                logged.stream.add(self._values(earlier[0]), earlier[1])
         return logged
 
     def _values(self, value: float | Tensor) -> Tensor:

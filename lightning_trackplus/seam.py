@@ -68,18 +68,19 @@ def batch_size(trainer: pl.Trainer, given: int | None) -> int:
 
 
 def withdraw(
-    trainer: pl.Trainer, hook: str, name: str, dataloader_idx: int | None
+    trainer: pl.Trainer, hook: str, name: str, dataloader_idx: int | None, reduction: str
 ) -> tuple[torch.Tensor, float] | None:
     """Take what Lightning has accumulated under a name out of its results: the local value and its weight.
 
-    Returns None where Lightning has nothing of this epoch. Mirrors the key and the states of
-    ``_ResultCollection.log`` and ``_ResultMetric`` in ``logger_connector/result.py``.
+    Returns None where Lightning has nothing of this epoch, or has it with another reduction. Mirrors the key and
+    the states of ``_ResultCollection.log`` and ``_ResultMetric`` in ``logger_connector/result.py``.
     """
     results = trainer._results
     key = f"{hook}.{name}" if dataloader_idx is None else f"{hook}.{name}.{dataloader_idx}"
-    if results is None or key not in results or not results[key].is_tensor:
+    metric = None if results is None else results.get(key)
+    if results is None or metric is None or not metric.is_tensor or metric.meta.reduce_fx.__name__ != reduction:
         return None
-    metric = results.pop(key)
+    del results[key]
     if metric.has_reset or not metric.update_called:
         return None
     if metric.meta.is_mean_reduction:

@@ -516,3 +516,14 @@ def test_a_function_is_called_once_an_epoch(tmp_path):
 
     validated(tmp_path, lambda m, b, i: m.log("x", b[:, 0], reduce_fx=[counted, "p50", "p95"], prog_bar=True))
     assert calls == [10]
+
+
+@pytest.mark.parametrize(("first", "second"), [("mean", "p95"), ("mean", "max")])
+def test_what_lightning_reduces_does_not_join_another_reduction(tmp_path, first, second):
+    """A name that Lightning has begun with is refused with another reduction, in its words."""
+
+    def step(module, batch, index):
+        module.log("x", 1.0, reduce_fx=first)
+        module.log("x", batch[:, 0], reduce_fx=second)
+
+    assert "twice in `validation_step` with different arguments. This is not allowed" in refused(tmp_path, step)

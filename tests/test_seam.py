@@ -97,8 +97,9 @@ def test_withdraw_takes_what_lightning_has_accumulated(tmp_path, reduction, expe
     def step(module, batch, index):
         module.log("x", [4.0, 3.0, 8.0][index], reduce_fx=reduction, on_epoch=True)
         if index == 2:
-            taken.append(seam.withdraw(trainer, "training_step", "x", None))
-            taken.append(seam.withdraw(trainer, "training_step", "x", None))
+            assert seam.withdraw(trainer, "training_step", "x", None, "another") is None
+            taken.append(seam.withdraw(trainer, "training_step", "x", None, reduction))
+            taken.append(seam.withdraw(trainer, "training_step", "x", None, reduction))
 
     trainer = quiet_trainer(tmp_path)
     trainer.fit(LoggingModule(training_step=step), loader())
