@@ -8,7 +8,7 @@ from lightning.pytorch.callbacks import Callback
 from typing_extensions import override
 
 from lightning_trackplus.interception import Door
-from lightning_trackplus.logger import attach_loggers, loggers_exist
+from lightning_trackplus.logger import attach_loggers
 
 
 class TrackPlus(Callback):
@@ -108,11 +108,3 @@ class AttachLoggers(Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Attach the loggers."""
         attach_loggers(trainer)
-
-
-def callbacks_factory() -> list[Callback]:
-    """Return what each new Trainer gets of this package by itself: nothing, unless there is a TrackPlusLogger.
-
-    Lightning calls this through the entry point ``lightning.pytorch.callbacks_factory``.
-    """
-    return [AttachLoggers()] if loggers_exist() else []

@@ -560,8 +560,12 @@ def test_other_loggers_stand_beside_it(tmp_path):
 def test_the_slurm_or_default_trainer_is_untouched_by_our_entry_point(tmp_path):
     """A Trainer in a process without a waiting TrackPlusLogger gets no callback of ours."""
     program = f"""
-import lightning as L, lightning_trackplus.logger as ours
+import sys
+import lightning as L
 names = lambda trainer: [type(callback).__name__ for callback in trainer.callbacks]
+assert "AttachLoggers" not in names(L.Trainer(accelerator="cpu", default_root_dir={str(tmp_path)!r}))
+assert "lightning_trackplus.logger" not in sys.modules
+import lightning_trackplus.logger as ours
 assert "AttachLoggers" not in names(L.Trainer(accelerator="cpu", default_root_dir={str(tmp_path)!r}))
 logger = ours.TrackPlusLogger()
 assert "AttachLoggers" in names(L.Trainer(accelerator="cpu", logger=logger, default_root_dir={str(tmp_path)!r}))
