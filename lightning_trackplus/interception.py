@@ -84,7 +84,7 @@ class Door:
         if isinstance(value, Media):
             return self.media.log
         if isinstance(value, Tensor) and value.numel() != 1:
-            _check_dimensions(name, value)
+            _check_values(name, value)
             return self.reducers.log
         if not isinstance(value, Number | Tensor | Metric):
             return None
@@ -96,6 +96,8 @@ class Door:
                 f"self.log({name!r}, …) got the metric {type(value).__name__} and reduce_fx={reduce_fx!r};"
                 " a metric reduces itself, so leave reduce_fx out."
             )
+        if isinstance(value, Tensor):
+            _check_values(name, value)
         return self.reducers.log
 
 
@@ -104,8 +106,8 @@ def _argument(args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> Any:
     return args[position] if position < len(args) else kwargs.get(name, _DEFAULTS[name])
 
 
-def _check_dimensions(name: str, value: Tensor) -> None:
-    if value.ndim != 1:
+def _check_values(name: str, value: Tensor) -> None:
+    if value.ndim != 1 and value.numel() != 1:
         raise ValueError(
             f"self.log({name!r}, …) got a tensor of shape {tuple(value.shape)}; it takes a scalar, or one value for"
             " each sample in a tensor of one dimension. Write `.flatten()` if every number is a sample, `.mean()` if"

@@ -374,7 +374,9 @@ def test_numbers_of_two_dimensions_are_refused_at_the_users_line(tmp_path):
 def test_complex_values_are_refused(tmp_path):
     """A complex number has no order and no quantile."""
     message = "self.log('x', …) got complex values; log `.abs()`, or `.real` and `.imag`."
-    assert refused(tmp_path, lambda m, b, i: m.log("x", torch.ones(3, dtype=torch.cfloat)), ValueError) == message
+    for values in (torch.ones(3, dtype=torch.cfloat), torch.tensor(1j)):
+        step = lambda m, b, i, values=values: m.log("x", values, reduce_fx="p95")  # noqa: E731
+        assert refused(tmp_path, step, ValueError) == message
 
 
 def test_a_metric_takes_no_reduction(tmp_path):
