@@ -280,7 +280,8 @@ def test_a_learning_rate_search_leaves_no_media_in_the_run(tmp_path):
             return self.layer(batch[0]).pow(2).mean()
 
     logger = TrackPlusLogger(tmp_path)
-    finder = LearningRateFinder(num_training_steps=5)
+    # Rates so small that the search comes to its end, whatever the weights.
+    finder = LearningRateFinder(1e-9, 1e-7, num_training_steps=5, early_stop_threshold=None)
     trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus(), finder], logger=logger, enable_checkpointing=True)
     trainer.fit(Search(), loader())
     media = pandas.read_csv(f"{logger.log_dir}/media.csv")
