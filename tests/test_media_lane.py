@@ -283,7 +283,7 @@ def test_a_learning_rate_search_leaves_no_media_in_the_run(tmp_path):
     # Rates so small that the search comes to its end, whatever the weights.
     finder = LearningRateFinder(1e-9, 1e-7, num_training_steps=5, early_stop_threshold=None)
     trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus(), finder], logger=logger, enable_checkpointing=True)
-    trainer.fit(Search(), loader())
+    trainer.fit(Search(), loader(40))
     media = pandas.read_csv(f"{logger.log_dir}/media.csv")
     assert {Path(logger.log_dir, file).read_text() for file in media["file"]} == {"training"}
 
