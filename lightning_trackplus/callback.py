@@ -7,8 +7,8 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from typing_extensions import override
 
+from lightning_trackplus.attachment import attach_loggers
 from lightning_trackplus.interception import Door
-from lightning_trackplus.logger import attach_loggers
 
 
 class TrackPlus(Callback):
@@ -99,12 +99,3 @@ class TrackPlus(Callback):
     def __getstate__(self) -> dict[str, object]:
         """Leave the door behind: it belongs to the run that is under way."""
         return {**self.__dict__, "_door": None}
-
-
-class AttachLoggers(Callback):
-    """Tells a TrackPlusLogger which Trainer it serves where there is no `TrackPlus` to do it."""
-
-    @override
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Attach the loggers."""
-        attach_loggers(trainer)

@@ -15,6 +15,6 @@ def callbacks_factory() -> list[Any]:
     module = sys.modules.get("lightning_trackplus.logger")
     if module is None or not module.loggers_exist():
         return []
-    from lightning_trackplus.callback import AttachLoggers  # noqa: PLC0415  for the reason above
+    from lightning_trackplus.attachment import AttachLoggers  # noqa: PLC0415  for the reason above
 
     return [AttachLoggers()]

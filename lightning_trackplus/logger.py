@@ -235,13 +235,16 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         """Return whether the run directory is settled: we wrote there, or LightningCLI wrote its config.yaml."""
         return self._started or (self._next_version is not None and os.path.isdir(self.log_dir))
 
+    def _living_trainer(self) -> pl.Trainer | None:
+        return None if self._trainer is None else self._trainer()
+
     def _now(self) -> tuple[int, float | None]:
-        trainer = None if self._trainer is None else self._trainer()
+        trainer = self._living_trainer()
         return self._latest if trainer is None else (seam.logged_step(trainer), trainer.current_epoch)
 
     def _epoch_of_numbers(self) -> float | None:
         """Return the epoch of numbers that come without one: in evaluation, Lightning numbers these by batch."""
-        trainer = None if self._trainer is None else self._trainer()
+        trainer = self._living_trainer()
         return None if trainer is None or trainer.evaluating else trainer.current_epoch
 
     def _put(self, step: int, epoch: float | None, values: Mapping[str, Payload | Encodable]) -> None:
@@ -283,25 +286,6 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
 def loggers_exist() -> bool:
     """Return whether there is a TrackPlusLogger in this process."""
     return bool(_loggers)
-
-
-def attach_loggers(trainer: pl.Trainer) -> None:
-    """Attach all TrackPlusLoggers that a Trainer has.
-
-    Args:
-        trainer: The Trainer.
-    """
-    for logger in trackplus_loggers(trainer):
-        logger.attach(trainer)
-
-
-def trackplus_loggers(trainer: pl.Trainer) -> list[TrackPlusLogger]:
-    """Return the TrackPlusLoggers that a Trainer has.
-
-    Args:
-        trainer: The Trainer.
-    """
-    return [logger for logger in trainer.loggers if isinstance(logger, TrackPlusLogger)]
 
 
 def _local(path: str | os.PathLike[str]) -> str:

@@ -9,7 +9,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from lightning_trackplus import seam
-from lightning_trackplus.logger import trackplus_loggers
+from lightning_trackplus.attachment import trackplus_loggers
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.media.selection import FirstItems
 

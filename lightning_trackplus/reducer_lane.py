@@ -126,7 +126,7 @@ class _Logged:
         self.is_registered = False
         self.has_vectors = False
         self._reduce_fx = reduce_fx
-        self._warned: set[str] = set()
+        self._warned: set[type[Warning]] = set()
         self._is_list = isinstance(reduce_fx, list | tuple)
         reducers = self.stream.reducers
         self._names = [f"{name}_{reducer.name}" for reducer in reducers] if self._is_list else [name]
@@ -153,8 +153,9 @@ class _Logged:
     def register(self, native: Callable[..., None], arguments: dict[str, Any], batch_size: int | None) -> None:
         """Log the views through Lightning, which from then on asks them until it resets them."""
         for name, view in zip(self._names, self._views, strict=True):
-            # An attribute is what Lightning asks of a Metric; any name will do.
+            # torchmetrics would warn of a metric that is computed before its first update.
             view.update()
+            # Lightning asks for the attribute under which the module has a metric; any name will do.
             given = {**arguments, "metric_attribute": f"trackplus.{name}", "batch_size": batch_size}
             native(name, view, **given)
         self.is_registered = True
@@ -189,10 +190,9 @@ class _Logged:
         return self.arguments["sync_dist_group"] or distributed.group.WORLD
 
     def _warn_once(self, message: str, category: type[Warning] = UserWarning) -> None:
-        """Warn, once for each message of another kind; each process says it, since each has its own values."""
-        kind = message.split(maxsplit=1)[0]
-        if kind not in self._warned:
-            self._warned.add(kind)
+        """Warn, once for each category; each process says it, since each has its own values."""
+        if category not in self._warned:
+            self._warned.add(category)
             warnings.warn(message, category, stacklevel=2)
 
 

@@ -71,9 +71,7 @@ class Stream:
         if len(values):
             samples, _ = _samples([_Call(values, weight, 0)])
             states = [reducer.summarize(samples) for reducer in self.reducers]
-        if group is not None:
-            states = _merged_over_processes(self.reducers, states, group)
-        return self._finish(states)
+        return self._finish(states, group)
 
     def results(self, *, group: Group = None) -> list[Tensor]:
         """Return what the reducers make of all calls since the last reset, float64, one each.
@@ -84,10 +82,7 @@ class Stream:
         """
         if self._finished is None:
             self._fold()
-            states = self._states
-            if group is not None:
-                states = _merged_over_processes(self.reducers, states, group)
-            self._finished = self._finish(states)
+            self._finished = self._finish(self._states, group)
         return self._finished
 
     def nan_count(self) -> int:
@@ -105,7 +100,9 @@ class Stream:
             states = _merged(self.reducers, self._states, states)
         self._states = states
 
-    def _finish(self, states: list[State] | None) -> list[Tensor]:
+    def _finish(self, states: list[State] | None, group: Group) -> list[Tensor]:
+        if group is not None:
+            states = _merged_over_processes(self.reducers, states, group)
         if states is None:
             return [torch.tensor(torch.nan, dtype=torch.float64) for _ in self.reducers]
         return [reducer.result(state) for reducer, state in zip(self.reducers, states, strict=True)]

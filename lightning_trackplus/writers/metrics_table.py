@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
@@ -111,25 +111,23 @@ class MetricsTable:
     def _store(self) -> None:
         if self._is_stored or self._file is None:
             return
+        columns = self._columns | self._new_columns if self._new_columns else self._columns
+        # A row without a cell is what was left of one that was torn.
+        rows = [row_bytes(row.get(name) for name in columns) if row else b"" for row in self._tail]
         if self._new_columns:
-            self._widen()
+            self._widen(columns, rows)
         else:
             self._file.seek(self._tail_start)
-            self._file.write(b"".join(self._tail_rows(self._columns)))
+            self._file.write(b"".join(rows))
             self._file.truncate()
         self._is_stored = True
         # All but the last have all they get.
-        *complete, last = self._tail_rows(self._columns) or [b""]
+        *complete, last = rows
         self._tail, self._tail_start = self._tail[-1:], self._tail_start + sum(map(len, complete))
         self._end = self._tail_start + len(last)
 
-    def _tail_rows(self, columns: Iterable[str]) -> list[bytes]:
-        # A row without a cell is what was left of one that was torn.
-        return [row_bytes(row.get(name) for name in columns) if row else b"" for row in self._tail]
-
-    def _widen(self) -> None:
-        """Add the new columns, and store the tail, which has them."""
-        columns = self._columns | self._new_columns
+    def _widen(self, columns: dict[str, None], rows: list[bytes]) -> None:
+        """Give the file more columns, and the rows of the tail, which have them."""
         header = row_bytes(columns)
         beside = self._path.with_suffix(".csv.new")
         try:
@@ -137,7 +135,7 @@ class MetricsTable:
                 wider.write(header)
                 self._copy_rows(wider, b"," * len(self._new_columns))
                 tail_start = wider.tell()
-                wider.writelines(self._tail_rows(columns))
+                wider.writelines(rows)
             beside.replace(self._path)
         except OSError:
             beside.unlink(missing_ok=True)
