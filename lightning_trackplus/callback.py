@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any, get_args
+
 import lightning.pytorch as pl
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from typing_extensions import override
 
 from lightning_trackplus.attachment import attach_loggers
+from lightning_trackplus.configured import ConfiguredReducers
 from lightning_trackplus.interception import Door
+from lightning_trackplus.reducers.names import OneReduction
+from lightning_trackplus.reducers.samples import NanPolicy
+from lightning_trackplus.streams import Streams
 
 
 class TrackPlus(Callback):
@@ -17,61 +25,141 @@ class TrackPlus(Callback):
     While a Trainer runs, it stands in the ``log`` of the module and of the other callbacks. Calls that
     Lightning takes go to Lightning unchanged.
 
+    Args:
+        reducers: Reducers for logged names beside what the module asks for, which they leave as it is:
+            names or reducers, one or a list, by the logged name. In the name, ``*`` and ``?`` stand for
+            any characters and for any one. The result of ``"p95"`` shows as ``<name>_p95``, once an epoch;
+            that of a series such as ``"ema"`` in training steps.
+        nan_policy: What NaN does to reducers that are asked for by name: ``"omit"`` leaves it out and says
+            so once, ``"propagate"`` makes the result NaN, ``"raise"`` raises ValueError at the end of the
+            epoch.
+
     Raises:
-        MisconfigurationException: When the Trainer starts, if it has two of them.
+        MisconfigurationException: If something in ``reducers`` is none.
+        ValueError: If ``nan_policy`` is none of the three.
 
     Examples:
         >>> import lightning as L
         >>> from lightning_trackplus import TrackPlus, TrackPlusLogger
-        >>> trainer = L.Trainer(callbacks=[TrackPlus()], logger=TrackPlusLogger(), max_epochs=1)
+        >>> track = TrackPlus(reducers={"val/*": ["median", "p95"], "train/loss": "ema"})
+        >>> trainer = L.Trainer(callbacks=[track], logger=TrackPlusLogger(), max_epochs=1)
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        reducers: Mapping[str, OneReduction | list[OneReduction]] | None = None,
+        nan_policy: NanPolicy = "omit",
+    ) -> None:
+        if nan_policy not in get_args(NanPolicy):
+            raise ValueError(f"TrackPlus got nan_policy={nan_policy!r}; give 'omit', 'propagate' or 'raise'.")
+        self._configured = ConfiguredReducers(reducers or {})
+        self._nan_policy = nan_policy
+        self._streams = Streams()
         self._door: Door | None = None
+        self._trainer: Callable[[], pl.Trainer | None] = _no_trainer
+        self._stage = ""
+        self._is_alone = False
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Attach."""
-        callbacks = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it elsewhere
-        count = sum(isinstance(callback, TrackPlus) for callback in callbacks)
-        if count > 1:
-            raise MisconfigurationException(
-                f"The Trainer has {count} TrackPlus callbacks and needs one; take the others out. With LightningCLI,"
-                " look into trainer.callbacks of the YAML, trainer_defaults, and the module's configure_callbacks."
-            )
+        # The results of an epoch are there for the epoch-end hooks of all others.
+        others = [callback for callback in trainer.callbacks if callback is not self]  # type: ignore[attr-defined]
+        trainer.callbacks = [self, *others]  # type: ignore[attr-defined]  # Lightning sets it elsewhere
         attach_loggers(trainer)
-        self._door = Door(pl_module, trainer)
+        self._is_alone = False
+        self._stage = stage
+        # Another Trainer begins with other steps, of which those of the last know nothing.
+        self._streams.attach(pl_module, anew=self._trainer() is not trainer)
+        self._trainer = weakref.ref(trainer)
+        self._door = Door(
+            pl_module,
+            trainer,
+            streams=self._streams,
+            configured=self._configured,
+            nan_policy=self._nan_policy,
+        )
         self._door.open()
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin to keep media for the end of the training epoch."""
-        self._begin_epoch()
+        """Begin an epoch of training."""
+        if self._door is not None:
+            self._door.begin_epoch()
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Deliver the media kept in the training epoch."""
+        """Log what the training epoch has gathered."""
         self._end_epoch()
 
     @override
-    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin to keep media for the end of the validation."""
-        self._begin_epoch()
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin a validation."""
+        self._begin_evaluation()
+
+    @override
+    def on_validation_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Note which dataloader the batch is from."""
+        self._begin_dataloader(dataloader_idx)
 
     @override
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Deliver the media kept in the validation."""
+        """Log what the validation has gathered."""
         self._end_epoch()
 
     @override
-    def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin to keep media for the end of the test."""
-        self._begin_epoch()
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin a test."""
+        self._begin_evaluation()
+
+    @override
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Deliver what Lightning has not asked for."""
+        self._end_late()
+
+    @override
+    def on_test_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Note which dataloader the batch is from."""
+        self._begin_dataloader(dataloader_idx)
 
     @override
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Deliver the media kept in the test."""
+        """Log what the test has gathered."""
         self._end_epoch()
+
+    @override
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Deliver what Lightning has not asked for."""
+        self._end_late()
+
+    @override
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Deliver what Lightning has not asked for."""
+        self._end_late()
+
+    @override
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say which configured names were never logged."""
+        if unused := self._configured.unused():
+            rank_zero_warn(
+                f"TrackPlus(reducers=…): nothing was logged under {', '.join(map(repr, unused))}, so these reducers"
+                " show nothing; the names are those given to self.log, without '_step', '_epoch' or the dataloader."
+            )
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        """Return what training has logged; with several processes, each has to call it."""
+        return self._streams.state_dict(alone=self._is_alone)
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint; an evaluation of it goes on with nothing."""
+        if self._stage == "fit":
+            self._streams.load_state_dict(state_dict)
 
     @override
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -81,21 +169,36 @@ class TrackPlus(Callback):
     @override
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Detach: Lightning does not call ``teardown`` after an exception."""
+        # Other processes may not have failed, and would not answer.
+        self._is_alone = True
         self._detach()
 
-    def _begin_epoch(self) -> None:
+    def _begin_evaluation(self) -> None:
         if self._door is not None:
-            self._door.media.begin_epoch()
+            self._door.begin_evaluation()
+
+    def _begin_dataloader(self, index: int) -> None:
+        if self._door is not None:
+            self._door.reducers.begin_dataloader(index)
+
+    def _end_late(self) -> None:
+        if self._door is not None:
+            self._door.reducers.end_late()
 
     def _end_epoch(self) -> None:
         if self._door is not None:
-            self._door.media.end_epoch()
+            self._door.end_epoch()
 
     def _detach(self) -> None:
         if self._door is not None:
             self._door.close()
             self._door = None
+            self._streams.detach()
 
     def __getstate__(self) -> dict[str, object]:
-        """Leave the door behind: it belongs to the run that is under way."""
-        return {**self.__dict__, "_door": None}
+        """Leave behind what belongs to the run that is under way."""
+        return {**self.__dict__, "_door": None, "_trainer": _no_trainer}
+
+
+def _no_trainer() -> None:
+    """Stand for a reference to the Trainer where there was none yet."""

@@ -62,26 +62,22 @@ class MediaLane:
             return
         name = self._full_name(name, arguments)
         if on_step and seam.logs_this_step(self._trainer):
-            self._deliver(f"{name}_step" if on_epoch else name, media)
+            self.deliver(f"{name}_step" if on_epoch else name, media)
         if on_epoch:
             name = f"{name}_epoch" if on_step else name
             if hook.endswith("_epoch_end"):
-                self._deliver(name, media)
+                self.deliver(name, media)
             else:
                 # A validation may run inside a training epoch, and end before it.
                 self._kept.setdefault((self._trainer.training, name), FirstItems()).add(name, media)
 
-    def begin_epoch(self) -> None:
-        """Forget what was kept by a loop that did not come to its end, such as a learning-rate search."""
-        self._kept = {key: kept for key, kept in self._kept.items() if key[0] != self._trainer.training}
+    def deliver(self, name: str, media: Media[Any]) -> None:
+        """Give a medium to the loggers now.
 
-    def end_epoch(self) -> None:
-        """Deliver what was kept in the epoch that ends now."""
-        ending = [key for key in self._kept if key[0] == self._trainer.training]
-        for key in ending:
-            self._deliver(key[1], self._kept.pop(key).result())
-
-    def _deliver(self, name: str, media: Media[Any]) -> None:
+        Args:
+            name: The name in full.
+            media: The medium.
+        """
         loggers = trackplus_loggers(self._trainer)
         for logger in loggers:
             logger.log_media(name, media)
@@ -92,8 +88,18 @@ class MediaLane:
                 " Give it one that does: Trainer(logger=TrackPlusLogger())."
             )
 
+    def begin_epoch(self) -> None:
+        """Forget what was kept by a loop that did not come to its end, such as a learning-rate search."""
+        self._kept = {key: kept for key, kept in self._kept.items() if key[0] != self._trainer.training}
+
+    def end_epoch(self) -> None:
+        """Deliver what was kept in the epoch that ends now."""
+        ending = [key for key in self._kept if key[0] == self._trainer.training]
+        for key in ending:
+            self.deliver(key[1], self._kept.pop(key).result())
+
     def _full_name(self, name: str, arguments: dict[str, Any]) -> str:
-        index = seam.dataloader_index(self._trainer)
+        index = seam.Place(self._trainer).dataloader
         # As Lightning writes it for numbers.
         return name if index is None or not arguments["add_dataloader_idx"] else f"{name}/dataloader_idx_{index}"
 

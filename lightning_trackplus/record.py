@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 _BYTES_PER_SCALAR = 64
 
 
@@ -50,6 +53,21 @@ class Texts:
 
 
 @dataclass(frozen=True, slots=True)
+class Histograms:
+    """Histograms that were logged under one name at one step, as CSV and as numbers.
+
+    Attributes:
+        items: A table for each, with the columns low, high and count.
+        tables: The same numbers, float64, shape ``(bins, 3)``. The first bin may begin at -inf, the last
+            end at inf.
+    """
+
+    kind: ClassVar[str] = "histogram"
+    items: tuple[Item, ...]
+    tables: tuple[NDArray[np.float64], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TensorBoardEvent:
     """A TensorBoard ``Event`` made by ``logger.experiment.add_…``; other writers have no use for it."""
 
@@ -57,7 +75,7 @@ class TensorBoardEvent:
     nbytes: int
 
 
-MediaPayload: TypeAlias = Pictures | Sounds | Texts
+MediaPayload: TypeAlias = Pictures | Sounds | Texts | Histograms
 Payload: TypeAlias = float | MediaPayload | TensorBoardEvent
 
 
@@ -108,5 +126,7 @@ def _nbytes(value: Payload | Encodable) -> int:
             return _BYTES_PER_SCALAR
         case Pictures() | Sounds() | Texts():
             return sum(len(item.data) for item in value.items)
+        case Histograms():
+            return sum(len(item.data) for item in value.items) + sum(table.nbytes for table in value.tables)
         case _:
             return value.nbytes

@@ -1,27 +1,31 @@
 """The reducer lane: numbers with a reduction of ours, or with a value for each sample.
 
-The values of an epoch are gathered in a stream. Lightning is given a view of each result, a Metric
-that asks the stream: so names, ``_step`` and ``_epoch``, dataloader suffixes, resets,
-``callback_metrics`` and the progress bar are Lightning's own.
+The values of an epoch are gathered in a stream. Lightning is given views of its results: so names,
+``_step`` and ``_epoch``, dataloader suffixes, resets, ``callback_metrics`` and the progress bar are
+Lightning's own.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.warnings import PossibleUserWarning
-from torch import Tensor, distributed
-from torchmetrics import Metric
-from typing_extensions import override
+from torch import Tensor
 
-from lightning_trackplus import seam
-from lightning_trackplus.reducers.names import Reduction, is_native, reducers_of
-from lightning_trackplus.reducers.stream import Group, Stream
+from lightning_trackplus import processes, seam
+from lightning_trackplus.configured import ConfiguredReducers
+from lightning_trackplus.exchange import merged_over_processes
+from lightning_trackplus.logged import Arguments, Key, Logged
+from lightning_trackplus.media.histogram import Histogram
+from lightning_trackplus.media.media import Media
+from lightning_trackplus.reducers.names import OneReduction, Reduction, is_native, reducers_of
+from lightning_trackplus.reducers.reducer import Reducer
+from lightning_trackplus.reducers.samples import Counts, NanPolicy
+from lightning_trackplus.reducers.stream import Summary
+from lightning_trackplus.streams import Streams
+from lightning_trackplus.views import Views
 
 
 class ReducerLane:
@@ -31,13 +35,31 @@ class ReducerLane:
         native: The module's own ``log``.
         module: The module.
         trainer: The Trainer that runs it.
+        streams: Where the streams are kept.
+        configured: The reducers that names get beside what the module asks for.
+        nan_policy: The policy of reducers that are asked for by name.
+        deliver: Writes a medium under a name.
     """
 
-    def __init__(self, native: Callable[..., None], module: pl.LightningModule, trainer: pl.Trainer) -> None:
+    def __init__(
+        self,
+        native: Callable[..., None],
+        module: pl.LightningModule,
+        trainer: pl.Trainer,
+        *,
+        streams: Streams,
+        configured: ConfiguredReducers,
+        nan_policy: NanPolicy,
+        deliver: Callable[[str, Media[Any]], None],
+    ) -> None:
         self._native = native
         self._module = module
         self._trainer = trainer
-        self._logged: dict[tuple[str | None, str, int | None], _Logged] = {}
+        self._streams = streams
+        self._configured = configured
+        self._nan_policy = nan_policy
+        self._deliver = deliver
+        self._dataloaders = [0]
 
     def takes(self, name: str, value: object, *, sync_dist: bool) -> bool:
         """Return whether this lane takes a value that Lightning could take as well.
@@ -45,17 +67,21 @@ class ReducerLane:
         It does where the name was logged through it before, since the last batch of a split may have one
         sample; and for a vector that several processes sync, of which another may have more samples.
         """
-        if isinstance(value, Tensor) and value.ndim == 1 and sync_dist and _is_distributed():
+        if isinstance(value, Tensor) and value.ndim == 1 and sync_dist and processes.are_several():
             return True
-        return self._key(name) in self._logged
+        return self._key(name) in self._streams
 
-    def log(self, name: str, value: float | Tensor, arguments: dict[str, Any]) -> None:
+    def log(self, name: str, value: float | Tensor | Reducer, arguments: Arguments) -> list[Logged]:
         """Take one call.
 
         Args:
             name: The name.
-            value: A scalar, or a value for each sample, shape ``(N,)``.
+            value: A scalar; a value for each sample, shape ``(N,)``; or a reducer that has been given its
+                values.
             arguments: The other arguments of `LightningModule.log`, by name.
+
+        Returns:
+            Where the value went; nothing where the Trainer does not run the module.
 
         Raises:
             MisconfigurationException: As Lightning's ``log`` does; also if ``reduce_fx`` is no reducer.
@@ -63,166 +89,190 @@ class ReducerLane:
         hook = seam.hook_name(self._module)
         if hook is None:
             self._native(name, 0.0)  # Says, as always, that the Trainer does not run this.
-            return
+            return []
         reduce_fx, batch_size = arguments.pop("reduce_fx"), arguments.pop("batch_size")
+        attached = value if isinstance(value, Reducer) else None
+        reduce_fx = reduce_fx if attached is None else attached
         on_step, on_epoch = seam.check_levels(hook, arguments["on_step"], arguments["on_epoch"])
-        logged = self._logged_before(hook, name, reduce_fx, arguments)
-        values = self._values(value)
-        weight = self._weight(logged, value, batch_size)
-        if on_step:
-            logged.set_step_values(values, weight)
-        if on_step or not logged.is_registered or arguments != logged.arguments:
-            logged.register(self._native, arguments, batch_size)
-        if on_epoch:
-            logged.stream.add(values, weight)
+        arguments.update(on_step=on_step, on_epoch=on_epoch, logger=arguments["logger"] is not False)
+        logged = self._logged(self._key(name), reduce_fx, arguments, attached=attached)
+        self._take(logged, value, batch_size)
+        return [logged]
 
-    def _key(self, name: str) -> tuple[str | None, str, int | None]:
-        return seam.hook_name(self._module), name, seam.dataloader_index(self._trainer)
+    def log_configured(self, name: str, value: float | Tensor, arguments: Arguments) -> list[Logged]:
+        """Take a call for the reducers that `TrackPlus` was given for its name, which show beside it.
 
-    def _logged_before(self, hook: str, name: str, reduce_fx: Reduction, arguments: dict[str, Any]) -> _Logged:
-        """Return what was logged under a name before, which at first is what Lightning has of it, or nothing."""
-        key = self._key(name)
-        if key in self._logged:
-            self._logged[key].check_reduction(reduce_fx)
-            return self._logged[key]
-        logged = self._logged[key] = _Logged(name, reduce_fx, arguments)
+        Args:
+            name: The name.
+            value: A scalar, or a value for each sample, shape ``(N,)``.
+            arguments: The other arguments of `LightningModule.log`, by name.
+
+        Returns:
+            Where the value went.
+        """
+        key, batch_size = self._key(name), arguments.pop("batch_size")
+        del arguments["reduce_fx"]
+        own = self._streams.get(key)
+        asked = [one for one in self._configured.of(name) if own is None or own.shows_other_than(one)]
+        taken = []
+        for is_series in (False, True):
+            if reduce_fx := [one for one in asked if self._is_series(key.hook, one) == is_series]:
+                told = {**arguments, "on_step": is_series, "on_epoch": not is_series, "prog_bar": False}
+                logged = self._logged(key._replace(asked_by="steps" if is_series else "epoch"), reduce_fx, told)
+                self._take(logged, value, batch_size)
+                taken.append(logged)
+        return taken
+
+    def begin_epoch(self) -> None:
+        """Begin an epoch of training, or go on with it."""
+        self.end_late()
+        self._streams.begin_epoch(self._trainer.current_epoch)
+
+    def begin_evaluation(self) -> None:
+        """Begin a validation or a test."""
+        self._dataloaders = [0]
+        self._streams.begin_evaluation()
+
+    def begin_dataloader(self, index: int) -> None:
+        """Note that a batch comes from an evaluation dataloader.
+
+        Args:
+            index: Which.
+        """
+        if index != self._dataloaders[-1]:
+            self._dataloaders.append(index)
+
+    def end_epoch(self) -> None:
+        """Tell Lightning the results of the epoch that ends now."""
+        ending = [one for one in self._streams if self._ends_now(one) and one.is_registered and one.on_epoch]
+        if self._trainer.training:
+            ending += self._streams.left_over(self._trainer.current_epoch)
+        merged = merged_over_processes(ending, all_show=True)
+        for dataloader in sorted({one.key.dataloader for one, _ in merged}, key=lambda index: index or 0):
+            with seam.dataloader_results(self._trainer, dataloader, self._dataloaders):
+                for logged, summaries in merged:
+                    if logged.key.dataloader == dataloader:
+                        self._show_epoch(logged, summaries)
+        for logged in self._streams:
+            if self._ends_now(logged) and logged.attached is None:
+                self._reset(logged)
+
+    def end_late(self) -> None:
+        """Make the results of what an epoch-end hook has logged, when Lightning asks for the first, or at last."""
+        if late := [one for one in self._streams if one.views.is_waiting]:
+            for logged, summaries in merged_over_processes(late, all_show=False):
+                self._show_epoch(logged, summaries)
+                if logged.attached is None:
+                    self._reset(logged)
+
+    def _show_epoch(self, logged: Logged, summaries: list[Summary]) -> None:
+        logged.warn_of_what_is_missing()
+        results = logged.results(summaries)
+        numbers = {name: results[name] for name in logged.numbers}
+        if logged.is_registered:
+            logged.views.show_epoch(numbers, hidden=not logged.is_late)
+        else:
+            self._show_unregistered(logged, numbers)
+        if logged.attached is not None:
+            # As Lightning does with a metric: hooks that end the epoch can still ask it.
+            logged.views.once_reset(lambda: self._reset_attached(logged))
+        self._deliver_counts(logged, results, "_epoch")
+
+    def _show_unregistered(self, logged: Logged, numbers: dict[str, float]) -> None:
+        """Show the results of what was logged in another process, or before a checkpoint, and not in this epoch."""
+        told = {**logged.arguments, "on_step": False, "on_epoch": True}
+        shown = [(numbers, told)]
+        if logged.on_step:
+            # Lightning's two names of what is logged in steps as well; it writes one of them.
+            quiet = {**told, "logger": False, "prog_bar": False}
+            shown = [({f"{name}_epoch": number for name, number in numbers.items()}, told), (numbers, quiet)]
+        for named, arguments in shown:
+            views = Views(named, str(seam.hook_name(self._module)), logged.key.dataloader, arguments)
+            views.register(self._trainer, self._native, hidden=False)
+            views.show_epoch(named, hidden=False)
+
+    def _take(self, logged: Logged, value: float | Tensor | Reducer, batch_size: int | None) -> None:
+        if not isinstance(value, Reducer):
+            place = seam.Place(self._trainer)
+            # What is logged at the end of epochs is a series of epochs.
+            step = self._trainer.current_epoch if logged.is_late else place.step
+            logged.add(value, place, batch_size, step)
+        if not logged.is_registered or logged.is_late:
+            logged.is_registered = True
+            logged.views.register(self._trainer, self._native, hidden=not logged.is_late)
+        if logged.is_late:
+            logged.views.wait_for(self.end_late)
+            return
+        is_logged = self._logs_now() if logged.training else logged.on_step
+        # Values on a device are waited for only where Lightning would wait as well.
+        on_device = isinstance(value, Tensor) and value.device.type != "cpu"
+        if logged.on_step and (is_logged or not on_device or logged.arguments["prog_bar"]):
+            results = logged.latest()
+            logged.views.show_step({name: results[name] for name in logged.numbers})
+            if is_logged:
+                self._deliver_counts(logged, results, "_step")
+        if is_logged:
+            logged.has_been_logged()
+
+    def _logged(
+        self, key: Key, reduce_fx: Reduction, arguments: Arguments, *, attached: Reducer | None = None
+    ) -> Logged:
+        """Return what was logged under a key before, which at first is what Lightning has of it, or nothing."""
+        if (known := self._streams.get(key)) is not None:
+            known.check_call(reduce_fx, arguments)
+            return known
+        logged = Logged(
+            key, reduce_fx, arguments, training=self._trainer.training, nan_policy=self._nan_policy, attached=attached
+        )
+        logged.epoch = self._trainer.current_epoch
+        self._check_names(logged)
         if is_native(reduce_fx):
-            suffix = key[-1] if arguments["add_dataloader_idx"] else None
+            suffix = key.dataloader if arguments["add_dataloader_idx"] else None
             (reducer,) = logged.stream.reducers
-            if (earlier := seam.withdraw(self._trainer, hook, name, suffix, reducer.name)) is not None:
-                logged.stream.add(self._values(earlier[0]), earlier[1])
+            earlier = seam.withdraw(self._trainer, key.hook, key.name, suffix, reducer.name)
+            if earlier is not None:
+                logged.stream.add(earlier[0], weight=earlier[1])
+        self._streams.add(logged)
         return logged
 
-    def _values(self, value: float | Tensor) -> Tensor:
-        """Return a copy of the values on the module's device, in the widest float it has, shape (N,)."""
-        device = self._module.device
-        dtype = torch.float32 if device.type == "mps" else torch.float64
-        if isinstance(value, Tensor):
-            return value.detach().to(device, dtype, copy=True).reshape(-1)
-        return torch.full((1,), value, dtype=dtype, device=device)
+    def _check_names(self, logged: Logged) -> None:
+        for other in self._streams:
+            same_place = other.key.hook == logged.key.hook and other.key.dataloader == logged.key.dataloader
+            if same_place and (common := set(other.names) & set(logged.names)):
+                raise MisconfigurationException(
+                    f"You called `self.log({logged.key.name}, ...)` and `self.log({other.key.name}, ...)` in"
+                    f" `{logged.key.hook}`, and both give {', '.join(sorted(common))}; log under names that differ."
+                )
 
-    def _weight(self, logged: _Logged, value: float | Tensor, batch_size: int | None) -> float:
-        """Return what each value counts: a sample 1, a scalar its batch size."""
-        # One value is a batch of one sample if other calls had vectors, and a scalar if not.
-        logged.has_vectors |= isinstance(value, Tensor) and value.ndim == 1 and len(value) != 1
-        if logged.has_vectors or not any(reducer.weighted for reducer in logged.stream.reducers):
-            return 1
-        return seam.batch_size(self._trainer, batch_size)
+    def _reset(self, logged: Logged) -> None:
+        logged.reset(*(("epoch",) if logged.training else ("epoch", "run", "log")))
 
+    def _reset_attached(self, logged: Logged) -> None:
+        if logged.attached is not None and not (logged.training and logged.attached.span != "epoch"):
+            logged.attached.reset()
+        logged.is_registered = False
 
-class _Logged:
-    """A stream and the views that Lightning has of it.
+    def _key(self, name: str) -> Key:
+        return Key(str(seam.hook_name(self._module)), name, seam.Place(self._trainer).dataloader)
 
-    Args:
-        name: The name given to ``log``.
-        reduce_fx: The reduction given to it.
-        arguments: The other arguments of the first call.
-    """
+    def _logs_now(self) -> bool:
+        return self._trainer.training and seam.logs_this_step(self._trainer)
 
-    def __init__(self, name: str, reduce_fx: Reduction, arguments: dict[str, Any]) -> None:
-        self.name = name
-        self.stream = Stream(reducers_of(reduce_fx))
-        self.arguments = arguments
-        self.is_registered = False
-        self.has_vectors = False
-        self._reduce_fx = reduce_fx
-        self._warned: set[type[Warning]] = set()
-        self._is_list = isinstance(reduce_fx, list | tuple)
-        reducers = self.stream.reducers
-        self._names = [f"{name}_{reducer.name}" for reducer in reducers] if self._is_list else [name]
-        self._views = [_View(self, index) for index in range(len(self.stream.reducers))]
+    def _ends_now(self, logged: Logged) -> bool:
+        # A validation may run inside a training epoch, and end before it.
+        return logged.training == self._trainer.training
 
-    def check_reduction(self, reduce_fx: Reduction) -> None:
-        """Raise if a later call asks for other reducers; a function may be a new one with the same name."""
-        if reduce_fx == self._reduce_fx:
+    def _is_series(self, hook: str, reduction: OneReduction) -> bool:
+        (reducer,) = reducers_of(reduction)
+        return self._trainer.training and reducer.span != "epoch" and seam.may_log_in_steps(hook)
+
+    def _deliver_counts(self, logged: Logged, results: Mapping[str, Any], fork: str) -> None:
+        """Give the loggers the results that are counts over bins."""
+        if self._trainer.sanity_checking or not logged.arguments["logger"]:
             return
-        names = [reducer.name for reducer in reducers_of(reduce_fx)]
-        if isinstance(reduce_fx, list | tuple) == self._is_list and names == [one.name for one in self.stream.reducers]:
-            return
-        raise MisconfigurationException(
-            f"You called `self.log({self.name}, ...)` twice in one hook, with reduce_fx={self._reduce_fx!r} and"
-            f" {reduce_fx!r}. Ask for both in one list, or log under two names."
-        )
-
-    def set_step_values(self, values: Tensor, weight: float) -> None:
-        """Give Lightning the results of one call alone."""
-        results = self.stream.results_of(values, weight, group=self._group)
-        for view, result in zip(self._views, results, strict=True):
-            seam.set_step_value(view, result)
-
-    def register(self, native: Callable[..., None], arguments: dict[str, Any], batch_size: int | None) -> None:
-        """Log the views through Lightning, which from then on asks them until it resets them."""
-        for name, view in zip(self._names, self._views, strict=True):
-            # torchmetrics would warn of a metric that is computed before its first update.
-            view.update()
-            # Lightning asks for the attribute under which the module has a metric; any name will do.
-            given = {**arguments, "metric_attribute": f"trackplus.{name}", "batch_size": batch_size}
-            native(name, view, **given)
-        self.is_registered = True
-
-    def results(self) -> list[Tensor]:
-        """Return the results of the epoch so far."""
-        results = self.stream.results(group=self._group)
-        if _is_distributed() and not self.arguments["sync_dist"]:
-            # Lightning says this of its own reductions, and takes ours for a metric that syncs itself.
-            self._warn_once(
-                f"It is recommended to use `self.log({self.name!r}, ..., sync_dist=True)` when logging on epoch level"
-                " in distributed setting to accumulate the metric across devices.",
-                PossibleUserWarning,
-            )
-        if count := self.stream.nan_count():
-            self._warn_once(
-                f"self.log({self.name!r}, …): {count} values of this epoch were NaN and are left out of"
-                f" {', '.join(self._names)}. Further epochs are not warned of."
-            )
-        return results
-
-    def reset(self) -> None:
-        """Begin a new epoch."""
-        self.stream.reset()
-        self.is_registered = False
-
-    @property
-    def _group(self) -> Group:
-        """The processes whose values count together; None for this one alone."""
-        if not _is_distributed() or not self.arguments["sync_dist"] or self.arguments["rank_zero_only"]:
-            return None
-        return self.arguments["sync_dist_group"] or distributed.group.WORLD
-
-    def _warn_once(self, message: str, category: type[Warning] = UserWarning) -> None:
-        """Warn, once for each category; each process says it, since each has its own values."""
-        if category not in self._warned:
-            self._warned.add(category)
-            warnings.warn(message, category, stacklevel=2)
-
-
-class _View(Metric):
-    """One result of a stream, as the Metric that Lightning can take.
-
-    Args:
-        logged: The stream.
-        index: Which of its reducers.
-    """
-
-    def __init__(self, logged: _Logged, index: int) -> None:
-        super().__init__(sync_on_compute=False)
-        self._logged = logged
-        self._index = index
-
-    @override
-    def update(self) -> None:
-        """Do nothing: the stream has the values."""
-
-    @override
-    def compute(self) -> Tensor:
-        return self._logged.results()[self._index].to(self.device)
-
-    @override
-    def reset(self) -> None:
-        """Reset the stream; Lightning calls this for each view, and at times twice."""
-        super().reset()
-        self._logged.reset()
-
-
-def _is_distributed() -> bool:
-    return distributed.is_available() and distributed.is_initialized()
+        for name, one in results.items():
+            if isinstance(one, Counts):
+                full_name = f"{name}{fork}" if logged.on_step and logged.on_epoch else name
+                if logged.key.dataloader is not None and logged.arguments["add_dataloader_idx"]:
+                    full_name += f"/dataloader_idx_{logged.key.dataloader}"
+                self._deliver(full_name, Histogram(one.counts, one.edges, below=one.below, above=one.above))

@@ -8,8 +8,9 @@ The links are to Lightning 2.6.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.fabric.utilities.cloud_io import get_filesystem
@@ -30,13 +31,65 @@ def hook_name(module: pl.LightningModule) -> str | None:
     return module._current_fx_name
 
 
-def dataloader_index(trainer: pl.Trainer) -> int | None:
-    """Return which of several evaluation dataloaders runs now; None where there is one.
+def may_log_in_steps(hook: str) -> bool:
+    """Return whether a hook may log with ``on_step=True``.
 
-    Mirrors ``_ResultCollection.log`` in ``logger_connector/result.py``.
+    Mirrors ``_FxValidator.check_logging_levels`` in ``logger_connector/fx_validator.py``.
     """
-    results = trainer._results
-    return None if results is None else results.dataloader_idx
+    allowed = _FxValidator.functions.get(hook)
+    return allowed is not None and True in allowed["allowed_on_step"]
+
+
+class Place:
+    """Where the Trainer is: its active loop, asked once, since the Trainer takes long to answer.
+
+    Mirrors ``Trainer._results`` and ``Trainer._active_loop`` in ``trainer/trainer.py``. Of one run, each hook
+    belongs to one loop.
+
+    Args:
+        trainer: The Trainer.
+    """
+
+    def __init__(self, trainer: pl.Trainer) -> None:
+        self.is_training = trainer.training
+        self._results = trainer._results
+        loop = trainer._active_loop
+        self._training = trainer.fit_loop.epoch_loop
+        self._progress = getattr(loop, "batch_progress", None)  # The fitting loop has it further down.
+
+    @property
+    def dataloader(self) -> int | None:
+        """Which of several evaluation dataloaders runs now; None where there is one.
+
+        Mirrors ``_ResultCollection.log`` in ``logger_connector/result.py``.
+        """
+        return None if self._results is None else self._results.dataloader_idx
+
+    @property
+    def step(self) -> int:
+        """The step on the loggers' axis in training, and the index of the batch in an evaluation.
+
+        Mirrors ``_LoggerConnector.log_metrics``, and ``_EvaluationLoop._evaluation_step``, which counts batches.
+        """
+        if self.is_training or self._progress is None:
+            return self._training._batches_that_stepped
+        return max(int(self._progress.current.ready) - 1, 0)
+
+    def batch_size(self, given: int | None) -> int:
+        """Return what a scalar logged now counts: the given batch size, else that of the current batch.
+
+        Mirrors ``_ResultCollection._extract_batch_size`` in ``logger_connector/result.py``, which keeps
+        the size it found for the rest of the batch.
+
+        Raises:
+            MisconfigurationException: Lightning's own, if the batch does not tell its size.
+        """
+        results = self._results
+        if given is not None or results is None or results.batch is None:
+            return 1 if given is None else given
+        if results.batch_size is None:
+            results.batch_size = extract_batch_size(results.batch)
+        return results.batch_size
 
 
 def check_levels(hook: str, on_step: bool | None, on_epoch: bool | None) -> tuple[bool, bool]:
@@ -48,23 +101,6 @@ def check_levels(hook: str, on_step: bool | None, on_epoch: bool | None) -> tupl
         MisconfigurationException: Lightning's own, if the hook may not log at all or not so.
     """
     return _FxValidator.check_logging_and_get_default_levels(hook, on_step=on_step, on_epoch=on_epoch)
-
-
-def batch_size(trainer: pl.Trainer, given: int | None) -> int:
-    """Return what a scalar logged now counts: the given batch size, else that of the current batch.
-
-    Mirrors ``_ResultCollection._extract_batch_size`` in ``logger_connector/result.py``, which keeps
-    the size it found for the rest of the batch.
-
-    Raises:
-        MisconfigurationException: Lightning's own, if the batch does not tell its size.
-    """
-    results = trainer._results
-    if given is not None or results is None or results.batch is None:
-        return 1 if given is None else given
-    if results.batch_size is None:
-        results.batch_size = extract_batch_size(results.batch)
-    return results.batch_size
 
 
 def withdraw(
@@ -129,6 +165,63 @@ def logged_step(trainer: pl.Trainer) -> int:
     step = trainer.fit_loop.epoch_loop._batches_that_stepped
     at_training_epoch_end = trainer.training and trainer._logger_connector._first_loop_iter is None
     return step - 1 if at_training_epoch_end and step > 0 else step
+
+
+@contextlib.contextmanager
+def dataloader_results(trainer: pl.Trainer, index: int | None, seen: Sequence[int]) -> Iterator[None]:
+    """Let what is logged in an epoch-end hook count as a result of one of several dataloaders.
+
+    Mirrors ``_EvaluationLoop.run`` and ``_store_dataloader_outputs`` in ``loops/evaluation_loop.py``: Lightning stores
+    the results of a dataloader when the next one begins, before any epoch-end hook.
+
+    Args:
+        trainer: The Trainer.
+        index: Which dataloader; None where there is one, of which Lightning stores the results itself.
+        seen: The dataloaders that had batches, in their order, after the first, which Lightning always stores.
+    """
+    if index is None:
+        yield
+        return
+    results, stored = trainer._results, trainer._evaluation_loop._logged_outputs
+    assert results is not None  # noqa: S101  an evaluation always has them
+    results.dataloader_idx = index
+    try:
+        yield
+        outputs = trainer._logger_connector.update_eval_epoch_metrics()
+    finally:
+        results.dataloader_idx = None
+    if index in seen:
+        stored[seen.index(index)].update(outputs)
+    elif outputs:
+        stored.append(outputs)  # Other processes had batches of it.
+
+
+def entry(trainer: pl.Trainer, hook: str, name: str, dataloader_idx: int | None) -> Any:
+    """Return what Lightning keeps of a name that was logged in a hook; None where it was not.
+
+    Mirrors the key of ``_ResultCollection.log`` in ``logger_connector/result.py``.
+    """
+    results = trainer._results
+    key = f"{hook}.{name}" if dataloader_idx is None else f"{hook}.{name}.{dataloader_idx}"
+    return None if results is None else results.get(key)
+
+
+def hide(entry: Any) -> None:
+    """Let Lightning pass over an entry until it is shown.
+
+    Mirrors ``_ResultMetric.reset`` and ``_ResultCollection.valid_items`` in ``logger_connector/result.py``.
+    """
+    entry.has_reset = True
+
+
+def show(entry: Any, step_value: torch.Tensor | None = None) -> None:
+    """Let Lightning ask the metric of an entry anew, and take a value for the step.
+
+    Mirrors ``_ResultCollection.update_metrics`` and ``_ResultMetric.update`` in ``logger_connector/result.py``.
+    """
+    entry._forward_cache = step_value
+    entry._computed = None
+    entry.has_reset = False
 
 
 def init_without_tensorboard(

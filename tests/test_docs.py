@@ -1,7 +1,9 @@
-"""Every block of Python in README and the documentation runs."""
+"""Every block of Python in README and the documentation runs, and its tables are complete."""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
 import textwrap
 from pathlib import Path
@@ -12,6 +14,7 @@ from torch.nn import functional
 
 import lightning_trackplus
 from lightning_trackplus import TrackPlus, TrackPlusLogger
+from lightning_trackplus.reducers.names import ALIASES, REDUCERS, reducers_of
 from tests.conftest import LoggingModule, loader, quiet_trainer
 
 ROOT = Path(__file__).parents[1]
@@ -46,6 +49,8 @@ def _run_in_a_hook(code, shared, tmp_path):
         names = {"loss": samples, "error": samples, "loss_per_sample": samples, "captions": ["a"] * len(batch)}
         names |= {"images": torch.rand(len(batch), 1, 8, 8), "samples": torch.rand(800)}
         names |= {"logits": torch.rand(len(batch), 3), "targets": torch.arange(len(batch)) % 3}
+        names |= {"token_losses": torch.rand(len(batch), 5), "mask": torch.ones(len(batch), 5).bool()}
+        names |= {"recall": torch.rand(3)}
         exec(code, {**shared, **names, "self": module})
 
     trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=TrackPlusLogger())
@@ -74,3 +79,33 @@ def test_the_layout_drawn_in_the_documentation_is_that_of_the_package():
     named = set(re.findall(r"\b(\w+\.py)\b", text))
     assert named <= {path.name for path in package.rglob("*.py")}
     assert {path.name for path in package.glob("*.py")} - named <= {"__init__.py"}
+
+
+def reducer_rows():
+    """Return, for each row of the table of all reducers, the names in its first column and the class in its second."""
+    table = (ROOT / "docs/reducers.md").read_text().partition("## All reducers")[2]
+    rows = [row.split("|")[1:3] for row in table.splitlines() if row.startswith("| `")]
+    return [(re.findall(r"`([^`]+)`", names), made) for names, made in rows]
+
+
+def test_the_table_of_reducers_names_every_one_of_them():
+    """No name is missing, and none is there that `reduce_fx` does not take."""
+    named = {name for names, _ in reducer_rows() for name in names}
+    known = {*REDUCERS, *ALIASES}
+    assert known <= named
+    assert all(reducers_of(name)[0].name == name for name in named - known)
+
+
+@pytest.mark.parametrize(("names", "made"), reducer_rows(), ids=lambda cell: cell[0] if isinstance(cell, list) else "")
+def test_the_table_of_reducers_has_their_classes(names, made):
+    """All names of a row belong to the class of the row, which has the arguments that stand there."""
+    known = [ALIASES.get(name, name) for name in names if name in REDUCERS or name in ALIASES]
+    assert len(set(known)) == 1
+    make = REDUCERS[known[0]]
+    if isinstance(make, functools.partial):
+        assert made.strip() == f"`{make.func.__name__}({make.args[0]})`"
+        return
+    reducer = make if inspect.isclass(make) else type(reducers_of(known[0])[0])
+    parameters = [one for one in inspect.signature(reducer).parameters.values() if one.name != "nan_policy"]
+    given = [one.name if one.default is one.empty else f"{one.name}={one.default!r}" for one in parameters]
+    assert made.strip().replace('"', "'") == f"`{reducer.__name__}({', '.join(given)})`"

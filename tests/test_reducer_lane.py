@@ -126,13 +126,13 @@ def test_a_reducer_of_ones_own_works_like_a_built_in(tmp_path):
             return "range"
 
         def summarize(self, samples):
-            return samples.values.min(), samples.values.max()
+            return np.array([samples.values.min(initial=np.inf), samples.values.max(initial=-np.inf)])
 
         def merge(self, left, right):
-            return torch.minimum(left[0], right[0]), torch.maximum(left[1], right[1])
+            return np.array([min(left[0], right[0]), max(left[1], right[1])])
 
         def result(self, state):
-            return state[1] - state[0]
+            return state[1] - state[0] if state[0] <= state[1] else np.nan
 
     assert validated(tmp_path, lambda m, b, i: m.log("x", b[:, 0], reduce_fx=Range())) == {"x": 9.0}
 
@@ -333,14 +333,27 @@ def refused(tmp_path, step, error=MisconfigurationException):
     return str(caught.value)
 
 
-KNOWN = "mean, avg, sum, min, max, median, std, var, first, last, count, p0 … p100 (also p99.9)"
+KNOWN = (
+    "mean, sum, count, nan_count, inf_count, min, max, range, argmin, argmax, var, std, sem, cv, skew, kurtosis, rms,"
+    " l1, l2, gmean, hmean, perplexity, logsumexp, logmeanexp, median, iqr, mad, trimmed_mean, winsorized_mean, mode,"
+    " n_unique, histogram, first, last, delta, ema, ewm_std, running, since_logged, p0 … p100 (also p99.9), top5,"
+    " bottom5"
+)
 
 
 @pytest.mark.parametrize(
     ("reduction", "message"),
     [
         ("medain", f"reduce_fx='medain' is no reducer; give one of {KNOWN}. Did you mean 'median'?"),
-        ("p101", f"reduce_fx='p101' is no reducer; give one of {KNOWN}."),
+        ("p101", "reduce_fx='p101': Quantile got q=1.01; give a number from 0 to 1, for example 0.95."),
+        ("ema(2)", "reduce_fx='ema(2)': "),
+        ("ema(", f"reduce_fx='ema(' is no reducer; give one of {KNOWN}. Did you mean 'ema'?"),
+        (
+            "ema(0.1 0.2)",
+            "reduce_fx='ema(0.1 0.2)' cannot be read; write a name with numbers or names in brackets, such as"
+            " 'ema(0.05)' or 'running(100, median)'.",
+        ),
+        ("running(10, medain)", f"reduce_fx='medain' is no reducer; give one of {KNOWN}. Did you mean 'median'?"),
         ("qqqq", f"reduce_fx='qqqq' is no reducer; give one of {KNOWN}."),
         (
             3,

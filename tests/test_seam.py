@@ -63,7 +63,7 @@ def test_dataloader_index_tells_several_dataloaders_apart(tmp_path):
     """The index is known where there are several, and None where there is one."""
     seen = []
     trainer = quiet_trainer(tmp_path)
-    module = LoggingModule(test_step=lambda m, b, i: seen.append(seam.dataloader_index(trainer)))
+    module = LoggingModule(test_step=lambda m, b, i: seen.append(seam.Place(trainer).dataloader))
     trainer.test(module, [loader(4), loader(4)], verbose=False)
     trainer.test(module, loader(4), verbose=False)
     assert seen == [0, 1, None]
@@ -81,9 +81,9 @@ def test_levels_are_lightnings_defaults_and_errors():
 
 def test_batch_size_is_the_given_or_that_of_the_batch(tmp_path):
     """The size found is that which Lightning finds."""
-    assert noted(tmp_path, lambda t, m, b, i: seam.batch_size(t, None)) == [4, 4, 2]
-    assert noted(tmp_path, lambda t, m, b, i: seam.batch_size(t, 7)) == [7, 7, 7]
-    assert noted(tmp_path, lambda t, m, b, i: seam.batch_size(t, None), "on_train_epoch_end") == [1]
+    assert noted(tmp_path, lambda t, m, b, i: seam.Place(t).batch_size(None)) == [4, 4, 2]
+    assert noted(tmp_path, lambda t, m, b, i: seam.Place(t).batch_size(7)) == [7, 7, 7]
+    assert noted(tmp_path, lambda t, m, b, i: seam.Place(t).batch_size(None), "on_train_epoch_end") == [1]
 
 
 @pytest.mark.parametrize(
@@ -123,6 +123,65 @@ def test_a_step_value_set_is_the_one_that_lightning_shows(tmp_path):
     trainer = quiet_trainer(tmp_path)
     trainer.fit(LoggingModule(training_step=step), loader())
     assert trainer.callback_metrics["x"] == 42
+
+
+def test_the_step_of_a_place_is_the_loggers_in_training_and_the_batch_in_an_evaluation(tmp_path):
+    """Validation counts its batches anew each time, training goes on."""
+    seen = []
+    hooks = {
+        hook: lambda m, b, i: seen.append(seam.Place(trainer).step) for hook in ("training_step", "validation_step")
+    }
+    trainer = quiet_trainer(tmp_path, max_epochs=2, num_sanity_val_steps=0)
+    trainer.fit(LoggingModule(**hooks), loader(), loader(8))
+    assert seen == [0, 1, 2, 0, 1, 3, 4, 5, 0, 1]
+
+
+def test_an_entry_that_is_hidden_is_passed_over_until_it_is_shown(tmp_path):
+    """Lightning asks the metric of a shown entry anew, and takes the value for the step."""
+    module = LoggingModule()
+    module.mean = MeanMetric()
+    seen = []
+
+    def step(module, batch, index):
+        module.mean.update(float(index))
+        module.log("x", module.mean, on_step=True, on_epoch=False)
+        entry = seam.entry(trainer, "training_step", "x", None)
+        seam.hide(entry)
+        seen.append(dict(trainer.callback_metrics))
+        seam.show(entry, torch.tensor(42.0 + index))
+        seen.append(dict(trainer.callback_metrics))
+
+    module.hooks = {"training_step": step}
+    trainer = quiet_trainer(tmp_path, limit_train_batches=1)
+    trainer.fit(module, loader())
+    assert seen == [{}, {"x": 42.0}]
+    assert seam.entry(trainer, "training_step", "y", None) is None
+
+
+@pytest.mark.parametrize(
+    ("hook", "expected"),
+    [("training_step", True), ("validation_step", True), ("on_train_epoch_end", False), ("on_train_start", False)],
+)
+def test_hooks_that_may_log_in_steps_are_known(hook, expected):
+    """As Lightning's own check has it."""
+    assert seam.may_log_in_steps(hook) is expected
+
+
+def test_results_of_a_dataloader_can_be_logged_when_all_are_over(tmp_path):
+    """They stand in the returned list and in the metrics where Lightning would have put them."""
+
+    def end(module, batch, index):
+        for dataloader in (0, 1):
+            with seam.dataloader_results(trainer, dataloader, [0, 1]):
+                module.log("x", float(dataloader), on_epoch=True)
+        with seam.dataloader_results(trainer, None, [0, 1]):
+            module.log("y", 5.0)
+
+    trainer = quiet_trainer(tmp_path)
+    module = LoggingModule(on_validation_epoch_end=end, validation_step=lambda m, b, i: None)
+    returned = trainer.validate(module, [loader(4), loader(4)], verbose=False)
+    assert returned == [{"x/dataloader_idx_0": 0.0, "y": 5.0}, {"x/dataloader_idx_1": 1.0, "y": 5.0}]
+    assert set(trainer.callback_metrics) == {"x/dataloader_idx_0", "x/dataloader_idx_1", "y"}
 
 
 @pytest.mark.parametrize(

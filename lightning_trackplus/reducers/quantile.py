@@ -2,64 +2,79 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
 from typing_extensions import override
 
-from lightning_trackplus.reducers.reducer import Reducer, Samples, State
+from lightning_trackplus.reducers.distribution import Distribution, Method
+from lightning_trackplus.reducers.samples import NanPolicy, State
 
 
-class Quantile(Reducer):
-    """A quantile, interpolated linearly between values as ``numpy.quantile`` does by default.
+class Quantile(Distribution):
+    """The quantile q: the value at ``q(n - 1)`` of the n sorted values, counted from 0; linear between two.
 
-    A value of weight w counts as w equal values. All values of the epoch are kept.
+    This is ``numpy.quantile``, and equal to it while all values are kept. A value of weight w counts as w
+    equal values.
 
     Args:
-        q: Which quantile, in [0, 1].
+        q: Which quantile, from 0 to 1.
+        method: How the distribution is kept; see `Distribution`.
         name: The suffix; ``p<100 q>`` if left out.
+        nan_policy: As for `Reducer`.
 
     Raises:
-        ValueError: If q lies outside [0, 1].
+        ValueError: If ``q`` lies outside [0, 1], or ``method`` is not known.
 
     Examples:
-        >>> Quantile(0.95).name
-        'p95'
+        >>> import torch
+        >>> p95 = Quantile(0.95)
+        >>> p95.update(torch.arange(101.0))
+        >>> p95.name, p95.compute()
+        ('p95', tensor(95., dtype=torch.float64))
     """
 
-    def __init__(self, q: float, name: str | None = None) -> None:
+    def __init__(
+        self, q: float, method: Method = "auto", name: str | None = None, *, nan_policy: NanPolicy = "omit"
+    ) -> None:
         if not 0 <= q <= 1:
-            raise ValueError(f"Quantile got q={q!r}; give a number from 0 to 1, for example 0.95.")
+            raise ValueError(f"{type(self).__name__} got q={q!r}; give a number from 0 to 1, for example 0.95.")
         self.q = q
-        self._name = name or f"p{100 * q:g}"
+        self._suffix = name or f"p{100 * q:g}"
+        super().__init__(method, nan_policy=nan_policy)
 
     @property
     @override
     def name(self) -> str:
-        return self._name
+        return self._suffix
 
     @override
-    def summarize(self, samples: Samples) -> State:
-        return samples.values, samples.weights
+    def result(self, state: State) -> float:
+        return self.points(state).quantile(self.q)
+
+
+class IQR(Distribution):
+    """The interquartile range, ``p75 - p25``, with both quartiles.
+
+    Args:
+        method: How the distribution is kept; see `Distribution`.
+        nan_policy: As for `Reducer`.
+
+    Raises:
+        ValueError: If ``method`` is not known.
+
+    Examples:
+        >>> import torch
+        >>> iqr = IQR()
+        >>> iqr.update(torch.arange(101.0))
+        >>> {name: float(number) for name, number in iqr.compute().items()}
+        {'iqr': 50.0, 'p25': 25.0, 'p75': 75.0}
+    """
+
+    @property
+    @override
+    def name(self) -> str:
+        return "iqr"
 
     @override
-    def merge(self, left: State, right: State) -> State:
-        return tuple(torch.cat(parts) for parts in zip(left, right, strict=True))
-
-    @override
-    def result(self, state: State) -> Tensor:
-        # On the host, since `cumsum` of floats is not deterministic on CUDA.
-        values, weights = (part.cpu() for part in state)
-        values, order = values.sort()
-        ends = weights[order].cumsum(0)
-        total = ends[-1]
-        # The values stand at 0 … total - 1 if each is repeated as often as its weight says.
-        position = self.q * (total - 1)
-        below, above = (_value_at(values, ends, index) for index in (position.floor(), position.ceil()))
-        # An infinity has no difference to a value that could be interpolated: what lies between is infinite.
-        infinite = torch.where(below == above, below, below + above)
-        between = torch.lerp(below, above, position - position.floor())
-        return torch.where(total > 0, torch.where(between.isnan(), infinite, between), torch.nan)
-
-
-def _value_at(values: Tensor, ends: Tensor, index: Tensor) -> Tensor:
-    return values[torch.searchsorted(ends, index, right=True).clamp(max=len(values) - 1)]
+    def result(self, state: State) -> dict[str, float]:
+        points = self.points(state)
+        lower, upper = points.quantile(0.25), points.quantile(0.75)
+        return {"iqr": upper - lower, "p25": lower, "p75": upper}

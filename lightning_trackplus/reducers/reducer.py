@@ -2,81 +2,118 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple, TypeAlias
+import functools
+from abc import abstractmethod
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, ClassVar, TypeAlias, get_args
 
+import torch
 from torch import Tensor
+from torchmetrics import Metric
+from typing_extensions import override
 
-State: TypeAlias = tuple[Tensor, ...]
+from lightning_trackplus import processes, seam
+from lightning_trackplus.reducers.samples import Counts, NanPolicy, Samples, Span, State
+from lightning_trackplus.reducers.stream import Stream, Summary
 
-
-class Samples(NamedTuple):
-    """A part of a stream; all three have the shape ``(N,)``, N may be 0.
-
-    Attributes:
-        values: The values, float64 (float32 on devices that have no float64). Never NaN.
-        weights: What each counts, same dtype. A value of weight 0 was not there.
-        steps: The number of the ``log`` call in its epoch, int64, never falling.
-    """
-
-    values: Tensor
-    weights: Tensor
-    steps: Tensor
+Result: TypeAlias = float | Mapping[str, float] | Counts
+"""What a reducer returns: a number, several by what stands behind the logged name of each, or a histogram."""
 
 
-class Reducer(ABC):
-    """How a stream of weighted values becomes one number.
+class Reducer(Metric):
+    """How a stream of weighted values becomes one number, or a few.
 
-    A reducer is immutable and has seen nothing: what it needs to remember of a stream is a state, a
-    tuple of tensors of its own choice. So a stream of any length can be cut into parts, over time
-    and over processes, and each part summarized where it is.
+    To ``self.log(…, reduce_fx=…)`` a reducer is a description that has seen nothing: what it needs to
+    remember of a stream is a state, an array of its own choice. So a stream of any length can be cut
+    into parts, over time and over processes, and each part summarized where it is.
 
-    Subclass it for a reducer of your own and pass an object of it as ``reduce_fx``.
+    It is a torchmetrics Metric as well, with a stream of its own: `update`, `compute`, `reset`,
+    `forward`. Between processes it merges states, and so gives what one process would have given.
+
+    Subclass it for a reducer of your own, with `name`, `summarize`, `merge` and `result`.
+
+    Args:
+        nan_policy: What NaN among the values does: ``"omit"`` leaves it out, ``"propagate"`` makes the
+            result NaN, ``"raise"`` raises ValueError when the result is asked for.
+
+    Raises:
+        ValueError: If ``nan_policy`` is none of these.
 
     Examples:
-        >>> import torch
-        >>> class Range(Reducer):
+        >>> import numpy as np
+        >>> class LargestJump(Reducer):
         ...     weighted = False
         ...
         ...     @property
         ...     def name(self):
-        ...         return "range"
+        ...         return "jump"
         ...
         ...     def summarize(self, samples):
-        ...         present = samples.weights > 0
-        ...         low = torch.where(present, samples.values, torch.inf).min()
-        ...         high = torch.where(present, samples.values, -torch.inf).max()
-        ...         return low, high
+        ...         if not len(samples.values):
+        ...             return np.array([])
+        ...         jumps = np.abs(np.diff(samples.values))
+        ...         return np.array([samples.values[0], samples.values[-1], jumps.max(initial=0)])
         ...
         ...     def merge(self, left, right):
-        ...         return torch.minimum(left[0], right[0]), torch.maximum(left[1], right[1])
+        ...         if not len(left) or not len(right):
+        ...             return left if len(left) else right
+        ...         between = abs(right[0] - left[1])
+        ...         return np.array([left[0], right[1], max(left[2], right[2], between)])
         ...
         ...     def result(self, state):
-        ...         return torch.where(state[0] <= state[1], state[1] - state[0], torch.nan)
-        >>> samples = Samples(torch.tensor([3.0, 9.0]), torch.ones(2), torch.arange(2))
-        >>> Range().result(Range().summarize(samples))
-        tensor(6.)
+        ...         return state[2] if len(state) else np.nan
+        >>> jump = LargestJump()
+        >>> jump.update(torch.tensor([1.0, 2.0, 9.0, 8.0]))
+        >>> jump.compute()
+        tensor(7., dtype=torch.float64)
     """
 
+    is_differentiable = False
+    full_state_update = False
+
     weighted: ClassVar[bool] = True
-    """Whether the result depends on the weights; where it does, a scalar counts with its batch size."""
+    """Whether a scalar that is logged counts as often as its batch has samples; if not, it counts once."""
+
+    span: ClassVar[Span] = "epoch"
+    """Which values count together."""
+
+    def __init__(self, *, nan_policy: NanPolicy = "omit") -> None:
+        super().__init__(compute_with_cache=False)
+        if nan_policy not in get_args(NanPolicy):
+            raise ValueError(
+                f"{type(self).__name__} got nan_policy={nan_policy!r}; give 'omit', 'propagate' or 'raise'."
+            )
+        self.nan_policy = nan_policy
+        self.updates = 0
+        """How often it was updated, which is the step of its next values."""
+
+    @functools.cached_property
+    def stream(self) -> Stream:
+        """What it has seen by itself, through `update`."""
+        # It asks for states, so that a subclass must have set what it needs for them.
+        return Stream([self])
 
     @property
     @abstractmethod
     def name(self) -> str:
         """What stands behind the logged name where several reducers are asked for: ``val/loss_<name>``."""
 
+    @property
+    def state_key(self) -> Hashable:
+        """Reducers of one stream with equal keys have equal states of it, which are kept once."""
+        return self.name
+
     @abstractmethod
     def summarize(self, samples: Samples) -> State:
-        """Return the state of a part of the stream, on the device of the samples.
+        """Return the state of a part of the stream.
 
         Args:
-            samples: The part; it has at least one element, though that may have weight 0.
+            samples: The part; of no samples, the state is one that changes no other by `merge`.
         """
 
     @abstractmethod
     def merge(self, left: State, right: State) -> State:
-        """Return the state of two parts together.
+        """Return the state of two parts together, and change neither.
 
         Args:
             left: The state of the part that comes first, or of the lower rank.
@@ -84,9 +121,94 @@ class Reducer(ABC):
         """
 
     @abstractmethod
-    def result(self, state: State) -> Tensor:
-        """Return the number, as a tensor of one element; NaN where nothing was seen.
+    def result(self, state: State) -> Result:
+        """Return the number, NaN where nothing was seen; or several, by their names; or counts over bins.
 
         Args:
             state: The state of the whole stream.
         """
+
+    @override
+    def update(self, value: float | Tensor, weight: float | Tensor = 1.0) -> None:
+        """Take values.
+
+        Args:
+            value: A number, or a tensor of any shape and device.
+            weight: What each counts, at least 0: a number, or a tensor that can be expanded to the
+                shape of ``value``.
+
+        Raises:
+            ValueError: If a weight is below 0 or not finite, or the shapes do not fit.
+        """
+        self.stream.add(value, weight, step=self.updates)
+        self.updates += 1
+
+    @override
+    def compute(self) -> Any:
+        """Return the result of all values since the last reset, of all processes if there are several.
+
+        Returns:
+            A float64 tensor of one element (float32 on Apple's GPUs); a dict of these if the
+            reducer gives several numbers, and of longer ones if it gives `Counts`.
+
+        Raises:
+            ValueError: If there was NaN and ``nan_policy="raise"``.
+        """
+        summaries = self.stream.summary()
+        if self.sync_on_compute and processes.are_several():
+            summaries = self.stream.merged(processes.gathered(summaries, self.process_group))
+        (result,) = self.stream.results(summaries)
+        return self._tensors(result)
+
+    @override
+    def forward(self, value: float | Tensor, weight: float | Tensor = 1.0) -> Any:
+        """Take values and return the result of these alone; for ``span="run"``, of all so far.
+
+        Args:
+            value: As for `update`.
+            weight: As for `update`.
+        """
+        self.update(value, weight)
+        (result,) = self.stream.latest_results()
+        latest = self._tensors(result)
+        seam.set_step_value(self, latest)
+        return latest
+
+    @override
+    def reset(self) -> None:
+        """Forget all values."""
+        super().reset()
+        self.stream.reset("epoch", "run", "log")
+        self.updates = 0
+
+    def merge_state(self, incoming_state: Reducer) -> None:  # type: ignore[override]  # torchmetrics takes a dict too
+        """Add what another reducer of this kind has seen.
+
+        Args:
+            incoming_state: The other reducer; its values count as the earlier ones.
+        """
+        self.stream.restore(self.stream.merged([incoming_state.stream.summary(), self.stream.summary()]))
+        self.updates += incoming_state.updates
+
+    def load_saved(self, parts: Sequence[tuple[int, Sequence[Summary]]]) -> None:
+        """Go on from what was saved of it, in place of what it has seen.
+
+        Args:
+            parts: How often it was updated, and what its stream remembers, of each process.
+        """
+        self.reset()
+        if parts:
+            self.updates = max(updates for updates, _ in parts)
+            self.stream.restore(self.stream.merged([summaries for _, summaries in parts]))
+
+    # A Metric builds a composition of `==`, which is true whatever it compares.
+    __eq__ = object.__eq__  # type: ignore[assignment]
+    __hash__ = object.__hash__
+
+    def _tensors(self, result: Any) -> Any:
+        if isinstance(result, Counts):
+            result = result._asdict()
+        if isinstance(result, Mapping):
+            return {name: self._tensors(part) for name, part in result.items()}
+        dtype = torch.float32 if self.device.type == "mps" else torch.float64
+        return torch.tensor(result, dtype=dtype, device=self.device)

@@ -1,140 +1,240 @@
-"""The values logged under one name over an epoch, and what its reducers make of them."""
+"""The values logged under one name, and what its reducers make of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections import deque
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
-import torch
-from torch import Tensor, distributed
+import numpy as np
+from torch import Tensor
 
-from lightning_trackplus.reducers.reducer import Reducer, Samples, State
+from lightning_trackplus.reducers.calls import Batch, Call, call_of, size_of
+from lightning_trackplus.reducers.samples import Counts, NanPolicy, Samples, Span, State
 
-Group: TypeAlias = Any
-"""A `torch.distributed.ProcessGroup`; torch builds without distributed have no such name."""
-
-_CALLS_PER_FOLD = 512
+_CALLS_PER_FOLD = 2048
+_VALUES_PER_FOLD = 65_536
 
 
-class _Call(NamedTuple):
-    values: Tensor
-    weight: float
-    number: int
+class Reduces(Protocol):
+    """What a stream asks of a reducer."""
+
+    @property
+    def name(self) -> str:
+        """As in `Reducer`."""
+
+    @property
+    def state_key(self) -> Hashable:
+        """As in `Reducer`."""
+
+    @property
+    def nan_policy(self) -> NanPolicy:
+        """As in `Reducer`."""
+
+    @property
+    def weighted(self) -> bool:
+        """As in `Reducer`."""
+
+    @property
+    def span(self) -> Span:
+        """As in `Reducer`."""
+
+    def summarize(self, samples: Samples) -> State:
+        """As in `Reducer`."""
+
+    def merge(self, left: State, right: State) -> State:
+        """As in `Reducer`."""
+
+    def result(self, state: State) -> Any:
+        """As in `Reducer`."""
+
+
+class Summary(NamedTuple):
+    """What is remembered of one stream for one reducer, or several that need the same.
+
+    Attributes:
+        nan_count: How many values were NaN.
+        state: The reducer's state.
+    """
+
+    nan_count: int
+    state: State
 
 
 class Stream:
     """One stream, shared by all reducers that were asked of it.
 
-    A call only leaves its values; they are summarized many calls at a time. Nothing is read back
-    from the values' device before a result is asked for.
+    A call only leaves its values; they are summarized many calls at a time, on the host. Values on a
+    device are sent there in one piece, and nothing waits for them before a result is asked for.
 
     Args:
         reducers: The reducers.
     """
 
-    def __init__(self, reducers: Sequence[Reducer]) -> None:
+    def __init__(self, reducers: Sequence[Reduces]) -> None:
         self.reducers = tuple(reducers)
-        self.reset()
+        # Of reducers that need the same, the first keeps it for all.
+        self._keepers: dict[Hashable, Reduces] = {}
+        for one in self.reducers:
+            self._keepers.setdefault(one.state_key, one)
+        self._calls: list[Call] = []
+        self._size = 0
+        # Numbers that came after these calls. Lists of numbers cost less than as many calls.
+        self._numbers: tuple[list[float], list[int], list[int]] = ([], [], [])
+        self._on_their_way: deque[Batch] = deque()
+        self._latest: Call | None = None
+        self._empty = self._summarized(Batch([]))
+        self._summaries = self._empty
 
-    def reset(self) -> None:
-        """Forget everything."""
-        self._calls: list[_Call] = []
-        self._count = 0
-        self._states: list[State] | None = None
-        self._nan_count: Tensor | int = 0
-        self._finished: list[Tensor] | None = None
-
-    def add(self, values: Tensor, weight: float) -> None:
+    def add(
+        self, value: float | Tensor, weight: float | Tensor = 1.0, *, copies: int = 1, step: int = 0, keep: bool = True
+    ) -> None:
         """Take the values of one call.
 
         Args:
-            values: Shape ``(N,)``, N may be 0; the stream keeps the tensor.
-            weight: What each of them counts.
-        """
-        if len(values):
-            self._calls.append(_Call(values, weight, self._count))
-        self._count += 1
-        self._finished = None
-        if len(self._calls) >= _CALLS_PER_FOLD:
-            self._fold()
+            value: A number, or a tensor of any shape.
+            weight: What each value counts, at least 0: a number, or a tensor that can be expanded to the
+                shape of the value.
+            copies: For how many samples a value stands, with reducers that are ``weighted``.
+            step: When it was; not below that of the last call.
+            keep: Whether the values count for more than `latest_results`.
 
-    def results_of(self, values: Tensor, weight: float, *, group: Group = None) -> list[Tensor]:
-        """Return what the reducers make of one call alone, without adding it.
+        Raises:
+            ValueError: If a weight is below 0 or not finite, or the shapes do not fit.
+        """
+        self._latest = call = call_of(value, weight, copies, step)
+        if keep:
+            self._add(call)
+
+    def add_number(self, value: float, copies: int, step: int) -> None:
+        """Take one number, as `add` does, with nothing to check; `latest_results` does not know of it.
 
         Args:
-            values: Shape ``(N,)``.
-            weight: What each of them counts.
-            group: The processes whose values count together, each of which has to call this; None for
-                this one alone.
+            value: The number.
+            copies: For how many samples it stands.
+            step: When it was.
         """
-        states = None
-        if len(values):
-            samples, _ = _samples([_Call(values, weight, 0)])
-            states = [reducer.summarize(samples) for reducer in self.reducers]
-        return self._finish(states, group)
+        values, copied, steps = self._numbers
+        values.append(value)
+        copied.append(copies)
+        steps.append(step)
+        if len(values) >= _CALLS_PER_FOLD:
+            self._send()
+            self._take_in(wait=False)
 
-    def results(self, *, group: Group = None) -> list[Tensor]:
-        """Return what the reducers make of all calls since the last reset, float64, one each.
+    def latest_results(self) -> list[Any]:
+        """Return, for each reducer, the result of the last call alone, or of its span if that is longer."""
+        alone = self._summarized(Batch([] if self._latest is None else [self._latest]))
+        if any(one.span != "epoch" for one in self.reducers):
+            whole = self.summary()
+            alone = [
+                one if keeper.span == "epoch" else longer
+                for keeper, one, longer in zip(self._keepers.values(), alone, whole, strict=True)
+            ]
+        return self.results(alone)
+
+    def summary(self) -> list[Summary]:
+        """Return what is remembered of all calls; waits for those on their way from a device."""
+        self._send()
+        self._take_in(wait=True)
+        return self._summaries
+
+    def merged(self, parts: Sequence[Sequence[Summary]]) -> list[Summary]:
+        """Return what is remembered of several parts of the stream together.
 
         Args:
-            group: The processes whose values count together, each of which has to call this; None for
-                this one alone.
+            parts: What is remembered of each, in order of time or rank; at least one.
         """
-        if self._finished is None:
-            self._fold()
-            self._finished = self._finish(self._states, group)
-        return self._finished
+        merged, *others = [list(part) for part in parts]
+        for other in others:
+            merged = [
+                Summary(left.nan_count + right.nan_count, keeper.merge(left.state, right.state))
+                for keeper, left, right in zip(self._keepers.values(), merged, other, strict=True)
+            ]
+        return merged
 
-    def nan_count(self) -> int:
-        """Return how many values were NaN and left out, in this process; waits for their device."""
-        return int(self._nan_count)
+    def results(self, summaries: Sequence[Summary]) -> list[Any]:
+        """Return what each reducer makes of the stream.
 
-    def _fold(self) -> None:
-        if not self._calls:
+        Args:
+            summaries: What is remembered of it.
+
+        Raises:
+            ValueError: If there was NaN and a reducer's policy is to raise.
+        """
+        by_key = dict(zip(self._keepers, summaries, strict=True))
+        return [_result(one, by_key[one.state_key]) for one in self.reducers]
+
+    def restore(self, summaries: Sequence[Summary]) -> None:
+        """Remember something else instead.
+
+        Args:
+            summaries: What to remember.
+        """
+        self._calls, self._size, self._numbers = [], 0, ([], [], [])
+        self._on_their_way.clear()
+        self._summaries = list(summaries)
+
+    def reset(self, *spans: Span) -> None:
+        """Forget what counts for some spans.
+
+        Args:
+            spans: Which.
+        """
+        if all(one.span in spans for one in self.reducers):
+            self.restore(self._empty)  # What is on its way from a device need not be waited for.
             return
-        samples, nan_count = _samples(self._calls)
-        self._calls = []
-        self._nan_count = self._nan_count + nan_count
-        states = [reducer.summarize(samples) for reducer in self.reducers]
-        if self._states is not None:
-            states = _merged(self.reducers, self._states, states)
-        self._states = states
+        kept = zip(self._keepers.values(), self.summary(), self._empty, strict=True)
+        self._summaries = [new if keeper.span in spans else old for keeper, old, new in kept]
 
-    def _finish(self, states: list[State] | None, group: Group) -> list[Tensor]:
-        if group is not None:
-            states = _merged_over_processes(self.reducers, states, group)
-        if states is None:
-            return [torch.tensor(torch.nan, dtype=torch.float64) for _ in self.reducers]
-        return [reducer.result(state) for reducer, state in zip(self.reducers, states, strict=True)]
+    def _add(self, call: Call) -> None:
+        self._gather_numbers()
+        self._calls.append(call)
+        self._size += size_of(call)
+        if len(self._calls) >= _CALLS_PER_FOLD or self._size >= _VALUES_PER_FOLD:
+            self._send()
+            self._take_in(wait=False)
+
+    def _gather_numbers(self) -> None:
+        values, copies, steps = self._numbers
+        if values:
+            self._calls.append(Call(np.array(values, np.float64), 1.0, np.array(copies), np.array(steps)))
+            self._numbers = ([], [], [])
+
+    def _send(self) -> None:
+        self._gather_numbers()
+        if self._calls:
+            self._on_their_way.append(Batch(self._calls))
+            self._calls, self._size = [], 0
+
+    def _take_in(self, *, wait: bool) -> None:
+        while self._on_their_way and (wait or self._on_their_way[0].has_arrived()):
+            arrived = self._summarized(self._on_their_way.popleft())
+            self._summaries = self.merged([self._summaries, arrived])
+
+    def _summarized(self, batch: Batch) -> list[Summary]:
+        once, counted = batch.samples()
+        return [
+            Summary(once.nan_count, keeper.summarize(counted if keeper.weighted else once))
+            for keeper in self._keepers.values()
+        ]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Wait for what is on its way, which no copy could be told of."""
+        self.summary()
+        return self.__dict__
 
 
-def _samples(calls: Sequence[_Call]) -> tuple[Samples, Tensor]:
-    """Return calls as one part of the stream, and how many of their values were NaN."""
-    values = torch.cat([call.values for call in calls])
-    sizes = torch.tensor([len(call.values) for call in calls])
-    # Built on the host and sent: that needs no answer from the device.
-    weights = torch.tensor([call.weight for call in calls], dtype=values.dtype).repeat_interleave(sizes)
-    steps = torch.tensor([call.number for call in calls]).repeat_interleave(sizes)
-    weights = weights.to(values.device, non_blocking=True)
-    is_nan = values.isnan()
-    weights = weights.masked_fill(is_nan, 0)
-    values = values.masked_fill(weights == 0, 0)
-    return Samples(values, weights, steps.to(values.device, non_blocking=True)), is_nan.sum()
-
-
-def _merged(reducers: Sequence[Reducer], left: Sequence[State], right: Sequence[State]) -> list[State]:
-    return [reducer.merge(a, b) for reducer, a, b in zip(reducers, left, right, strict=True)]
-
-
-def _merged_over_processes(reducers: Sequence[Reducer], states: list[State] | None, group: Group) -> list[State] | None:
-    """Merge the states of all processes, in the order of their ranks."""
-    mine = None if states is None else [tuple(part.cpu() for part in state) for state in states]
-    everyone: list[list[State] | None] = [None] * distributed.get_world_size(group)
-    distributed.all_gather_object(everyone, mine, group=group)
-    merged: list[State] | None = None
-    for theirs in everyone:
-        if merged is None:
-            merged = theirs
-        elif theirs is not None:
-            merged = _merged(reducers, merged, theirs)
-    return merged
+def _result(reducer: Reduces, summary: Summary) -> Any:
+    """Return a result as the reducer's policy for NaN wants it."""
+    if summary.nan_count and reducer.nan_policy == "raise":
+        raise ValueError(
+            f"{reducer.name} was given {summary.nan_count} values that are NaN, and nan_policy='raise'."
+            " Find where they come from, or leave them out with nan_policy='omit'."
+        )
+    result = reducer.result(summary.state)
+    if not summary.nan_count or reducer.nan_policy != "propagate":
+        return result
+    if isinstance(result, Counts):
+        return result.as_nan()
+    return dict.fromkeys(result, np.nan) if isinstance(result, Mapping) else np.nan

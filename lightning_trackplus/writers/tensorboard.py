@@ -1,7 +1,8 @@
 """TensorBoard event files.
 
 All values of a record go into one event. Media use TensorBoard's tensor form, in which one tag holds several samples:
-an image is ``[width, height, image, …]``, a sound ``[[audio, label], …]``, a text ``text`` or ``[text, …]``.
+an image is ``[width, height, image, …]``, a sound ``[[audio, label], …]``, a text ``text`` or ``[text, …]``. A
+histogram is ``[[low, high, count], …]``, and only one fits into a tag: of several, each has its own, ``<name>/1`` ….
 """
 
 from __future__ import annotations
@@ -16,18 +17,31 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from tensorboard.compat.proto.event_pb2 import Event, SourceMetadata
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
-from tensorboard.compat.proto.types_pb2 import DT_STRING
+from tensorboard.compat.proto.types_pb2 import DT_DOUBLE, DT_STRING
 from tensorboard.plugins.audio import metadata as audio
+from tensorboard.plugins.histogram import metadata as histogram
 from tensorboard.plugins.image import metadata as image
 from tensorboard.plugins.text import metadata as text
 from tensorboard.summary.writer.record_writer import RecordWriter
 from typing_extensions import assert_never
 
-from lightning_trackplus.record import Item, MediaPayload, Payload, Pictures, Record, Sounds, TensorBoardEvent, Texts
+from lightning_trackplus.record import (
+    Histograms,
+    Item,
+    MediaPayload,
+    Payload,
+    Pictures,
+    Record,
+    Sounds,
+    TensorBoardEvent,
+    Texts,
+)
 from lightning_trackplus.writers.whole_file import WholeFile
 
 CAPTIONS_SUFFIX = "/captions"
@@ -57,7 +71,7 @@ class TensorBoardWriter:
             match value:
                 case float() | int():
                     values.append(Summary.Value(tag=_tag(name), simple_value=_float(value)))
-                case Pictures() | Sounds() | Texts():
+                case Pictures() | Sounds() | Texts() | Histograms():
                     values.extend(_media_values(name, value))
                 case TensorBoardEvent():
                     self._write_event(value.event)
@@ -110,19 +124,38 @@ def _media_values(name: str, media: MediaPayload) -> list[Summary.Value]:
     match media:
         case Pictures():
             size = [str(media.width).encode(), str(media.height).encode()]
-            value = _strings(name, [*size, *data], (len(data) + 2,), image.create_summary_metadata("", ""))
+            values = [_strings(name, [*size, *data], (len(data) + 2,), image.create_summary_metadata("", ""))]
         case Sounds():
             labels = [(item.caption or "").encode("utf-8", "backslashreplace") for item in media.items]
             pairs = list(itertools.chain.from_iterable(zip(data, labels, strict=True)))
             metadata = audio.create_summary_metadata("", "", audio.Encoding.Value("WAV"))
-            value = _strings(name, pairs, (len(data), 2), metadata)
+            values = [_strings(name, pairs, (len(data), 2), metadata)]
         case Texts():
             # TensorBoard draws a box around each text of a vector, and none around a scalar.
             shape = () if len(data) == 1 else (len(data),)
-            value = _strings(name, data, shape, text.create_summary_metadata("", ""))
+            values = [_strings(name, data, shape, text.create_summary_metadata("", ""))]
+        case Histograms():
+            tags = [name] if len(data) == 1 else [f"{name}/{number}" for number in range(1, len(data) + 1)]
+            values = [_histogram(tag, table) for tag, table in zip(tags, media.tables, strict=True)]
         case _:
             assert_never(media)
-    return [value, *_captions(name, media.items)]
+    return [*values, *_captions(name, media.items)]
+
+
+def _histogram(tag: str, table: NDArray[np.float64]) -> Summary.Value:
+    low, high, counts = table.T.copy()
+    # What lies outside of all bins is drawn in one more bin on that side, as wide as its neighbour.
+    if low[0] == -np.inf:
+        low[0] = high[0] - (high[1] - low[1])
+    if high[-1] == np.inf:
+        high[-1] = low[-1] + (high[-2] - low[-2])
+    # TensorBoard draws as far as there are bins, and does so too with the old form, where it drops empty ends.
+    filled = np.flatnonzero(counts > 0)
+    shown = slice(filled[0], filled[-1] + 1) if len(filled) else slice(0)
+    rows = np.stack([low, high, counts], axis=1)[shown]
+    dimensions = TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in rows.shape])
+    tensor = TensorProto(dtype=DT_DOUBLE, double_val=rows.reshape(-1).tolist(), tensor_shape=dimensions)
+    return Summary.Value(tag=_tag(tag), tensor=tensor, metadata=histogram.create_summary_metadata("", ""))
 
 
 def _captions(name: str, items: Sequence[Item]) -> Iterable[Summary.Value]:

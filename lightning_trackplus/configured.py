@@ -1,0 +1,49 @@
+"""Reducers that are asked for in the configuration instead of in the module."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping
+
+from lightning_trackplus.reducers.names import OneReduction, Reduction, reducers_of
+
+
+class ConfiguredReducers:
+    """Which reducers a logged name gets beside what its module asks for.
+
+    Args:
+        reducers: Reductions by the logged names they are for. In a name, ``*`` and ``?`` stand for any
+            characters and for any one, as in the shell.
+
+    Raises:
+        MisconfigurationException: If something is no reducer.
+    """
+
+    def __init__(self, reducers: Mapping[str, Reduction]) -> None:
+        self._patterns = {pattern: _several(reduction) for pattern, reduction in reducers.items()}
+        for reduction in self._patterns.values():
+            reducers_of(reduction)
+        self._of_name: dict[str, list[OneReduction]] = {}
+
+    def of(self, name: str) -> list[OneReduction]:
+        """Return the reductions of a name, in the order of the configuration, each once.
+
+        Args:
+            name: The logged name.
+        """
+        if name not in self._of_name:
+            asked = [one for key, several in self._patterns.items() if _matches(name, key) for one in several]
+            self._of_name[name] = list({reducers_of(one)[0].name: one for one in reversed(asked)}.values())[::-1]
+        return self._of_name[name]
+
+    def unused(self) -> list[str]:
+        """Return the patterns that no logged name has matched."""
+        return [key for key in self._patterns if not any(_matches(name, key) for name in self._of_name)]
+
+
+def _several(reduction: Reduction) -> list[OneReduction]:
+    return list(reduction) if isinstance(reduction, list | tuple) else [reduction]
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatch.fnmatchcase(name, pattern)

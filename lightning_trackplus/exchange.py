@@ -1,0 +1,113 @@
+"""What the processes have of each stream, put together."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from lightning_trackplus import processes
+from lightning_trackplus.logged import Key, Logged
+from lightning_trackplus.reducers.samples import Floats
+from lightning_trackplus.reducers.stream import Summary
+
+_Common: TypeAlias = tuple[Key, tuple[int, ...]]
+"""What processes have in common: a stream, and the ranks that count together."""
+
+
+class _Offer(NamedTuple):
+    """What one process has of a stream, and what another needs to go on with it.
+
+    Attributes:
+        rank: Which process.
+        reducers: The names of its reducers.
+        request: The call that made it, pickled; None if it cannot be.
+        nan_counts: How many values were NaN, of each summary.
+        sizes: The sizes of the summaries' states.
+    """
+
+    rank: int
+    reducers: list[str]
+    request: bytes | None
+    nan_counts: list[int]
+    sizes: list[int]
+
+
+def merged_over_processes(streams: Sequence[Logged], *, all_show: bool) -> list[tuple[Logged, list[Summary]]]:
+    """Return each stream with what all processes that it is synced with remember of it together.
+
+    There are two collectives for all streams, or none where there is one process. A stream that only some
+    processes have is reduced over those.
+
+    Args:
+        streams: The streams of this process.
+        all_show: Whether each process calls this, and is given the streams of others as well, to show their
+            results; if not, those call it that have streams to sync.
+
+    Raises:
+        MisconfigurationException: If processes have different reducers for one name.
+    """
+    synced = {(one.key, one.members): one for one in streams if one.members}
+    merged = [(one, one.stream.summary()) for one in streams if not one.members]
+    if not processes.are_several() or not (all_show or synced):
+        return merged
+    everyone = [_unpacked(*packed) for packed in processes.gathered(_packed(synced))]
+    for common in dict.fromkeys(common for offered in everyone for common in offered):
+        offered = [each[common] for each in everyone if common in each]
+        _check(common[0], [offer for offer, _ in offered])
+        logged = synced.get(common)
+        if logged is None and all_show and processes.rank() in common[1]:
+            logged = _requested(common[0], [offer for offer, _ in offered])
+        if logged is not None:
+            merged.append((logged, logged.stream.merged([summaries for _, summaries in offered])))
+    return merged
+
+
+def _packed(streams: dict[_Common, Logged]) -> tuple[dict[_Common, _Offer], Floats]:
+    """Return what this process offers, with all states in one array, which is sent much faster than many."""
+    summaries = {common: one.stream.summary() for common, one in streams.items()}
+    offers = {
+        common: _Offer(
+            processes.rank(),
+            [reducer.name for reducer in streams[common].stream.reducers],
+            streams[common].request,
+            [one.nan_count for one in several],
+            [len(one.state) for one in several],
+        )
+        for common, several in summaries.items()
+    }
+    return offers, np.concatenate([np.empty(0), *(one.state for several in summaries.values() for one in several)])
+
+
+def _unpacked(offers: dict[_Common, _Offer], states: Floats) -> dict[_Common, tuple[_Offer, list[Summary]]]:
+    ends = np.cumsum([size for offer in offers.values() for size in offer.sizes], dtype=np.intp)
+    parts = iter(np.split(states, ends))
+    return {
+        common: (offer, [Summary(count, next(parts)) for count in offer.nan_counts]) for common, offer in offers.items()
+    }
+
+
+def _check(key: Key, offers: Sequence[_Offer]) -> None:
+    for offer in offers:
+        if offer.reducers != offers[0].reducers:
+            raise MisconfigurationException(
+                f"self.log({key.name!r}, …, sync_dist=True) was called with {', '.join(offers[0].reducers)} in process"
+                f" {offers[0].rank} and with {', '.join(offer.reducers)} in process {offer.rank}; ask for the same in"
+                " all, or log under two names."
+            )
+
+
+def _requested(key: Key, offers: Sequence[_Offer]) -> Logged | None:
+    """Return a stream that other processes have and this one has not, without its values."""
+    for offer in offers:
+        if offer.request is not None:
+            return Logged.requested(key, offer.request)
+    warnings.warn(
+        f"self.log({key.name!r}, …) was called in other processes and not in this one, with a reduce_fx that cannot be"
+        " sent to it, as a lambda cannot; so this process has no result. Give a function that stands in a module.",
+        stacklevel=2,
+    )
+    return None

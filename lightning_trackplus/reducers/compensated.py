@@ -1,0 +1,62 @@
+"""Sums that lose nothing to rounding, however they are cut.
+
+A sum is kept as two numbers: itself, and what it lost to rounding. It is then about as exact as if it were
+computed in twice the precision: T. Ogita, S. M. Rump, S. Oishi, "Accurate sum and dot product", SIAM Journal
+on Scientific Computing 26 (6), 2005.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+
+from lightning_trackplus.reducers.samples import Floats
+
+_Number = TypeVar("_Number", np.float64, Floats)
+
+
+def two_sum(left: _Number, right: _Number) -> tuple[_Number, _Number]:
+    """Return a sum and what it lost to rounding, which together are exact.
+
+    Args:
+        left: A finite number, or several.
+        right: What to add.
+    """
+    total = left + right
+    of_right = total - left
+    return total, (left - (total - of_right)) + (right - of_right)
+
+
+def compensated_sum(values: Floats) -> Floats:
+    """Return the sum of values, and what it lost to rounding.
+
+    Args:
+        values: The values, shape ``(N,)``.
+    """
+    lost = np.float64(0)
+    # Halves are added, not neighbours: so each round is a few operations on whole arrays.
+    with np.errstate(over="ignore", invalid="ignore"):
+        while len(values) > 1:
+            half = len(values) // 2
+            sums, errors = two_sum(values[:half], values[half : 2 * half])
+            lost += errors.sum()
+            values = np.append(sums, values[2 * half :])
+        return _pair(values[0] if len(values) else np.float64(0), lost)
+
+
+def added(left: Floats, right: Floats) -> Floats:
+    """Return the sum of two such sums.
+
+    Args:
+        left: A sum and what it lost.
+        right: The same.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        total, lost = two_sum(left[0], right[0])
+        return _pair(total, lost + left[1] + right[1])
+
+
+def _pair(total: np.float64, lost: np.float64) -> Floats:
+    # An infinite sum has lost nothing that could be told.
+    return np.array(two_sum(total, lost) if np.isfinite(total) else (total, 0.0))

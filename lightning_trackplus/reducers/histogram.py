@@ -1,0 +1,112 @@
+"""How many values lie in each bin."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import override
+
+from lightning_trackplus.bin_edges import checked_edges
+from lightning_trackplus.reducers.reducer import Reducer
+from lightning_trackplus.reducers.samples import Counts, Floats, NanPolicy, Samples, State
+
+_SMALLEST_EDGE, _LARGEST_EDGE, _GROWTH = 1e-12, 1e20, 1.1
+
+
+class Histogram(Reducer):
+    """How many values lie in each bin, ``c_i = Σw·[e_i ≤ x < e_{i+1}]``; the last bin has its end as well.
+
+    These are the bins of ``numpy.histogram``. Values outside of all of them are counted apart, and a
+    scalar that is logged counts with its batch size.
+
+    Args:
+        bins: The edges of the bins, finite and rising; or how many bins of one width lie between ``low``
+            and ``high``; or None for the bins of TensorBoard's own writers, ``±1e-12 · 1.1^k`` up to 1e20.
+        low: Where the first bin begins, if ``bins`` is a number.
+        high: Where the last bin ends, if ``bins`` is a number.
+        nan_policy: As for `Reducer`; NaN that propagates makes each count NaN.
+
+    Raises:
+        ValueError: If ``bins`` is none of these, or ``low`` and ``high`` do not belong to it.
+
+    Examples:
+        >>> import torch
+        >>> histogram = Histogram(bins=2, low=0.0, high=1.0)
+        >>> histogram.update(torch.tensor([0.0, 0.5, 1.0, 7.0]))
+        >>> result = histogram.compute()
+        >>> result["edges"], result["counts"]
+        (tensor([0.0000, 0.5000, 1.0000], dtype=torch.float64), tensor([1., 2.], dtype=torch.float64))
+        >>> result["above"]
+        tensor(1., dtype=torch.float64)
+    """
+
+    def __init__(
+        self,
+        bins: int | Sequence[float] | NDArray[Any] | None = None,
+        low: float | None = None,
+        high: float | None = None,
+        *,
+        nan_policy: NanPolicy = "omit",
+    ) -> None:
+        super().__init__(nan_policy=nan_policy)
+        self.edges = _edges(bins, low, high)
+
+    @property
+    @override
+    def name(self) -> str:
+        return "histogram"
+
+    @property
+    @override
+    def state_key(self) -> Hashable:
+        return "histogram", self.edges.tobytes()
+
+    @override
+    def summarize(self, samples: Samples) -> State:
+        # 0 is below all bins, and the number of edges above all of them.
+        index = np.searchsorted(self.edges, samples.values, side="right")
+        index[samples.values == self.edges[-1]] -= 1
+        return np.bincount(index, samples.weights, minlength=len(self.edges) + 1).astype(np.float64)
+
+    @override
+    def merge(self, left: State, right: State) -> State:
+        return left + right
+
+    @override
+    def result(self, state: State) -> Counts:
+        return Counts(self.edges, state[1:-1].copy(), float(state[0]), float(state[-1]))
+
+
+def _edges(bins: int | Sequence[float] | NDArray[Any] | None, low: float | None, high: float | None) -> Floats:
+    if isinstance(bins, int):
+        return _even_edges(bins, low, high)
+    if low is not None or high is not None:
+        raise ValueError(
+            f"Histogram got bins={bins!r}, low={low!r} and high={high!r}; low and high go with a number of bins, for"
+            " example Histogram(20, 0.0, 1.0)."
+        )
+    return checked_edges(_tensorboard_edges() if bins is None else bins, owner="Histogram")
+
+
+def _even_edges(bins: int, low: float | None, high: float | None) -> Floats:
+    first, last = (math.nan if end is None else end for end in (low, high))
+    if isinstance(bins, bool) or bins < 1 or not -math.inf < first < last < math.inf:
+        raise ValueError(
+            f"Histogram got bins={bins!r}, low={low!r} and high={high!r}; give at least 1 bin, and two finite numbers,"
+            " low below high, for example Histogram(20, 0.0, 1.0)."
+        )
+    return checked_edges(np.linspace(first, last, bins + 1), owner="Histogram")
+
+
+def _tensorboard_edges() -> list[float]:
+    # One product after the other, as TensorBoard's writers take them: a power would be rounded differently.
+    growing = itertools.accumulate(
+        itertools.repeat(_GROWTH), lambda edge, growth: edge * growth, initial=_SMALLEST_EDGE
+    )
+    edges = list(itertools.takewhile(lambda edge: edge < _LARGEST_EDGE, growing))
+    return [*(-edge for edge in reversed(edges)), 0.0, *edges]

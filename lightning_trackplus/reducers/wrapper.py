@@ -1,0 +1,39 @@
+"""Reducers that show some of the values to another one."""
+
+from __future__ import annotations
+
+from lightning_trackplus.reducers.means import Mean
+from lightning_trackplus.reducers.reducer import Reducer
+from lightning_trackplus.reducers.samples import NanPolicy
+
+
+class Wrapper(Reducer):
+    """What the reducers that show some of the values to another one have in common.
+
+    Args:
+        reducer: The other one, or its name; None for `Mean`.
+        nan_policy: As for `Reducer`; that of ``reducer`` plays no part.
+
+    Raises:
+        TypeError: If ``reducer`` is no Reducer and no name.
+        MisconfigurationException: If no reducer has this name.
+    """
+
+    def __init__(self, reducer: str | Reducer | None = None, *, nan_policy: NanPolicy = "omit") -> None:
+        super().__init__(nan_policy=nan_policy)
+        if isinstance(reducer, str):
+            # Not at the top: the names need this reducer as well.
+            from lightning_trackplus.reducers.names import reducers_of  # noqa: PLC0415
+
+            (reducer,) = reducers_of(reducer)
+        if not isinstance(reducer, Reducer | None):
+            raise TypeError(
+                f"{type(self).__name__} got the reducer {reducer!r}; give a name or an object, for example 'max' or"
+                " Max(), or leave it out for the mean."
+            )
+        self.reducer = Mean() if reducer is None else reducer
+        # Whether a batch size matters is the other's business, and differs from object to object.
+        self.weighted = self.reducer.weighted  # type: ignore[misc]
+
+    def _named(self, prefix: str) -> str:
+        return prefix if self.reducer.name == "mean" else f"{prefix}_{self.reducer.name}"

@@ -1,0 +1,155 @@
+"""Results, as the metrics that Lightning can take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from typing_extensions import override
+
+from lightning_trackplus import seam
+
+
+class Views:
+    """What Lightning has of the results of one stream.
+
+    Each name is logged through Lightning once, and passed over by it until there is a result to show. So names,
+    ``_step`` and ``_epoch``, dataloader suffixes and the progress bar are Lightning's own work.
+
+    Args:
+        names: The names of the results.
+        hook: The hook in which they are logged.
+        dataloader: Which of several evaluation dataloaders they belong to, for Lightning's suffix.
+        arguments: The other arguments of `LightningModule.log`, by name.
+    """
+
+    def __init__(self, names: Iterable[str], hook: str, dataloader: int | None, arguments: Mapping[str, Any]) -> None:
+        self._hook = hook
+        self._dataloader = dataloader if arguments["add_dataloader_idx"] else None
+        self._arguments = arguments
+        self._views = {name: _View(self, name) for name in names}
+        self._entries: dict[str, Any] = {}
+        self._numbers: dict[str, Tensor] = {}
+        self._make: Callable[[], None] | None = None
+        self._reset: Callable[[], None] | None = None
+
+    def register(self, trainer: pl.Trainer, native: Callable[..., None], *, hidden: bool) -> None:
+        """Log all names through Lightning.
+
+        Args:
+            trainer: The Trainer.
+            native: The module's own ``log``.
+            hidden: Whether Lightning passes over them until `show`; it then need not be told again.
+        """
+        for name, view in self._views.items():
+            known = self._entries.get(name)
+            if hidden and known is not None and self._entry(trainer, name) is known:
+                continue
+            # Lightning asks for the attribute under which the module has a metric; any name will do.
+            native(name, view, **{**self._arguments, "metric_attribute": f"trackplus.{name}", "batch_size": 1})
+            self._entries[name] = self._entry(trainer, name)
+            if hidden:
+                seam.hide(self._entries[name])
+
+    def show_step(self, numbers: Mapping[str, float]) -> None:
+        """Give Lightning the results of a step.
+
+        Args:
+            numbers: The results by their names.
+        """
+        self._numbers = {}
+        for name, number in numbers.items():
+            seam.show(self._entries[name], _tensor(number))
+
+    def show_epoch(self, numbers: Mapping[str, float], *, hidden: bool) -> None:
+        """Give Lightning the results of an epoch.
+
+        Args:
+            numbers: The results by their names.
+            hidden: Whether the names were registered so.
+        """
+        self._numbers = {name: _tensor(number) for name, number in numbers.items()}
+        self._make = None
+        if hidden:
+            for name in self._numbers:
+                seam.show(self._entries[name])
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the results are made when Lightning asks for them."""
+        return self._make is not None
+
+    def wait_for(self, make: Callable[[], None]) -> None:
+        """Have the results made when Lightning asks for the first of them.
+
+        Args:
+            make: Calls `show_epoch`.
+        """
+        self._numbers, self._make = {}, make
+
+    def result(self, name: str) -> Tensor | None:
+        """Return the result of the epoch; None, which Lightning passes over, before there is one.
+
+        Args:
+            name: Its name.
+        """
+        if self._make is not None:
+            self._make()
+        return self._numbers.get(name)
+
+    @property
+    def awaits_reset(self) -> bool:
+        """Whether Lightning has been shown the results and is not through with the epoch."""
+        return self._reset is not None
+
+    def once_reset(self, reset: Callable[[], None]) -> None:
+        """Have something done when Lightning is through with the epoch whose results it was shown.
+
+        Args:
+            reset: What to do.
+        """
+        self._reset = reset
+
+    def reset(self) -> None:
+        """Do what waits for the end; Lightning calls this for each view, and at times twice."""
+        if self._reset is not None:
+            reset, self._reset = self._reset, None
+            reset()
+
+    def _entry(self, trainer: pl.Trainer, name: str) -> Any:
+        return seam.entry(trainer, self._hook, name, self._dataloader)
+
+
+class _View(Metric):
+    """One result.
+
+    Args:
+        views: What it belongs to.
+        name: The name it is logged under.
+    """
+
+    def __init__(self, views: Views, name: str) -> None:
+        super().__init__(sync_on_compute=False, compute_with_cache=False)
+        self._views = views
+        self._name = name
+        self.update()  # torchmetrics would warn of a metric that is computed before.
+
+    @override
+    def update(self) -> None:
+        """Do nothing: the stream has the values."""
+
+    @override
+    def compute(self) -> Tensor | None:
+        return self._views.result(self._name)
+
+    @override
+    def reset(self) -> None:
+        self._views.reset()
+
+
+def _tensor(number: float) -> Tensor:
+    return torch.tensor(number, dtype=torch.float64)
