@@ -1,7 +1,7 @@
 """What the end of an epoch costs in two processes: 20 names with three of our reducers each against 20 MeanMetrics.
 
 Both sides are validations by one DDP Trainer over gloo, in turn and in the same two processes. Timed is what lies
-between the end of the last ``validation_step`` and ``on_validation_end``: putting the values of both processes together
+between the end of the last ``validation_step``, for which both processes wait, and ``on_validation_end``: putting the values of both processes together
 and telling Lightning the results::
 
     python benchmarks/epoch_end.py
@@ -57,8 +57,11 @@ class Stopwatch(Callback):
     def __init__(self) -> None:
         self.took: list[float] = []
 
-    def on_validation_batch_end(self, *args, **kwargs):
-        self._last_step = time.perf_counter()
+    def on_validation_batch_end(self, trainer, pl_module, outputs, batch, batch_idx, dataloader_idx=0):
+        if batch_idx + 1 == trainer.num_val_batches[0]:
+            # So that no side waits for a process that is still in its steps.
+            torch.distributed.barrier()
+            self._last_step = time.perf_counter()
 
     def on_validation_end(self, trainer, pl_module):
         self.took.append((time.perf_counter() - self._last_step) * 1e3)

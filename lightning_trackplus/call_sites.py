@@ -11,6 +11,8 @@ from torch import Tensor
 from lightning_trackplus import seam
 from lightning_trackplus.logged import Logged
 
+_NUMBERS = (float, int)
+
 
 class _Site(NamedTuple):
     """What a call led to.
@@ -53,19 +55,24 @@ class CallSites:
         Returns:
             Where its value went; None if it was not taken.
         """
-        place = self._places.get(hook := seam.hook_name(self._module))
+        hook = seam.hook_name(self._module)
+        place = self._places.get(hook)
         if place is None or (call := _read(args, kwargs)) is None:
             return None
         name, value, batch_size, options = call
         site = self._sites.get((hook, name, place.dataloader))
-        if site is None or options != site.options or not _is_scalar(value):
+        if site is None or options != site.options:
+            return None
+        is_tensor = isinstance(value, Tensor)
+        if (value.ndim or value.is_complex()) if is_tensor else type(value) not in _NUMBERS:
             return None
         for logged in site.logged:
             if not logged.is_registered:
                 return None  # A new epoch, of which Lightning has to be told.
-        number = value.item() if isinstance(value, Tensor) and value.is_cpu else value
+        if is_tensor and value.is_cpu:
+            value = value.item()
         for logged in site.logged:
-            logged.add_again(number, place, batch_size)
+            logged.add_again(value, place, batch_size)
         return site
 
     def remember(
@@ -87,15 +94,11 @@ class CallSites:
 
 def _read(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, Any, int | None, dict[str, Any]] | None:
     """Return name, value, batch size and the other options; None if more than name and value have no keyword."""
-    if len(args) > 2:  # noqa: PLR2004  name and value
+    if len(args) == 2 and "batch_size" not in kwargs:  # noqa: PLR2004  name and value; the commonest call
+        return *args, None, kwargs
+    if len(args) > 2:  # noqa: PLR2004
         return None
     options = dict(kwargs)
     name = args[0] if args else options.pop("name", "")
     value = args[1] if len(args) > 1 else options.pop("value", None)
     return name, value, options.pop("batch_size", None), options
-
-
-def _is_scalar(value: object) -> bool:
-    if isinstance(value, Tensor):
-        return value.ndim == 0 and not value.is_complex()
-    return type(value) in (float, int)

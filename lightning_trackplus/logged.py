@@ -19,7 +19,7 @@ from lightning_trackplus.reducers.reducer import Reducer
 from lightning_trackplus.reducers.samples import Counts, NanPolicy, Span
 from lightning_trackplus.reducers.stream import Stream, Summary
 from lightning_trackplus.reducers.sums import NanCount
-from lightning_trackplus.views import Views
+from lightning_trackplus.views import Views, is_late
 
 Arguments: TypeAlias = dict[str, Any]
 """The arguments of `LightningModule.log` other than name, value, ``reduce_fx`` and ``batch_size``, by name."""
@@ -106,7 +106,7 @@ class Logged:
     @property
     def is_late(self) -> bool:
         """Whether an epoch-end hook logs it, so that Lightning asks for it at once."""
-        return self.key.hook.endswith("_epoch_end")
+        return is_late(self.key.hook)
 
     @functools.cached_property
     def members(self) -> tuple[int, ...]:
@@ -165,7 +165,7 @@ class Logged:
         if self.attached is not None and reduce_fx is not self.attached:
             raise MisconfigurationException(
                 f"You called `self.log({self.key.name}, ...)` twice in one hook, with a reducer of its own and with"
-                f" {reduce_fx!r}. Keep one reducer as an attribute of the module and update that, or give it as reduce_fx"
+                f" {reduce_fx!r}. Keep one reducer as an attribute of the module and update it, or give it as reduce_fx"
                 " and log the values."
             )
         if self.attached is None and not _same(reduce_fx, self.reduce_fx):

@@ -170,7 +170,7 @@ class ReducerLane:
         results = logged.results(summaries)
         numbers = {name: results[name] for name in logged.numbers}
         if logged.is_registered:
-            logged.views.show_epoch(numbers, hidden=not logged.is_late)
+            logged.views.show_epoch(numbers)
         else:
             self._show_unregistered(logged, numbers)
         if logged.attached is not None:
@@ -188,8 +188,8 @@ class ReducerLane:
             shown = [({f"{name}_epoch": number for name, number in numbers.items()}, told), (numbers, quiet)]
         for named, arguments in shown:
             views = Views(named, str(seam.hook_name(self._module)), logged.key.dataloader, arguments)
-            views.register(self._trainer, self._native, hidden=False)
-            views.show_epoch(named, hidden=False)
+            views.register(self._trainer, self._native)
+            views.show_epoch(named)
 
     def _take(self, logged: Logged, value: float | Tensor | Reducer, batch_size: int | None) -> None:
         if not isinstance(value, Reducer):
@@ -199,7 +199,7 @@ class ReducerLane:
             logged.add(value, place, batch_size, step)
         if not logged.is_registered or logged.is_late:
             logged.is_registered = True
-            logged.views.register(self._trainer, self._native, hidden=not logged.is_late)
+            logged.views.register(self._trainer, self._native)
         if logged.is_late:
             logged.views.wait_for(self.end_late)
             return

@@ -88,8 +88,15 @@ class Place:
         if given is not None or results is None or results.batch is None:
             return 1 if given is None else given
         if results.batch_size is None:
-            results.batch_size = extract_batch_size(results.batch)
+            results.batch_size = _plain_batch_size(results.batch) or extract_batch_size(results.batch)
         return results.batch_size
+
+
+def _plain_batch_size(batch: Any) -> int | None:
+    """Return the size of the commonest batches, a tensor or a few of one size, which Lightning walks through."""
+    tensors = batch if isinstance(batch, list | tuple) else (batch,)
+    sizes = {one.shape[0] if isinstance(one, torch.Tensor) and one.ndim else None for one in tensors}
+    return sizes.pop() if len(sizes) == 1 else None
 
 
 def check_levels(hook: str, on_step: bool | None, on_epoch: bool | None) -> tuple[bool, bool]:
@@ -111,8 +118,7 @@ def withdraw(
     Returns None where Lightning has nothing of this epoch, or has it with another reduction. Mirrors the key and
     the states of ``_ResultCollection.log`` and ``_ResultMetric`` in ``logger_connector/result.py``.
     """
-    results = trainer._results
-    key = f"{hook}.{name}" if dataloader_idx is None else f"{hook}.{name}.{dataloader_idx}"
+    results, key = trainer._results, entry_key(hook, name, dataloader_idx)
     metric = None if results is None else results.get(key)
     if results is None or metric is None or not metric.is_tensor or metric.meta.reduce_fx.__name__ != reduction:
         return None
@@ -196,18 +202,24 @@ def dataloader_results(trainer: pl.Trainer, index: int | None, seen: Sequence[in
         stored.append(outputs)  # Other processes had batches of it.
 
 
-def entry(trainer: pl.Trainer, hook: str, name: str, dataloader_idx: int | None) -> Any:
-    """Return what Lightning keeps of a name that was logged in a hook; None where it was not.
+def results_of(trainer: pl.Trainer) -> Any:
+    """Return what Lightning keeps of all that is logged in the active loop.
 
-    Mirrors the key of ``_ResultCollection.log`` in ``logger_connector/result.py``.
+    Mirrors ``Trainer._results`` in ``trainer/trainer.py``.
     """
-    results = trainer._results
-    key = f"{hook}.{name}" if dataloader_idx is None else f"{hook}.{name}.{dataloader_idx}"
-    return None if results is None else results.get(key)
+    return trainer._results
+
+
+def entry_key(hook: str, name: str, dataloader_idx: int | None) -> str:
+    """Return under which key the results have a name that was logged in a hook.
+
+    Mirrors ``_ResultCollection.log`` in ``logger_connector/result.py``.
+    """
+    return f"{hook}.{name}" if dataloader_idx is None else f"{hook}.{name}.{dataloader_idx}"
 
 
 def hide(entry: Any) -> None:
-    """Let Lightning pass over an entry until it is shown.
+    """Let Lightning pass over an entry of its results until it is shown.
 
     Mirrors ``_ResultMetric.reset`` and ``_ResultCollection.valid_items`` in ``logger_connector/result.py``.
     """

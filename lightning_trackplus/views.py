@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torchmetrics import Metric
 from typing_extensions import override
@@ -17,8 +18,8 @@ from lightning_trackplus import seam
 class Views:
     """What Lightning has of the results of one stream.
 
-    Each name is logged through Lightning once, and passed over by it until there is a result to show. So names,
-    ``_step`` and ``_epoch``, dataloader suffixes and the progress bar are Lightning's own work.
+    Each name is logged through Lightning, which passes over it until there is a result to show. So names, ``_step``
+    and ``_epoch``, dataloader suffixes and the progress bar are Lightning's own work.
 
     Args:
         names: The names of the results.
@@ -28,32 +29,39 @@ class Views:
     """
 
     def __init__(self, names: Iterable[str], hook: str, dataloader: int | None, arguments: Mapping[str, Any]) -> None:
-        self._hook = hook
-        self._dataloader = dataloader if arguments["add_dataloader_idx"] else None
         self._arguments = arguments
-        self._views = {name: _View(self, name) for name in names}
+        suffix = dataloader if arguments["add_dataloader_idx"] else None
+        self._keys = {name: seam.entry_key(hook, name, suffix) for name in names}
+        self._views = {name: _View(self, name) for name in self._keys}
+        self._is_late = is_late(hook)
+        # Lightning looks at all it has in each batch: what it need not see until the end is taken out.
+        self._is_taken_out = not self._is_late and not arguments["on_step"]
+        self._home: Any = None
         self._entries: dict[str, Any] = {}
         self._numbers: dict[str, Tensor] = {}
         self._make: Callable[[], None] | None = None
         self._reset: Callable[[], None] | None = None
 
-    def register(self, trainer: pl.Trainer, native: Callable[..., None], *, hidden: bool) -> None:
-        """Log all names through Lightning.
+    def register(self, trainer: pl.Trainer, native: Callable[..., None]) -> None:
+        """Log all names through Lightning, unless it knows them.
 
         Args:
             trainer: The Trainer.
             native: The module's own ``log``.
-            hidden: Whether Lightning passes over them until `show`; it then need not be told again.
         """
+        results = seam.results_of(trainer)
+        if self._home is not results:
+            self._home, self._entries = results, {}
         for name, view in self._views.items():
-            known = self._entries.get(name)
-            if hidden and known is not None and self._entry(trainer, name) is known:
-                continue
-            # Lightning asks for the attribute under which the module has a metric; any name will do.
-            native(name, view, **{**self._arguments, "metric_attribute": f"trackplus.{name}", "batch_size": 1})
-            self._entries[name] = self._entry(trainer, name)
-            if hidden:
+            key = self._keys[name]
+            if name not in self._entries or self._is_late:
+                # Lightning asks for the attribute under which the module has a metric; any name will do.
+                native(name, view, **{**self._arguments, "metric_attribute": f"trackplus.{name}", "batch_size": 1})
+                self._entries[name] = results[key]
+            if not self._is_late:
                 seam.hide(self._entries[name])
+            if self._is_taken_out:
+                results.pop(key, None)
 
     def show_step(self, numbers: Mapping[str, float]) -> None:
         """Give Lightning the results of a step.
@@ -65,18 +73,25 @@ class Views:
         for name, number in numbers.items():
             seam.show(self._entries[name], _tensor(number))
 
-    def show_epoch(self, numbers: Mapping[str, float], *, hidden: bool) -> None:
+    def show_epoch(self, numbers: Mapping[str, float]) -> None:
         """Give Lightning the results of an epoch.
 
         Args:
             numbers: The results by their names.
-            hidden: Whether the names were registered so.
+
+        Raises:
+            MisconfigurationException: If something else was logged under one of the names.
         """
-        self._numbers = {name: _tensor(number) for name, number in numbers.items()}
         self._make = None
-        if hidden:
-            for name in self._numbers:
-                seam.show(self._entries[name])
+        self._numbers = {name: _tensor(number) for name, number in numbers.items()}
+        for name in () if self._is_late else self._numbers:
+            entry = self._home.setdefault(self._keys[name], self._entries[name])
+            if entry is not self._entries[name]:
+                raise MisconfigurationException(
+                    f"You called `self.log({name}, ...)`, and another call in the same hook gives {name} by its"
+                    " reduce_fx; log under names that differ."
+                )
+            seam.show(entry)
 
     @property
     def is_waiting(self) -> bool:
@@ -120,9 +135,6 @@ class Views:
             reset, self._reset = self._reset, None
             reset()
 
-    def _entry(self, trainer: pl.Trainer, name: str) -> Any:
-        return seam.entry(trainer, self._hook, name, self._dataloader)
-
 
 class _View(Metric):
     """One result.
@@ -149,6 +161,15 @@ class _View(Metric):
     @override
     def reset(self) -> None:
         self._views.reset()
+
+
+def is_late(hook: str) -> bool:
+    """Return whether a hook ends an epoch, so that Lightning asks at once for what it logs.
+
+    Args:
+        hook: Its name.
+    """
+    return hook.endswith("_epoch_end")
 
 
 def _tensor(number: float) -> Tensor:

@@ -135,6 +135,9 @@ def _copied(samples: Samples, copies: NDArray[np.int64]) -> Samples:
 
 def _spread(each: list[int | NDArray[np.int64]], sizes: list[int]) -> NDArray[np.int64]:
     """Return what calls say once, or of each of their values, for each value."""
+    first = each[0] if len(each) == 1 else None
+    if isinstance(first, np.ndarray):
+        return first
     if all(isinstance(one, int) for one in each):
         return _repeated(np.array(each, dtype=np.int64), sizes)
     return np.concatenate([np.broadcast_to(one, (size,)) for one, size in zip(each, sizes, strict=True)])
@@ -143,6 +146,8 @@ def _spread(each: list[int | NDArray[np.int64]], sizes: list[int]) -> NDArray[np
 def _snapshot(value: float | Tensor) -> _Value:
     if not isinstance(value, Tensor):
         return float(value)
+    if value.is_complex():
+        raise ValueError("A reducer got complex values; give it `.abs()`, or `.real` and `.imag`.")
     value = value.detach()
     if value.device.type != "cpu":
         return value.reshape(-1).clone()
