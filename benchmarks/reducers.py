@@ -1,9 +1,9 @@
 """What seven reducers on one name cost a step, against one built-in ``self.log`` and a p95 by torchmetrics' CatMetric.
 
-Each side is a validation of many batches by a real Trainer, in this process and in turn. The cost of a step is the time
-in its ``self.log`` and its share of all that follows the last step of the epoch, over what follows it where nothing is
-logged. The built-in mean and the CatMetric run without TrackPlus. What it costs a batch that there is one callback more,
-whatever it does, is shown beside::
+Each side is a validation of many batches by a real Trainer, in this process and in turn. The cost of a step is the
+time in its ``self.log`` and its share of all that follows the last step of the epoch, over what follows it where
+nothing is logged. The built-in mean and the CatMetric run without TrackPlus. What it costs a batch that there is one
+callback more, whatever it does, is shown beside::
 
     python benchmarks/reducers.py
 """
@@ -115,9 +115,8 @@ def main() -> None:
     print(f"µs a step: built-in mean {cost['mean']:.0f}, CatMetric p95 {cost['cat']:.0f}, seven {cost['seven']:.1f}")
     for side, goal in (("mean", 20), ("cat", 40)):
         ratios = [one[side] / one["seven"] for one in rounds]
-        print(
-            f"{side} / seven reducers: {statistics.median(ratios):.1f}, of {min(ratios):.1f} … {max(ratios):.1f} (goal {goal})"
-        )
+        middle, low, high = statistics.median(ratios), min(ratios), max(ratios)
+        print(f"{side} / seven reducers: {middle:.1f}, of {low:.1f} … {high:.1f} (goal {goal})")
     print(f"a batch with the callback attached and nothing logged: {statistics.median(attached):.1f} µs more")
 
 

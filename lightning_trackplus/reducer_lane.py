@@ -236,12 +236,19 @@ class ReducerLane:
         return logged
 
     def _check_names(self, logged: Logged) -> None:
+        """Raise if the results have names of others; Lightning, which sees them at the end alone, cannot."""
+        hook, name, dataloader, _ = logged.key
         for other in self._streams:
-            same_place = other.key.hook == logged.key.hook and other.key.dataloader == logged.key.dataloader
-            if same_place and (common := set(other.names) & set(logged.names)):
+            same_place = other.key.dataloader == dataloader or not logged.arguments["add_dataloader_idx"]
+            if other.key.hook == hook and same_place and (common := set(other.names) & set(logged.names)):
+                if other.key.dataloader != dataloader:
+                    raise MisconfigurationException(
+                        f"You called `self.log({name}, ...)` twice in `{hook}` with different arguments. This is not"
+                        " allowed"
+                    )
                 raise MisconfigurationException(
-                    f"You called `self.log({logged.key.name}, ...)` and `self.log({other.key.name}, ...)` in"
-                    f" `{logged.key.hook}`, and both give {', '.join(sorted(common))}; log under names that differ."
+                    f"You called `self.log({name}, ...)` and `self.log({other.key.name}, ...)` in `{hook}`, and both"
+                    f" give {', '.join(sorted(common))}; log under names that differ."
                 )
 
     def _reset(self, logged: Logged) -> None:

@@ -226,13 +226,14 @@ def hide(entry: Any) -> None:
     entry.has_reset = True
 
 
-def show(entry: Any, step_value: torch.Tensor | None = None) -> None:
-    """Let Lightning ask the metric of an entry anew, and take a value for the step.
+def show(entry: Any, *, step_value: torch.Tensor | None = None, result: torch.Tensor | None = None) -> None:
+    """Let Lightning take a value for the step, or the result of the epoch, from an entry; else it asks its metric.
 
-    Mirrors ``_ResultCollection.update_metrics`` and ``_ResultMetric.update`` in ``logger_connector/result.py``.
+    Mirrors ``_ResultCollection.update_metrics`` and ``_get_cache``, and ``_ResultMetric.update`` in
+    ``logger_connector/result.py``.
     """
     entry._forward_cache = step_value
-    entry._computed = None
+    entry._computed = result
     entry.has_reset = False
 
 

@@ -71,7 +71,7 @@ class Views:
         """
         self._numbers = {}
         for name, number in numbers.items():
-            seam.show(self._entries[name], _tensor(number))
+            seam.show(self._entries[name], step_value=_tensor(number))
 
     def show_epoch(self, numbers: Mapping[str, float]) -> None:
         """Give Lightning the results of an epoch.
@@ -84,14 +84,16 @@ class Views:
         """
         self._make = None
         self._numbers = {name: _tensor(number) for name, number in numbers.items()}
-        for name in () if self._is_late else self._numbers:
+        if self._is_late:
+            return  # Lightning asks.
+        for name, number in self._numbers.items():
             entry = self._home.setdefault(self._keys[name], self._entries[name])
             if entry is not self._entries[name]:
                 raise MisconfigurationException(
                     f"You called `self.log({name}, ...)`, and another call in the same hook gives {name} by its"
                     " reduce_fx; log under names that differ."
                 )
-            seam.show(entry)
+            seam.show(entry, result=number)
 
     @property
     def is_waiting(self) -> bool:

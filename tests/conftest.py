@@ -10,8 +10,15 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from packaging.version import Version
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
+
+goes_on_exactly = pytest.mark.skipif(
+    Version(L.__version__) < Version("2.5"),
+    reason="Lightning 2.4 trains the batch before a checkpoint again, and fewer batches after a search",
+)
+"""For tests of runs that go on from a checkpoint, as after a search."""
 
 
 class LoggingModule(L.LightningModule):

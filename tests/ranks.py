@@ -333,7 +333,7 @@ def counted(root):
         track = next(callback for callback in runner.callbacks if isinstance(callback, TrackPlus))
         for hook in ("on_validation_epoch_end", "on_train_epoch_end"):
             setattr(track, hook, functools.partial(within, hook, getattr(track, hook)))
-        runner.fit(LoggingModule(training_step=step, validation_step=step), _training(), loader([np.ones(3)]))
+        runner.fit(LoggingModule(training_step=step, validation_step=step), _training(), loader([np.arange(5000.0)]))
     finally:
         for (place, name), function in kept.items():
             setattr(place, name, function)

@@ -322,12 +322,12 @@ def test_epoch_end_hooks_log_results_of_all_ranks(ranks):
 
 
 def test_collectives(ranks):
-    """None in steps, and two at the end of an epoch for 20 keys of three reducers; Lightning's own log has some."""
+    """None in steps; for 20 keys of three reducers one at the end of an epoch, and two if they have much to tell."""
     for rank in ranks("counted"):
         assert rank["seen"].get("log", 0) == 0
         assert rank["seen"]["native log"] > 0
-        for hook in ("on_validation_epoch_end", "on_train_epoch_end"):
-            assert rank["seen"][hook] == 2 * 2, "two epochs, in each two"
+        assert rank["seen"]["on_validation_epoch_end"] == 2 * 2, "two epochs, of 5000 values for each key"
+        assert rank["seen"]["on_train_epoch_end"] == 2 * 1, "two epochs, of a few values"
 
 
 class TestNobodyWaitsInVain:

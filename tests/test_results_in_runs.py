@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 
 from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.reducers import Count, Histogram, Max, Mean, Min, NanCount, Quantile, TopK
-from tests.conftest import LoggingModule, loader, quiet_trainer
+from tests.conftest import LoggingModule, goes_on_exactly, loader, quiet_trainer
 from tests.recording import Rows, Shown, numbers
 
 NUMBERS = np.arange(10.0)
@@ -856,6 +856,7 @@ def test_a_learning_rate_search_before_the_fit_leaves_nothing(tmp_path, steps):
     same([{"row": row} for row in rows.rows], [{"row": row} for row in without_search(tmp_path)])
 
 
+@goes_on_exactly
 def test_a_learning_rate_search_at_the_start_of_the_fit_leaves_nothing(tmp_path):
     """The same with Lightning's callback, which searches inside the fit."""
     searching, rows = [True], Rows()

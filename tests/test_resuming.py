@@ -19,9 +19,11 @@ from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.reducers.histogram import Histogram
 from lightning_trackplus.reducers.since_logged import SinceLogged
 from lightning_trackplus.reducers.sums import Count
-from tests.conftest import LoggingModule, loader, quiet_trainer
+from tests.conftest import LoggingModule, goes_on_exactly, loader, quiet_trainer
 from tests.recording import Rows, numbers
 from tests.resuming import BATCHES, EPOCHS, Save, every_step, train, values
+
+pytestmark = goes_on_exactly
 
 GROUPS = {
     "what an epoch shows": ("epoch_", "scalar_", "function", "local_", "plain"),

@@ -148,7 +148,7 @@ def test_an_entry_that_is_hidden_is_passed_over_until_it_is_shown(tmp_path):
         entry = seam.results_of(trainer)[seam.entry_key("training_step", "x", None)]
         seam.hide(entry)
         seen.append(dict(trainer.callback_metrics))
-        seam.show(entry, torch.tensor(42.0 + index))
+        seam.show(entry, step_value=torch.tensor(42.0 + index))
         seen.append(dict(trainer.callback_metrics))
 
     module.hooks = {"training_step": step}

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.reducers import EMA, Running, SinceLogged
-from tests.conftest import LoggingModule, loader, quiet_trainer
+from tests.conftest import LoggingModule, goes_on_exactly, loader, quiet_trainer
 from tests.recording import Rows, Shown, numbers
 
 BATCHES, EPOCHS, SIZE = 10, 3, 4
@@ -359,6 +359,7 @@ def test_a_second_fit_goes_on_with_the_series(tmp_path):
     np.testing.assert_allclose(list(rows.series("x_running15").values()), rolling_mean(1, 15), rtol=1e-10)
 
 
+@goes_on_exactly
 @pytest.mark.parametrize("kept", ["in a checkpoint of an epoch's end", "in a checkpoint within an epoch"])
 def test_a_resumed_run_goes_on_with_the_series(tmp_path, kept):
     """Training that is cut at a checkpoint and taken up by a new Trainer logs what one run would have logged."""
