@@ -111,7 +111,9 @@ class DigitNet(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Write a report."""
-        self.log("val/report", Text(report(self.current_epoch, self.recall.compute().tolist())))
+        recall = self.recall.compute()
+        self.log("val/report", Text(report(self.current_epoch, recall.tolist())))
+        self.log("val/recall", recall, names=map(str, range(CLASSES)))
         self.recall.reset()
 
 

@@ -52,6 +52,8 @@ def test_numbers_agree_in_events_pandas_and_polars(run, events):
     """All three readers find the same names, steps and values."""
     metrics = pandas.read_csv(run / "metrics.csv")
     assert {"train/loss", "val/loss_mean", "val/loss_median", "val/loss_p95", "val/accuracy"} < set(metrics.columns)
+    assert {f"val/recall/{digit}" for digit in range(10)} < set(metrics.columns)
+    assert {"train/loss_ema0.2", "val/loss_p99", "val/loss_max"} < set(metrics.columns), "those of the YAML"
     assert metrics["step"].is_monotonic_increasing
     assert metrics["step"].is_unique
     frame = polars.read_csv(run / "metrics.csv", infer_schema_length=None)
@@ -82,6 +84,10 @@ def test_the_numbers_are_those_of_the_training(run):
     assert row["val/loss_mean"] == pytest.approx(losses.mean(), rel=1e-5)
     assert row["val/loss_median"] == pytest.approx(np.median(losses), rel=1e-5)
     assert row["val/loss_p95"] == pytest.approx(np.quantile(losses, 0.95), rel=1e-5)
+    assert row["val/loss_p99"] == pytest.approx(np.quantile(losses, 0.99), rel=1e-5)
+    assert row["val/loss_max"] == pytest.approx(losses.max(), rel=1e-5)
+    recall = [(logits.argmax(dim=1) == digit)[targets == digit].double().mean().item() for digit in range(10)]
+    assert [row[f"val/recall/{digit}"] for digit in range(10)] == pytest.approx(recall)
     assert row["val/accuracy"] == pytest.approx((logits.argmax(dim=1) == targets).double().mean().item())
 
 
