@@ -94,7 +94,7 @@ class ReducerLane:
         attached = value if isinstance(value, Reducer) else None
         reduce_fx = reduce_fx if attached is None else attached
         on_step, on_epoch = seam.check_levels(hook, arguments["on_step"], arguments["on_epoch"])
-        arguments.update(on_step=on_step, on_epoch=on_epoch, logger=arguments["logger"] is not False)
+        arguments.update(on_step=on_step, on_epoch=on_epoch)
         logged = self._logged(self._key(name), reduce_fx, arguments, attached=attached)
         self._take(logged, value, batch_size)
         return [logged]
@@ -218,6 +218,7 @@ class ReducerLane:
         self, key: Key, reduce_fx: Reduction, arguments: Arguments, *, attached: Reducer | None = None
     ) -> Logged:
         """Return what was logged under a key before, which at first is what Lightning has of it, or nothing."""
+        arguments = {**arguments, "logger": arguments["logger"] is not False}  # None is Lightning's default.
         if (known := self._streams.get(key)) is not None:
             known.check_call(reduce_fx, arguments)
             return known

@@ -16,6 +16,7 @@ import soundfile
 import torch
 from sklearn.datasets import load_digits
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.util import tensor_util
 
 ROOT = Path(__file__).parents[1]
 EPOCHS = 2
@@ -53,7 +54,7 @@ def test_numbers_agree_in_events_pandas_and_polars(run, events):
     metrics = pandas.read_csv(run / "metrics.csv")
     assert {"train/loss", "val/loss_mean", "val/loss_median", "val/loss_p95", "val/accuracy"} < set(metrics.columns)
     assert {f"val/recall/{digit}" for digit in range(10)} < set(metrics.columns)
-    assert {"train/loss_ema0.2", "val/loss_p99", "val/loss_max"} < set(metrics.columns), "those of the YAML"
+    assert {"train/loss_ema0.2", "val/loss_p99"} < set(metrics.columns), "those of the YAML"
     assert metrics["step"].is_monotonic_increasing
     assert metrics["step"].is_unique
     frame = polars.read_csv(run / "metrics.csv", infer_schema_length=None)
@@ -85,7 +86,6 @@ def test_the_numbers_are_those_of_the_training(run):
     assert row["val/loss_median"] == pytest.approx(np.median(losses), rel=1e-5)
     assert row["val/loss_p95"] == pytest.approx(np.quantile(losses, 0.95), rel=1e-5)
     assert row["val/loss_p99"] == pytest.approx(np.quantile(losses, 0.99), rel=1e-5)
-    assert row["val/loss_max"] == pytest.approx(losses.max(), rel=1e-5)
     recall = [(logits.argmax(dim=1) == digit)[targets == digit].double().mean().item() for digit in range(10)]
     assert [row[f"val/recall/{digit}"] for digit in range(10)] == pytest.approx(recall)
     assert row["val/accuracy"] == pytest.approx((logits.argmax(dim=1) == targets).double().mean().item())
@@ -118,6 +118,16 @@ def test_images_are_the_digits_with_their_captions(run, media, events):
         width, height, *images = event.tensor_proto.string_val
         assert (width, height) == (b"64", b"64")
         assert images == [(run / file).read_bytes() for file in rows[rows["step"] == event.step]["file"]]
+
+
+def test_the_histogram_counts_every_sample(run, media, events):
+    """In each epoch the bins of the CSV hold all of the validation's losses, and TensorBoard's as many."""
+    rows = media[media["name"] == "val/loss_histogram"]
+    assert len(rows) == EPOCHS
+    count = len(load_digits().target) - round(0.8 * len(load_digits().target))
+    for file, event in zip(rows["file"], events.Tensors("val/loss_histogram"), strict=True):
+        assert pandas.read_csv(run / file)["count"].sum() == count
+        assert tensor_util.make_ndarray(event.tensor_proto)[:, 2].sum() == count
 
 
 def test_the_report_is_text_in_both(run, media, events):

@@ -135,8 +135,9 @@ def test_scalars_tab_draws_every_value(page: Page) -> None:
     matching = page.locator("tf-category-paginated-view").first
     expect(matching.locator(".heading").first).to_contain_text(re.compile(r"Tags matching\s+/\s*loss\|accuracy\s*/"))
     cards = matching.locator("tf-scalar-card")
-    points = dict.fromkeys(["val/accuracy", "val/loss_mean", "val/loss_median", "val/loss_p95"], EPOCHS)
-    points["train/loss"] = TRAIN_POINTS
+    losses = [f"val/loss_{reducer}" for reducer in ("mean", "median", "p95", "p99")]
+    points = dict.fromkeys(["val/accuracy", *losses], EPOCHS)
+    points |= dict.fromkeys(["train/loss", "train/loss_ema0.2"], TRAIN_POINTS)
     expect(cards).to_have_count(len(points))
     for tag, count in points.items():
         card = card_of(cards, tag)
@@ -146,6 +147,14 @@ def test_scalars_tab_draws_every_value(page: Page) -> None:
         expect(line).to_have_attribute("d", re.compile(rf"^M[-\d.,e]+(L[-\d.,e]+){{{count - 1}}}$"))
     page.locator("paper-checkbox", has_text="Ignore outliers").click()
     save_screenshot(page, "scalars", 1440, 768)
+
+
+def test_histograms_tab_draws_one_for_each_epoch(page: Page) -> None:
+    """The histograms tab has a card for the losses, with a curve for each epoch."""
+    page.goto("#histograms")
+    card = page.locator("tf-histogram-loader", has_text="val/loss_histogram")
+    expect(card).to_be_visible()
+    expect(card.locator("vz-histogram-timeseries .histogram")).to_have_count(EPOCHS)
 
 
 def test_images_tab_shows_every_sample(page: Page, run: Path) -> None:
