@@ -353,7 +353,11 @@ KNOWN = (
             "reduce_fx='ema(0.1 0.2)' cannot be read; write a name with numbers or names in brackets, such as"
             " 'ema(0.05)' or 'running(100, median)'.",
         ),
-        ("running(10, medain)", f"reduce_fx='medain' is no reducer; give one of {KNOWN}. Did you mean 'median'?"),
+        (
+            "running(10, medain)",
+            f"reduce_fx='medain' is no reducer; give one of {KNOWN.replace(' running, since_logged,', '')}."
+            " Did you mean 'median'?",
+        ),
         ("qqqq", f"reduce_fx='qqqq' is no reducer; give one of {KNOWN}."),
         (
             3,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lightning_trackplus.reducers.means import Mean
+from lightning_trackplus.reducers.plain_names import PLAIN, named
 from lightning_trackplus.reducers.reducer import Reducer
 from lightning_trackplus.reducers.samples import NanPolicy
 
@@ -22,10 +23,7 @@ class Wrapper(Reducer):
     def __init__(self, reducer: str | Reducer | None = None, *, nan_policy: NanPolicy = "omit") -> None:
         super().__init__(nan_policy=nan_policy)
         if isinstance(reducer, str):
-            # Not at the top: the names need this reducer as well.
-            from lightning_trackplus.reducers.names import reducers_of  # noqa: PLC0415
-
-            (reducer,) = reducers_of(reducer)
+            reducer = named(reducer, PLAIN, "omit")
         if not isinstance(reducer, Reducer | None):
             raise TypeError(
                 f"{type(self).__name__} got the reducer {reducer!r}; give a name or an object, for example 'max' or"
