@@ -31,8 +31,8 @@ class TrackPlus(Callback):
             any characters and for any one. The result of ``"p95"`` shows as ``<name>_p95``, once an epoch;
             that of a series such as ``"ema"`` in training steps.
         nan_policy: What NaN does to reducers that are asked for by name: ``"omit"`` leaves it out and says
-            so once, ``"propagate"`` makes the result NaN, ``"raise"`` raises ValueError at the end of the
-            epoch.
+            so once, ``"propagate"`` makes the result NaN, ``"raise"`` raises ValueError where the result is
+            asked for: at the end of the epoch, or in the step.
 
     Raises:
         MisconfigurationException: If something in ``reducers`` is none.

@@ -26,14 +26,17 @@ class ConfiguredReducers:
         self._of_name: dict[str, list[OneReduction]] = {}
 
     def of(self, name: str) -> list[OneReduction]:
-        """Return the reductions of a name, in the order of the configuration, each once.
+        """Return the reductions of a name, in the order of the configuration; of those called the same, the first.
 
         Args:
             name: The logged name.
         """
         if name not in self._of_name:
             asked = [one for key, several in self._patterns.items() if _matches(name, key) for one in several]
-            self._of_name[name] = list({reducers_of(one)[0].name: one for one in reversed(asked)}.values())[::-1]
+            first: dict[str, OneReduction] = {}
+            for one in asked:
+                first.setdefault(reducers_of(one)[0].name, one)
+            self._of_name[name] = list(first.values())
         return self._of_name[name]
 
     def unused(self) -> list[str]:
@@ -46,4 +49,5 @@ def _several(reduction: Reduction) -> list[OneReduction]:
 
 
 def _matches(name: str, pattern: str) -> bool:
-    return fnmatch.fnmatchcase(name, pattern)
+    # Brackets stand for themselves.
+    return fnmatch.fnmatchcase(name, pattern.replace("[", "[[]"))

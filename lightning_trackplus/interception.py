@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from numbers import Number
 from typing import Any
 
@@ -112,8 +112,8 @@ class Door:
         if (site := self._sites.take(args, kwargs)) is not None:
             if site.is_native:
                 self._native(*args, **kwargs)
-        elif kwargs.get("names") is not None:
-            self._log_each(*args, **kwargs)
+        elif (names := kwargs.pop("names", None)) is not None:
+            self._log_each(list(names), *args, **kwargs)
         elif self._trainer.barebones:
             self._native("", 0.0)  # Says, as always, that nothing is logged.
         else:
@@ -127,9 +127,8 @@ class Door:
         self._module.log = log  # type: ignore[method-assign]
         seam.set_callbacks_log(self._trainer, log)
 
-    def _log_each(self, name: str, value: Any, *, names: Iterable[str], **arguments: Any) -> None:
+    def _log_each(self, names: list[str], name: str, value: Any, *others: Any, **options: Any) -> None:
         """Log each element of a vector under its own name."""
-        names = list(names)
         if not isinstance(value, Tensor) or value.shape != (len(names),) or len(set(names)) < len(names):
             given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
             raise ValueError(
@@ -138,7 +137,7 @@ class Door:
                 " own."
             )
         for one, element in zip(names, value, strict=True):
-            self(f"{name}/{one}", element, **arguments)
+            self(f"{name}/{one}", element, *others, **options)
 
     def _log(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Take a call, and remember where its value went."""

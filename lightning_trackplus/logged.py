@@ -71,7 +71,7 @@ class Logged:
         self.stream = Stream(reducers_of(reduce_fx, nan_policy)) if attached is None else attached.stream
         self.epoch = -1
         self.has_vectors = False
-        self.log_has_passed = False
+        self.logged_at: int | None = None
         self.is_registered = False
         self.nan_policy = nan_policy
         self._is_weighted = any(reducer.weighted for reducer in self.stream.reducers)
@@ -79,6 +79,7 @@ class Logged:
         # What the names of the results are shows in those of nothing.
         nothing = self._named(self.stream.results(Stream(self.stream.reducers).summary()))
         self.names = list(nothing)
+        self._check_names()
         self.numbers = [name for name, result in nothing.items() if not isinstance(result, Counts)]
         self.views = Views(self.numbers, key.hook, key.dataloader, arguments)
         self._warned: set[type[Warning]] = set()
@@ -190,9 +191,9 @@ class Logged:
         """
         # One value is a batch of one sample if other calls had vectors, and a scalar if not.
         self.has_vectors |= isinstance(value, Tensor) and value.ndim == 1 and len(value) != 1
-        if self.log_has_passed:
+        if self.logged_at is not None and step > self.logged_at:
             self.stream.reset("log")
-            self.log_has_passed = False
+            self.logged_at = None
         keep = self.on_epoch or self._spans != {"epoch"}
         self.stream.add(value, copies=self._copies(place, batch_size), step=step, keep=keep)
 
@@ -224,12 +225,16 @@ class Logged:
         """
         return self._named(self._made(lambda: self.stream.results(summaries)))
 
-    def has_been_logged(self) -> None:
-        """Let the next values begin anew what counts from one logged step to the next."""
+    def has_been_logged(self, step: int) -> None:
+        """Let what counts from one logged step to the next begin anew with the next step.
+
+        Args:
+            step: The step that goes to the loggers.
+        """
         if self.attached is not None:
             # Its next values come before the next call.
             self.stream.reset("log")
-        self.log_has_passed = "log" in self._spans
+        self.logged_at = step if "log" in self._spans else None
 
     def reset(self, *spans: Span) -> None:
         """Forget what counts for some spans, and let Lightning be told of the results anew.
@@ -249,7 +254,8 @@ class Logged:
                 " level in distributed setting to accumulate the metric across devices.",
                 PossibleUserWarning,
             )
-        nan_count = self.stream.summary()[0].nan_count
+        # Of a span longer than the epoch there are more.
+        nan_count = min(summary.nan_count for summary in self.stream.summary())
         if nan_count and (omitting := self._omitting()):
             self._warn_once(
                 f"self.log({self.key.name!r}, …): {nan_count} values of this epoch were NaN and are left out of"
@@ -264,7 +270,7 @@ class Logged:
         """Return the names of the results that leave NaN out, and do not count it."""
         empty = Stream(self.stream.reducers).summary()
         omitting = [
-            result if reducer.nan_policy == "omit" and not isinstance(reducer, NanCount) else None
+            result if reducer.nan_policy == "omit" and not _counts_nan(reducer) else None
             for reducer, result in zip(self.stream.reducers, self.stream.results(empty), strict=True)
         ]
         return [name for name, result in self._named(omitting).items() if result is not None]
@@ -289,11 +295,29 @@ class Logged:
                 named[f"{self.key.name}_{reducer.name}" if is_list else self.key.name] = result
         return named
 
+    def _check_names(self) -> None:
+        """Raise if two reducers give one name and need not mean the same by it."""
+        given: dict[str, Any] = {}
+        for reducer, result in zip(
+            self.stream.reducers, self.stream.results(Stream(self.stream.reducers).summary()), strict=True
+        ):
+            for part in result if isinstance(result, Mapping) else [reducer.name]:
+                other = given.setdefault(part, reducer)
+                if type(other) is not type(reducer) and other.state_key != reducer.state_key:
+                    raise MisconfigurationException(
+                        f"reduce_fx={self.reduce_fx!r}: {other.name} and {reducer.name} both give"
+                        f" {self.key.name}_{part}; log them under two names."
+                    )
+
     def _warn_once(self, message: str, category: type[Warning] = UserWarning) -> None:
         """Warn, once for each category; each process says it, since each has its own values."""
         if category not in self._warned:
             self._warned.add(category)
             warnings.warn(message, category, stacklevel=2)
+
+
+def _counts_nan(reducer: object) -> bool:
+    return isinstance(getattr(reducer, "reducer", reducer), NanCount)
 
 
 def _same(one: Reduction, other: Reduction) -> bool:

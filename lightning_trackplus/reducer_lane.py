@@ -60,6 +60,8 @@ class ReducerLane:
         self._nan_policy = nan_policy
         self._deliver = deliver
         self._dataloaders = [0]
+        # What is asked of a name for the epoch, and as a series.
+        self._asked: dict[Key, tuple[list[OneReduction], list[OneReduction]]] = {}
 
     def takes(self, name: str, value: object, *, sync_dist: bool) -> bool:
         """Return whether this lane takes a value that Lightning could take as well.
@@ -112,11 +114,14 @@ class ReducerLane:
         """
         key, batch_size = self._key(name), arguments.pop("batch_size")
         del arguments["reduce_fx"]
-        own = self._streams.get(key)
-        asked = [one for one in self._configured.of(name) if own is None or own.shows_other_than(one)]
+        if key not in self._asked:
+            own = self._streams.get(key)
+            asked = [one for one in self._configured.of(name) if own is None or own.shows_other_than(one)]
+            series = [one for one in asked if self._is_series(key.hook, one)]
+            self._asked[key] = [one for one in asked if one not in series], series
         taken = []
-        for is_series in (False, True):
-            if reduce_fx := [one for one in asked if self._is_series(key.hook, one) == is_series]:
+        for is_series, reduce_fx in zip((False, True), self._asked[key], strict=True):
+            if reduce_fx:
                 told = {**arguments, "on_step": is_series, "on_epoch": not is_series, "prog_bar": False}
                 logged = self._logged(key._replace(asked_by="steps" if is_series else "epoch"), reduce_fx, told)
                 self._take(logged, value, batch_size)
@@ -212,7 +217,7 @@ class ReducerLane:
             if is_logged:
                 self._deliver_counts(logged, results, "_step")
         if is_logged:
-            logged.has_been_logged()
+            logged.has_been_logged(seam.Place(self._trainer).step)
 
     def _logged(
         self, key: Key, reduce_fx: Reduction, arguments: Arguments, *, attached: Reducer | None = None

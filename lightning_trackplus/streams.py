@@ -24,6 +24,7 @@ class Streams:
         self._logged: dict[Key, Logged] = {}
         self._reducers: dict[str, Reducer] = {}
         self._restored: list[dict[str, Any]] = []
+        # What was saved of the last module's reducers, while there is none.
         self._restored_reducers: dict[str, dict[str, Any]] = {}
 
     def __contains__(self, key: Key) -> bool:
@@ -61,6 +62,7 @@ class Streams:
         self._reducers = {name: one for name, one in module.named_modules() if isinstance(one, Reducer)}
         # A run that does not go on from a checkpoint does not go on with an epoch that was broken off.
         self._restored = [] if anew else [{**saved, "epoch": _NO_EPOCH} for saved in self._restored]
+        self._restored_reducers = {}
 
     def detach(self) -> None:
         """Keep what goes into checkpoints, and nothing of the Trainer's."""
@@ -136,7 +138,7 @@ class Streams:
             for name, reducer in self._reducers.items()
             if not any(reducer is one for one in over)
         }
-        return {"streams": [*self._restored, *streams], "reducers": reducers or self._restored_reducers}
+        return {"streams": [*self._restored, *streams], "reducers": {**self._restored_reducers, **reducers}}
 
     def _name_of(self, reducer: Reducer | None) -> str | None:
         return next((name for name, one in self._reducers.items() if one is reducer), None)
@@ -183,13 +185,10 @@ class Streams:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave behind what belongs to the Trainer that runs now."""
+        copied = Streams()
         mine = self._saved()
-        return {
-            "_logged": {},
-            "_reducers": {},
-            "_restored": mine["streams"],
-            "_restored_reducers": mine["reducers"],
-        }
+        copied._restored, copied._restored_reducers = mine["streams"], mine["reducers"]
+        return vars(copied)
 
 
 def _saved(logged: Logged, attribute: str | None) -> dict[str, Any]:
@@ -204,7 +203,7 @@ def _saved(logged: Logged, attribute: str | None) -> dict[str, Any]:
         "arguments": {name: value for name, value in logged.arguments.items() if name != "sync_dist_group"},
         "nan_policy": logged.nan_policy,
         "has_vectors": logged.has_vectors,
-        "log_has_passed": logged.log_has_passed,
+        "logged_at": logged.logged_at,
     }
 
 
@@ -228,7 +227,7 @@ def _go_on(logged: Logged, found: Sequence[dict[str, Any]]) -> None:
     """Let a stream go on from what was saved of it."""
     now = logged.stream.summary()
     logged.has_vectors |= any(saved["has_vectors"] for saved in found)
-    logged.log_has_passed |= any(saved["log_has_passed"] for saved in found)
+    logged.logged_at = found[0]["logged_at"]
     logged.stream.restore(logged.stream.merged([_summaries(saved) for saved in found]))
     if found[0]["epoch"] != logged.epoch:
         logged.stream.reset("epoch")

@@ -78,6 +78,13 @@ def quiet_trainer(root: Path, **options: Any) -> L.Trainer:
     return L.Trainer(**{**defaults, **options})
 
 
+def leave() -> None:
+    """End what ties this process to others: at the interpreter's exit, gloo's threads can abort it."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
 @contextlib.contextmanager
 def disk_full_above(size):
     """Let no file of this process grow beyond a size, as a full disk would."""

@@ -29,7 +29,7 @@ from lightning_trackplus.reducers.histogram import Histogram
 from lightning_trackplus.reducers.names import REDUCERS, reducers_of
 from lightning_trackplus.reducers.quantile import Quantile
 from lightning_trackplus.reducers.sums import NanCount
-from tests.conftest import LoggingModule, quiet_trainer
+from tests.conftest import LoggingModule, leave, quiet_trainer
 from tests.recording import Rows, numbers
 
 RANK = int(os.environ.get("LOCAL_RANK", "0"))
@@ -420,3 +420,4 @@ def main(root: Path, *names: str) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), *sys.argv[2:])
+    leave()

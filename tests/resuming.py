@@ -21,7 +21,7 @@ from lightning_trackplus.reducers.ema import EMA
 from lightning_trackplus.reducers.order import Last
 from lightning_trackplus.reducers.quantile import Quantile
 from lightning_trackplus.reducers.running import Running
-from tests.conftest import LoggingModule, loader, quiet_trainer
+from tests.conftest import LoggingModule, leave, loader, quiet_trainer
 from tests.ranks import SPECS
 from tests.recording import Rows, numbers
 
@@ -127,3 +127,4 @@ def main(root: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    leave()

@@ -202,7 +202,7 @@ def test_everything_else_is_as_in_a_run_without_trackplus(tmp_path, on_step, on_
     hooks = {"training_step": train, "validation_step": validate}
     _, plain_rows, plain = fitted(tmp_path, None, hooks, **options)
     added = {"x_p50", "x_ema0.5", "y_p50", "v_p50", "v_ema0.5", "y_ema0.5"}
-    trainer, rows, shown = fitted(tmp_path, {"[xyv]": ["p50", "ema(0.5)"]}, hooks, **options)
+    trainer, rows, shown = fitted(tmp_path, {name: ["p50", "ema(0.5)"] for name in "xyv"}, hooks, **options)
     assert without_added(shown, added) == plain.seen
     kept = [{name: value for name, value in row.items() if name not in added} for row in rows.rows]
     assert [row for row in kept if set(row) - {"step", "epoch"}] == plain_rows.rows
@@ -512,3 +512,19 @@ def test_yaml_with_a_wrong_reducer_fails_before_training(tmp_path):
     assert done.returncode != 0
     assert re.search(r"Did you mean\s+'median'", done.stderr)
     assert table is None
+
+
+def test_brackets_in_a_pattern_stand_for_themselves(tmp_path):
+    """A name with an index is asked for as it is logged."""
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus(reducers={"acc[0]": "max", "*[1]": "min"})])
+    step = lambda m, b, i: m.log_dict({"acc[0]": float(i), "acc[1]": float(i), "acc0": 7.0})  # noqa: E731
+    trainer.validate(LoggingModule(validation_step=step), loader(), verbose=False)
+    assert {"acc[0]_max", "acc[1]_min"} == set(trainer.callback_metrics) - {"acc[0]", "acc[1]", "acc0"}
+
+
+def test_of_reducers_called_the_same_the_first_pattern_counts(tmp_path):
+    """A name that several patterns match gets each reducer once."""
+    track = TrackPlus(reducers={"x": [Quantile(0.5, name="q")], "*": [Quantile(0.9, name="q")]})
+    trainer = quiet_trainer(tmp_path, callbacks=[track])
+    trainer.validate(LoggingModule(validation_step=lambda m, b, i: m.log("x", b[:, 0])), loader(), verbose=False)
+    assert trainer.callback_metrics["x_q"] == 4.5

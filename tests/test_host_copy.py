@@ -7,7 +7,7 @@ import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 from lightning_trackplus.host_copy import HostCopy
-from lightning_trackplus.reducers.calls import Batch, call_of
+from lightning_trackplus.reducers.calls import Batch, Call, call_of
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="tests/gpu shows it on the device itself")
@@ -26,3 +26,10 @@ def test_a_copy_holds_what_the_tensor_held():
     copied = HostCopy(torch.arange(3.0))
     assert copied.has_arrived()
     assert copied.wait().tolist() == [0.0, 1.0, 2.0]
+
+
+def test_values_of_several_dtypes_are_not_rounded_to_one():
+    """Pieces are sent by dtype, since torch would join long integers and halves to halves."""
+    values = [torch.tensor([70001]), torch.tensor([0.5], dtype=torch.float16), torch.tensor([2**24 + 1])]
+    once, _ = Batch([Call(value, 1.0, 1, step) for step, value in enumerate(values)]).samples()
+    assert once.values.tolist() == [70001.0, 0.5, 2**24 + 1]

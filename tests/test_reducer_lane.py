@@ -546,3 +546,73 @@ def test_what_lightning_reduces_does_not_join_another_reduction(tmp_path, first,
         module.log("x", batch[:, 0], reduce_fx=second)
 
     assert "twice in `validation_step` with different arguments. This is not allowed" in refused(tmp_path, step)
+
+
+def test_two_reducers_of_a_list_that_give_one_name_are_refused(tmp_path):
+    """One of the results would be lost; where both mean the same there is no harm."""
+    message = (
+        "reduce_fx=['iqr', \"quantile(0.25, method='hist')\"]: iqr and p25 both give x_p25; log them under two names."
+    )
+    reductions = ["iqr", "quantile(0.25, method='hist')"]
+    assert refused(tmp_path, lambda m, b, i: m.log("x", b[:, 0], reduce_fx=reductions)) == message
+    metrics = validated(tmp_path, lambda m, b, i: m.log("x", b[:, 0], reduce_fx=["iqr", "p25", "top2", "top3"]))
+    assert metrics["x_p25"] == np.quantile(NUMBERS, 0.25)
+    assert (metrics["x_top2"], metrics["x_top3"]) == (8.0, 7.0)
+
+
+def test_several_numbers_of_a_reducer_of_reducers_have_its_name(tmp_path):
+    """A running IQR is beside that of the epoch."""
+    metrics = validated(tmp_path, lambda m, b, i: m.log("x", b[:, 0], reduce_fx=["iqr", "running(2, iqr)"]))
+    assert metrics["x_p25"] == np.quantile(NUMBERS, 0.25)
+    assert metrics["x_running2_p25"] == np.quantile(NUMBERS[4:], 0.25)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("topk(2, steps=False)", {"x_top1", "x_top2"}),
+        ("TopK(2, steps=True)", {"x_top1", "x_top2", "x_top1_step", "x_top2_step"}),
+        ("Running(3, None)", {"x"}),
+        ("running(3, 'MEDIAN')", {"x"}),
+        ("p99.99999", {"x"}),
+    ],
+)
+def test_names_with_arguments_are_read_as_pythons(tmp_path, text, names):
+    """Literals are literals, and names know no case."""
+    assert set(validated(tmp_path, lambda m, b, i: m.log("x", b[:, 0], reduce_fx=text))) == names
+
+
+def test_a_percentile_of_many_digits_keeps_them(tmp_path):
+    """It is not called as the largest value is."""
+    metrics = validated(tmp_path, lambda m, b, i: m.log("x", b[:, 0], reduce_fx=["p99.99999", "p100"]))
+    assert set(metrics) == {"x_p99.99999", "x_p100"}
+
+
+def test_names_given_as_none_are_none_and_positional_options_stay(tmp_path):
+    """``names=None`` is a call without it; what stands behind the value means what it means."""
+
+    def step(module, batch, index):
+        module.log("x", batch[:, 0].mean(), names=None)
+        module.log("v", batch[0], True, names=["a", "b"])
+
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()])
+    trainer.validate(LoggingModule(validation_step=step), loader(), verbose=False)
+    assert set(trainer.callback_metrics) == {"x", "v/a", "v/b"}
+    assert set(trainer.progress_bar_metrics) == {"v/a", "v/b"}
+
+
+def test_all_values_of_a_logged_step_count_since_the_last(tmp_path):
+    """Two calls in one step are one window."""
+    seen = []
+
+    class Steps(Callback):
+        def on_train_batch_end(self, trainer, module, *args):
+            seen.append(trainer.callback_metrics["x"].item())
+
+    def step(module, batch, index):
+        module.log("x", 10.0 * index + 1, reduce_fx="since_logged")
+        module.log("x", 10.0 * index + 3, reduce_fx="since_logged")
+
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus(), Steps()])
+    trainer.fit(LoggingModule(training_step=step), loader())
+    assert seen == [2.0, 12.0, 22.0]

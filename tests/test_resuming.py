@@ -263,6 +263,31 @@ class TestRunsThatDoNotGoOn:
         rows = fit(tmp_path, ckpt_path=tmp_path / "on_exception.ckpt", module=module, max_epochs=1)
         assert counts(rows) == [12]
 
+    def test_the_reducers_of_another_module(self, tmp_path):
+        """What the module of a run that failed has counted is in no checkpoint of the next run."""
+
+        class Counting(LoggingModule):
+            def __init__(self, breaks=False):
+                super().__init__()
+                self.m, self.breaks = Count(), breaks
+
+            def training_step(self, batch, batch_idx):
+                if self.breaks and batch_idx == 2:
+                    raise RuntimeError("on purpose")
+                self.m.update(1.0)
+                self.log("m", self.m, on_step=False, on_epoch=True)
+                return super().training_step(batch, batch_idx)
+
+        track = TrackPlus()
+        with pytest.raises(RuntimeError, match="on purpose"):
+            quiet_trainer(tmp_path, callbacks=[track]).fit(Counting(breaks=True), loader(16))
+        save = Save("on_train_epoch_end")
+        quiet_trainer(tmp_path, callbacks=[track, save], enable_checkpointing=True).fit(Counting(), loader(16))
+        (path,) = tmp_path.glob("*.ckpt")
+        trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], max_epochs=2)
+        trainer.fit(Counting(), loader(16), ckpt_path=path)
+        assert trainer.callback_metrics["m"] == 4
+
 
 class TestCheckpoints:
     """What a checkpoint has of us, and what is made of it."""

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_trackplus import Image, TrackPlus, TrackPlusLogger
-from tests.conftest import LoggingModule, quiet_trainer
+from tests.conftest import LoggingModule, leave, quiet_trainer
 
 REDUCTIONS = ["mean", "sum", "min", "max", "count", "std", "var", "median", "p90", "first", "last"]
 
@@ -101,3 +101,4 @@ def main(root: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    leave()

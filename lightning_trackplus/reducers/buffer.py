@@ -60,9 +60,10 @@ def joined(left: State, right: State) -> State:
     form, weight = int(left[0]) | int(right[0]), float(left[1])
     if not form & _WEIGHTED and weight != right[1]:
         form += _WEIGHTED
-        if narrowed(np.array([weight, right[1]])) is None:
-            form |= _WIDE
     if form & _WEIGHTED:
+        # The weight that the values of a part had in common now stands behind each of them.
+        common = [part[1] for part in (left, right) if not int(part[0]) & _WEIGHTED]
+        form |= _WIDE * (narrowed(np.array(common)) is None)
         weight = 1.0
     left, right = (_in_form(part, form, weight) for part in (left, right))
     return np.concatenate([left, right[_HEAD:]])

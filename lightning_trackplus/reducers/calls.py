@@ -56,7 +56,7 @@ def size_of(call: Call) -> int:
 
 
 class Batch:
-    """Some calls, whose values are on their way to the host, those of each device in one piece.
+    """Some calls, whose values are on their way to the host, those of each device and dtype in one piece.
 
     Args:
         calls: The calls.
@@ -64,11 +64,11 @@ class Batch:
 
     def __init__(self, calls: Sequence[Call]) -> None:
         self._calls = calls
-        tensors = [call.value for call in calls if isinstance(call.value, Tensor)]
-        self._copies = {
-            device: HostCopy(torch.cat([tensor for tensor in tensors if tensor.device == device]))
-            for device in {tensor.device for tensor in tensors}
-        }
+        tensors: dict[str, list[Tensor]] = {}
+        for call in calls:
+            if isinstance(call.value, Tensor):
+                tensors.setdefault(_home(call.value), []).append(call.value)
+        self._copies = {home: HostCopy(torch.cat(several)) for home, several in tensors.items()}
 
     def has_arrived(self) -> bool:
         """Return whether all values are on the host; does not wait."""
@@ -105,13 +105,13 @@ class Batch:
         if not self._copies:
             return np.concatenate([np.atleast_1d(call.value) for call in self._calls])
         values = np.empty(sum(sizes))
-        # Where each value comes from: a number, an array on the host, or a device.
+        # Where each value comes from: a number, an array on the host, or a piece from a device.
         homes = np.repeat([_home(call.value) for call in self._calls], sizes)
         values[homes == "number"] = numbers
         arrays = [call.value for call in self._calls if isinstance(call.value, np.ndarray)]
         values[homes == "host"] = np.concatenate([np.empty(0), *arrays])
-        for device, copied in self._copies.items():
-            values[homes == str(device)] = _floats(copied.wait())
+        for home, copied in self._copies.items():
+            values[homes == home] = _floats(copied.wait())
         return values
 
     def _weights(self, sizes: list[int]) -> Floats:
@@ -184,4 +184,5 @@ def _repeated(numbers: NDArray[Number], sizes: list[int]) -> NDArray[Number]:
 def _home(value: _Value) -> str:
     if isinstance(value, float):
         return "number"
-    return "host" if isinstance(value, np.ndarray) else str(value.device)
+    # By dtypes, since torch joins long integers and halves to halves.
+    return "host" if isinstance(value, np.ndarray) else f"{value.device} {value.dtype}"

@@ -117,12 +117,16 @@ def named(text: str, table: Mapping[str, Callable[..., Reducer]], nan_policy: Na
     for pattern, numbered in _NUMBERED:
         if match := pattern.fullmatch(lower):
             return _built(text, numbered, match[1], nan_policy=nan_policy)
-    if (call := _CALL.fullmatch(lower)) and ALIASES.get(call[1], call[1]) in table:
+    if (call := _CALL.fullmatch(text.strip())) and (name := _whole(call[1])) in table:
         values, options = _arguments(text, call[2] or "")
-        return _built(text, table[ALIASES.get(call[1], call[1])], *values, **{"nan_policy": nan_policy, **options})
+        return _built(text, table[name], *values, **{"nan_policy": nan_policy, **options})
     close = difflib.get_close_matches(lower, [*table, *ALIASES, "p50", "p95", "p99", "top5"], n=1)
     guess = f" Did you mean {close[0]!r}?" if close else ""
     raise MisconfigurationException(f"reduce_fx={text!r} is no reducer; give one of {known(table)}.{guess}")
+
+
+def _whole(name: str) -> str:
+    return ALIASES.get(name.lower(), name.lower())
 
 
 def _arguments(text: str, arguments: str) -> tuple[list[Any], dict[str, Any]]:

@@ -37,7 +37,7 @@ class Quantile(Distribution):
         if not 0 <= q <= 1:
             raise ValueError(f"{type(self).__name__} got q={q!r}; give a number from 0 to 1, for example 0.95.")
         self.q = q
-        self._suffix = name or f"p{100 * q:g}"
+        self._suffix = name or f"p{100 * q:.12g}"
         super().__init__(method, nan_policy=nan_policy)
 
     @property

@@ -187,8 +187,9 @@ class Reducer(Metric):
         Args:
             incoming_state: The other reducer; its values count as the earlier ones.
         """
+        self.update(torch.empty(0))  # So that torchmetrics knows of values.
         self.stream.restore(self.stream.merged([incoming_state.stream.summary(), self.stream.summary()]))
-        self.updates += incoming_state.updates
+        self.updates += incoming_state.updates - 1
 
     def load_saved(self, parts: Sequence[tuple[int, Sequence[Summary]]]) -> None:
         """Go on from what was saved of it, in place of what it has seen.
@@ -198,6 +199,7 @@ class Reducer(Metric):
         """
         self.reset()
         if parts:
+            self.update(torch.empty(0))  # So that torchmetrics knows of values.
             self.updates = max(updates for updates, _ in parts)
             self.stream.restore(self.stream.merged([summaries for _, summaries in parts]))
 

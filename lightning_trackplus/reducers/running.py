@@ -52,8 +52,8 @@ class Running(Wrapper):
 
     @property
     @override
-    def name(self) -> str:
-        return self._named(f"running{self.window}")
+    def prefix(self) -> str:
+        return f"running{self.window}"
 
     @property
     @override
@@ -73,7 +73,7 @@ class Running(Wrapper):
     @override
     def result(self, state: State) -> Result:
         steps, values, weights = state.reshape(3, -1).copy()
-        return self.reducer.result(self.reducer.summarize(Samples(values, weights, steps.astype(np.int64))))
+        return self.result_of(self.reducer.summarize(Samples(values, weights, steps.astype(np.int64))))
 
     def _latest(self, columns: State) -> State:
         oldest = np.unique(columns[0])[-self.window :][:1]

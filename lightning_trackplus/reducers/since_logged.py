@@ -37,8 +37,8 @@ class SinceLogged(Wrapper):
 
     @property
     @override
-    def name(self) -> str:
-        return self._named("since_logged")
+    def prefix(self) -> str:
+        return "since_logged"
 
     @property
     @override
@@ -55,4 +55,4 @@ class SinceLogged(Wrapper):
 
     @override
     def result(self, state: State) -> Result:
-        return self.reducer.result(state)
+        return self.result_of(state)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Mapping
+
+from typing_extensions import override
+
 from lightning_trackplus.reducers.means import Mean
 from lightning_trackplus.reducers.plain_names import PLAIN, named
-from lightning_trackplus.reducers.reducer import Reducer
-from lightning_trackplus.reducers.samples import NanPolicy
+from lightning_trackplus.reducers.reducer import Reducer, Result
+from lightning_trackplus.reducers.samples import NanPolicy, State
+from lightning_trackplus.reducers.sums import NanCount
 
 
 class Wrapper(Reducer):
@@ -30,8 +36,28 @@ class Wrapper(Reducer):
                 " Max(), or leave it out for the mean."
             )
         self.reducer = Mean() if reducer is None else reducer
+        if isinstance(self.reducer, NanCount):
+            self.nan_policy = "omit"  # NaN is what it counts.
         # Whether a batch size matters is the other's business, and differs from object to object.
         self.weighted = self.reducer.weighted  # type: ignore[misc]
 
-    def _named(self, prefix: str) -> str:
-        return prefix if self.reducer.name == "mean" else f"{prefix}_{self.reducer.name}"
+    @property
+    @abstractmethod
+    def prefix(self) -> str:
+        """What stands before the other one's name."""
+
+    @property
+    @override
+    def name(self) -> str:
+        return self.prefix if self.reducer.name == "mean" else f"{self.prefix}_{self.reducer.name}"
+
+    def result_of(self, state: State) -> Result:
+        """Return the other one's result, several numbers under names of their own.
+
+        Args:
+            state: The other one's state.
+        """
+        result = self.reducer.result(state)
+        if isinstance(result, Mapping):
+            return {f"{self.prefix}_{part}": number for part, number in result.items()}
+        return result
