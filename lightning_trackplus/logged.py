@@ -77,10 +77,11 @@ class Logged:
         self._is_weighted = any(reducer.weighted for reducer in self.stream.reducers)
         self._spans = {reducer.span for reducer in self.stream.reducers}
         # What the names of the results are shows in those of nothing.
-        nothing = self._named(self.stream.results(Stream(self.stream.reducers).summary()))
-        self.names = list(nothing)
+        self._nothing = self.stream.results(Stream(self.stream.reducers).summary())
+        named = self._named(self._nothing)
+        self.names = list(named)
         self._check_names()
-        self.numbers = [name for name, result in nothing.items() if not isinstance(result, Counts)]
+        self.numbers = [name for name, result in named.items() if not isinstance(result, Counts)]
         self.views = Views(self.numbers, key.hook, key.dataloader, arguments)
         self._warned: set[type[Warning]] = set()
 
@@ -268,10 +269,9 @@ class Logged:
 
     def _omitting(self) -> list[str]:
         """Return the names of the results that leave NaN out, and do not count it."""
-        empty = Stream(self.stream.reducers).summary()
         omitting = [
             result if reducer.nan_policy == "omit" and not _counts_nan(reducer) else None
-            for reducer, result in zip(self.stream.reducers, self.stream.results(empty), strict=True)
+            for reducer, result in zip(self.stream.reducers, self._nothing, strict=True)
         ]
         return [name for name, result in self._named(omitting).items() if result is not None]
 
@@ -298,9 +298,7 @@ class Logged:
     def _check_names(self) -> None:
         """Raise if two reducers give one name and need not mean the same by it."""
         given: dict[str, Any] = {}
-        for reducer, result in zip(
-            self.stream.reducers, self.stream.results(Stream(self.stream.reducers).summary()), strict=True
-        ):
+        for reducer, result in zip(self.stream.reducers, self._nothing, strict=True):
             for part in result if isinstance(result, Mapping) else [reducer.name]:
                 other = given.setdefault(part, reducer)
                 if type(other) is not type(reducer) and other.state_key != reducer.state_key:
