@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -83,8 +84,8 @@ def _packed(streams: dict[_Common, Logged]) -> tuple[dict[_Common, _Offer], Floa
 
 
 def _unpacked(offers: dict[_Common, _Offer], states: Floats) -> dict[_Common, tuple[_Offer, list[Summary]]]:
-    ends = np.cumsum([size for offer in offers.values() for size in offer.sizes], dtype=np.intp)
-    parts = iter(np.split(states, ends))
+    ends = list(accumulate((size for offer in offers.values() for size in offer.sizes), initial=0))
+    parts = (states[start:end] for start, end in pairwise(ends))
     return {
         common: (offer, [Summary(count, next(parts)) for count in offer.nan_counts]) for common, offer in offers.items()
     }

@@ -70,8 +70,8 @@ class Views:
             numbers: The results by their names.
         """
         self._numbers = {}
-        for name, number in numbers.items():
-            seam.show(self._entries[name], step_value=_tensor(number))
+        for name, number in _tensors(numbers).items():
+            seam.show(self._entries[name], step_value=number)
 
     def show_epoch(self, numbers: Mapping[str, float]) -> None:
         """Give Lightning the results of an epoch.
@@ -83,7 +83,7 @@ class Views:
             MisconfigurationException: If something else was logged under one of the names.
         """
         self._make = None
-        self._numbers = {name: _tensor(number) for name, number in numbers.items()}
+        self._numbers = _tensors(numbers)
         if self._is_late:
             return  # Lightning asks.
         for name, number in self._numbers.items():
@@ -174,5 +174,6 @@ def is_late(hook: str) -> bool:
     return hook.endswith("_epoch_end")
 
 
-def _tensor(number: float) -> Tensor:
-    return torch.tensor(number, dtype=torch.float64)
+def _tensors(numbers: Mapping[str, float]) -> dict[str, Tensor]:
+    # One tensor for all takes a fraction of the time of one for each.
+    return dict(zip(numbers, torch.tensor(list(numbers.values()), dtype=torch.float64).unbind(), strict=True))

@@ -39,13 +39,13 @@ def contents(state: State) -> tuple[Floats, Floats]:
     Args:
         state: The state.
     """
-    form, weight = int(state[0]), state[1]
+    form, weight = int(state[0]), state[1:2]
     body = state[_HEAD:] if form & _WIDE else state[_HEAD:].view(np.float32)
     # NaN fills up where the room is made for an even number; it is never a value.
     numbers = body.astype(np.float64)[~np.isnan(body)]
     if form & _WEIGHTED:
         return numbers[0::2], numbers[1::2]
-    return numbers, np.full(len(numbers), weight)
+    return numbers, np.broadcast_to(weight, numbers.shape)
 
 
 def joined(left: State, right: State) -> State:

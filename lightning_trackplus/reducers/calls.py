@@ -97,11 +97,11 @@ class Batch:
         return once, _copied(once, copies)
 
     def _values(self, sizes: list[int]) -> Floats:
+        if len(self._calls) == 1 and isinstance(self._calls[0].value, np.ndarray):
+            return self._calls[0].value
         numbers = [call.value for call in self._calls if isinstance(call.value, float)]
         if len(numbers) == len(self._calls):
             return np.array(numbers, dtype=np.float64)
-        if len(self._calls) == 1 and isinstance(self._calls[0].value, np.ndarray):
-            return self._calls[0].value
         if not self._copies:
             return np.concatenate([np.atleast_1d(call.value) for call in self._calls])
         values = np.empty(sum(sizes))

@@ -103,7 +103,9 @@ class Stream:
             ValueError: If a weight is below 0 or not finite, or the shapes do not fit.
         """
         self._latest = call = call_of(value, weight, copies, step)
-        if keep:
+        if keep and isinstance(call.value, float) and call.weight == 1.0:
+            self.add_number(call.value, copies, step)
+        elif keep:
             self._add(call)
 
     def add_number(self, value: float, copies: int, step: int) -> None:
@@ -165,7 +167,7 @@ class Stream:
         by_key = dict(zip(self._keepers, summaries, strict=True))
         return [_result(one, by_key[one.state_key]) for one in self.reducers]
 
-    def restore(self, summaries: Sequence[Summary]) -> None:
+    def restore(self, summaries: list[Summary]) -> None:
         """Remember something else instead.
 
         Args:
@@ -173,7 +175,7 @@ class Stream:
         """
         self._calls, self._size, self._numbers = [], 0, ([], [], [])
         self._on_their_way.clear()
-        self._summaries = list(summaries)
+        self._summaries = summaries
 
     def reset(self, *spans: Span) -> None:
         """Forget what counts for some spans.
