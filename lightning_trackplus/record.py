@@ -13,6 +13,9 @@ from typing import Any, ClassVar, Generic, Protocol, TypeAlias, TypeVar, runtime
 import numpy as np
 from numpy.typing import NDArray
 
+Cell: TypeAlias = str | float | int | bool | None
+"""What stands in a table."""
+
 _BYTES_PER_SCALAR = 64
 
 
@@ -27,44 +30,84 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
-    """Encoded images that were logged under one name at one step; width and height are the first's, in pixels."""
+class Encoded:
+    """Media of one kind that were logged under one name at one step, each as the bytes of a file."""
+
+    kind: ClassVar[str]
+    items: tuple[Item, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the files hold, in bytes."""
+        return sum(len(item.data) for item in self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures(Encoded):
+    """Images; width and height are the first's, in pixels."""
 
     kind: ClassVar[str] = "image"
-    items: tuple[Item, ...]
     width: int
     height: int
 
 
 @dataclass(frozen=True, slots=True)
-class Sounds:
-    """Encoded sounds that were logged under one name at one step."""
+class Videos(Encoded):
+    """Moving images, as files that a browser plays as an image; width and height are the first's, in pixels."""
+
+    kind: ClassVar[str] = "video"
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sounds(Encoded):
+    """Sounds."""
 
     kind: ClassVar[str] = "audio"
-    items: tuple[Item, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
-    """Markdown texts, as UTF-8, that were logged under one name at one step."""
+class Texts(Encoded):
+    """Markdown texts, as UTF-8."""
 
     kind: ClassVar[str] = "text"
-    items: tuple[Item, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Histograms:
-    """Histograms that were logged under one name at one step, as CSV and as numbers.
+class Pages(Encoded):
+    """HTML pages, as UTF-8."""
+
+    kind: ClassVar[str] = "html"
+
+
+@dataclass(frozen=True, slots=True)
+class Histograms(Encoded):
+    """Histograms, as CSV and as numbers.
 
     Attributes:
-        items: A table for each, with the columns low, high and count.
-        tables: The same numbers, float64, shape ``(bins, 3)``. The first bin may begin at -inf, the last
-            end at inf.
+        bins: A table for each, with the columns low, high and count, float64, shape ``(bins, 3)``. The
+            first bin may begin at -inf, the last end at inf.
     """
 
     kind: ClassVar[str] = "histogram"
-    items: tuple[Item, ...]
-    tables: tuple[NDArray[np.float64], ...]
+    bins: tuple[NDArray[np.float64], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The cells of one table."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tables(Encoded):
+    """Tables, as CSV and as cells."""
+
+    kind: ClassVar[str] = "table"
+    tables: tuple[Rows, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +118,7 @@ class TensorBoardEvent:
     nbytes: int
 
 
-MediaPayload: TypeAlias = Pictures | Sounds | Texts | Histograms
+MediaPayload: TypeAlias = Pictures | Videos | Sounds | Texts | Pages | Histograms | Tables
 Payload: TypeAlias = float | MediaPayload | TensorBoardEvent
 
 
@@ -121,12 +164,4 @@ class Record(Generic[ValueT_co]):
 
 
 def _nbytes(value: Payload | Encodable) -> int:
-    match value:
-        case float() | int():
-            return _BYTES_PER_SCALAR
-        case Pictures() | Sounds() | Texts():
-            return sum(len(item.data) for item in value.items)
-        case Histograms():
-            return sum(len(item.data) for item in value.items) + sum(table.nbytes for table in value.tables)
-        case _:
-            return value.nbytes
+    return _BYTES_PER_SCALAR if isinstance(value, float | int) else value.nbytes

@@ -275,7 +275,7 @@ class TestMedium:
 
         assert (len(joined), repr(joined), joined.nbytes) == (2, "<Histogram: 2 items>", 3 * 3 * 8)
         assert [item.caption for item in joined.encode("scores").items] == ["one", None]
-        assert [item.caption for item in joined.first(1).encode("scores").items] == ["one"]
+        assert [item.caption for item in joined.take([0]).encode("scores").items] == ["one"]
 
     @pytest.mark.parametrize(
         ("counts", "outside", "shape"),

@@ -504,7 +504,7 @@ def test_joined_and_first_keep_what_belongs_to_each_image(parts, count):
     some_scores = any(score is not None for _, _, score in rows)
 
     first, *others = batches
-    joined = first.joined(others).first(count)
+    joined = first.joined(others).take(range(min(count, number)))
 
     items = joined.encode("picture").items
     assert len(joined) == len(items) == min(count, number)

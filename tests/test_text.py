@@ -89,7 +89,7 @@ def test_joined_first_and_snapshot_keep_captions_and_scores():
     """Texts carry their captions and scores along."""
     joined = Text(["a", "b"], ["A", "B"], [0.5, 0.25]).joined([Text("c", "C", 2.0)])
 
-    found = [(item.data, item.caption, item.score) for item in joined.snapshot().first(2).encode("note").items]
+    found = [(item.data, item.caption, item.score) for item in joined.snapshot().take([0, 1]).encode("note").items]
     assert found == [(b"a", "A", 0.5), (b"b", "B", 0.25)]
     assert [(item.data, item.caption, item.score) for item in joined.encode("note").items] == [
         *found,

@@ -55,14 +55,27 @@ class Media(ABC, Generic[ItemT]):
         # where the callback is missing, and this is the one place from which we can say so.
         return f"{self!r} (a medium can be logged once TrackPlus() is among the Trainer's callbacks)"
 
-    def first(self, count: int) -> Self:
-        """Return the first items.
+    @property
+    def captions(self) -> tuple[str | None, ...]:
+        """A line about each item."""
+        return self._captions
+
+    @property
+    def scores(self) -> Tensor | None:
+        """A number for each item, float64, shape ``(len(self),)``, on the device where it was given."""
+        return self._scores
+
+    def take(self, indices: Sequence[int]) -> Self:
+        """Return some of the items.
 
         Args:
-            count: How many, at least 1; all of them if there are fewer.
+            indices: Which, at least one, in the order in which they are wanted.
         """
         return self._with(
-            self._items[:count], self._captions[:count], None if self._scores is None else self._scores[:count]
+            tuple(self._items[index] for index in indices),
+            tuple(self._captions[index] for index in indices),
+            # By views, since a list of indices would wait for the device.
+            None if self._scores is None else torch.stack([self._scores[index] for index in indices]),
         )
 
     def joined(self, others: Sequence[Self]) -> Self:

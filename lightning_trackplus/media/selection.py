@@ -36,7 +36,7 @@ class FirstItems:
             )
         missing = self._count - sum(len(kept) for kept in self._kept)
         if missing > 0:
-            self._kept.append(media.first(missing).snapshot())
+            self._kept.append(media.take(range(min(missing, len(media)))).snapshot())
 
     def result(self) -> Media[Any]:
         """Return what was kept, as one batch."""

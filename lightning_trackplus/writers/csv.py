@@ -6,7 +6,7 @@ from pathlib import Path
 
 from typing_extensions import assert_never
 
-from lightning_trackplus.record import Histograms, Payload, Pictures, Record, Sounds, TensorBoardEvent, Texts
+from lightning_trackplus.record import Encoded, Payload, Record, TensorBoardEvent
 from lightning_trackplus.run_directory import METRICS_FILE
 from lightning_trackplus.writers.media_files import MediaFiles
 from lightning_trackplus.writers.metrics_table import MetricsTable
@@ -34,7 +34,7 @@ class CSVWriter:
             match value:
                 case float() | int():
                     numbers[name] = value
-                case Pictures() | Sounds() | Texts() | Histograms():
+                case Encoded():
                     self._media.write(record.step, record.epoch, record.wall_time, name, value)
                 case TensorBoardEvent():
                     pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lightning_trackplus.record import MediaPayload
+from lightning_trackplus.record import Encoded
 from lightning_trackplus.run_directory import MEDIA_INDEX, media_file
 from lightning_trackplus.writers.csv_rows import is_whole, read_row, row_bytes
 from lightning_trackplus.writers.whole_file import WholeFile
@@ -23,7 +23,7 @@ class MediaFiles:
         self._directory = directory
         self._index: WholeFile | None = None
 
-    def write(self, step: int, epoch: float | None, wall_time: float, name: str, media: MediaPayload) -> None:
+    def write(self, step: int, epoch: float | None, wall_time: float, name: str, media: Encoded) -> None:
         """Write the items of one payload.
 
         Args:

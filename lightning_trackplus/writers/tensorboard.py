@@ -32,19 +32,27 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from typing_extensions import assert_never
 
 from lightning_trackplus.record import (
+    Cell,
+    Encoded,
     Histograms,
     Item,
     MediaPayload,
+    Pages,
     Payload,
     Pictures,
     Record,
+    Rows,
     Sounds,
+    Tables,
     TensorBoardEvent,
     Texts,
+    Videos,
 )
+from lightning_trackplus.run_directory import media_folder
 from lightning_trackplus.writers.whole_file import WholeFile
 
 CAPTIONS_SUFFIX = "/captions"
+_ROWS_SHOWN = 100
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|])")
 _file_numbers = itertools.count()
 
@@ -71,8 +79,8 @@ class TensorBoardWriter:
             match value:
                 case float() | int():
                     values.append(Summary.Value(tag=_tag(name), simple_value=_float(value)))
-                case Pictures() | Sounds() | Texts() | Histograms():
-                    values.extend(_media_values(name, value))
+                case Encoded():
+                    values.extend(media_values(name, value))
                 case TensorBoardEvent():
                     self._write_event(value.event)
                 case _:
@@ -119,10 +127,16 @@ def _float(number: float) -> float:
         return math.inf if number > 0 else -math.inf
 
 
-def _media_values(name: str, media: MediaPayload) -> list[Summary.Value]:
+def media_values(name: str, media: MediaPayload) -> list[Summary.Value]:
+    """Return media as an event has them, with their captions.
+
+    Args:
+        name: The name they were logged under.
+        media: The media.
+    """
     data = [item.data for item in media.items]
     match media:
-        case Pictures():
+        case Pictures() | Videos():
             size = [str(media.width).encode(), str(media.height).encode()]
             values = [_strings(name, [*size, *data], (len(data) + 2,), image.create_summary_metadata("", ""))]
         case Sounds():
@@ -131,15 +145,43 @@ def _media_values(name: str, media: MediaPayload) -> list[Summary.Value]:
             metadata = audio.create_summary_metadata("", "", audio.Encoding.Value("WAV"))
             values = [_strings(name, pairs, (len(data), 2), metadata)]
         case Texts():
-            # TensorBoard draws a box around each text of a vector, and none around a scalar.
-            shape = () if len(data) == 1 else (len(data),)
-            values = [_strings(name, data, shape, text.create_summary_metadata("", ""))]
+            values = [_texts(name, data)]
+        case Tables():
+            values = [_texts(name, [_markdown(table).encode("utf-8", "backslashreplace") for table in media.tables])]
+        case Pages():
+            # TensorBoard shows no HTML.
+            note = f"{len(data)} HTML page(s), in the run directory under {media_folder(name)}/"
+            values = [_texts(name, [_plain(note).encode()])]
         case Histograms():
             tags = [name] if len(data) == 1 else [f"{name}/{number}" for number in range(1, len(data) + 1)]
-            values = [_histogram(tag, table) for tag, table in zip(tags, media.tables, strict=True)]
+            values = [_histogram(tag, bins) for tag, bins in zip(tags, media.bins, strict=True)]
         case _:
             assert_never(media)
     return [*values, *_captions(name, media.items)]
+
+
+def _texts(name: str, texts: Sequence[bytes]) -> Summary.Value:
+    # TensorBoard draws a box around each text of a vector, and none around a scalar.
+    shape = () if len(texts) == 1 else (len(texts),)
+    return _strings(name, texts, shape, text.create_summary_metadata("", ""))
+
+
+def _markdown(table: Rows) -> str:
+    """Return a table in markdown; of a long one the beginning."""
+    rule = "|" + " --- |" * len(table.columns)
+    shown = "\n".join([_line(table.columns), rule, *map(_line, table.rows[:_ROWS_SHOWN])])
+    hidden = len(table.rows) - _ROWS_SHOWN
+    return shown if hidden <= 0 else f"{shown}\n\n{hidden} more rows are in the file."
+
+
+def _line(cells: Sequence[Cell]) -> str:
+    return "| " + " | ".join(map(_shown, cells)) + " |"
+
+
+def _shown(cell: Cell) -> str:
+    if isinstance(cell, float):
+        return f"{cell:.6g}"
+    return "" if cell is None else _plain(str(cell))
 
 
 def _histogram(tag: str, table: NDArray[np.float64]) -> Summary.Value:
