@@ -244,7 +244,7 @@ class TestMedium:
         first = [(-math.inf, EDGES[0], outside[0])] if outside[0] else []
         last = [(EDGES[-1], math.inf, outside[1])] if outside[1] else []
         assert [tuple(map(float, row)) for row in rows] == [*first, *bins, *last]
-        np.testing.assert_array_equal(payload.tables[0], [*first, *bins, *last])
+        np.testing.assert_array_equal(payload.bins[0], [*first, *bins, *last])
 
     def test_whole_counts_are_written_as_such(self):
         """A count is `3` where it is whole."""
@@ -258,7 +258,7 @@ class TestMedium:
         found = Medium(kind([3.0, 1.0]), kind([0.0, 0.5, 1.0]), "caption").encode("scores")
 
         assert [item.caption for item in found.items] == ["caption"]
-        assert found.tables[0].tolist() == [[0, 0.5, 3], [0.5, 1, 1]]
+        assert found.bins[0].tolist() == [[0, 0.5, 3], [0.5, 1, 1]]
 
     def test_later_changes_do_not_reach_it(self):
         """The arrays that were given are copied at once."""
@@ -267,7 +267,7 @@ class TestMedium:
 
         counts[:], edges[:] = 7, 7
 
-        assert histogram.encode("scores").tables[0].tolist() == [[0, 0.5, 3], [0.5, 1, 1]]
+        assert histogram.encode("scores").bins[0].tolist() == [[0, 0.5, 3], [0.5, 1, 1]]
 
     def test_histograms_join(self):
         """Several of one epoch are one medium, with their captions."""
@@ -404,9 +404,9 @@ def test_a_result_becomes_a_medium():
 
     payload = Medium(counts.counts, counts.edges, below=counts.below, above=counts.above).encode("scores")
 
-    assert payload.tables[0].tolist() == [[-math.inf, 0, 3], [0, 1, 2], [1, math.inf, 1]]
+    assert payload.bins[0].tolist() == [[-math.inf, 0, 3], [0, 1, 2], [1, math.inf, 1]]
     record = Record(0, None, 0.0, {"scores": payload})
-    assert record.nbytes == len(payload.items[0].data) + payload.tables[0].nbytes
+    assert record.nbytes == len(payload.items[0].data) + payload.bins[0].nbytes
 
 
 def test_counts_of_nan_keep_their_edges():
