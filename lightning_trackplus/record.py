@@ -93,6 +93,11 @@ class Histograms(Encoded):
     kind: ClassVar[str] = "histogram"
     bins: tuple[NDArray[np.float64], ...]
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that files and tables hold, in bytes."""
+        return sum(len(item.data) for item in self.items) + sum(table.nbytes for table in self.bins)
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
