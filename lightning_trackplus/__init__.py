@@ -12,22 +12,47 @@ if TYPE_CHECKING:
     from lightning_trackplus.callback import TrackPlus
     from lightning_trackplus.logger import TrackPlusLogger
     from lightning_trackplus.media.audio import Audio
+    from lightning_trackplus.media.figure import Figure
+    from lightning_trackplus.media.heat_map import HeatMap
+    from lightning_trackplus.media.histogram import Histogram
     from lightning_trackplus.media.image import Image
+    from lightning_trackplus.media.table import Table
     from lightning_trackplus.media.text import Text
+    from lightning_trackplus.media.video import Video
     from lightning_trackplus.reducers.reducer import Reducer
+    from lightning_trackplus.typed import log
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Audio": "media.audio",
+    "Figure": "media.figure",
+    "HeatMap": "media.heat_map",
+    "Histogram": "media.histogram",
     "Image": "media.image",
     "Reducer": "reducers.reducer",
+    "Table": "media.table",
     "Text": "media.text",
     "TrackPlus": "callback",
     "TrackPlusLogger": "logger",
+    "Video": "media.video",
+    "log": "typed",
 }
 
-__all__ = ["Audio", "Image", "Reducer", "Text", "TrackPlus", "TrackPlusLogger"]
+__all__ = [
+    "Audio",
+    "Figure",
+    "HeatMap",
+    "Histogram",
+    "Image",
+    "Reducer",
+    "Table",
+    "Text",
+    "TrackPlus",
+    "TrackPlusLogger",
+    "Video",
+    "log",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,8 +12,10 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from typing_extensions import override
 
 from lightning_trackplus.attachment import attach_loggers
+from lightning_trackplus.batch_samples import BatchSamples
 from lightning_trackplus.configured import ConfiguredReducers
 from lightning_trackplus.interception import Door
+from lightning_trackplus.media.selection import Selection
 from lightning_trackplus.reducers.names import OneReduction
 from lightning_trackplus.reducers.samples import NanPolicy
 from lightning_trackplus.streams import Streams
@@ -33,9 +35,14 @@ class TrackPlus(Callback):
         nan_policy: What NaN does to reducers that are asked for by name: ``"omit"`` leaves it out and says
             so once, ``"propagate"`` makes the result NaN, ``"raise"`` raises ValueError where the result is
             asked for: at the end of the epoch, or in the step.
+        samples: How many inputs of a batch's samples are logged, or which (``"sample8"``, ``"top8"``), by
+            stage: ``"train"``, ``"val"``, ``"test"``. They show as ``<stage>/samples``, with the target and
+            the prediction of each as its caption where a batch has targets and the step returns predictions,
+            in a dict, as ``preds``; with scores as ``score``. They are images of shape ``(N, C, H, W)``,
+            strings, or sounds of shape ``(N, C, T)`` of a module that has a ``sample_rate``.
 
     Raises:
-        MisconfigurationException: If something in ``reducers`` is none.
+        MisconfigurationException: If something in ``reducers`` is none, or in ``samples`` no selection.
         ValueError: If ``nan_policy`` is none of the three.
 
     Examples:
@@ -49,11 +56,13 @@ class TrackPlus(Callback):
         self,
         reducers: Mapping[str, OneReduction | list[OneReduction]] | None = None,
         nan_policy: NanPolicy = "omit",
+        samples: Mapping[str, int | str | Selection] | None = None,
     ) -> None:
         if nan_policy not in get_args(NanPolicy):
             raise ValueError(f"TrackPlus got nan_policy={nan_policy!r}; give 'omit', 'propagate' or 'raise'.")
         self._configured = ConfiguredReducers(reducers or {})
         self._nan_policy = nan_policy
+        self._samples = BatchSamples(samples or {})
         self._streams = Streams()
         self._door: Door | None = None
         self._trainer: Callable[[], pl.Trainer | None] = _no_trainer
@@ -103,6 +112,39 @@ class TrackPlus(Callback):
     ) -> None:
         """Note which dataloader the batch is from."""
         self._begin_dataloader(dataloader_idx)
+
+    @override
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Log samples of the batch."""
+        self._samples.log(pl_module, "train", batch, outputs)
+
+    @override
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Log samples of the batch."""
+        self._samples.log(pl_module, "val", batch, outputs)
+
+    @override
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Log samples of the batch."""
+        self._samples.log(pl_module, "test", batch, outputs)
 
     @override
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

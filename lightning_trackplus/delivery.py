@@ -3,7 +3,12 @@
 The thread contract:
 
 - ``put`` may be called from any thread. It returns at once, unless the records that wait hold more
-  than ``max_bytes``: then it waits until there is room. It raises nothing.
+  than ``max_bytes``: then it waits until there is room. It raises nothing, and drops nothing.
+- With ``overflow="drop"``, media do not wait: ``admits`` says before the medium is copied whether there
+  is room for it, and counts it as dropped where there is none. Numbers then wait for numbers alone, with
+  a bound of their own. Threads that are admitted at the same moment may exceed the bound by one medium each.
+- A medium larger than the bound is taken where no other one waits: what waits holds at most ``max_bytes``,
+  or one medium.
 - A forked process has the object and not the thread; it opens a delivery of its own.
 - Everything else that touches an encoder or a writer happens on the delivery thread alone, in the
   order of the ``put`` calls. A writer therefore needs no locks.
@@ -14,29 +19,24 @@ The thread contract:
 from __future__ import annotations
 
 import atexit
-import contextlib
-import logging
-import os
 import threading
-import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal, ParamSpec, TypeVar
 
-from lightning_trackplus.record import Encodable, Payload, Record
+from lightning_trackplus import forks
+from lightning_trackplus.losses import Losses
+from lightning_trackplus.queue_room import Overflow, QueueRoom
+from lightning_trackplus.record import Encodable, Encoded, Payload, Record, TensorBoardEvent
 from lightning_trackplus.writers.writer import Writer
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# To ask whether a value has the methods of `Encodable` takes twenty times as long.
+_PAYLOADS = (float, int, Encoded, TensorBoardEvent)
 
-@dataclass
-class _Failures:
-    """What went wrong at one place: how often, and the first time in words."""
-
-    count: int = 0
-    first: str = ""
+DEFAULT_MAX_BYTES = 256 * 2**20
 
 
 class Delivery:
@@ -45,47 +45,74 @@ class Delivery:
     Args:
         writers: Where the records go; each gets every record.
         flush_secs: Seconds after which what was put is in the files at the latest.
-        max_bytes: Memory that waiting records may hold before ``put`` waits.
+        max_bytes: Memory that waiting records may hold.
+        overflow: What happens to media beyond that: ``"block"`` lets ``put`` wait, ``"drop"`` drops them.
     """
 
-    def __init__(self, writers: Sequence[Writer], *, flush_secs: float = 1.0, max_bytes: int = 256 * 2**20) -> None:
+    def __init__(
+        self,
+        writers: Sequence[Writer],
+        *,
+        flush_secs: float = 1.0,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        overflow: Overflow = "block",
+    ) -> None:
         self._writers = tuple(writers)
         self._flush_secs = flush_secs
-        self._max_bytes = max_bytes
-        self._waiting: deque[tuple[Record[Payload | Encodable], int]] = deque()
-        self._waiting_bytes = 0
+        self._waiting: deque[tuple[Record[Payload | Encodable], int, bool]] = deque()
+        self._room = QueueRoom(max_bytes, overflow)
+        self._losses = Losses()
         self._put_count = 0
         self._flushed_count = 0
+        self._waits_for_room = 0
         self._hurry = False
         self._closing = False
-        self._changed = threading.Condition()
-        self._failures: dict[str, _Failures] = {}
-        self._process = os.getpid()
+        # `put` takes the lock itself, which is faster than the condition around it.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._fork = forks.count
         self._thread = threading.Thread(target=self._run, name="trackplus-delivery", daemon=True)
         self._thread.start()
         # A daemon thread is cut off when the interpreter ends; what it still holds is written before.
         atexit.register(self.close)
 
-    def put(self, record: Record[Payload | Encodable]) -> None:
+    def admits(self, name: str, medium: Encodable | TensorBoardEvent) -> bool:
+        """Return whether a medium may be put; with ``overflow="drop"``, one for which there is no room may not.
+
+        Args:
+            name: The name it was logged under.
+            medium: The medium; it need not be a copy yet.
+        """
+        if not self._room.drops_media:
+            return True
+        size = self._size_of(medium)
+        with self._lock:
+            if size is None or self._closing or self._room.fits(size, is_media=True):
+                return size is not None
+            self._losses.dropped(name, self._room.max_bytes)
+            self._wake()
+            return False
+
+    def put(self, record: Record[Payload | Encodable], *, is_media: bool = False) -> None:
         """Hand over one record.
 
         Args:
             record: What was logged; media in it are encoded later, on the delivery thread.
+            is_media: Whether it holds media, which ``admits`` was asked for.
         """
-        size = self._attempt("Logging", lambda: record.nbytes)
+        size = self._size_of(record)
         if size is None:
             return
-        with self._changed:
-            while self._may_wait() and self._waiting_bytes and self._waiting_bytes + size > self._max_bytes:
-                self._wake()
-                self._changed.wait(self._flush_secs)
+        with self._lock:
+            if not self._room.fits(size, is_media=is_media):
+                self._wait_for_room(size, is_media=is_media)
             if self._closing:
-                self._fail("Logging", RuntimeError("it was closed before"))
+                self._losses.failed("Logging", RuntimeError("it was closed before"))
                 return
-            self._waiting.append((record, size))
-            self._waiting_bytes += size
+            self._waiting.append((record, size, is_media))
+            self._room.take(size, is_media=is_media)
             self._put_count += 1
-            if self._waiting_bytes > self._max_bytes // 2:
+            if self._room.is_half_full():
                 self._wake()
 
     def flush(self) -> None:
@@ -108,17 +135,27 @@ class Delivery:
             # An interrupt may end the wait; then the next `close`, or the one at the interpreter's end, waits again.
             self._thread.join()
         atexit.unregister(self.close)
-        failures, self._failures = self._failures, {}
-        for place, failure in failures.items():
-            times = "once" if failure.count == 1 else f"{failure.count} times"
-            _warn(
-                f"{place} failed {times} in this run, and what it was given then is missing there."
-                f" The first time: {failure.first}"
-            )
+        self._losses.report()
 
     def is_of_this_process(self) -> bool:
         """Return whether the delivery was opened in this process, and not in one that was forked since."""
-        return os.getpid() == self._process
+        return self._fork == forks.count
+
+    def _size_of(self, logged: Record[Payload | Encodable] | Encodable | TensorBoardEvent) -> int | None:
+        try:
+            return logged.nbytes
+        except Exception as error:  # noqa: BLE001  a medium may raise anything, and training has to go on
+            self._losses.failed("Logging", error)
+            return None
+
+    def _wait_for_room(self, size: int, *, is_media: bool) -> None:
+        if is_media and self._room.drops_media:
+            return  # It was admitted before it was copied.
+        while self._may_wait() and not self._room.fits(size, is_media=is_media):
+            self._wake()
+            self._waits_for_room += 1
+            self._changed.wait(self._flush_secs)
+            self._waits_for_room -= 1
 
     def _may_wait(self) -> bool:
         """Return whether the thread is there to end a wait: a writer that logs must not wait for itself."""
@@ -147,19 +184,19 @@ class Delivery:
 
     def _deliver(self, count: int) -> None:
         for _ in range(count):
-            with self._changed:
-                record, size = self._waiting.popleft()
+            record, size, is_media = self._waiting.popleft()
             payloads = self._encoded(record)
             for writer in self._writers:
                 self._attempt(_title(writer), writer.write, payloads)
-            with self._changed:
-                self._waiting_bytes -= size
-                self._changed.notify_all()
+            with self._lock:
+                self._room.take(-size, is_media=is_media)
+                if self._waits_for_room:
+                    self._changed.notify_all()
 
     def _encoded(self, record: Record[Payload | Encodable]) -> Record[Payload]:
         values: dict[str, Payload] = {}
         for name, value in record.values.items():
-            if isinstance(value, float | int) or not isinstance(value, Encodable):
+            if isinstance(value, _PAYLOADS):
                 values[name] = value
             elif (payload := self._attempt(f"Encoding {name!r}", value.encode, name)) is not None:
                 values[name] = payload
@@ -173,29 +210,8 @@ class Delivery:
         try:
             return work(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001  a writer may raise anything, and training has to go on
-            self._fail(place, error)
+            self._losses.failed(place, error)
             return None
-
-    def _fail(self, place: str, error: BaseException) -> None:
-        failures = self._failures.setdefault(place, _Failures())
-        failures.count += 1
-        if failures.count == 1:
-            failures.first = _described(error)
-            _warn(f"{place} failed, training goes on. {failures.first}")
-
-
-def _warn(message: str) -> None:
-    try:
-        warnings.warn(message, stacklevel=4)
-    except Warning:
-        # Under `-W error` a warning is raised, which may end neither the training nor the thread.
-        logging.getLogger(__name__).warning(message)
-
-
-def _described(error: BaseException) -> str:
-    with contextlib.suppress(Exception):
-        return f"{type(error).__name__}: {error}"
-    return type(error).__name__
 
 
 def _title(writer: Writer) -> str:

@@ -37,37 +37,53 @@ class _Offer(NamedTuple):
     sizes: list[int]
 
 
-def merged_over_processes(streams: Sequence[Logged], *, all_show: bool) -> list[tuple[Logged, list[Summary]]]:
-    """Return each stream with what all processes that it is synced with remember of it together.
+Told: TypeAlias = tuple[dict[_Common, _Offer], Floats]
+"""What one process has of its streams, with the states of all in one array."""
 
-    There are two collectives for all streams, or none where there is one process. A stream that only some
-    processes have is reduced over those.
+
+def told(streams: Sequence[Logged]) -> Told:
+    """Return what this process has of the streams that are synced, for all others.
 
     Args:
         streams: The streams of this process.
-        all_show: Whether each process calls this, and is given the streams of others as well, to show their
-            results; if not, those call it that have streams to sync.
+    """
+    return _packed(_synced(streams))
+
+
+def merged(
+    streams: Sequence[Logged], everyone: Sequence[Told], *, all_show: bool
+) -> list[tuple[Logged, list[Summary]]]:
+    """Return each stream with what all processes that it is synced with remember of it together.
+
+    A stream that only some processes have is reduced over those.
+
+    Args:
+        streams: The streams of this process.
+        everyone: What each process has told, in the order of their ranks.
+        all_show: Whether each process is given the streams of others as well, to show their results.
 
     Raises:
         MisconfigurationException: If processes have different reducers for one name.
     """
-    synced = {(one.key, one.members): one for one in streams if one.members}
-    merged = [(one, one.stream.summary()) for one in streams if not one.members]
-    if not processes.are_several() or not (all_show or synced):
-        return merged
-    everyone = [_unpacked(*packed) for packed in processes.gathered(_packed(synced))]
-    for common in dict.fromkeys(common for offered in everyone for common in offered):
-        offered = [each[common] for each in everyone if common in each]
+    synced = _synced(streams)
+    together = [(one, one.stream.summary()) for one in streams if not one.members]
+    unpacked = [_unpacked(*packed) for packed in everyone]
+    for common in dict.fromkeys(common for offered in unpacked for common in offered):
+        offered = [each[common] for each in unpacked if common in each]
         _check(common[0], [offer for offer, _ in offered])
         logged = synced.get(common)
         if logged is None and all_show and processes.rank() in common[1]:
             logged = _requested(common[0], [offer for offer, _ in offered])
         if logged is not None:
-            merged.append((logged, logged.stream.merged([summaries for _, summaries in offered])))
-    return merged
+            together.append((logged, logged.stream.merged([summaries for _, summaries in offered])))
+    return together
 
 
-def _packed(streams: dict[_Common, Logged]) -> tuple[dict[_Common, _Offer], Floats]:
+def _synced(streams: Sequence[Logged]) -> dict[_Common, Logged]:
+    return {(one.key, one.members): one for one in streams if one.members}
+
+
+def _packed(streams: dict[_Common, Logged]) -> Told:
     """Return what this process offers, with all states in one array, which is sent much faster than many."""
     summaries = {common: one.stream.summary() for common, one in streams.items()}
     offers = {

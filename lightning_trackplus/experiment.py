@@ -5,29 +5,45 @@ Importing this needs tensorboard.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import torch
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from torch.utils.tensorboard.summary import hparams, scalar
 from torch.utils.tensorboard.writer import FileWriter, SummaryWriter
+from typing_extensions import override
 
-from lightning_trackplus.record import TensorBoardEvent
+from lightning_trackplus.delivered_events import DeliveredFileWriter
+from lightning_trackplus.delivery import Delivery
+from lightning_trackplus.media.arrays import as_tensor
+from lightning_trackplus.media.video import Video
+from lightning_trackplus.record import Record, TensorBoardEvent
+from lightning_trackplus.writers.tensorboard import media_values
 
 
 class DeliveredSummaryWriter(SummaryWriter):
-    """torch's SummaryWriter with every ``add_…`` it has; only the event file is not its own.
+    """torch's SummaryWriter with every ``add_…`` it has; only the event files are not its own.
+
+    What torch writes by event files of their own, each with a thread, ``add_scalars`` and ``add_hparams``, goes through
+    delivery too, into the same folders. Only ``add_embedding`` writes its files itself, as torch does.
 
     Args:
         log_dir: Returns the run directory. It is asked late, since Lightning touches ``experiment``
             before the directory is known.
-        put: Takes one event.
+        delivery: Returns the delivery, and opens it where it is not open.
         flush: Waits until everything put before is in the files.
     """
 
-    def __init__(
-        self, log_dir: Callable[[], str], put: Callable[[TensorBoardEvent], None], flush: Callable[[], None]
-    ) -> None:
+    def __init__(self, log_dir: Callable[[], str], delivery: Callable[[], Delivery], flush: Callable[[], None]) -> None:
         self._ask_log_dir = log_dir
-        self._file_writer = _DeliveredFileWriter(_EventSink(log_dir, put, flush))
+        self._delivery = delivery
+        self._flush = flush
+        self._file_writer = self._run_below("")
         super().__init__()
 
     @property
@@ -39,6 +55,97 @@ class DeliveredSummaryWriter(SummaryWriter):
     def log_dir(self, _: str) -> None:
         """Ignore what torch's constructor assigns: the run directory is not its choice."""
 
+    @override
+    def flush(self) -> None:
+        """Wait until everything that was added is in the files."""
+        self._flush()
+
+    @override
+    def add_scalars(
+        self,
+        main_tag: str,
+        tag_scalar_dict: Mapping[str, Any],
+        global_step: int | None = None,
+        walltime: float | None = None,
+    ) -> None:
+        """Add numbers that are curves of one chart; each curve is a run below this one, ``<main_tag>_<curve>``.
+
+        Args:
+            main_tag: The name of the chart.
+            tag_scalar_dict: The numbers by the names of their curves.
+            global_step: The global step.
+            walltime: Seconds since 1970-01-01 UTC; by default now.
+        """
+        walltime = time.time() if walltime is None else walltime
+        for curve, value in tag_scalar_dict.items():
+            run = self._run_below(f"{main_tag.replace('/', '_')}_{curve}")
+            run.add_summary(_scalar(main_tag, value), global_step, walltime)
+
+    @override
+    def add_hparams(
+        self,
+        hparam_dict: dict[str, Any],
+        metric_dict: dict[str, Any],
+        hparam_domain_discrete: dict[str, list[Any]] | None = None,
+        run_name: str | None = None,
+        global_step: int | None = None,
+    ) -> None:
+        """Add hyper-parameters with metrics, as a run below this one.
+
+        Args:
+            hparam_dict: The hyper-parameters by name.
+            metric_dict: The metrics by name.
+            hparam_domain_discrete: All values that a hyper-parameter can have, by name.
+            run_name: The folder of that run; by default the time.
+            global_step: The global step of the metrics.
+
+        Raises:
+            TypeError: If one of these is no dict.
+        """
+        if type(hparam_dict) is not dict or type(metric_dict) is not dict:
+            raise TypeError("hparam_dict and metric_dict should be dictionary.")
+        run = self._run_below(run_name or str(time.time()))
+        session = hparams(hparam_dict, metric_dict, hparam_domain_discrete)  # type: ignore[no-untyped-call]
+        for summary in (*session, *(_scalar(name, value) for name, value in metric_dict.items())):
+            run.add_summary(summary, global_step)
+
+    @override
+    def add_video(
+        self,
+        tag: str,
+        vid_tensor: Any,
+        global_step: int | None = None,
+        fps: float = 4,
+        walltime: float | None = None,
+    ) -> None:
+        """Add videos, each a sample of the tag in TensorBoard's image tab; they are encoded later, as animated WebP.
+
+        Args:
+            tag: The name.
+            vid_tensor: The frames, shape ``(N, T, C, H, W)``, uint8 in [0, 255] or float in [0, 1].
+            global_step: The global step.
+            fps: Frames a second.
+            walltime: Seconds since 1970-01-01 UTC; by default now.
+
+        Raises:
+            ValueError: If the shape or the dtype is none of these.
+        """
+        # A tensor, since `Video` takes the last dimension of an array for the channels where it can.
+        frames = vid_tensor if isinstance(vid_tensor, torch.Tensor) else as_tensor(np.asarray(vid_tensor))
+        if frames.ndim != 5 or frames.shape[2] not in {1, 3, 4}:  # noqa: PLR2004  as the message says
+            raise ValueError(
+                f"add_video got frames of shape {tuple(frames.shape)}; give (N, T, C, H, W), where C is 1, 3 or 4."
+            )
+        step = 0 if global_step is None else int(global_step)
+        wall_time = time.time() if walltime is None else walltime
+        video = _VideoEvent(tag, Video(frames, fps), step, wall_time)
+        delivery = self._delivery()
+        if delivery.admits(tag, video):
+            delivery.put(Record(step, None, wall_time, {tag: video.snapshot()}), is_media=True)
+
+    def _run_below(self, folder: str) -> FileWriter:
+        return DeliveredFileWriter(self._ask_log_dir, self._delivery, self._flush, folder)
+
     def _get_file_writer(self) -> FileWriter:
         if self.all_writers is None:
             # torch leaves these without a type, and mypy takes them for None.
@@ -47,28 +154,27 @@ class DeliveredSummaryWriter(SummaryWriter):
         return self._file_writer
 
 
-class _DeliveredFileWriter(FileWriter):
-    """torch's FileWriter without the event file that its constructor opens."""
+@dataclass(frozen=True, slots=True)
+class _VideoEvent:
+    """An event that is made when its video is encoded."""
 
-    def __init__(self, event_writer: _EventSink) -> None:
-        self.event_writer = event_writer
+    tag: str
+    video: Video
+    step: int
+    wall_time: float
+
+    @property
+    def nbytes(self) -> int:
+        return self.video.nbytes
+
+    def snapshot(self) -> _VideoEvent:
+        return _VideoEvent(self.tag, self.video.snapshot(), self.step, self.wall_time)
+
+    def encode(self, name: str) -> TensorBoardEvent:
+        values = media_values(self.tag, self.video.encode(name))
+        event = Event(step=self.step, wall_time=self.wall_time, summary=Summary(value=values))
+        return TensorBoardEvent(event, event.ByteSize())
 
 
-class _EventSink:
-    """What a FileWriter asks of the EventFileWriter below it."""
-
-    def __init__(
-        self, log_dir: Callable[[], str], put: Callable[[TensorBoardEvent], None], flush: Callable[[], None]
-    ) -> None:
-        self.get_logdir = log_dir
-        self.flush = flush
-        self._put = put
-
-    def add_event(self, event: Any) -> None:
-        self._put(TensorBoardEvent(event, event.ByteSize()))
-
-    def close(self) -> None:
-        self.flush()
-
-    def reopen(self) -> None:
-        """Do nothing: delivery reopens what it needs."""
+def _scalar(tag: str, value: Any) -> Summary:
+    return scalar(tag, value)  # type: ignore[no-untyped-call]  # as torch leaves it

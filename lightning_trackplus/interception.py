@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from numbers import Number
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import WarningCache
 from torch import Tensor
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
 
-from lightning_trackplus import seam
+from lightning_trackplus import processes, seam
 from lightning_trackplus.call_sites import CallSites
 from lightning_trackplus.configured import ConfiguredReducers
 from lightning_trackplus.logged import Logged
 from lightning_trackplus.media.media import Media
+from lightning_trackplus.media.plain import media_of
+from lightning_trackplus.media.selection import is_selection
 from lightning_trackplus.media_lane import MediaLane
+from lightning_trackplus.metric_arrays import MetricArrays
 from lightning_trackplus.reducer_lane import ReducerLane
 from lightning_trackplus.reducers.names import is_native
 from lightning_trackplus.reducers.reducer import Reducer
@@ -71,6 +75,7 @@ class Door:
             nan_policy=nan_policy,
             deliver=self.media.deliver,
         )
+        self._arrays = MetricArrays(self._native, module, trainer, self.media.deliver)
         self._sites = CallSites(module, trainer)
         self._configured = configured
 
@@ -80,24 +85,31 @@ class Door:
 
     def close(self) -> None:
         """Give ``log`` back."""
+        self.media.close()
         self._place(self._native)
         if not self._was_own_attribute:
             del self._module.log
 
     def begin_epoch(self) -> None:
         """Begin an epoch of training, or go on with it."""
+        self._arrays.begin_epoch()
         self.media.begin_epoch()
         self.reducers.begin_epoch()
 
     def begin_evaluation(self) -> None:
         """Begin a validation or a test."""
+        self._arrays.begin_epoch()
         self.media.begin_epoch()
         self.reducers.begin_evaluation()
 
     def end_epoch(self) -> None:
         """Log what was gathered in the epoch that ends now."""
-        self.media.end_epoch()
-        self.reducers.end_epoch()
+        self._arrays.end_epoch(self.reducers.dataloaders)
+        told = self.media.told(), self.reducers.told()
+        # One exchange for all that was logged.
+        everyone = processes.gathered(told) if processes.are_several() else [told]
+        self.media.end_epoch([media for media, _ in everyone])
+        self.reducers.end_epoch([streams for _, streams in everyone])
 
     # Lightning's own `log` cannot be traced by torch.compile either.
     @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -107,17 +119,17 @@ class Door:
         Args:
             args: As for `LightningModule.log`.
             kwargs: As for `LightningModule.log`; also ``names``, for a value of shape ``(len(names),)``:
-                each element is logged by itself, as ``<name>/<its name>``.
+                each element is logged by itself, as ``<name>/<its name>``. For a metric, and for a matrix,
+                they are the names of its classes.
         """
         if (site := self._sites.take(args, kwargs)) is not None:
             if site.is_native:
                 self._native(*args, **kwargs)
-        elif (names := kwargs.pop("names", None)) is not None:
-            self._log_each(list(names), *args, **kwargs)
         elif self._trainer.barebones:
             self._native("", 0.0)  # Says, as always, that nothing is logged.
         else:
-            self._log(args, kwargs)
+            names = kwargs.pop("names", None)
+            self._log(args, kwargs, None if names is None else [str(name) for name in names])
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """Leave no trace in a pickle or a copy of the module: there, ``log`` is Lightning's."""
@@ -127,38 +139,61 @@ class Door:
         self._module.log = log  # type: ignore[method-assign]
         seam.set_callbacks_log(self._trainer, log)
 
-    def _log_each(self, names: list[str], name: str, value: Any, *others: Any, **options: Any) -> None:
-        """Log each element of a vector under its own name."""
-        if not isinstance(value, Tensor) or value.shape != (len(names),) or len(set(names)) < len(names):
-            given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
-            raise ValueError(
-                f"self.log({name!r}, …, names=…) got a value of {given} and the {len(names)} names"
-                f" {', '.join(map(str, names))}; give a tensor with one element for each name, and each a name of its"
-                " own."
-            )
-        for one, element in zip(names, value, strict=True):
-            self(f"{name}/{one}", element, *others, **options)
-
-    def _log(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Take a call, and remember where its value went."""
+    def _log(self, args: tuple[Any, ...], kwargs: dict[str, Any], names: list[str] | None) -> None:
+        """Send a call down its lane."""
         name, value = _argument(args, kwargs, "name"), _argument(args, kwargs, "value")
+        if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and value.ndim < 2:  # noqa: PLR2004  no matrix
+            value = torch.as_tensor(value)
+            args, kwargs = _with_value(args, kwargs, value)
+        if isinstance(value, Mapping | MetricCollection):
+            for part, one in value.items():
+                self._log_part(f"{name}/{part}", one, args, kwargs if names is None else {**kwargs, "names": names})
+        elif isinstance(value, Metric) and not isinstance(value, Reducer):
+            _check_metric(name, value, _argument(args, kwargs, "reduce_fx"))
+            self._arrays.log(*_bound(args, kwargs), names)
+            self._log_configured(*_bound(args, kwargs))
+        elif names is not None and not _is_matrix(value):
+            _check_names(name, value, names)
+            for part, one in zip(names, value, strict=True):
+                self._log_part(f"{name}/{part}", one, args, kwargs)
+        elif (media := self._media_of(value, args, kwargs, names)) is not None:
+            self.media.log(name, media, _bound(args, kwargs)[2])
+        else:
+            self._log_numbers(args, kwargs)
+
+    def _log_part(self, name: str, value: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Log a part of a value under a name of its own."""
+        self(name, value, *args[2:], **{key: one for key, one in kwargs.items() if key not in ("name", "value")})
+
+    def _media_of(
+        self, value: Any, args: tuple[Any, ...], kwargs: dict[str, Any], names: list[str] | None
+    ) -> Media[Any] | None:
+        """Return the medium that is given, or that a value plainly is; None if Lightning or a reducer takes it."""
         if isinstance(value, Media):
-            self.media.log(*_bound(args, kwargs))
-            return
+            return value
+        if isinstance(value, Number | Metric) or (isinstance(value, Tensor) and not _is_matrix(value)):
+            return None
+        reduce_fx = _argument(args, kwargs, "reduce_fx")
+        if isinstance(value, Tensor) and reduce_fx != "mean" and not is_selection(reduce_fx):
+            return None  # A reducer says what is wrong.
+        return media_of(value, names)
+
+    def _log_numbers(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Take a number or several, and remember where they went."""
         is_native = not self._is_ours(args, kwargs)
         logged: list[Logged] = []
         if is_native:
             self._native(*args, **kwargs)
         else:
             logged += self.reducers.log(*_bound(args, kwargs))
-        if self._configured.of(name):
+        if self._configured.of(_argument(args, kwargs, "name")):
             logged += self._log_configured(*_bound(args, kwargs))
         self._sites.remember(args, kwargs, logged, native=is_native)
 
     def _log_configured(self, name: str, value: Any, arguments: dict[str, Any]) -> list[Logged]:
         if isinstance(value, int | float | Tensor) and seam.hook_name(self._module) is not None:
             return self.reducers.log_configured(name, value, arguments)
-        if isinstance(value, Metric):
+        if isinstance(value, Metric) and self._configured.of(name):
             warning_cache.warn(
                 f"TrackPlus(reducers=…) has reducers for {name!r}, which is logged as the metric"
                 f" {type(value).__name__}; a metric reduces itself, so they show nothing of it."
@@ -172,15 +207,11 @@ class Door:
         if isinstance(value, Tensor) and (value.numel() != 1 or not is_native(reduce_fx)):
             _check_values(name, value)
             return True
-        if not isinstance(value, Number | Tensor | Metric):
+        if not isinstance(value, Number | Tensor | Reducer):
             return False
-        if isinstance(value, Metric):
-            if not is_native(reduce_fx):
-                raise MisconfigurationException(
-                    f"self.log({name!r}, …) got the metric {type(value).__name__} and reduce_fx={reduce_fx!r};"
-                    " a metric reduces itself, so leave reduce_fx out."
-                )
-            return isinstance(value, Reducer)
+        if isinstance(value, Reducer):
+            _check_metric(name, value, reduce_fx)
+            return True
         return not is_native(reduce_fx) or self.reducers.takes(name, value, sync_dist=bool(sync_dist))
 
 
@@ -195,6 +226,34 @@ def _bound(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, Any, dic
 def _argument(args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> Any:
     position = _POSITIONS[name]
     return args[position] if position < len(args) else kwargs.get(name, _DEFAULTS[name])
+
+
+def _with_value(args: tuple[Any, ...], kwargs: dict[str, Any], value: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments of a call with another value."""
+    if "value" in kwargs:
+        return args, {**kwargs, "value": value}
+    return (args[0], value, *args[2:]), kwargs
+
+
+def _is_matrix(value: object) -> bool:
+    return isinstance(value, Tensor) and value.ndim == 2 and value.numel() != 1  # noqa: PLR2004  rows and columns
+
+
+def _check_metric(name: str, metric: Metric, reduce_fx: Any) -> None:
+    if not is_native(reduce_fx):
+        raise MisconfigurationException(
+            f"self.log({name!r}, …) got the metric {type(metric).__name__} and reduce_fx={reduce_fx!r};"
+            " a metric reduces itself, so leave reduce_fx out."
+        )
+
+
+def _check_names(name: str, value: Any, names: list[str]) -> None:
+    if not isinstance(value, Tensor) or value.shape != (len(names),) or len(set(names)) < len(names):
+        given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
+        raise ValueError(
+            f"self.log({name!r}, …, names=…) got a value of {given} and the {len(names)} names"
+            f" {', '.join(names)}; give a tensor with one element for each name, and each a name of its own."
+        )
 
 
 def _check_values(name: str, value: Tensor) -> None:

@@ -9,7 +9,7 @@ import threading
 import time
 import weakref
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,12 +21,15 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from typing_extensions import override
 
 from lightning_trackplus import seam
-from lightning_trackplus.delivery import Delivery
+from lightning_trackplus.delivery import DEFAULT_MAX_BYTES, Delivery
 from lightning_trackplus.direct_calls import DirectCalls
+from lightning_trackplus.flat_numbers import flat_numbers
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.no_experiment import NoExperiment
-from lightning_trackplus.record import Encodable, Payload, Record, TensorBoardEvent
+from lightning_trackplus.queue_room import Overflow, check_queue
+from lightning_trackplus.record import Record
 from lightning_trackplus.run_directory import next_version
+from lightning_trackplus.trainer_clock import TrainerClock
 from lightning_trackplus.writers.names import WriterChoice, available, open_writer
 
 if TYPE_CHECKING:
@@ -57,9 +60,13 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         log_graph: Write the module's graph for TensorBoard; needs ``example_input_array`` there.
         default_hp_metric: Write ``hp_metric = -1`` with hyper-parameters, as Lightning does by default.
         flush_secs: Seconds after which what was logged is in the files at the latest.
+        media_overflow: What happens where media come faster than they are written: ``"block"``, training waits, or
+            ``"drop"``, they are dropped and counted. Numbers are never dropped.
+        max_queue_bytes: How much memory what waits to be written may hold, in bytes; with ``"drop"``, media and
+            numbers may hold as much each. A medium larger than that waits alone.
 
     Raises:
-        ValueError: If a writer is unknown, there is none, ``save_dir`` is a URL, or ``flush_secs`` is not above 0.
+        ValueError: If a writer is unknown, there is none, ``save_dir`` is a URL, or another option is none of these.
 
     Examples:
         >>> import lightning as L
@@ -79,9 +86,10 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         log_graph: bool = False,
         default_hp_metric: bool = False,
         flush_secs: float = 1.0,
+        media_overflow: Overflow = "block",
+        max_queue_bytes: int = DEFAULT_MAX_BYTES,
     ) -> None:
-        if not 0 < flush_secs <= threading.TIMEOUT_MAX:
-            raise ValueError(f"flush_secs={flush_secs!r}; give a number of seconds above 0, for example 1.0.")
+        check_queue(flush_secs, media_overflow, max_queue_bytes)
         sub_dir = None if sub_dir is None else os.fspath(sub_dir)
         self._writer_choices = available(writers)
         if self._writes_tensorboard:
@@ -93,11 +101,14 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         self._given_version = version
         self._next_version: int | None = None
         self._name_prefix = f"{prefix}{self.LOGGER_JOIN_CHAR}" if prefix else ""
-        self._flush_secs = flush_secs
-        self._trainer: weakref.ref[pl.Trainer] | None = None
+        self._queue_options: dict[str, Any] = {
+            "flush_secs": flush_secs,
+            "overflow": media_overflow,
+            "max_bytes": int(max_queue_bytes),
+        }
+        self._clock = TrainerClock()
         self._delivery: Delivery | None = None
         self._summary_writer: SummaryWriter | None = None
-        self._latest: tuple[int, float | None] = (0, None)
         self._started = False
         self._wrote_hparams = False
         _loggers.add(self)
@@ -141,7 +152,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         Args:
             trainer: The Trainer that has this logger.
         """
-        self._trainer = weakref.ref(trainer)
+        self._clock.follow(trainer)
         if self._given_save_dir is not None or self._is_in_use():
             return
         root = _local(trainer.default_root_dir)
@@ -161,20 +172,27 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         Raises:
             ValueError: If a value is no number.
         """
-        numbers = dict(_numbers("", metrics))
-        current_step, _ = self._now()
+        numbers = dict(flat_numbers(metrics))
+        current_step, _ = self._clock.now()
         step = int(numbers.pop("step", current_step)) if step is None else operator.index(step)
-        epoch = numbers.get("epoch", self._epoch_of_numbers())
-        self._latest = (step, epoch)
-        self._put(step, epoch, {self._name_prefix + name: number for name, number in numbers.items()})
+        epoch = numbers.get("epoch", self._clock.epoch_of_numbers())
+        self._clock.set(step, epoch)
+        values = {self._name_prefix + name: number for name, number in numbers.items()}
+        self._open_delivery().put(Record(step, epoch, time.time(), values))
 
     @override
     @rank_zero_only
     def log_media(self, key: str, media: Media[Any], step: int | None = None) -> None:
-        current_step, epoch = self._now()
-        self._put(
-            current_step if step is None else operator.index(step), epoch, {self._name_prefix + key: media.snapshot()}
-        )
+        if not hasattr(media, "snapshot"):
+            raise TypeError(
+                f"log_media got a {type(media).__name__} for {key!r}; give a medium, such as Image(…), Audio(…) or"
+                " Text(…)."
+            )
+        current_step, epoch = self._clock.now()
+        step = current_step if step is None else operator.index(step)
+        name, delivery = self._name_prefix + key, self._open_delivery()
+        if delivery.admits(name, media):
+            delivery.put(Record(step, epoch, time.time(), {name: media.snapshot()}), is_media=True)
 
     @override
     @rank_zero_only
@@ -221,7 +239,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
 
     @override
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_trainer": None, "_delivery": None, "_summary_writer": None}
+        return {**self.__dict__, "_delivery": None, "_summary_writer": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -235,34 +253,22 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         """Return whether the run directory is settled: we wrote there, or LightningCLI wrote its config.yaml."""
         return self._started or (self._next_version is not None and os.path.isdir(self.log_dir))
 
-    def _living_trainer(self) -> pl.Trainer | None:
-        return None if self._trainer is None else self._trainer()
-
-    def _now(self) -> tuple[int, float | None]:
-        trainer = self._living_trainer()
-        return self._latest if trainer is None else (seam.logged_step(trainer), trainer.current_epoch)
-
-    def _epoch_of_numbers(self) -> float | None:
-        """Return the epoch of numbers that come without one: in evaluation, Lightning numbers these by batch."""
-        trainer = self._living_trainer()
-        return None if trainer is None or trainer.evaluating else trainer.current_epoch
-
-    def _put(self, step: int, epoch: float | None, values: Mapping[str, Payload | Encodable]) -> None:
-        self._put_record(Record(step, epoch, time.time(), values))
-
-    def _put_record(self, record: Record[Payload | Encodable]) -> None:
-        with _opening:
-            # A forked process has inherited the delivery, but not its thread.
-            if self._delivery is None or not self._delivery.is_of_this_process():
-                self._delivery = self._open_delivery()
-        self._delivery.put(record)
-
     def _open_delivery(self) -> Delivery:
+        """Return the delivery, which is opened for the first record."""
+        delivery = self._delivery
+        # A forked process has inherited the delivery, but not its thread.
+        if delivery is not None and delivery.is_of_this_process():
+            return delivery
+        with _opening:
+            if self._delivery is None or not self._delivery.is_of_this_process():
+                self._delivery = self._new_delivery()
+            return self._delivery
+
+    def _new_delivery(self) -> Delivery:
         self._started = True
         self._save_dir = self.save_dir
         directory = Path(self.log_dir)
-        writers = [open_writer(choice, directory) for choice in self._writer_choices]
-        delivery = Delivery(writers, flush_secs=self._flush_secs)
+        delivery = Delivery([open_writer(choice, directory) for choice in self._writer_choices], **self._queue_options)
         # A logger that nobody finalizes is written out when it goes.
         weakref.finalize(self, delivery.close)
         return delivery
@@ -273,10 +279,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         # Imported here, since it needs tensorboard.
         from lightning_trackplus.experiment import DeliveredSummaryWriter  # noqa: PLC0415
 
-        return DeliveredSummaryWriter(lambda: self.log_dir, self._put_event, self._flush)
-
-    def _put_event(self, event: TensorBoardEvent) -> None:
-        self._put_record(Record(event.event.step, None, event.event.wall_time, {"": event}))
+        return DeliveredSummaryWriter(lambda: self.log_dir, self._open_delivery, self._flush)
 
     def _flush(self) -> None:
         if self._delivery is not None:
@@ -293,22 +296,3 @@ def _local(path: str | os.PathLike[str]) -> str:
     if "://" in text:
         raise ValueError(f"TrackPlusLogger got the URL {text!r} to save to; give a local path as save_dir.")
     return os.path.expandvars(os.path.expanduser(text))
-
-
-def _numbers(prefix: str, metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    for name, value in metrics.items():
-        if isinstance(value, Mapping):
-            yield from _numbers(f"{prefix}{name}/", value)
-        else:
-            yield prefix + name, _number(value)
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return value
-    try:
-        return float(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(
-            f"\n you tried to log {value} which is currently not supported. Try a dict or a scalar/tensor."
-        ) from error

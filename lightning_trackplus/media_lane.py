@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import WarningCache
 
-from lightning_trackplus import seam
-from lightning_trackplus.attachment import trackplus_loggers
+from lightning_trackplus import media_exchange, processes, seam
+from lightning_trackplus.media.kept import Kept, Shelf, shown
 from lightning_trackplus.media.media import Media
-from lightning_trackplus.media.selection import FirstItems
+from lightning_trackplus.media.selection import First, Selection, selection_of
+from lightning_trackplus.media_loggers import MediaLoggers
+
+warning_cache = WarningCache()
 
 
 class MediaLane:
     """Takes the ``log`` calls of one module that log a medium.
 
-    In training a medium goes to the loggers in the steps in which Lightning logs. In evaluation, or
-    with ``on_epoch=True``, the first items are kept until the end of the epoch. What an epoch-end
-    hook logs goes to the loggers at once.
+    In training a medium goes to the loggers in the steps in which Lightning logs; with a selection, what
+    it has kept since the last such step. In evaluation, or with ``on_epoch=True``, items are kept until
+    the end of the epoch, those of all processes together. What an epoch-end hook logs goes to the loggers
+    at once.
 
     Args:
         module: The module.
@@ -29,8 +34,10 @@ class MediaLane:
     def __init__(self, module: pl.LightningModule, trainer: pl.Trainer) -> None:
         self._module = module
         self._trainer = trainer
-        self._kept: dict[tuple[bool, str], FirstItems] = {}
-        self._warned_of_no_logger = False
+        self._loggers = MediaLoggers(trainer)
+        self._kept: dict[Shelf, Kept] = {}
+        # Whether the last epoch of training came to its end: what it left for the next logged step is then kept.
+        self._goes_on = False
 
     def log(self, name: str, media: Media[Any], arguments: dict[str, Any]) -> None:
         """Take one call.
@@ -52,24 +59,21 @@ class MediaLane:
         on_step, on_epoch = seam.check_levels(hook, arguments["on_step"], arguments["on_epoch"])
         if not on_step and not on_epoch:
             raise MisconfigurationException("`self.log(on_step=False, on_epoch=False)` is not useful.")
-        _check_arguments(name, arguments)
         if on_step and not self._trainer.training:
             raise MisconfigurationException(
-                f"self.log({name!r}, {media!r}, on_step=True) in `{hook}`: in evaluation the first items of a medium"
+                f"self.log({name!r}, {media!r}, on_step=True) in `{hook}`: in evaluation items of a medium"
                 " are kept for the end of the epoch; leave on_step out."
             )
+        selections = _selections(name, media, arguments["reduce_fx"])
+        if arguments["prog_bar"]:
+            warning_cache.warn(f"self.log({name!r}, …, prog_bar=True): a progress bar shows no media, only numbers.")
         if self._trainer.sanity_checking or arguments["logger"] is False:
             return
         name = self._full_name(name, arguments)
-        if on_step and seam.logs_this_step(self._trainer):
-            self.deliver(f"{name}_step" if on_epoch else name, media)
+        if on_step:
+            self._take_step(f"{name}_step" if on_epoch else name, media, selections)
         if on_epoch:
-            name = f"{name}_epoch" if on_step else name
-            if hook.endswith("_epoch_end"):
-                self.deliver(name, media)
-            else:
-                # A validation may run inside a training epoch, and end before it.
-                self._kept.setdefault((self._trainer.training, name), FirstItems()).add(name, media)
+            self._take_epoch(f"{name}_epoch" if on_step else name, media, selections, hook)
 
     def deliver(self, name: str, media: Media[Any]) -> None:
         """Give a medium to the loggers now.
@@ -78,25 +82,84 @@ class MediaLane:
             name: The name in full.
             media: The medium.
         """
-        loggers = trackplus_loggers(self._trainer)
-        for logger in loggers:
-            logger.log_media(name, media)
-        if not loggers and not seam.is_fast_dev_run(self._trainer) and not self._warned_of_no_logger:
-            self._warned_of_no_logger = True
-            rank_zero_warn(
-                f"self.log({name!r}, {media!r}): no logger of this Trainer takes media, so they are not written."
-                " Give it one that does: Trainer(logger=TrackPlusLogger())."
-            )
+        self._loggers.deliver(name, media)
 
     def begin_epoch(self) -> None:
         """Forget what was kept by a loop that did not come to its end, such as a learning-rate search."""
-        self._kept = {key: kept for key, kept in self._kept.items() if key[0] != self._trainer.training}
+        begun = {self._span} if self._goes_on or not self._trainer.training else {self._span, "step"}
+        self._kept = {shelf: kept for shelf, kept in self._kept.items() if shelf.span not in begun}
+        if self._trainer.training:
+            self._goes_on = False
 
-    def end_epoch(self) -> None:
-        """Deliver what was kept in the epoch that ends now."""
-        ending = [key for key in self._kept if key[0] == self._trainer.training]
-        for key in ending:
-            self.deliver(key[1], self._kept.pop(key).result())
+    def told(self) -> media_exchange.Told:
+        """Return what is kept of the epoch that ends now, for the other processes."""
+        return media_exchange.told({shelf: kept for shelf, kept in self._kept.items() if shelf.span == self._span})
+
+    def end_epoch(self, everyone: Sequence[media_exchange.Told]) -> None:
+        """Deliver what was kept in the epoch that ends now.
+
+        Args:
+            everyone: What each process has told, in the order of their ranks.
+
+        Raises:
+            ValueError: If processes have logged different kinds of media under one name, or with different
+                selections.
+        """
+        for shelf, media in media_exchange.brought_together(self._kept, everyone).items():
+            self.deliver(shelf.name, media)
+        self._kept = {shelf: kept for shelf, kept in self._kept.items() if shelf.span != self._span}
+        self._goes_on |= self._trainer.training
+
+    def close(self) -> None:
+        """Write what waits for loggers that are not ours."""
+        self._loggers.close()
+
+    def _take_step(self, name: str, media: Media[Any], selections: dict[str, Selection]) -> None:
+        is_logged = seam.logs_this_step(self._trainer)
+        if is_logged and not selections:
+            self.deliver(name, media)
+        for suffix, selection in selections.items():
+            shelf = Shelf("step", name + suffix)
+            self._shelve(shelf, media, selection)
+            if is_logged:
+                self._deliver_now(shelf)
+
+    def _take_epoch(self, name: str, media: Media[Any], selections: dict[str, Selection], hook: str) -> None:
+        at_end = hook.endswith("_epoch_end")
+        if at_end and not selections:
+            self.deliver(name, media)
+            return
+        for suffix, selection in (selections or {"": First()}).items():
+            shelf = Shelf("now" if at_end else self._span, name + suffix)
+            self._shelve(shelf, media, selection)
+            if at_end:
+                self._deliver_now(shelf)
+
+    def _deliver_now(self, shelf: Shelf) -> None:
+        """Deliver what this process has kept together, and keep it no longer."""
+        kept = self._kept.pop(shelf)
+        self.deliver(shelf.name, kept.batch(shown(kept.places(), by_score=kept.selection.needs_scores)))
+
+    def _shelve(self, shelf: Shelf, media: Media[Any], selection: Selection) -> None:
+        kept = self._kept.get(shelf)
+        if kept is None:
+            kept = self._kept[shelf] = Kept(selection, processes.rank())
+        if kept.sort not in (None, type(media)):
+            raise ValueError(
+                f"self.log({shelf.name!r}, …) got {media!r} after {kept.batch(kept.places())!r} in one epoch; log them"
+                " under two names."
+            )
+        if repr(kept.selection) != repr(selection):
+            raise MisconfigurationException(
+                f"You called `self.log({shelf.name}, ...)` twice with reduce_fx={kept.selection!r} and {selection!r}."
+                " Ask for both in one list, or log under two names."
+            )
+        kept.add(media)
+
+    @property
+    def _span(self) -> str:
+        # A validation may run inside a training epoch, and end before it.
+        return "train" if self._trainer.training else "evaluation"
 
     def _full_name(self, name: str, arguments: dict[str, Any]) -> str:
         index = seam.Place(self._trainer).dataloader
@@ -104,13 +167,15 @@ class MediaLane:
         return name if index is None or not arguments["add_dataloader_idx"] else f"{name}/dataloader_idx_{index}"
 
 
-def _check_arguments(name: str, arguments: dict[str, Any]) -> None:
-    if arguments["reduce_fx"] != "mean":
+def _selections(name: str, media: Media[Any], reduce_fx: Any) -> dict[str, Selection]:
+    """Return the selections by what they put behind the name; none where nothing was asked for."""
+    if reduce_fx == "mean":  # Lightning's default.
+        return {}
+    is_list = isinstance(reduce_fx, list | tuple)
+    selections = [selection_of(one) for one in (reduce_fx if is_list else [reduce_fx])]
+    if media.scores is None and (of_scores := [one.name for one in selections if one.needs_scores]):
         raise MisconfigurationException(
-            f"self.log({name!r}, …, reduce_fx={arguments['reduce_fx']!r}) got a medium, which has no reduction;"
-            " leave reduce_fx out."
+            f"self.log({name!r}, {media!r}, reduce_fx={reduce_fx!r}): {', '.join(of_scores)} selects by score; give one"
+            f" for each item, {type(media).__name__}(…, score=loss_per_sample)."
         )
-    if arguments["prog_bar"]:
-        raise MisconfigurationException(
-            f"self.log({name!r}, …, prog_bar=True) got a medium, which no progress bar can show; leave prog_bar out."
-        )
+    return {f"_{one.name}" if is_list else "": one for one in selections}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from typing import Any, TypeAlias, TypeVar
 
@@ -32,7 +33,7 @@ def gathered(mine: T, group: Group = None) -> list[T]:
     It takes one collective, and a second one where a process gives more than 64 KiB.
 
     Args:
-        mine: What this process gives; it has to be picklable.
+        mine: What this process gives; it has to be picklable. The others have its tensors on the host.
         group: The group; all processes if None.
     """
     device = _DEVICES.get(distributed.get_backend(group))
@@ -40,7 +41,7 @@ def gathered(mine: T, group: Group = None) -> list[T]:
         everyone: list[T] = [mine] * distributed.get_world_size(group)
         distributed.all_gather_object(everyone, mine, group=group)
         return everyone
-    payload = pickle.dumps(mine)
+    payload = _pickled(mine)
     message = np.frombuffer(len(payload).to_bytes(_HEAD, "little") + payload, dtype=np.uint8)
     firsts = _all_gathered(message[:_ROOM], _ROOM, device, group)
     sizes = [int.from_bytes(first[:_HEAD].tobytes(), "little") for first in firsts]
@@ -48,6 +49,20 @@ def gathered(mine: T, group: Group = None) -> list[T]:
     seconds = _all_gathered(message[_ROOM:], rest, device, group) if rest > 0 else [message[:0]] * len(sizes)
     messages = [np.concatenate(parts) for parts in zip(firsts, seconds, strict=True)]
     return [pickle.loads(one[_HEAD : _HEAD + size].tobytes()) for one, size in zip(messages, sizes, strict=True)]  # noqa: S301  from a process of this run
+
+
+class _HostPickler(pickle.Pickler):
+    """Pickles tensors as if they lay on the host, since other processes have other devices."""
+
+    def reducer_override(self, value: Any) -> Any:
+        on_device = isinstance(value, torch.Tensor) and value.device.type != "cpu"
+        return value.cpu().__reduce_ex__(pickle.HIGHEST_PROTOCOL) if on_device else NotImplemented
+
+
+def _pickled(value: object) -> bytes:
+    file = io.BytesIO()
+    _HostPickler(file, pickle.HIGHEST_PROTOCOL).dump(value)
+    return file.getvalue()
 
 
 def _all_gathered(message: NDArray[np.uint8], size: int, device: str, group: Group) -> list[NDArray[np.uint8]]:

@@ -7,16 +7,15 @@ Lightning's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-from lightning_trackplus import processes, seam
+from lightning_trackplus import exchange, processes, seam
 from lightning_trackplus.configured import ConfiguredReducers
-from lightning_trackplus.exchange import merged_over_processes
 from lightning_trackplus.logged import Arguments, Key, Logged
 from lightning_trackplus.media.histogram import Histogram
 from lightning_trackplus.media.media import Media
@@ -59,7 +58,9 @@ class ReducerLane:
         self._configured = configured
         self._nan_policy = nan_policy
         self._deliver = deliver
-        self._dataloaders = [0]
+        self.dataloaders = [0]
+        """The evaluation dataloaders that had batches, in their order; the first, of which Lightning knows, always."""
+        self._ending: list[Logged] = []
         # What is asked of a name for the epoch, and as a series.
         self._asked: dict[Key, tuple[list[OneReduction], list[OneReduction]]] = {}
 
@@ -135,7 +136,7 @@ class ReducerLane:
 
     def begin_evaluation(self) -> None:
         """Begin a validation or a test."""
-        self._dataloaders = [0]
+        self.dataloaders = [0]
         self._streams.begin_evaluation()
 
     def begin_dataloader(self, index: int) -> None:
@@ -144,17 +145,26 @@ class ReducerLane:
         Args:
             index: Which.
         """
-        if index != self._dataloaders[-1]:
-            self._dataloaders.append(index)
+        if index != self.dataloaders[-1]:
+            self.dataloaders.append(index)
 
-    def end_epoch(self) -> None:
-        """Tell Lightning the results of the epoch that ends now."""
-        ending = [one for one in self._streams if self._ends_now(one) and one.is_registered and one.on_epoch]
+    def told(self) -> exchange.Told:
+        """Return what this process has of the epoch that ends now, for the others."""
+        self._ending = [one for one in self._streams if self._ends_now(one) and one.is_registered and one.on_epoch]
         if self._trainer.training:
-            ending += self._streams.left_over(self._trainer.current_epoch)
-        merged = merged_over_processes(ending, all_show=True)
+            self._ending += self._streams.left_over(self._trainer.current_epoch)
+        return exchange.told(self._ending)
+
+    def end_epoch(self, everyone: Sequence[exchange.Told]) -> None:
+        """Tell Lightning the results of the epoch that ends now.
+
+        Args:
+            everyone: What each process has told, in the order of their ranks.
+        """
+        merged = exchange.merged(self._ending, everyone, all_show=True)
+        self._ending = []
         for dataloader in sorted({one.key.dataloader for one, _ in merged}, key=lambda index: index or 0):
-            with seam.dataloader_results(self._trainer, dataloader, self._dataloaders):
+            with seam.dataloader_results(self._trainer, dataloader, self.dataloaders):
                 for logged, summaries in merged:
                     if logged.key.dataloader == dataloader:
                         self._show_epoch(logged, summaries)
@@ -165,7 +175,9 @@ class ReducerLane:
     def end_late(self) -> None:
         """Make the results of what an epoch-end hook has logged, when Lightning asks for the first, or at last."""
         if late := [one for one in self._streams if one.views.is_waiting]:
-            for logged, summaries in merged_over_processes(late, all_show=False):
+            is_synced = any(one.members for one in late)
+            everyone = processes.gathered(exchange.told(late)) if is_synced else []
+            for logged, summaries in exchange.merged(late, everyone, all_show=False):
                 self._show_epoch(logged, summaries)
                 if logged.attached is None:
                     self._reset(logged)
@@ -288,4 +300,4 @@ class ReducerLane:
                 full_name = f"{name}{fork}" if logged.on_step and logged.on_epoch else name
                 if logged.key.dataloader is not None and logged.arguments["add_dataloader_idx"]:
                     full_name += f"/dataloader_idx_{logged.key.dataloader}"
-                self._deliver(full_name, Histogram(one.counts, one.edges, below=one.below, above=one.above))
+                self._deliver(full_name, Histogram.of_counts(one.counts, one.edges, below=one.below, above=one.above))

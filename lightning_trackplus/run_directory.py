@@ -63,7 +63,7 @@ def media_folder(name: str) -> str:
     return f"{MEDIA_FOLDER}/{folder}"
 
 
-def media_file(directory: Path, name: str, step: int, suffix: str) -> str:
+def media_file(directory: Path, name: str, step: int, suffix: str, index: int = 0) -> str:
     """Return a path for the next media file of a name at a step; no file has it yet.
 
     Args:
@@ -71,12 +71,12 @@ def media_file(directory: Path, name: str, step: int, suffix: str) -> str:
         name: The name the medium was logged under; any text.
         step: The global step; file names sort by it up to ten digits.
         suffix: With its dot, as in ``".png"``.
+        index: The lowest number to try, where those below are known to be taken.
 
     Returns:
         A path relative to the run directory, in POSIX form.
     """
     folder = media_folder(name)
-    index = 0
     while (directory / (path := f"{folder}/{step:010d}-{index:03d}{suffix}")).exists():
         index += 1
     return path

@@ -138,6 +138,14 @@ def set_step_value(metric: Metric, value: torch.Tensor) -> None:
     metric._forward_cache = value  # type: ignore[assignment]  # torchmetrics leaves it without a type
 
 
+def step_value(metric: Metric) -> Any:
+    """Return what Lightning takes for the step when the metric is logged with ``on_step=True``; None before a call.
+
+    Mirrors ``_ResultMetric.update`` in ``logger_connector/result.py``, which reads it.
+    """
+    return metric._forward_cache
+
+
 def logs_this_step(trainer: pl.Trainer) -> bool:
     """Return whether Lightning hands the metrics of the current training batch to the loggers.
 
@@ -169,7 +177,8 @@ def logged_step(trainer: pl.Trainer) -> int:
     which takes one off for what a training epoch logs at its end.
     """
     step = trainer.fit_loop.epoch_loop._batches_that_stepped
-    at_training_epoch_end = trainer.training and trainer._logger_connector._first_loop_iter is None
+    # The cheaper question first: this is asked with each medium.
+    at_training_epoch_end = trainer._logger_connector._first_loop_iter is None and trainer.training
     return step - 1 if at_training_epoch_end and step > 0 else step
 
 
@@ -200,6 +209,18 @@ def dataloader_results(trainer: pl.Trainer, index: int | None, seen: Sequence[in
         stored[seen.index(index)].update(outputs)
     elif outputs:
         stored.append(outputs)  # Other processes had batches of it.
+
+
+def withdraw_stored(trainer: pl.Trainer, name: str) -> None:
+    """Take a result out of what an evaluation has stored before any of its epoch-end hooks.
+
+    Mirrors ``_EvaluationLoop._store_dataloader_outputs`` in ``loops/evaluation_loop.py``, and
+    ``_LoggerConnector.update_eval_epoch_metrics`` in ``logger_connector/logger_connector.py``.
+    """
+    connector = trainer._logger_connector
+    shown = [connector._callback_metrics, connector._progress_bar_metrics, connector._logged_metrics]
+    for stored in [*shown, *(trainer._evaluation_loop._logged_outputs if trainer.evaluating else ())]:
+        stored.pop(name, None)
 
 
 def results_of(trainer: pl.Trainer) -> Any:

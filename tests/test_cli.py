@@ -97,10 +97,12 @@ def test_print_config_shows_every_option_and_can_be_run(command, tmp_path):
         "log_graph": False,
         "default_hp_metric": False,
         "flush_secs": 0.5,
+        "media_overflow": "block",
+        "max_queue_bytes": 268435456,
     }
     assert trainer["callbacks"][0] == {
         "class_path": "lightning_trackplus.TrackPlus",
-        "init_args": {"reducers": None, "nan_policy": "omit"},
+        "init_args": {"reducers": None, "nan_policy": "omit", "samples": None},
     }
     (tmp_path / "printed.yaml").write_text(printed)
     command("fit", "--config", "printed.yaml", "--trainer.fast_dev_run", "1")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import re
 import subprocess
 import sys
 import threading
@@ -10,6 +12,7 @@ import time
 import traceback
 import warnings
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pandas
 import pytest
@@ -609,3 +612,272 @@ def test_an_error_without_words_is_reported_by_its_name():
         delivery.flush()
     with pytest.warns(UserWarning, match=r"The first time: MuteError$"):
         delivery.close()
+
+
+def put_media(delivery, step, size, name="img"):
+    """Put a medium as a logger does; return whether it was admitted."""
+    medium = Encoded(str(step), nbytes=size)
+    admitted = delivery.admits(name, medium)
+    if admitted:
+        delivery.put(record(step, {name: medium}), is_media=True)
+    return admitted
+
+
+def test_media_without_room_are_dropped_and_counted(gated):
+    """With ``drop``, what does not fit is left out, said once with its name, and counted at the end."""
+    delivery = Delivery([gated], max_bytes=1000, overflow="drop")
+    assert put_media(delivery, 0, 600)
+    assert gated.arrived.wait(GUARD)
+    with pytest.warns(UserWarning, match="dropped") as caught:
+        admitted = [put_media(delivery, step, 300, f"img/{step % 2}") for step in range(1, 8)]
+    assert admitted == [True] + [False] * 6
+    assert messages_of(caught) == [
+        "'img/0' was dropped, training goes on. Media come faster than they are written, and those that wait may hold"
+        ' 1,000 bytes in all. What is dropped is counted until the end of the run; media_overflow="block" would wait'
+        " for room, and a larger max_queue_bytes gives more of it."
+    ]
+
+    gated.gate.set()
+    with pytest.warns(UserWarning, match="dropped") as caught:
+        delivery.close()
+    assert messages_of(caught) == [
+        "Media were dropped 6 times in this run, since they came faster than they were written: 'img/0' 3 times,"
+        " 'img/1' 3 times."
+    ]
+    assert gated.steps == [0, 1]
+
+
+def test_a_report_of_many_names_is_short(gated):
+    """The names of which most was dropped are told, and how many others there are."""
+    delivery = Delivery([gated], max_bytes=10, overflow="drop")
+    assert put_media(delivery, 0, 10)
+    with pytest.warns(UserWarning, match="'n0' was dropped"):
+        for number in range(9):
+            put_media(delivery, 1, 10, f"n{number}")
+        put_media(delivery, 1, 10, "n8")
+    gated.gate.set()
+    with pytest.warns(UserWarning, match="Media were dropped") as caught:
+        delivery.close()
+    assert messages_of(caught) == [
+        "Media were dropped 10 times in this run, since they came faster than they were written: 'n8' 2 times,"
+        " 'n0' once, 'n1' once, 'n2' once, 'n3' once, and 4 other names."
+    ]
+
+
+def test_numbers_are_never_dropped_and_never_wait_behind_media(gated):
+    """With ``drop``, a queue full of media takes numbers at once, in their order."""
+    delivery = Delivery([gated], max_bytes=1000, overflow="drop")
+    assert put_media(delivery, 0, 1000)
+    assert gated.arrived.wait(GUARD)
+    with pytest.warns(UserWarning, match="was dropped"):
+        for step in range(1, 16):
+            delivery.put(record(step))
+            assert not put_media(delivery, step, 1)
+    assert gated.steps == []
+
+    gated.gate.set()
+    with pytest.warns(UserWarning, match="dropped 15 times"):
+        delivery.close()
+    assert gated.steps == list(range(16))
+
+
+def test_numbers_wait_for_numbers(gated):
+    """With ``drop``, memory is bounded for numbers too: they wait where the bound is full of numbers."""
+    delivery = Delivery([gated], max_bytes=640, overflow="drop")
+    for step in range(10):
+        delivery.put(record(step))
+    putting = threading.Thread(target=lambda: [delivery.put(record(step)) for step in range(10, 50)])
+    let_it_wait(putting)
+    assert put_media(delivery, 50, 600)
+
+    gated.gate.set()
+    join(putting)
+    delivery.close()
+    assert sorted(gated.steps) == list(range(51))
+    assert [step for step in gated.steps if step != 50] == list(range(50))
+
+
+def test_with_block_media_are_always_admitted(gated):
+    """The other policy drops nothing, however full the queue is."""
+    delivery = Delivery([gated], max_bytes=10)
+    assert put_media(delivery, 0, 10)
+    putting = threading.Thread(target=put_media, args=[delivery, 1, 10])
+    let_it_wait(putting)
+    gated.gate.set()
+    join(putting)
+    delivery.close()
+    assert gated.steps == [0, 1]
+
+
+def test_a_medium_larger_than_the_bound_is_taken_where_no_other_waits(gated):
+    """With ``drop`` too, one that never fits is written when it comes alone, and dropped when it does not."""
+    delivery = Delivery([gated], max_bytes=200, overflow="drop")
+    for step in range(3):
+        delivery.put(record(step))
+    assert put_media(delivery, 3, 10_000)
+    with pytest.warns(UserWarning, match="'img' was dropped"):
+        assert not put_media(delivery, 4, 10_000)
+
+    gated.gate.set()
+    delivery.flush()
+    assert put_media(delivery, 5, 10_000)
+    with pytest.warns(UserWarning, match="Media were dropped once in this run"):
+        delivery.close()
+    assert gated.steps == [0, 1, 2, 3, 5]
+
+
+def test_a_drop_lets_the_thread_make_room():
+    """Media are written before the flush interval is over where others found no room."""
+    writer = Collector()
+    delivery = Delivery([writer], max_bytes=1000, overflow="drop", flush_secs=GUARD * 10)
+    assert put_media(delivery, 0, 400)
+    with pytest.warns(UserWarning, match="'img' was dropped"):
+        assert not put_media(delivery, 1, 700)
+    deadline = time.monotonic() + GUARD
+    while not put_media(delivery, 2, 700):
+        assert time.monotonic() < deadline
+    with pytest.warns(UserWarning, match="Media were dropped"):
+        delivery.close()
+    assert writer.steps == [0, 2]
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.tuples(st.sampled_from(["numbers", "media", "flush"]), st.integers(0, 300)), max_size=40),
+    st.sampled_from([1, 100, 500]),
+)
+def test_whatever_is_dropped_the_rest_arrives_in_order(calls, max_bytes):
+    """All numbers and the media that were admitted arrive in the order of the calls, and the rest is counted."""
+    writer = Collector()
+    expected, dropped = [], 0
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        delivery = Delivery([writer], max_bytes=max_bytes, overflow="drop")
+        for step, (call, size) in enumerate(calls):
+            if call == "flush":
+                delivery.flush()
+            elif call == "numbers":
+                delivery.put(record(step))
+                expected.append(step)
+            elif put_media(delivery, step, size):
+                expected.append(step)
+            else:
+                dropped += 1
+        delivery.close()
+    assert writer.steps == expected
+    times = "once" if dropped == 1 else f"{dropped} times"
+    assert [message for message in messages_of(caught) if message.startswith("Media")] == (
+        [f"Media were dropped {times} in this run, since they came faster than they were written: 'img' {times}."]
+        if dropped
+        else []
+    )
+
+
+def test_several_threads_may_be_admitted_at_once(gated):
+    """Threads that log media at the same moment exceed the bound by no more than one medium each."""
+    delivery = Delivery([gated], max_bytes=1000, overflow="drop")
+    start, admitted = threading.Barrier(4), []
+
+    def flood(first):
+        start.wait()
+        admitted.extend(step for step in range(first, first + 50) if put_media(delivery, step, 250))
+
+    threads = [threading.Thread(target=flood, args=[first]) for first in range(0, 400, 100)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            join(thread)
+        gated.gate.set()
+        delivery.close()
+    assert 4 <= len(admitted) <= 4 + 4
+    assert sorted(gated.steps) == sorted(admitted)
+
+
+@pytest.mark.parametrize("overflow", ["block", "drop"])
+def test_a_size_that_cannot_be_told_costs_one_record(overflow):
+    """What raises where it is asked for its size is lost alone, and said."""
+
+    class Sizeless(Encoded):
+        @property
+        def nbytes(self):
+            raise RuntimeError("no size")
+
+        @nbytes.setter
+        def nbytes(self, _):
+            pass
+
+    writer = Collector()
+    delivery = Delivery([writer], overflow=overflow)
+    medium = Sizeless("text")
+    with pytest.warns(UserWarning, match="failed") as caught:
+        for step in range(2):
+            if delivery.admits("img", medium):
+                delivery.put(record(step, {"img": medium}), is_media=True)
+        delivery.put(record(2))
+        delivery.close()
+    assert messages_of(caught) == [
+        "Logging failed, training goes on. RuntimeError: no size",
+        "Logging failed 2 times in this run, and what it was given then is missing there."
+        " The first time: RuntimeError: no size",
+    ]
+    assert writer.steps == [2]
+
+
+def test_a_closed_delivery_says_so_with_either_policy():
+    """After its end media are not counted as dropped, but as lost, like numbers."""
+    delivery = Delivery([], max_bytes=1, overflow="drop")
+    delivery.close()
+    with pytest.warns(UserWarning, match=r"^Logging failed, training goes on\. RuntimeError: it was closed before"):
+        assert put_media(delivery, 0, 10)
+
+
+FLOOD = """
+import resource, sys, threading, time, warnings
+import torch
+from lightning_trackplus.logger import TrackPlusLogger
+from lightning_trackplus.media.image import Image
+
+class Slow:
+    def __init__(self):
+        self.numbers, self.images = [], 0
+    def write(self, record):
+        if "x" in record.values:
+            self.numbers.append(record.values["x"])
+        else:
+            time.sleep(0.01)
+            self.images += len(record.values["img"].items)
+    def flush(self): pass
+    def close(self): pass
+
+warnings.simplefilter("always")
+slow = Slow()
+logger = TrackPlusLogger(".", writers=[slow], media_overflow=sys.argv[1], max_queue_bytes=8 * 2**20)
+pixels = torch.zeros(3, 512, 512)
+logger.log_media("img", Image(pixels))
+logger.finalize("success")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for step in range(60):
+    logger.log_media("img", Image(pixels), step)
+    logger.log_metrics({"x": float(step)}, step)
+logger.finalize("success")
+grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+print(slow.numbers == [float(step) for step in range(60)], slow.images - 1, grown)
+"""
+
+
+@pytest.mark.parametrize("overflow", ["block", "drop"])
+def test_under_a_flood_of_images_memory_stays_flat(overflow, tmp_path):
+    """A slow writer and 180 MB of images: memory grows by little more than the bound, and no number is lost."""
+    pytest.importorskip("resource")
+    command = [sys.executable, "-c", FLOOD, overflow]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=GUARD * 5)
+    assert done.returncode == 0, done.stderr
+    in_order, images, grown = done.stdout.split()
+    dropped = re.findall(r"Media were dropped (\d+) times in this run", done.stderr)
+    assert in_order == "True"
+    assert int(images) + sum(map(int, dropped)) == 60
+    assert bool(dropped) == (overflow == "drop")
+    assert int(grown) < 80 * 2**20

@@ -8,9 +8,12 @@ import re
 import textwrap
 from pathlib import Path
 
+import matplotlib.figure
 import pytest
 import torch
 from torch.nn import functional
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 import lightning_trackplus
 from lightning_trackplus import TrackPlus, TrackPlusLogger
@@ -18,7 +21,7 @@ from lightning_trackplus.reducers.names import ALIASES, REDUCERS, reducers_of
 from tests.conftest import LoggingModule, loader, quiet_trainer
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(<!-- in a hook -->\n)?```python\n(.*?)```", re.DOTALL)
 
 
@@ -28,7 +31,7 @@ def blocks(path: Path) -> list[tuple[bool, str]]:
     return [(bool(match[1]), "\n" * text[: match.start(2)].count("\n") + match[2]) for match in BLOCK.finditer(text)]
 
 
-@pytest.mark.parametrize("path", [page for page in PAGES if blocks(page)], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [page for page in PAGES if blocks(page)], ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_block_of_a_page_runs(path, tmp_path):
     """Blocks run in one namespace, those of a hook in a real validation step."""
     shared = {
@@ -50,7 +53,12 @@ def _run_in_a_hook(code, shared, tmp_path):
         names |= {"images": torch.rand(len(batch), 1, 8, 8), "samples": torch.rand(800)}
         names |= {"logits": torch.rand(len(batch), 3), "targets": torch.arange(len(batch)) % 3}
         names |= {"token_losses": torch.rand(len(batch), 5), "mask": torch.ones(len(batch), 5).bool()}
-        names |= {"recall": torch.rand(3)}
+        names |= {"recall": torch.rand(3), "matrix": torch.eye(3), "class_names": ["a", "b", "c"]}
+        names |= {"frames": torch.rand(4, 3, 8, 8), "figure": matplotlib.figure.Figure()}
+        module.confusion_matrix = MulticlassConfusionMatrix(3)
+        module.confusion_matrix.update(names["targets"], names["targets"])
+        module.metrics = MetricCollection([MulticlassAccuracy(3), MulticlassConfusionMatrix(3)])
+        module.metrics.update(names["targets"], names["targets"])
         exec(code, {**shared, **names, "self": module})
 
     trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=TrackPlusLogger())
@@ -58,7 +66,7 @@ def _run_in_a_hook(code, shared, tmp_path):
     assert trainer.callback_metrics or list(tmp_path.rglob("media.csv"))
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_link_of_a_page_leads_somewhere(path):
     """Relative links and pictures point to files that are there."""
     for target in re.findall(r"\]\((?!https?://)([^)#]+)", path.read_text()):

@@ -8,6 +8,7 @@ import functools
 import math
 import pickle
 import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -23,14 +24,20 @@ from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.distribution.distributions_plugin import DistributionsPlugin
 from tensorboard.plugins.histogram.histograms_plugin import HistogramsPlugin
 from tensorboard.util import tensor_util
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.tensorboard import SummaryWriter
 
+from lightning_trackplus.media.counts_on_device import CountsOnDevice
+from lightning_trackplus.media.counts_on_host import counted_on_host
 from lightning_trackplus.media.histogram import Histogram as Medium
 from lightning_trackplus.record import Record
 from lightning_trackplus.reducers.histogram import Histogram
 from lightning_trackplus.reducers.samples import Counts, Samples
 from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.tensorboard import TensorBoardWriter
+
+# Arithmetic that warns has gone wrong.
+pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 
 EDGES = [-2.0, -0.5, 0.0, 0.1, 3.0]
 anything = st.floats(allow_nan=False) | st.sampled_from([*EDGES, np.nextafter(0.1, 0), np.nextafter(3.0, 4)])
@@ -224,8 +231,373 @@ class TestReducer:
             Histogram(*given_bins)
 
 
-class TestMedium:
-    """Encoding."""
+def on_host(values, bins):
+    return counted_on_host(values.numpy(), bins)
+
+
+def on_device(values, bins):
+    """Count as on a device; that code waits for nothing, and so does not need one."""
+    return CountsOnDevice.of(values, bins).binned()
+
+
+def numpys(values, bins):
+    """Return counts as `numpy.histogram` has them, with rows for what lies outside."""
+    values = np.asarray(values, dtype=np.float64).ravel()
+    counts, edges = np.histogram(values[np.isfinite(values)], bins)
+    rows = [[*row] for row in zip(edges, edges[1:], counts, strict=False)]
+    below, above = (values < edges[0]).sum(), (values > edges[-1]).sum()
+    return [*[[-np.inf, edges[0], below]][: int(below > 0)], *rows, *[[edges[-1], np.inf, above]][: int(above > 0)]]
+
+
+def rows_of(histogram):
+    (bins,) = histogram.encode("scores").bins
+    return bins.tolist()
+
+
+DTYPES = [
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.float8_e4m3fn),
+    *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+]
+ARRANGEMENTS = {
+    "plain": lambda tensor: tensor,
+    "strided": lambda tensor: torch.stack([tensor, tensor], dim=-1)[..., 0],
+    "transposed": lambda tensor: tensor.T.contiguous().T,
+    "reversed": lambda tensor: tensor.numpy()[::-1, ::-1],
+    "big-endian": lambda tensor: tensor.numpy().astype(">f4"),
+    "read-only": lambda tensor: np.broadcast_to(tensor.numpy(), tensor.shape),
+    "nested lists": lambda tensor: tensor.tolist(),
+    "with a gradient": lambda tensor: tensor.clone().requires_grad_(),
+}
+
+
+class TestCounting:
+    """From numbers to counts."""
+
+    @pytest.mark.parametrize("counted", [on_host, on_device])
+    @given(
+        values=st.lists(st.floats() | st.integers(-9, 9).map(float), min_size=1, max_size=40),
+        dtype=st.sampled_from([torch.float16, torch.float32, torch.float64]),
+        bins=st.integers(1, 100),
+    )
+    def test_counts_are_those_of_numpy(self, counted, values, dtype, bins):
+        """Whatever the values, bins and counts are to the bit those of numpy for what is finite, as float64."""
+        tensor = torch.tensor(values, dtype=torch.float64).to(dtype)
+        values = tensor.double().numpy()
+        finite = values[np.isfinite(values)]
+
+        found = counted(tensor, bins)
+
+        edges = found.table()[:, 0]
+        try:
+            with np.errstate(all="ignore"):
+                expected = np.histogram_bin_edges(finite, bins)
+        except ValueError:  # Between the two ends are fewer floats than bins, or more than the largest one.
+            expected = found.edges
+        if len(np.unique(expected)) == bins + 1 and np.isfinite(expected).all():
+            np.testing.assert_array_equal(found.edges, expected)
+        inside = found.table()[int(found.below > 0) : len(edges) - int(found.above > 0)]
+        bounds = [*inside[:, 0], inside[-1, 1]]
+        assert (np.diff(bounds) > 0).all()
+        np.testing.assert_array_equal(inside[:, 2], np.histogram(finite, bounds)[0])
+        assert inside[:, 2].sum() == len(finite)
+        assert (found.below, found.above) == (np.isneginf(values).sum(), np.isposinf(values).sum())
+        assert (found.infinite, found.nan) == (np.isinf(values).sum(), np.isnan(values).sum())
+
+    @pytest.mark.parametrize("counted", [on_host, on_device])
+    @given(
+        values=st.lists(st.floats() | st.sampled_from(EDGES), min_size=1, max_size=40),
+        dtype=st.sampled_from([torch.float32, torch.float64]),
+    )
+    def test_counts_over_edges_are_those_of_numpy(self, counted, values, dtype):
+        """Between edges that are given, and outside of them."""
+        tensor = torch.tensor(values, dtype=torch.float64).to(dtype)
+
+        found = counted(tensor, np.array(EDGES))
+
+        values = tensor.double().numpy()
+        assert found.table().tolist() == numpys(values, EDGES)
+        assert (found.infinite, found.nan) == (np.isinf(values).sum(), np.isnan(values).sum())
+
+    @pytest.mark.parametrize("counted", [on_host, on_device])
+    @pytest.mark.parametrize(
+        "values",
+        [
+            lambda normal: normal,
+            lambda normal: normal.relu(),
+            lambda normal: (normal * 8).round() / 8,
+            lambda normal: (normal * 8).round() / 8 + (normal > 0) * normal,
+            lambda normal: normal + 1e6,
+            lambda normal: torch.where(normal > 0, 3.0, -1.0),
+            lambda normal: torch.full_like(normal, 0.1),
+            lambda normal: (normal * 100).long(),
+            lambda normal: normal.double() * 1e-320,
+            lambda normal: normal * 1e38,
+        ],
+        ids=["normal", "half zero", "on edges", "half on edges", "far", "two", "one", "whole", "tiny", "huge"],
+    )
+    @pytest.mark.parametrize("bins", [1, 64, 1000])
+    def test_many_values_are_counted_to_the_last(self, counted, values, bins):
+        """Blocks of values of all kinds of spread are counted as one."""
+        tensor = values(torch.randn(200_001, generator=torch.manual_seed(0)))
+        finite = tensor[tensor.double().isfinite()].double().numpy()
+
+        found = counted(tensor, bins).table()
+
+        bounds = [*found[found[:, 0] > -np.inf][:, 0]]
+        inside = found[np.isfinite(found[:, :2]).all(axis=1)]
+        bounds = [*inside[:, 0], inside[-1, 1]]
+        np.testing.assert_array_equal(inside[:, 2], np.histogram(finite, bounds)[0])
+        assert found[:, 2].sum() == 200_001
+
+    def test_more_than_a_device_takes_at_once_are_counted_as_one(self):
+        """A large tensor is counted in parts."""
+        values = torch.randn(2**22 + 5, generator=torch.manual_seed(0))
+
+        assert on_device(values, 10).table().tolist() == numpys(values, 10)
+
+    @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+    def test_values_of_every_dtype_are_taken(self, dtype):
+        """Each number counts as what it is."""
+        values = torch.tensor([0.0, 1.0, 1.0, 3.0, 2.0, 12.0]).to(dtype)
+
+        assert rows_of(Medium(values, bins=4).snapshot()) == numpys(values.double(), 4)
+        assert on_device(values, 4).table().tolist() == numpys(values.double(), 4)
+
+    @pytest.mark.parametrize("arrangement", ARRANGEMENTS)
+    @pytest.mark.parametrize("snapshot", [False, True], ids=["at once", "of a snapshot"])
+    def test_values_are_taken_as_they_lie_in_memory(self, arrangement, snapshot):
+        """Tensors, arrays and lists of all layouts are one histogram of all their numbers."""
+        values = torch.randn(30, 7, generator=torch.manual_seed(0))
+        histogram = Medium(ARRANGEMENTS[arrangement](values))
+
+        assert len(histogram) == 1
+        assert rows_of(histogram.snapshot() if snapshot else histogram) == numpys(values, 64)
+
+    @pytest.mark.parametrize(
+        ("values", "first", "last"),
+        [
+            (3.0, 2.5, 3.5),
+            ([0, 0], -0.5, 0.5),
+            ([1e300], 1e300 - 2**-45 * 1e300, 1e300 + 2**-45 * 1e300),
+            ([np.finfo(float).max], np.finfo(float).max * (1 - 2**-45), np.finfo(float).max),
+            (torch.tensor(True), 0.5, 1.5),
+        ],
+        ids=["scalar", "zeros", "large", "largest", "bool"],
+    )
+    def test_one_number_has_bins_around_it(self, values, first, last):
+        """As numpy does it, and wider where floats are too far apart for that."""
+        rows = rows_of(Medium(values))
+
+        assert (len(rows), rows[0][0], rows[-1][1]) == (64, first, last)
+        assert sum(count for *_, count in rows) == torch.as_tensor(values).numel()
+
+    def test_neighbours_have_the_bins_that_there_can_be(self):
+        """There is no float between two neighbours, and so one bin and not 64, with both."""
+        pair = [1.0, np.nextafter(1.0, 2.0)]
+
+        assert rows_of(Medium(pair)) == [[*pair, 2]]
+
+    @pytest.mark.parametrize("counted", [on_host, on_device])
+    def test_values_as_far_apart_as_can_be_have_bins(self, counted):
+        """Their distance is no float, and their bins are."""
+        largest = np.finfo(np.float64).max
+
+        found = counted(torch.tensor([-largest, 0.0, largest], dtype=torch.float64), 4)
+
+        np.testing.assert_allclose(found.edges, [-largest, -largest / 2, 0, largest / 2, largest], rtol=1e-15)
+        assert found.counts.tolist() == [1, 0, 1, 1]
+
+    @pytest.mark.parametrize(
+        ("values", "bins", "rows", "messages"),
+        [
+            ([0.0, math.nan, 1.0], 2, [[0, 0.5, 1], [0.5, 1, 1]], ["1 values are NaN and left out."]),
+            (
+                [0.0, -math.inf, 1.0, math.inf, math.inf],
+                1,
+                [[-math.inf, 0, 1], [0, 1, 2], [1, math.inf, 2]],
+                ["3 values are infinite and lie outside of all bins."],
+            ),
+            (
+                [math.nan, -math.inf, 7.0, 0.5],
+                [0, 1],
+                [[-math.inf, 0, 1], [0, 1, 1], [1, math.inf, 1]],
+                ["1 values are NaN and left out.", "1 values are infinite and lie outside of all bins."],
+            ),
+            ([math.nan, math.nan], 2, [[0, 0.5, 0], [0.5, 1, 0]], ["2 values are NaN and left out."]),
+        ],
+        ids=["NaN", "infinite", "both", "nothing else"],
+    )
+    def test_what_is_in_no_bin_is_said(self, values, bins, rows, messages):
+        """A warning counts NaN and infinities, and the bins are those of the rest."""
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = rows_of(Medium(values, bins))
+
+        assert found == rows
+        assert [str(one.message) for one in caught] == [f"Histogram 'scores': {message}" for message in messages]
+
+
+class TestValues:
+    """The medium."""
+
+    @pytest.mark.parametrize(
+        ("values", "count"),
+        [
+            ([torch.zeros(3), torch.ones(2, 2)], 2),
+            ((np.zeros(3), torch.tensor(1.0)), 2),
+            ([torch.tensor(1.0), torch.tensor(2.0)], 1),
+            ([1, 2.0, True], 1),
+            ([[1, 2], [3, 4]], 1),
+            (range(5), 1),
+            (np.float32(7), 1),
+        ],
+        ids=["tensors", "mixed", "losses", "numbers", "rows", "range", "number"],
+    )
+    def test_a_list_of_tensors_is_a_histogram_of_each(self, values, count):
+        """And a list of numbers is one, also where they are tensors without dimensions."""
+        histogram = Medium(values, caption="all", score=[0.5] * count)
+
+        items = histogram.snapshot().encode("scores").items
+        assert [(item.caption, item.score) for item in items] == [("all", 0.5)] * count
+        sizes = [torch.as_tensor(one).numel() for one in (values if count > 1 else [values])]
+        assert [table[:, 2].sum() for table in histogram.encode("scores").bins] == sizes
+
+    @pytest.mark.parametrize("kind", [torch.tensor, np.array])
+    def test_later_changes_do_not_reach_a_snapshot(self, kind):
+        """The values are those of the call."""
+        values = kind([0.0, 1.0, 1.0])
+        snapshot = Medium(values, bins=2).snapshot()
+
+        values[:] = 7
+
+        assert rows_of(snapshot) == [[0, 0.5, 1], [0.5, 1, 2]]
+
+    def test_values_on_a_device_are_counted_without_waiting_for_it(self):
+        """A fake tensor has no numbers to wait for; what is kept are the counts."""
+        with FakeTensorMode():
+            values = [torch.empty(1000, 1000, device="cuda"), torch.empty((), dtype=torch.int64, device="cuda")]
+
+            by_number = Medium(values, score=torch.empty(2, device="cuda")).snapshot()
+            by_edges = Medium(values, bins=[0.0, 0.5, 1.0]).take([1]).snapshot()
+
+            assert (by_number.nbytes, by_edges.nbytes) == (2 * (4 + 64 + 65) * 8, (4 + 2 + 3) * 8)
+
+    @pytest.mark.parametrize("snapshot", [False, True], ids=["before", "after"])
+    def test_a_pickle_is_the_same(self, snapshot):
+        """Media are sent between processes, before they are copied and after."""
+        histogram = Medium([torch.tensor([0.0, 1.0]), np.array([2, 2, 4])], bins=2, caption=["a", "b"])
+
+        again = pickle.loads(pickle.dumps(histogram.snapshot() if snapshot else histogram))
+
+        assert [item.data for item in again.encode("scores").items] == [
+            b"low,high,count\n0,0.5,1\n0.5,1,1\n",
+            b"low,high,count\n2,3,2\n3,4,1\n",
+        ]
+
+    def test_counts_and_values_join(self):
+        """What a reducer has counted and what is still to be counted are of one kind."""
+        joined = Medium([0.0, 1.0], 1, "values").joined([Medium.of_counts([5], [0, 1], "counts")])
+
+        items = joined.take([1, 0]).snapshot().encode("scores").items
+        assert [(item.caption, item.data) for item in items] == [
+            ("counts", b"low,high,count\n0,1,5\n"),
+            ("values", b"low,high,count\n0,1,2\n"),
+        ]
+
+    def test_nbytes_is_the_memory_of_the_values(self):
+        """Delivery bounds its memory by this."""
+        assert Medium([torch.zeros(10, dtype=torch.float16), np.zeros(3)]).nbytes == 20 + 24
+
+    @pytest.mark.parametrize(
+        ("values", "error", "message"),
+        [
+            (torch.zeros(0, 3), ValueError, "numbers of shape (0, 3); give at least one."),
+            (np.zeros(0), ValueError, "numbers of shape (0,); give at least one."),
+            ([], ValueError, "numbers of shape (0,); give at least one."),
+            ([torch.ones(1), torch.ones(0)], ValueError, "numbers of shape (0,); give at least one."),
+            (
+                torch.zeros(2, dtype=torch.complex64),
+                ValueError,
+                "numbers of torch.complex64; give real ones, for example their absolute values.",
+            ),
+            (
+                np.zeros(2, complex),
+                ValueError,
+                "numbers of complex128; give real ones, for example their absolute values.",
+            ),
+            (
+                torch.eye(2).to_sparse(),
+                ValueError,
+                "a sparse tensor; give a dense one, tensor.to_dense().",
+            ),
+            *(
+                (
+                    values,
+                    TypeError,
+                    f"a {name} that holds no array of numbers; give a tensor, an array, a list of numbers, or a list of"
+                    " tensors or arrays.",
+                )
+                for values, name in [
+                    ("0.5", "str"),
+                    (None, "NoneType"),
+                    ({"weight": torch.ones(1)}, "dict"),
+                    ([[1, 2], [3]], "list"),
+                    ([torch.ones(1), "1"], "str"),
+                    (np.array(["2020-01-01"], "M8[D]"), "ndarray"),
+                    (object(), "object"),
+                ]
+            ),
+        ],
+        ids=lambda given: type(given).__name__,
+    )
+    def test_what_has_no_distribution_is_refused(self, values, error, message):
+        """Values that cannot be counted raise where the histogram is made."""
+        with pytest.raises(error, match=f"^{re.escape('Histogram got ' + message)}$"):
+            Medium(values)
+
+    @pytest.mark.parametrize("bins", [0, -1, 1_000_001, True, 2.5, "auto", None, {1, 2}], ids=str)
+    def test_a_number_of_bins_that_cannot_be_is_refused(self, bins):
+        """From one to a million."""
+        message = (
+            f"Histogram got bins={bins!r}; give how many, from 1 to 1,000,000, or their edges, for example [0, 0.5, 1]."
+        )
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            Medium([1.0], bins)
+
+    def test_edges_that_do_not_rise_are_refused(self):
+        """As they are where they come with counts."""
+        message = (
+            "Histogram got the edges array([1., 1.]); give at least two finite numbers, each above the one before, for"
+            " example [0, 0.5, 1]."
+        )
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            Medium([1.0], bins=(1, 1))
+
+    def test_edges_on_a_device_are_refused(self):
+        """They are looked at, for which training would wait."""
+        message = "Histogram got bins on cuda:0, for which training would have to wait; give bins that are on the host."
+        with FakeTensorMode(), pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            Medium(torch.empty(3, device="cuda"), bins=torch.empty(3, device="cuda"))
+
+    @pytest.mark.parametrize(
+        ("extras", "message"),
+        [
+            (
+                {"caption": ["one"]},
+                "Histogram got 2 items and 1 captions; give one caption for each item, or a single string for all.",
+            ),
+            ({"score": 0.5}, "Histogram got 2 items and 1 scores; give one number for each item."),
+        ],
+        ids=["captions", "scores"],
+    )
+    def test_another_number_of_captions_or_scores_is_refused(self, extras, message):
+        """Captions and scores are one for each histogram."""
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            Medium([torch.ones(1), torch.ones(1)], **extras)
+
+
+class TestCounts:
+    """The medium of what has been counted."""
 
     @given(
         counts=st.lists(st.integers(0, 2**53).map(float) | st.floats(0, 1e9), min_size=4, max_size=4),
@@ -233,7 +605,7 @@ class TestMedium:
     )
     def test_the_table_has_every_number_to_the_bit(self, counts, outside):
         """Read by anyone, the CSV has the bins with their counts, and rows for what lies outside if anything does."""
-        histogram = Medium(counts, EDGES, below=outside[0], above=outside[1])
+        histogram = Medium.of_counts(counts, EDGES, below=outside[0], above=outside[1])
 
         payload = histogram.encode("scores")
 
@@ -248,14 +620,14 @@ class TestMedium:
 
     def test_whole_counts_are_written_as_such(self):
         """A count is `3` where it is whole."""
-        (item,) = Medium([3, 0.5], [0.0, 0.1, 1e20]).encode("scores").items
+        (item,) = Medium.of_counts([3, 0.5], [0.0, 0.1, 1e20]).encode("scores").items
 
         assert item.data == b"low,high,count\n0,0.1,3\n0.1,1e+20,0.5\n"
 
     @pytest.mark.parametrize("kind", [list, np.array, torch.tensor, lambda x: torch.tensor(x, dtype=torch.bfloat16)])
     def test_numbers_of_any_kind_are_taken(self, kind):
         """Lists, arrays and tensors of the same numbers are the same histogram."""
-        found = Medium(kind([3.0, 1.0]), kind([0.0, 0.5, 1.0]), "caption").encode("scores")
+        found = Medium.of_counts(kind([3.0, 1.0]), kind([0.0, 0.5, 1.0]), "caption").encode("scores")
 
         assert [item.caption for item in found.items] == ["caption"]
         assert found.bins[0].tolist() == [[0, 0.5, 3], [0.5, 1, 1]]
@@ -263,7 +635,7 @@ class TestMedium:
     def test_later_changes_do_not_reach_it(self):
         """The arrays that were given are copied at once."""
         counts, edges = np.array([3.0, 1.0]), np.array([0.0, 0.5, 1.0])
-        histogram = Medium(counts, edges)
+        histogram = Medium.of_counts(counts, edges)
 
         counts[:], edges[:] = 7, 7
 
@@ -271,9 +643,9 @@ class TestMedium:
 
     def test_histograms_join(self):
         """Several of one epoch are one medium, with their captions."""
-        joined = Medium([1], [0, 1], "one").joined([Medium([2, 3], [0, 1, 2])]).snapshot()
+        joined = Medium.of_counts([1], [0, 1], "one").joined([Medium.of_counts([2, 3], [0, 1, 2])]).snapshot()
 
-        assert (len(joined), repr(joined), joined.nbytes) == (2, "<Histogram: 2 items>", 3 * 3 * 8)
+        assert (len(joined), repr(joined), joined.nbytes) == (2, "<Histogram: 2 items>", (1 + 2 + 2 + 3) * 8)
         assert [item.caption for item in joined.encode("scores").items] == ["one", None]
         assert [item.caption for item in joined.take([0]).encode("scores").items] == ["one"]
 
@@ -295,12 +667,12 @@ class TestMedium:
             " fewer than edges, and none below 0."
         )
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-            Medium(counts, [0, 1, 2], **outside)
+            Medium.of_counts(counts, [0, 1, 2], **outside)
 
     def test_edges_that_do_not_rise_are_refused(self):
         """As they are where values are counted."""
         with pytest.raises(ValueError, match=r"^Histogram got the edges array\(\[0., 0.\]\); give at least two finite"):
-            Medium([1], [0, 0])
+            Medium.of_counts([1], [0, 0])
 
 
 class TestTensorBoard:
@@ -308,7 +680,11 @@ class TestTensorBoard:
 
     def test_both_tabs_have_it(self, tmp_path):
         """One has the bins from the first to the last that is not empty, the other percentiles of what is in them."""
-        written(TensorBoardWriter(tmp_path), Medium([0, 3, 0, 1, 0], [0, 1, 2, 3, 4, 5]), Medium([1] * 5, range(6)))
+        written(
+            TensorBoardWriter(tmp_path),
+            Medium.of_counts([0, 3, 0, 1, 0], [0, 1, 2, 3, 4, 5]),
+            Medium.of_counts([1] * 5, range(6)),
+        )
 
         shown, spread = tabs(tmp_path, "val/scores")
 
@@ -334,7 +710,7 @@ class TestTensorBoard:
                 global_step=0,
             )
 
-        written(TensorBoardWriter(tmp_path / "ours"), Medium(found.counts, found.edges))
+        written(TensorBoardWriter(tmp_path / "ours"), Medium.of_counts(found.counts, found.edges))
 
         ((ours,), (spread,)), ((torchs,), (torchs_spread,)) = (
             tabs(tmp_path / who, "val/scores") for who in ("ours", "torch")
@@ -346,9 +722,9 @@ class TestTensorBoard:
     @pytest.mark.parametrize(
         ("histogram", "rows"),
         [
-            (Medium([0, 2], [0, 1, 3], below=4.0, above=5.0), [[-1, 0, 4], [0, 1, 0], [1, 3, 2], [3, 5, 5]]),
-            (Medium([0, 0], [0, 1, 3], above=5.0), [[3, 5, 5]]),
-            (Medium([2], [0, 1], below=4.0, above=5.0), [[-1, 0, 4], [0, 1, 2], [1, 2, 5]]),
+            (Medium.of_counts([0, 2], [0, 1, 3], below=4.0, above=5.0), [[-1, 0, 4], [0, 1, 0], [1, 3, 2], [3, 5, 5]]),
+            (Medium.of_counts([0, 0], [0, 1, 3], above=5.0), [[3, 5, 5]]),
+            (Medium.of_counts([2], [0, 1], below=4.0, above=5.0), [[-1, 0, 4], [0, 1, 2], [1, 2, 5]]),
         ],
         ids=["both sides", "one side alone", "one bin"],
     )
@@ -360,10 +736,22 @@ class TestTensorBoard:
 
         assert found.tolist() == rows
 
+    def test_values_are_shown(self, tmp_path):
+        """Both tabs have the distribution of a million values."""
+        values = torch.randn(1_000_000, generator=torch.manual_seed(0))
+        written(TensorBoardWriter(tmp_path), Medium(values))
+
+        (shown,), (spread,) = tabs(tmp_path, "val/scores")
+
+        assert shown == numpys(values, 64)
+        # A bin is a sixth of a standard deviation wide.
+        median, upper = (dict(spread)[basis_points] for basis_points in (5000, 8413))
+        assert (median, upper) == (pytest.approx(0, abs=0.2), pytest.approx(1, abs=0.2))
+
     @pytest.mark.parametrize("counts", [[0.0, 0.0], [math.nan, math.nan]], ids=["empty", "nan"])
     def test_nothing_to_draw_is_no_bin(self, counts, tmp_path):
         """A histogram of nothing, or of NaN, has no bins, with which both tabs cope."""
-        written(TensorBoardWriter(tmp_path), Medium(counts, [0, 1, 2]))
+        written(TensorBoardWriter(tmp_path), Medium.of_counts(counts, [0, 1, 2]))
 
         ((_, found),) = tensors_in(tmp_path, "val/scores")
         shown, spread = tabs(tmp_path, "val/scores")
@@ -374,7 +762,9 @@ class TestTensorBoard:
 
     def test_several_have_a_tag_each(self, tmp_path):
         """A tag has one histogram a step, so that several are numbered; their captions stand in the text tab."""
-        written(TensorBoardWriter(tmp_path), Medium([1], [0, 1], "one").joined([Medium([2], [0, 2])]))
+        written(
+            TensorBoardWriter(tmp_path), Medium.of_counts([1], [0, 1], "one").joined([Medium.of_counts([2], [0, 2])])
+        )
 
         assert tensors_in(tmp_path, "val/scores/1")[0][1].tolist() == [[0, 1, 1]]
         assert tensors_in(tmp_path, "val/scores/2")[0][1].tolist() == [[0, 2, 2]]
@@ -383,7 +773,11 @@ class TestTensorBoard:
 
 def test_csv_files_and_their_index(tmp_path):
     """Each histogram is a file of its own, which pandas reads, and has a row in the index."""
-    written(CSVWriter(tmp_path), Medium([3, 1], [0, 0.5, 1], "first", below=2), Medium([0, 4], [0, 0.5, 1]))
+    written(
+        CSVWriter(tmp_path),
+        Medium.of_counts([3, 1], [0, 0.5, 1], "first", below=2),
+        Medium.of_counts([0, 4], [0, 0.5, 1]),
+    )
 
     index = pd.read_csv(tmp_path / "media.csv")
 
@@ -402,7 +796,7 @@ def test_a_result_becomes_a_medium():
     """What the reducer returns is what the medium takes, to the last value outside of the bins."""
     counts = counts_of(Histogram([0.0, 1.0]), [[(0.5, 2), (7.0, 1), (-math.inf, 3)]])
 
-    payload = Medium(counts.counts, counts.edges, below=counts.below, above=counts.above).encode("scores")
+    payload = Medium.of_counts(counts.counts, counts.edges, below=counts.below, above=counts.above).encode("scores")
 
     assert payload.bins[0].tolist() == [[-math.inf, 0, 3], [0, 1, 2], [1, math.inf, 1]]
     record = Record(0, None, 0.0, {"scores": payload})

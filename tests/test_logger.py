@@ -23,7 +23,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lightning_trackplus import Image, TrackPlus, TrackPlusLogger
+from lightning_trackplus import Image, Text, TrackPlus, TrackPlusLogger
 from tests.conftest import LoggingModule, loader, quiet_trainer
 
 
@@ -332,7 +332,7 @@ def test_direct_calls_take_the_trainers_step_and_epoch(tmp_path):
 
     def step(module, batch, index):
         module.log("x", 1.0)
-        module.logger.log_text("text", f"batch {index}")
+        module.logger.log_media("text", Text(f"batch {index}"))
         module.logger.log_image("img", [torch.rand(3, 4, 4)] * 2, caption=["a", "b"], score=[1, 2])
         module.logger.log_audio("audio", [torch.zeros(80), torch.zeros(90)], sample_rate=[8000, 4000], step=77)
 
@@ -378,7 +378,6 @@ def test_direct_calls_take_the_trainers_step_and_epoch(tmp_path):
             ValueError,
             'Expected at least one item in "audios", found none',
         ),
-        (lambda g: g.log_text("a", [1]), TypeError, "Text got a int; give a string or a list of strings."),
     ],
 )
 def test_wrong_direct_calls_are_refused_in_wandb_loggers_words(tmp_path, call, error, message):
@@ -392,6 +391,14 @@ def test_wrong_direct_calls_are_refused_in_wandb_loggers_words(tmp_path, call, e
     ("options", "message"),
     [
         ({"flush_secs": 0}, "flush_secs=0; give a number of seconds above 0, for example 1.0."),
+        (
+            {"media_overflow": "wait"},
+            'media_overflow=\'wait\'; give "block", so that training waits for media, or "drop", so that media are'
+            " dropped for which there is no room.",
+        ),
+        ({"max_queue_bytes": 0}, "max_queue_bytes=0; give a number of bytes above 0, for example 2**28."),
+        ({"max_queue_bytes": True}, "max_queue_bytes=True; give a number of bytes above 0, for example 2**28."),
+        ({"max_queue_bytes": 1e9}, "max_queue_bytes=1000000000.0; give a number of bytes above 0, for example 2**28."),
         ({"writers": ()}, 'writers=(); give at least one in a list, for example ("tensorboard", "csv").'),
         ({"writers": "csv"}, 'writers=\'csv\'; give at least one in a list, for example ("tensorboard", "csv").'),
         (
@@ -496,7 +503,7 @@ def test_where_tensorboard_is_missing_csv_is_written_and_said_once(tmp_path):
 
             importlib.metadata.distribution = absent
             import torch
-            from lightning_trackplus import Image, TrackPlus, TrackPlusLogger
+            from lightning_trackplus import Image, Text, TrackPlus, TrackPlusLogger
             from tests.conftest import LoggingModule, loader, quiet_trainer
 
             def step(module, batch, index):
@@ -625,7 +632,7 @@ def test_a_remote_root_is_no_matter_where_a_local_one_is_given(tmp_path):
 def test_a_second_trainer_brings_its_own_steps(tmp_path):
     """A logger that goes on with another Trainer, without the callback, takes that one's step and epoch."""
     logger = TrackPlusLogger(tmp_path)
-    step = lambda m, b, i: m.logger.log_text("text", "a")  # noqa: E731
+    step = lambda m, b, i: m.logger.log_media("text", Text("a"))  # noqa: E731
     for _ in range(2):
         quiet_trainer(tmp_path, logger=logger, max_epochs=2).fit(LoggingModule(training_step=step), loader(4))
     assert pandas.read_csv(f"{logger.log_dir}/media.csv")["step"].tolist() == [0, 1, 0, 1]
@@ -729,3 +736,76 @@ def test_steps_and_scores_may_be_tensors(tmp_path):
     assert pandas.read_csv(f"{logger.log_dir}/metrics.csv")["step"].tolist() == [3]
     media = pandas.read_csv(f"{logger.log_dir}/media.csv")
     assert media[["step", "score"]].to_numpy().tolist() == [[4, 0.5], [4, 1.5]]
+
+
+class Gated(Collector):
+    """A writer that waits at a gate before each record, and says that it has come there."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate, self.arrived = threading.Event(), threading.Event()
+
+    def write(self, record):
+        self.arrived.set()
+        assert self.gate.wait(60)
+        super().write(record)
+
+
+def test_media_are_dropped_where_that_was_asked_for_and_numbers_never(tmp_path):
+    """With ``media_overflow="drop"`` a training that logs more than is written goes on, and has all its numbers."""
+    gated = Gated()
+    logger = TrackPlusLogger(tmp_path, writers=[gated], media_overflow="drop", max_queue_bytes=100_000, prefix="run")
+
+    def step(module, batch, index):
+        # One image of 48 kB is being written and one waits: there is no room for a third.
+        module.log("x", float(index))
+        module.logger.log_media("img", Image(torch.rand(3, 64, 64)))
+        assert gated.arrived.wait(60)
+        if index == 9:
+            gated.gate.set()
+
+    trainer = quiet_trainer(tmp_path, logger=logger)
+    with pytest.warns(UserWarning, match="dropped") as caught:
+        trainer.fit(LoggingModule(training_step=step), loader(40))
+    messages = [str(warning.message) for warning in caught if "dropped" in str(warning.message)]
+    assert [message.split(",")[0] for message in messages] == [
+        "'run-img' was dropped",
+        "Media were dropped 8 times in this run",
+    ]
+    assert [record.values["run-x"] for record in gated.records if "run-x" in record.values] == list(range(10))
+    assert len([record for record in gated.records if "run-img" in record.values]) == 2
+
+
+def test_what_is_dropped_is_not_copied(tmp_path):
+    """Whether there is room is asked before the copy is made, which a flood could not afford."""
+
+    class Counted(Text):
+        copies = 0
+
+        def snapshot(self):
+            Counted.copies += 1
+            return self
+
+    gated = Gated()
+    logger = TrackPlusLogger(tmp_path, writers=[gated], media_overflow="drop", max_queue_bytes=10)
+    with pytest.warns(UserWarning, match="dropped"):
+        for _ in range(5):
+            logger.log_media("text", Counted("ten letter"))
+        gated.gate.set()
+        logger.finalize("success")
+    assert Counted.copies == len(gated.records) == 1
+
+
+@pytest.mark.parametrize("overflow", ["block", "drop"])
+def test_a_copy_has_the_same_queue(tmp_path, overflow):
+    """The policy goes along into another process."""
+    logger = pickle.loads(pickle.dumps(TrackPlusLogger(tmp_path, media_overflow=overflow, max_queue_bytes=1)))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(300):
+            logger.log_media("text", Text("text"), 0)
+        logger.finalize("success")
+    written = len(pandas.read_csv(f"{logger.log_dir}/media.csv"))
+    dropped = re.findall(r"Media were dropped (\d+) times", " ".join(str(warning.message) for warning in caught))
+    assert written + sum(map(int, dropped)) == 300
+    assert bool(caught) == (overflow == "drop")

@@ -13,9 +13,9 @@ import pytest
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateFinder
-from lightning.pytorch.loggers import CSVLogger
 
 from lightning_trackplus import Audio, Image, Text, TrackPlus, TrackPlusLogger
+from lightning_trackplus.media.selection import Last, Sample
 from tests.conftest import LoggingModule, loader, quiet_trainer
 
 
@@ -94,6 +94,63 @@ def test_kept_items_are_those_of_the_moment_they_were_logged(tmp_path):
 
     media = run(tmp_path, {"validation_step": step, "training_step": step})
     assert set(media["shade"]) == {100}
+
+
+def scored(module, batch, index):
+    """Log images whose shade is their number, with a score that rises and falls."""
+    numbers = batch[:, 0]
+    images = Image(numbers[:, None, None, None].expand(-1, 1, 4, 4) / 255, score=(numbers - 4).abs())
+    module.log("hard", images, reduce_fx="top3")
+    module.log("easy", images, reduce_fx=["bottom(2)", Last(2), Sample(4, seed=1)])
+
+
+def test_selections_look_at_the_whole_epoch(tmp_path):
+    """The hardest and the easiest of all batches, in the order of their scores; in a list each has a name of its own."""
+    media = run(tmp_path, {"validation_step": scored}, max_epochs=2)
+    for _, epoch in media.groupby("step"):
+        shades = dict(epoch.groupby("name", sort=False)["shade"].apply(list))
+        assert shades["hard"] == [9, 0, 8]
+        assert shades["easy_bottom2"] == [4, 3]
+        assert shades["easy_last2"] == [8, 9]
+        assert len(set(shades["easy_sample4"])) == 4
+        assert list(epoch[epoch["name"] == "hard"]["score"]) == [5, 4, 4]
+
+
+def test_in_training_selections_run_between_two_logged_steps(tmp_path):
+    """What was logged since the last logged step counts, over the ends of epochs too."""
+
+    def step(module, batch, index):
+        numbers = 10 * module.trainer.current_epoch + batch[:, 0]
+        module.log(
+            "hard", Image(numbers[:, None, None, None].expand(-1, 1, 4, 4) / 255, score=numbers), reduce_fx="top3"
+        )
+
+    media = run(tmp_path, {"training_step": step}, log_every_n_steps=2, max_epochs=2)
+    shades = dict(media.groupby("step")["shade"].apply(list))
+    assert shades == {1: [7, 6, 5], 3: [13, 12, 11], 5: [19, 18, 17]}
+
+
+def test_an_epoch_end_hook_selects_among_what_it_is_given(tmp_path):
+    """A selection looks at the items of that one call."""
+
+    def end(module, batch, index):
+        module.log("texts", Text(["a", "b", "c"], score=[1.0, 3.0, 2.0]), reduce_fx="top2")
+
+    media = run(tmp_path, {"on_validation_epoch_end": end})
+    folder = tmp_path / "lightning_logs/version_0"
+    assert [(folder / file).read_text() for file in media["file"]] == ["b", "c"]
+
+
+def test_a_progress_bar_shows_no_media(tmp_path):
+    """In a ``log_dict`` with ``prog_bar=True`` numbers go to the bar, and one warning says that media do not."""
+
+    def step(module, batch, index):
+        module.log_dict({"loss": batch.mean(), "img": Image(grey(7))}, prog_bar=True)
+
+    message = "self.log('img', …, prog_bar=True): a progress bar shows no media, only numbers."
+    with pytest.warns(UserWarning, match=re.escape(message)):
+        media = run(tmp_path, {"validation_step": step})
+    assert list(media["name"]) == ["img"] * 3
 
 
 def test_several_dataloaders_keep_their_own_items(tmp_path):
@@ -195,18 +252,6 @@ def test_fast_dev_run_takes_media_and_writes_nothing(tmp_path, recwarn):
     assert not [warning for warning in recwarn if "media" in str(warning.message)]
 
 
-def test_a_trainer_without_our_logger_is_told_once(tmp_path):
-    """Media that no logger takes are not written, and one warning says what to write instead."""
-    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=CSVLogger(tmp_path))
-    message = (
-        "self.log('img', <Image: 1 item>): no logger of this Trainer takes media, so they are not written."
-        " Give it one that does: Trainer(logger=TrackPlusLogger())."
-    )
-    with pytest.warns(UserWarning, match=re.escape(message)) as caught:
-        trainer.fit(LoggingModule(training_step=lambda m, b, i: m.log("img", Image(grey(1)))), loader())
-    assert sum("no logger of this Trainer takes media" in str(warning.message) for warning in caught) == 1
-
-
 def test_without_the_callback_a_medium_is_refused_at_the_users_line(tmp_path):
     """Lightning refuses a medium, and its message says what is missing."""
     trainer = quiet_trainer(tmp_path, logger=TrackPlusLogger(tmp_path))
@@ -224,18 +269,26 @@ def test_without_the_callback_a_medium_is_refused_at_the_users_line(tmp_path):
         (
             lambda m, b, i: m.log("img", Image(grey(1)), on_step=True),
             MisconfigurationException,
-            "self.log('img', <Image: 1 item>, on_step=True) in `validation_step`: in evaluation the first items of a"
-            " medium are kept for the end of the epoch; leave on_step out.",
+            "self.log('img', <Image: 1 item>, on_step=True) in `validation_step`: in evaluation items of a medium are"
+            " kept for the end of the epoch; leave on_step out.",
         ),
         (
             lambda m, b, i: m.log("img", Image(grey(1)), reduce_fx="p95"),
             MisconfigurationException,
-            "self.log('img', …, reduce_fx='p95') got a medium, which has no reduction; leave reduce_fx out.",
+            "reduce_fx='p95' selects no media; give first, last, sample, top or bottom with a number of items, such as"
+            ' reduce_fx="top8", an object such as Top(8), or a list of these.',
         ),
         (
-            lambda m, b, i: m.log("img", Image(grey(1)), prog_bar=True),
+            lambda m, b, i: m.log("img", Image(grey(1)), reduce_fx="top3"),
             MisconfigurationException,
-            "self.log('img', …, prog_bar=True) got a medium, which no progress bar can show; leave prog_bar out.",
+            "self.log('img', <Image: 1 item>, reduce_fx='top3'): top3 selects by score; give one for each item,"
+            " Image(…, score=loss_per_sample).",
+        ),
+        (
+            lambda m, b, i: m.log("img", Image(grey(1)), reduce_fx=f"first{i + 1}"),
+            MisconfigurationException,
+            "You called `self.log(img, ...)` twice with reduce_fx=First(1) and First(2). Ask for both in one list, or"
+            " log under two names.",
         ),
         (
             lambda m, b, i: (m.log("img", Image(grey(1))), m.log("img", Text("a"))),

@@ -377,15 +377,15 @@ def test_what_is_no_reducer_is_refused_at_the_users_line(tmp_path, reduction, me
     assert message in refused(tmp_path, lambda m, b, i: m.log("x", 1.0, reduce_fx=reduction))
 
 
-def test_numbers_of_two_dimensions_are_refused_at_the_users_line(tmp_path):
-    """A matrix is neither a scalar nor a value for each sample."""
+def test_numbers_of_several_dimensions_are_refused_at_the_users_line(tmp_path):
+    """What has several dimensions is neither a scalar nor a value for each sample; a matrix can be looked at."""
     message = (
-        "self.log('x', …) got a tensor of shape (4, 2); it takes a scalar, or one value for each sample in a tensor of"
+        "self.log('x', …) got a tensor of shape {}; it takes a scalar, or one value for each sample in a tensor of"
         " one dimension. Write `.flatten()` if every number is a sample, `.mean()` if one number is meant, or log it as"
         " an Image."
     )
-    assert refused(tmp_path, lambda m, b, i: m.log("x", b), ValueError) == message
-    assert refused(tmp_path, lambda m, b, i: m.log("x", b, reduce_fx="p95"), ValueError) == message
+    assert refused(tmp_path, lambda m, b, i: m.log("x", b[None]), ValueError) == message.format("(1, 4, 2)")
+    assert refused(tmp_path, lambda m, b, i: m.log("x", b, reduce_fx="p95"), ValueError) == message.format("(4, 2)")
 
 
 def test_complex_values_are_refused(tmp_path):

@@ -227,7 +227,7 @@ def test_names_in_training(tmp_path, options):
     ("value", "names", "given"),
     [
         (torch.ones(2), ["a", "b", "c"], "shape (2,) and the 3 names a, b, c"),
-        (torch.ones(2, 3), ["a", "b", "c"], "shape (2, 3) and the 3 names a, b, c"),
+        (torch.ones(2, 3, 1), ["a", "b", "c"], "shape (2, 3, 1) and the 3 names a, b, c"),
         (torch.tensor(1.0), ["a"], "shape () and the 1 names a"),
         (torch.ones(2), ["a", "a"], "shape (2,) and the 2 names a, a"),
         ([1.0, 2.0], ["a", "b"], "type list and the 2 names a, b"),

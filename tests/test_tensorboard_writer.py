@@ -452,3 +452,33 @@ def test_the_step_of_an_event_is_a_large_integer(tmp_path):
 
     assert scalars_in(tmp_path, "loss") == [(2**40, 0.5)]
     assert [event.step for event in accumulated(tmp_path).Tensors("img")] == [2**40]
+
+
+WITHOUT_C = """
+import sys, warnings
+sys.modules["google_crc32c"] = None  # As if it were not installed.
+from pathlib import Path
+from lightning_trackplus.record import Record
+from lightning_trackplus.writers.tensorboard import TensorBoardWriter
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    for run in "ab":
+        writer = TensorBoardWriter(Path(run))
+        for step in range(3):
+            writer.write(Record(step, None, 1.0, {"x": step / 2}))
+        writer.close()
+print(*[warning.message for warning in caught if "crc32c" in str(warning.message)], sep="\\n")
+"""
+
+
+def test_without_the_checksums_in_c_events_are_the_same(tmp_path):
+    """They are computed in Python, which is said once, and readers that check them read all."""
+    command = [sys.executable, "-c", WITHOUT_C]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == (
+        "google-crc32c is not installed: the checksums of TensorBoard events are computed in Python, which with large"
+        " media keeps a thread busy. `pip install google-crc32c` makes it a thousand times faster.\n"
+    )
+    for run in "ab":
+        accumulator = EventAccumulator(str(tmp_path / run)).Reload()
+        assert [(event.step, event.value) for event in accumulator.Scalars("x")] == [(0, 0), (1, 0.5), (2, 1)]

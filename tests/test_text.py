@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import pickle
 import re
+import tempfile
+from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from lightning_trackplus import TrackPlusLogger
 from lightning_trackplus.media.text import Text
 
 TYPE_MESSAGE = "Text got a {}; give a string or a list of strings."
@@ -51,7 +57,17 @@ def test_a_lone_surrogate_is_written_as_its_escape(text, written):
 
 @pytest.mark.parametrize(
     ("value", "type_name"),
-    [(5, "int"), (None, "NoneType"), (0.5, "float"), (["one", 2], "int"), ([None], "NoneType"), ([b"one"], "bytes")],
+    [
+        (5, "int"),
+        (None, "NoneType"),
+        (0.5, "float"),
+        (b"one", "bytes"),
+        ({"one": "two"}, "dict"),
+        (["one", 2], "int"),
+        ([None], "NoneType"),
+        ([b"one"], "bytes"),
+        ([["one"]], "list"),
+    ],
     ids=str,
 )
 def test_a_value_that_is_no_string_is_refused(value, type_name):
@@ -85,14 +101,15 @@ def test_another_number_of_captions_or_scores_is_refused(extras, message):
         Text(["one", "two"], **extras)
 
 
-def test_joined_first_and_snapshot_keep_captions_and_scores():
+def test_joined_take_and_snapshot_keep_captions_and_scores():
     """Texts carry their captions and scores along."""
     joined = Text(["a", "b"], ["A", "B"], [0.5, 0.25]).joined([Text("c", "C", 2.0)])
 
-    found = [(item.data, item.caption, item.score) for item in joined.snapshot().take([0, 1]).encode("note").items]
-    assert found == [(b"a", "A", 0.5), (b"b", "B", 0.25)]
+    found = [(item.data, item.caption, item.score) for item in joined.snapshot().take([2, 0]).encode("note").items]
+    assert found == [(b"c", "C", 2.0), (b"a", "A", 0.5)]
     assert [(item.data, item.caption, item.score) for item in joined.encode("note").items] == [
-        *found,
+        (b"a", "A", 0.5),
+        (b"b", "B", 0.25),
         (b"c", "C", 2.0),
     ]
 
@@ -105,6 +122,51 @@ def test_a_snapshot_is_out_of_reach_of_later_changes():
     texts.reverse()
 
     assert [item.data for item in snapshot.encode("note").items] == [b"one", b"two"]
+
+
+def test_the_scores_of_a_snapshot_are_out_of_reach_of_later_changes():
+    """A tensor of scores is copied where the text is made."""
+    scores = torch.tensor([0.5, 0.25])
+    snapshot = Text(["one", "two"], score=scores).snapshot()
+
+    scores.zero_()
+
+    assert [item.score for item in snapshot.encode("note").items] == [0.5, 0.25]
+
+
+def test_a_text_of_a_megabyte_is_one_text():
+    """A long text is neither cut nor changed."""
+    text = "".join(f"| {number} | é\n" for number in range(100_000))
+
+    (item,) = Text(text).encode("note").items
+
+    assert len(item.data) > 1_000_000
+    assert item.data == text.encode()
+
+
+def test_a_text_can_be_sent_to_another_process():
+    """A text is the same after it was pickled."""
+    text = Text(["one", "t\ud800wo"], ["a", None], [0.5, 1.5])
+
+    assert pickle.loads(pickle.dumps(text)).encode("note") == text.encode("note")
+
+
+@settings(deadline=None, max_examples=25)
+@given(texts=st.lists(st.text(st.characters()), min_size=1, max_size=5))
+def test_texts_are_in_the_text_tab_and_in_files(texts):
+    """TensorBoard's events and the files of the run directory hold every text, also one that has no UTF-8."""
+    with tempfile.TemporaryDirectory() as folder:
+        logger = TrackPlusLogger(folder)
+        for step, text in enumerate(texts):
+            logger.log_media("val/note", Text(text), step)
+        logger.finalize("success")
+
+        events = EventAccumulator(logger.log_dir).Reload().Tensors("val/note")
+        files = sorted(Path(logger.log_dir, "media").rglob("*.md"))
+        found = [(event.step, event.tensor_proto.string_val[0]) for event in events]
+        assert [data for _, data in found] == [path.read_bytes() for path in files]
+
+    assert found == [(step, text.encode("utf-8", "backslashreplace")) for step, text in enumerate(texts)]
 
 
 def test_nbytes_grows_with_the_texts():

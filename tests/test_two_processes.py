@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas
+import PIL.Image
 import pytest
 
 from tests.two_processes import REDUCTIONS
@@ -129,4 +130,19 @@ def test_rank_zero_alone_writes_one_run(ranks, root):
     metrics = pandas.read_csv(run / "metrics.csv")
     assert metrics["synced_p90"].dropna().tolist() == pytest.approx([np.quantile(ALL, 0.9)] * 2)
     assert metrics["step_local"].tolist() == [1, 3, 1, 3]
-    assert len(pandas.read_csv(run / "media.csv")) == 2 * 6
+
+
+def test_items_are_those_of_all_processes(root):
+    """In the order of one process that is dealt to them in turn; by score exactly those that it would keep."""
+    folder = Path(json.loads((root / "rank0.json").read_text())["log_dir"])
+    media = pandas.read_csv(folder / "media.csv")
+    shades = [np.asarray(PIL.Image.open(folder / file)).max() for file in media["file"]]
+    for _, epoch in media.assign(shade=shades).groupby("step"):
+        kept = dict(epoch.groupby("name")["shade"].apply(list))
+        assert kept["img"] == [0, 6, 1, 7, 2, 8, 3, 9]
+        assert kept["hard_top3"] == [7, 3, 6]
+        assert kept["hard_bottom4"] == [0, 8, 4, 1]
+        assert kept["hard_last2"] == [4, 5]
+        assert len(set(kept["hard_sample4"])) == 4
+        assert kept["elsewhere"] == [6]
+        assert list(epoch[epoch["name"] == "hard_top3"]["score"]) == [3, 3, 2]

@@ -55,7 +55,11 @@ class Uneven(LoggingModule):
         self.log("native", values.mean(), sync_dist=True, reduce_fx="max")
         nan = torch.full_like(values, torch.nan) if self.global_rank else values
         self.log("one_rank_nan", nan, reduce_fx="max", sync_dist=True)
-        self.log("img", Image(torch.rand(len(values), 3, 4, 4)))
+        shades = Image(values[:, None, None, None].expand(-1, 1, 4, 4) / 255, score=(values % 4))
+        self.log("img", shades)
+        self.log("hard", shades, reduce_fx=["top3", "bottom4", "last2", "sample4"])
+        if self.global_rank:
+            self.log("elsewhere", shades, reduce_fx="first1")
 
 
 def part(rank: int) -> DataLoader:

@@ -2,55 +2,61 @@
 
 from __future__ import annotations
 
-import io
 import warnings
-import wave
 from collections.abc import Sequence
-from numbers import Integral
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Literal, NamedTuple, TypeAlias, cast, get_args
 
-import numpy as np
-import torch
 from torch import Tensor
+from typing_extensions import override
 
+from lightning_trackplus.media import sound_files
+from lightning_trackplus.media.copied import copied
 from lightning_trackplus.media.media import Media
+from lightning_trackplus.media.pcm import Pcm
+from lightning_trackplus.media.sounds import OneSound, sounds_of
 from lightning_trackplus.record import Sounds
 
-OneSound: TypeAlias = "Tensor | np.ndarray[Any, Any]"
+SoundFormat: TypeAlias = Literal["wav", "flac"]
 
-_LOUDEST = 32767
-_CHANNELS = (1, 2)
-# A WAV says in 32 bits how many bytes a second has, of which stereo has four a sample.
-_HIGHEST_RATE = 2**30
+# RFC 9639, section 9.1.2: in hertz in 16 bits, or in tens of hertz.
+_HIGHEST_FLAC_RATE = 2**16 - 1
 
 
 class Sound(NamedTuple):
-    """One sound of a batch; sounds of several rates can stand in one batch.
+    """One sound of a batch; sounds of several rates and formats can stand in one batch.
 
     Attributes:
-        samples: int16 or float in [-1, 1], shape (C, T).
+        samples: uint8, int16, int32 or float in [-1, 1], shape (C, T).
         sample_rate: Samples a second.
+        format: What it becomes.
     """
 
     samples: Tensor
     sample_rate: int
+    format: SoundFormat
 
 
 class Audio(Media[Sound]):
-    """One sound or a batch of them, written as 16-bit WAV and played in TensorBoard's audio tab.
+    """One sound or a batch of them, written with 16 bits a sample and played in TensorBoard's audio tab.
 
     Args:
         samples: A tensor or an array of shape ``(T,)``, ``(C, T)`` or ``(T, C)``, a batch ``(N, C, T)``,
-            ``(N, T, C)`` or ``(N, T)``, or a list of sounds. C is 1 (mono) or 2 (stereo), and two
-            dimensions of which one is 1 or 2 are one sound. The dtype is int16, or any float in [-1, 1].
-        sample_rate: Samples a second, in hertz.
+            ``(N, T, C)`` or ``(N, T)``, a path of a sound file, or a list of sounds. C is 1 (mono) or 2
+            (stereo), and two dimensions of which one is 1 or 2 are one sound. The dtype is int16 or
+            int32 of full scale, uint8 around 128 as WAV files have it, or any float in [-1, 1].
+            Files other than WAV of plain integers, such as FLAC, OGG and MP3, need soundfile.
+        sample_rate: Samples a second, in hertz; a file has its own, which counts.
         caption: A line about the sound, or a list with one for each.
         score: A number for the sound, or one for each, shape ``(N,)``.
+        format: What is written: ``"wav"``, or ``"flac"``, which takes about two thirds of the space
+            and needs soundfile, the extra ``audio``.
 
     Raises:
-        ValueError: If the shape, the dtype or the sample rate is none of these, or there is another
-            number of captions or scores than of sounds.
-        TypeError: If a sound is neither a tensor nor an array.
+        ValueError: If the shape, the dtype or the sample rate is none of these, a file is no sound,
+            or there is another number of captions or scores than of sounds.
+        TypeError: If a sound is of another type.
+        FileNotFoundError: If a path leads nowhere.
+        ImportError: If soundfile is needed and not installed.
 
     Examples:
         >>> import torch
@@ -61,82 +67,67 @@ class Audio(Media[Sound]):
     def __init__(
         self,
         samples: OneSound | Sequence[OneSound],
-        sample_rate: int,
+        sample_rate: int | None = None,
         caption: str | Sequence[str] | None = None,
         score: float | Sequence[float] | Tensor | None = None,
+        *,
+        format: SoundFormat = "wav",  # noqa: A002  as W&B calls it
     ) -> None:
-        is_whole = isinstance(sample_rate, Integral) and not isinstance(sample_rate, bool)
-        if not is_whole or not 1 <= sample_rate < _HIGHEST_RATE:
-            raise ValueError(
-                f"Audio got the sample rate {sample_rate!r}; give samples a second as a whole number, such as 16000."
-            )
+        if format not in get_args(SoundFormat):
+            raise ValueError(f'Audio got format={format!r}; give "wav" or "flac".')
+        if format == "flac":
+            sound_files.soundfile('Audio(…, format="flac")')
         several: Sequence[OneSound] = samples if isinstance(samples, list | tuple) else [cast("OneSound", samples)]
-        sounds = [Sound(samples, int(sample_rate)) for one in several for samples in _split(one)]
+        sounds = [Sound(one, rate, format) for given in several for one, rate in sounds_of(given, sample_rate)]
+        for sound in sounds:
+            _check_file(sound)
         super().__init__(sounds, caption, score)
 
     @property
+    @override
     def nbytes(self) -> int:
         """Memory that the samples hold, in bytes."""
         return sum(sound.samples.nbytes for sound in self._items)
 
+    @override
     def encode(self, name: str) -> Sounds:
-        """Return the sounds as WAV.
+        """Return the sounds as files.
 
         Args:
             name: The name they were logged under, for warnings.
         """
-        files = [_wav(_to_int16(sound.samples.cpu(), name), sound.sample_rate) for sound in self._items]
-        return Sounds(self._encoded(files, ".wav"))
+        sounds = [(Pcm(sound.samples), sound) for sound in self._items]
+        files = [_file(pcm, sound) for pcm, sound in sounds]
+        _warn(sum(pcm.clipped for pcm, _ in sounds), "lie outside [-1, 1] and are clipped", name)
+        _warn(sum(pcm.missing for pcm, _ in sounds), "are NaN and silent", name)
+        return Sounds(self._encoded(files, [f".{sound.format}" for sound in self._items]))
 
+    @override
     def _snapshot_of(self, item: Sound) -> Sound:
-        return Sound(item.samples.clone(), item.sample_rate)
+        return item._replace(samples=copied(item.samples))
 
 
-def _split(sound: OneSound) -> tuple[Tensor, ...]:
-    """Return the sounds of shape (C, T) in a tensor of any shape that `Audio` takes."""
-    if not isinstance(sound, Tensor | np.ndarray):
-        raise TypeError(f"Audio got a {type(sound).__name__}; give a tensor, an array, or a list of them.")
-    samples = sound.detach() if isinstance(sound, Tensor) else torch.from_numpy(np.array(sound))
-    if samples.dtype != torch.int16 and not samples.is_floating_point():
-        raise ValueError(f"Audio got samples of {samples.dtype}; give int16, or floats in [-1, 1].")
-    shape = tuple(samples.shape)
-    batch = None
-    if samples.ndim == 1:
-        batch = samples[None, None]
-    elif samples.ndim == 2:
-        channels = _channels_dim(shape, (0, 1))
-        batch = samples[:, None] if channels is None else samples.movedim(channels, 0)[None]
-    elif samples.ndim == 3 and (channels := _channels_dim(shape, (1, 2))) is not None:
-        batch = samples.movedim(channels, 1)
-    if batch is None or not batch.numel():
+def _check_file(sound: Sound) -> None:
+    """Raise if a sound does not fit into a file of its format."""
+    rate, size = sound.sample_rate, 2 * sound.samples.numel()
+    if sound.format == "wav" and size > sound_files.LARGEST_WAV:
         raise ValueError(
-            f"Audio got samples of shape {shape}; give (T,), (C, T) or (T, C), or a batch of these with the batch"
-            " first. C is 1 or 2, and no dimension is 0."
+            f"Audio got a sound of {size} bytes, and a WAV holds at most {sound_files.LARGEST_WAV}; give a shorter"
+            ' one, or format="flac".'
         )
-    return batch.unbind()
-
-
-def _channels_dim(shape: tuple[int, ...], candidates: tuple[int, int]) -> int | None:
-    return next((dim for dim in candidates if shape[dim] in _CHANNELS), None)
-
-
-def _to_int16(sound: Tensor, name: str) -> Tensor:
-    if sound.dtype == torch.int16:
-        return sound
-    samples = sound.double().nan_to_num(nan=0.0)
-    if strange := int((sound.isnan() | (samples.abs() > 1)).sum()):
-        warnings.warn(
-            f"Audio {name!r}: {strange} samples lie outside [-1, 1] or are NaN; they are clipped, NaN is silence.",
-            stacklevel=2,
+    if sound.format == "flac" and rate > _HIGHEST_FLAC_RATE and (rate % 10 or rate > 10 * _HIGHEST_FLAC_RATE):
+        raise ValueError(
+            f"Audio got the sample rate {rate}, which no FLAC has; above {_HIGHEST_FLAC_RATE} give a multiple of 10 up"
+            f' to {10 * _HIGHEST_FLAC_RATE}, or format="wav".'
         )
-    return (samples.clamp(-1, 1) * _LOUDEST).round().to(torch.int16)
 
 
-def _wav(sound: Tensor, sample_rate: int) -> bytes:
-    file = io.BytesIO()
-    with wave.open(file, "wb") as writer:
-        writer.setnchannels(sound.shape[0])
-        writer.setsampwidth(2)
-        writer.setframerate(sample_rate)
-        writer.writeframes(sound.T.contiguous().numpy().astype("<i2").tobytes())
-    return file.getvalue()
+def _file(pcm: Pcm, sound: Sound) -> bytes:
+    channels, count = sound.samples.shape
+    encode = sound_files.wav if sound.format == "wav" else sound_files.flac
+    return encode(pcm.blocks(), (channels, count), sound.sample_rate)
+
+
+def _warn(count: int, what: str, name: str) -> None:
+    if count:
+        warnings.warn(f"Audio {name!r}: {count} samples {what}.", stacklevel=3)

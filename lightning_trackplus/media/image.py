@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
-import io
-import os
+import math
 import warnings
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, TypeAlias, cast
+from collections import Counter
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import NamedTuple, cast
 
-import numpy as np
-import PIL.Image
-import PIL.ImageOps
-import torch
 from torch import Tensor
+from typing_extensions import Self, override
 
+from lightning_trackplus.media.annotations import Annotations, Notation, annotations_of
+from lightning_trackplus.media.brightness import Picture, ValueRange, float_range, on_host, shown
+from lightning_trackplus.media.copied import copied
+from lightning_trackplus.media.drawing import annotated
+from lightning_trackplus.media.grid import arranged, grid_size
 from lightning_trackplus.media.media import Media
-from lightning_trackplus.record import Pictures
-
-OneImage: TypeAlias = "Tensor | np.ndarray[Any, Any] | PIL.Image.Image | str | os.PathLike[str]"
-
-_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-_BRIGHTEST_UNIT_PIXEL = 2.0
-_STEPS_OF_16_BITS = 65535 / 255
+from lightning_trackplus.media.picture_files import Format, check_format, check_size, encoded
+from lightning_trackplus.media.pixels import OneImage, batches
+from lightning_trackplus.record import Item, Pictures
 
 
-class Image(Media[Tensor]):
+class Pixels(NamedTuple):
+    """One image; its batch is kept whole, so that it can be copied at once.
+
+    Attributes:
+        batch: The images it came with, shape ``(N, C, H, W)``.
+        place: Which of these it is.
+        is_own: Whether nobody else can change them.
+        value_range: Which values are black and white, where that was said.
+        annotations: What is drawn on it.
+    """
+
+    batch: Tensor
+    place: int
+    is_own: bool
+    value_range: ValueRange | None
+    annotations: Annotations | None = None
+
+
+class Image(Media[Pixels]):
     """One image or a batch of them, written as PNG and shown in TensorBoard's image tab.
 
     Args:
@@ -35,12 +51,29 @@ class Image(Media[Tensor]):
             read both ways, a tensor has its channels first and an array has them last, and three
             dimensions that begin or end with 1, 3 or 4 are one image. The dtype is uint8 in [0, 255],
             bool, or any float in [0, 1] or [0, 255]: a batch with a pixel above 2 is in [0, 255].
+            Pixels outside are clipped, pixels that are NaN are magenta, with a warning that counts them.
         caption: A line about the image, or a list with one for each.
         score: A number for the image, or one for each, shape ``(N,)``.
+        boxes: Boxes to draw, for each image or the only one, as `wandb.Image` takes them:
+            ``{"predictions": {"box_data": [{"position": {"minX": 0.1, "maxX": 0.5, "minY": 0.2, "maxY":
+            0.9}, "class_id": 1, "box_caption": "a car", "scores": {"p": 0.9}}], "class_labels": {1:
+            "car"}}}``. A position is ``minX``, …, or ``middle``, ``width`` and ``height``, in fractions of
+            the image's size, or with ``"domain": "pixel"`` in pixels. The ``box_data`` may also be a
+            tensor of shape ``(K, 4)``, minX, minY, maxX and maxY in pixels, or ``(K, 5)``, with the class.
+        masks: Masks to draw, for each image or the only one, as `wandb.Image` takes them:
+            ``{"predictions": {"mask_data": classes, "class_labels": {1: "car"}}}``, where ``classes`` are
+            integers of shape ``(H, W)``, or with a ``"path"`` of an image file in place of
+            ``"mask_data"``. Class 0 is not drawn unless it has a label.
+        format: ``"png"``, ``"webp"``, lossless and smaller, or ``"jpeg"`` of quality 90, much smaller; it
+            has no transparency, which becomes white.
+        value_range: Which values are black and white, two finite numbers; then pixels are real numbers of
+            any dtype. Bools have no range.
+        grid: Arrange all images in one, with so many columns.
 
     Raises:
-        ValueError: If the shape or the dtype is none of these, or there is another number of
-            captions or scores than of images.
+        ValueError: If the shape or the dtype is none of these, boxes or masks are not in the notation, there is
+            another number of captions, scores, boxes or masks than of images, an image is too large for its
+            format, or an option is none of these.
         TypeError: If an image is of another type.
         FileNotFoundError: If a path leads nowhere.
 
@@ -48,6 +81,8 @@ class Image(Media[Tensor]):
         >>> import torch
         >>> Image(torch.rand(8, 3, 32, 32), caption=[f"sample {i}" for i in range(8)])
         <Image: 8 items>
+        >>> Image(torch.randn(3, 32, 32), value_range=(-3, 3), format="webp")
+        <Image: 1 item>
     """
 
     def __init__(
@@ -55,116 +90,124 @@ class Image(Media[Tensor]):
         pixels: OneImage | Sequence[OneImage],
         caption: str | Sequence[str] | None = None,
         score: float | Sequence[float] | Tensor | None = None,
+        *,
+        boxes: Notation = None,
+        masks: Notation = None,
+        format: Format = "png",  # noqa: A002  as users of Pillow and W&B know it
+        value_range: tuple[float, float] | None = None,
+        grid: int | None = None,
     ) -> None:
+        check_format(format)
+        black_and_white = None if value_range is None else _checked_range(value_range)
+        self._format, self._grid = format, None if grid is None else _checked_columns(grid)
         several: Sequence[OneImage] = pixels if isinstance(pixels, list | tuple) else [cast("OneImage", pixels)]
-        super().__init__([image for one in several for image in _images(one)], caption, score)
+        has_range = value_range is not None
+        parts = [part for one in several for part in batches(one, has_range=has_range)]
+        items = [
+            Pixels(batch, place, is_own, black_and_white) for batch, is_own in parts for place in range(len(batch))
+        ]
+        super().__init__(items, caption, score)
+        self._check_sizes({part.pixels.shape[2:] for part in parts})
+        if boxes is not None or masks is not None:
+            drawn = annotations_of(boxes, masks, [tuple(item.batch.shape[2:]) for item in items])
+            self._items = tuple(item._replace(annotations=one) for item, one in zip(items, drawn, strict=True))
 
     @property
+    @override
     def nbytes(self) -> int:
-        """Memory that the pixels hold, in bytes."""
-        return sum(image.nbytes for image in self._items)
+        """Memory that pixels and masks hold, in bytes."""
+        pixels = sum(item.batch.nbytes // len(item.batch) for item in self._items)
+        return pixels + sum(item.annotations.nbytes for item in self._items if item.annotations)
 
+    @override
+    def snapshot(self) -> Self:
+        """Return a copy that later changes to the caller's tensors do not reach; waits for no device.
+
+        A batch that is wanted whole is copied at once. What is a copy already is not copied again.
+        """
+        batch = self._items[0].batch
+        if len(batch) != len(self) or any(item.batch is not batch for item in self._items):
+            return super().snapshot()
+        if self._items[0].is_own:
+            return self
+        copy = copied(batch)
+        return self._with(tuple(_own(item, copy, item.place) for item in self._items), self._captions, self._scores)
+
+    @override
     def encode(self, name: str) -> Pictures:
-        """Return the images as PNG.
+        """Return the images as files.
 
         Args:
             name: The name they were logged under, for warnings.
         """
-        images = [image.cpu().float() if image.is_floating_point() else image.cpu() for image in self._items]
-        scale = _float_scale(images)
-        images = [image * scale if image.is_floating_point() else image for image in images]
-        _warn_of_pixels(sum(int(image.isnan().sum()) for image in images), "are NaN and drawn black", name)
-        outside = sum(int(((image < -0.5) | (image > 255.5)).sum()) for image in images)
-        _warn_of_pixels(outside, "lie outside [0, 1] or [0, 255] and are clipped", name)
-        files = [_png(_to_bytes(image)) for image in images]
-        height, width = images[0].shape[1:]
-        return Pictures(self._encoded(files, ".png"), width, height)
+        pictures = [
+            annotated(picture, item.annotations, name) if item.annotations else picture
+            for picture, item in zip(self._shown(name), self._items, strict=True)
+        ]
+        _, height, width = pictures[0].shape
+        if self._grid is None:
+            files = [encoded(picture, self._format) for picture in pictures]
+            return Pictures(self._encoded(files, f".{self._format}"), width, height)
+        picture = arranged(pictures, self._grid)
+        _, height, width = picture.shape
+        check_size(height, width, self._format)
+        item = Item(encoded(picture, self._format), f".{self._format}", self._joined_captions())
+        return Pictures((item,), width, height)
 
-    def _snapshot_of(self, item: Tensor) -> Tensor:
-        return item.clone()
+    @override
+    def _snapshot_of(self, item: Pixels) -> Pixels:
+        if item.is_own and len(item.batch) == 1:
+            return item
+        return _own(item, copied(item.batch.narrow(0, item.place, 1)), 0)
 
+    def _shown(self, name: str) -> list[Picture]:
+        """Return the pictures, with a warning of what could not be shown."""
+        pixels = [on_host(item.batch[item.place], has_range=item.value_range is not None) for item in self._items]
+        detected = float_range(one for one, item in zip(pixels, self._items, strict=True) if item.value_range is None)
+        pictures, nan_count, outside = [], 0, Counter[str]()
+        for one, item in zip(pixels, self._items, strict=True):
+            picture, nans, outside_count = shown(one, item.value_range or detected)
+            pictures.append(picture)
+            nan_count += nans
+            outside[_in_words(item.value_range)] += outside_count
+        if nan_count:
+            warnings.warn(f"Image {name!r}: {nan_count} pixels are NaN and drawn in magenta.", stacklevel=2)
+        for words, count in (+outside).items():
+            warnings.warn(f"Image {name!r}: {count} pixel values lie outside {words} and are clipped.", stacklevel=2)
+        return pictures
 
-def _images(image: OneImage) -> Iterator[Tensor]:
-    """Yield images of shape (C, H, W); those of a tensor are views of it."""
-    match image:
-        case Tensor():
-            yield from _split(image.detach(), channels_first=True)
-        case np.ndarray():
-            yield from _split(torch.from_numpy(np.array(image)), channels_first=False)
-        case PIL.Image.Image():
-            yield from _split(torch.from_numpy(_pixels(image)), channels_first=False)
-        case str() | os.PathLike():
-            with PIL.Image.open(Path(image)) as opened:
-                yield from _images(opened)
-        case _:
-            raise TypeError(
-                f"Image got a {type(image).__name__}; give a tensor, an array, a PIL image, a path, or a list of them."
-            )
+    def _check_sizes(self, sizes: Collection[Size]) -> None:
+        for height, width in [grid_size(sizes, len(self), self._grid)] if self._grid else sizes:
+            check_size(height, width, self._format)
 
-
-def _pixels(image: PIL.Image.Image) -> np.ndarray[Any, Any]:
-    # A camera's file can say that it is to be shown turned, and a PNG cannot.
-    image = PIL.ImageOps.exif_transpose(image)
-    if image.mode == "F":
-        return np.array(image)
-    if image.mode.startswith("I"):
-        # Pillow reads pictures of 16 bits so, by version as `I;16` or as `I`.
-        return (np.array(image, dtype=np.float32) / _STEPS_OF_16_BITS).clip(0, 255).round().astype(np.uint8)
-    if image.has_transparency_data:
-        return np.array(image.convert("RGBA"))
-    return np.array(image if image.mode in {"1", *_MODES.values()} else image.convert("RGB"))
-
-
-def _split(pixels: Tensor, *, channels_first: bool) -> tuple[Tensor, ...]:
-    """Return the images of shape (C, H, W) in a tensor of any shape that `Image` takes."""
-    if pixels.dtype not in (torch.uint8, torch.bool) and not pixels.is_floating_point():
-        raise ValueError(
-            f"Image got pixels of {pixels.dtype}; give uint8 in [0, 255], bool, or floats in [0, 1] or [0, 255]."
-        )
-    shape = tuple(pixels.shape)
-    batch = None
-    if pixels.ndim == 2:
-        batch = pixels[None, None]
-    elif pixels.ndim == 3:
-        channels = _channels_dim(shape, (0, 2), channels_first=channels_first)
-        batch = pixels[:, None] if channels is None else pixels.movedim(channels, 0)[None]
-    elif pixels.ndim == 4 and (channels := _channels_dim(shape, (1, 3), channels_first=channels_first)) is not None:
-        batch = pixels.movedim(channels, 1)
-    if batch is None or not batch.numel():
-        raise ValueError(
-            f"Image got pixels of shape {shape}; give (C, H, W), (H, W, C) or (H, W), or a batch of these with the"
-            " batch first. C is 1, 3 or 4, and no dimension is 0."
-        )
-    return batch.unbind()
+    def _joined_captions(self) -> str | None:
+        """Return the captions of all images in one; where all have the same, that."""
+        captions = ["" if caption is None else str(caption) for caption in self._captions]
+        return (" | ".join(captions) if len(set(captions)) > 1 else captions[0]) or None
 
 
-def _channels_dim(shape: tuple[int, ...], first_and_last: tuple[int, int], *, channels_first: bool) -> int | None:
-    fitting = [dim for dim in first_and_last if shape[dim] in _MODES]
-    if not fitting:
-        return None
-    return fitting[0] if channels_first else fitting[-1]
+def _own(item: Pixels, batch: Tensor, place: int) -> Pixels:
+    drawn = item.annotations and item.annotations.snapshot()
+    return Pixels(batch, place, True, item.value_range, drawn)
 
 
-def _float_scale(images: Sequence[Tensor]) -> float:
-    """Return what takes the floats of a batch to [0, 255]."""
-    brightest = (image.nan_to_num(nan=0.0, posinf=0.0).max().item() for image in images if image.is_floating_point())
-    return 1.0 if max(brightest, default=0.0) > _BRIGHTEST_UNIT_PIXEL else 255.0
+def _in_words(value_range: ValueRange | None) -> str:
+    return "[0, 1] or [0, 255]" if value_range is None else "[{:g}, {:g}]".format(*value_range)
 
 
-def _to_bytes(image: Tensor) -> Tensor:
-    if image.is_floating_point():
-        return image.nan_to_num(nan=0.0).clamp(0, 255).round().to(torch.uint8)
-    return image if image.dtype == torch.uint8 else image.to(torch.uint8) * 255
+def _checked_range(value_range: Sequence[float]) -> ValueRange:
+    if isinstance(value_range, list | tuple) and len(value_range) == 2:
+        black, white = value_range
+        is_real = all(isinstance(one, Real) for one in value_range)
+        if is_real and -math.inf < black < white < math.inf:
+            return float(black), float(white)
+    raise ValueError(
+        f"Image got value_range={value_range!r}; give two finite numbers, which values are black and which are white,"
+        " such as (-1.0, 1.0)."
+    )
 
 
-def _warn_of_pixels(count: int, what: str, name: str) -> None:
-    if count:
-        warnings.warn(f"Image {name!r}: {count} pixel values {what}.", stacklevel=2)
-
-
-def _png(image: Tensor) -> bytes:
-    channels = image.shape[0]
-    pixels = image[0] if channels == 1 else image.movedim(0, 2)
-    file = io.BytesIO()
-    PIL.Image.fromarray(pixels.contiguous().numpy(), _MODES[channels]).save(file, "PNG")
-    return file.getvalue()
+def _checked_columns(grid: int) -> int:
+    if not isinstance(grid, Integral) or isinstance(grid, bool) or grid < 1:
+        raise ValueError(f"Image got grid={grid!r}; give a number of columns, an integer of at least 1.")
+    return int(grid)

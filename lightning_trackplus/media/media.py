@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,17 @@ from typing_extensions import Self
 from lightning_trackplus.record import Item, MediaPayload
 
 ItemT = TypeVar("ItemT")
+
+
+class LateCaption(ABC):
+    """A caption that is made when it is written, for instance of values that lie on a device until then."""
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """Return the caption; not called on the training thread."""
+
+
+Caption: TypeAlias = str | LateCaption | None
 
 
 class Media(ABC, Generic[ItemT]):
@@ -56,7 +67,7 @@ class Media(ABC, Generic[ItemT]):
         return f"{self!r} (a medium can be logged once TrackPlus() is among the Trainer's callbacks)"
 
     @property
-    def captions(self) -> tuple[str | None, ...]:
+    def captions(self) -> tuple[Caption, ...]:
         """A line about each item."""
         return self._captions
 
@@ -75,7 +86,7 @@ class Media(ABC, Generic[ItemT]):
             tuple(self._items[index] for index in indices),
             tuple(self._captions[index] for index in indices),
             # By views, since a list of indices would wait for the device.
-            None if self._scores is None else torch.stack([self._scores[index] for index in indices]),
+            None if self._scores is None else torch.cat([self._scores.narrow(0, index, 1) for index in indices]),
         )
 
     def joined(self, others: Sequence[Self]) -> Self:
@@ -96,7 +107,7 @@ class Media(ABC, Generic[ItemT]):
 
     def snapshot(self) -> Self:
         """Return a copy that later changes to the caller's tensors do not reach; waits for no device."""
-        return self._with(tuple(self._snapshot_of(item) for item in self._items), self._captions, self._scores)
+        return self._with(tuple(map(self._snapshot_of, self._items)), self._captions, self._scores)
 
     @property
     @abstractmethod
@@ -119,26 +130,29 @@ class Media(ABC, Generic[ItemT]):
     def _title(self) -> str:
         return type(self).__name__
 
-    def _encoded(self, data: Sequence[bytes], suffix: str) -> tuple[Item, ...]:
-        scores = [None] * len(self) if self._scores is None else self._scores.tolist()
-        return tuple(
-            Item(one, suffix, caption, score) for one, caption, score in zip(data, self._captions, scores, strict=True)
-        )
+    def _encoded(self, data: Sequence[bytes], suffix: str | Sequence[str]) -> tuple[Item, ...]:
+        """Return the files with what belongs to each; a suffix is that of all of them, or there is one for each."""
+        scores = itertools.repeat(None) if self._scores is None else self._scores.tolist()
+        suffixes = itertools.repeat(suffix) if isinstance(suffix, str) else suffix
+        captions = [caption if caption is None else str(caption) for caption in self._captions]
+        return tuple(map(Item, data, suffixes, captions, scores))
 
-    def _with(self, items: tuple[ItemT, ...], captions: tuple[str | None, ...], scores: Tensor | None) -> Self:
-        other = copy.copy(self)
+    def _with(self, items: tuple[ItemT, ...], captions: tuple[Caption, ...], scores: Tensor | None) -> Self:
+        # As copy.copy() does, in a fifth of its time.
+        other = object.__new__(type(self))
+        vars(other).update(vars(self))
         other._items, other._captions, other._scores = items, captions, scores
         return other
 
-    def _one_each(self, caption: str | Sequence[str] | None) -> tuple[str | None, ...]:
+    def _one_each(self, caption: str | Sequence[str | None] | None) -> tuple[Caption, ...]:
         if caption is None or isinstance(caption, str):
-            return (caption,) * len(self)
+            return (caption,) * len(self._items)
         if len(caption) != len(self):
             raise ValueError(
                 f"{self._title} got {len(self)} items and {len(caption)} captions; give one caption for each item,"
                 " or a single string for all."
             )
-        return tuple(str(one) for one in caption)
+        return tuple(one if one is None or isinstance(one, LateCaption) else str(one) for one in caption)
 
     def _score_each(self, score: float | Sequence[float] | Tensor | None) -> Tensor | None:
         if score is None:

@@ -1,44 +1,224 @@
-"""Which items of an epoch are kept."""
+"""Which items of an epoch, or between two logged steps, are kept."""
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TypeAlias
 
-from lightning_trackplus.media.media import Media
+import numpy as np
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from numpy.typing import NDArray
+
+Keys: TypeAlias = NDArray[np.float64]
+KeysOf: TypeAlias = Callable[[int, NDArray[np.float64] | None], Keys]
+"""Makes the keys of a batch from the number of its items and their scores."""
 
 DEFAULT_COUNT = 8
+_MOST = np.finfo(np.float64).max
 
 
-class FirstItems:
-    """Keeps the first items of an epoch; nothing that is not kept is copied.
+class Selection(ABC):
+    """Keeps the n items with the lowest keys; of equal keys, those that came first.
+
+    Over several processes, items come first in the order in which one process would have seen them.
 
     Args:
-        count: How many items, at least 1.
+        n: How many, at least 1.
+
+    Raises:
+        ValueError: If n is no integer above 0.
     """
 
-    def __init__(self, count: int = DEFAULT_COUNT) -> None:
-        self._count = count
-        self._kept: list[Media[Any]] = []
+    needs_scores = False
+    """Whether keys are made of scores; if so, items are shown in their order, and else as they came."""
 
-    def add(self, name: str, media: Media[Any]) -> None:
-        """Look at one batch and keep what is wanted of it.
+    def __init__(self, n: int = DEFAULT_COUNT) -> None:
+        if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+            raise ValueError(f"{type(self).__name__} got n={n!r}; give an integer of at least 1, for example 8.")
+        self.n = n
+
+    @property
+    def name(self) -> str:
+        """Its name, as in ``reduce_fx="top8"``."""
+        return f"{type(self).__name__.lower()}{self.n}"
+
+    @abstractmethod
+    def keys(self, rank: int) -> KeysOf:
+        """Return what makes the keys of batch after batch.
 
         Args:
-            name: The name it is logged under, for messages.
-            media: The batch.
-
-        Raises:
-            ValueError: If an earlier batch was of another kind.
+            rank: The process, of several.
         """
-        if self._kept and type(media) is not type(self._kept[0]):
-            raise ValueError(
-                f"self.log({name!r}, …) got {media!r} after {self._kept[0]!r} in one epoch; log them under two names."
-            )
-        missing = self._count - sum(len(kept) for kept in self._kept)
-        if missing > 0:
-            self._kept.append(media.take(range(min(missing, len(media)))).snapshot())
 
-    def result(self) -> Media[Any]:
-        """Return what was kept, as one batch."""
-        first, *others = self._kept
-        return first.joined(others)
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.n})"
+
+
+class First(Selection):
+    """The first n items.
+
+    Args:
+        n: As for `Selection`.
+
+    Examples:
+        >>> First(8).name
+        'first8'
+    """
+
+    def keys(self, rank: int) -> KeysOf:  # noqa: ARG002  as in `Selection`
+        """Return what numbers the items.
+
+        Args:
+            rank: As for `Selection`.
+        """
+        return _Numbering(1)
+
+
+class Last(Selection):
+    """The last n items.
+
+    Args:
+        n: As for `Selection`.
+
+    Examples:
+        >>> Last(8).name
+        'last8'
+    """
+
+    def keys(self, rank: int) -> KeysOf:  # noqa: ARG002  as in `Selection`
+        """Return what numbers the items downwards.
+
+        Args:
+            rank: As for `Selection`.
+        """
+        return _Numbering(-1)
+
+
+class Sample(Selection):
+    """n items drawn uniformly, without replacement.
+
+    Each item draws a random key, and those with the lowest are kept: P. S. Efraimidis and P. G. Spirakis,
+    "Weighted random sampling with a reservoir" (2006), with equal weights. Epochs of the same items in the
+    same order keep the same ones.
+
+    Args:
+        n: As for `Selection`.
+        seed: A number from 0 on, for other draws.
+
+    Examples:
+        >>> Sample(8, seed=1).name
+        'sample8'
+    """
+
+    def __init__(self, n: int = DEFAULT_COUNT, seed: int = 0) -> None:
+        super().__init__(n)
+        if not isinstance(seed, int) or seed < 0:
+            raise ValueError(f"Sample got seed={seed!r}; give an integer from 0 on.")
+        self.seed = seed
+
+    def __repr__(self) -> str:
+        return f"Sample({self.n}, seed={self.seed})"
+
+    def keys(self, rank: int) -> KeysOf:
+        """Return what draws the keys.
+
+        Args:
+            rank: As for `Selection`.
+        """
+        generator = np.random.default_rng([self.seed, rank])
+        return lambda count, _: generator.random(count)
+
+
+class Top(Selection):
+    """The n items with the highest scores; a score that is NaN counts as the lowest.
+
+    Args:
+        n: As for `Selection`.
+
+    Examples:
+        >>> Top(8).name
+        'top8'
+    """
+
+    needs_scores = True
+    _sign = -1.0
+
+    def keys(self, rank: int) -> KeysOf:  # noqa: ARG002  as in `Selection`
+        """Return what makes keys of scores.
+
+        Args:
+            rank: As for `Selection`.
+        """
+        return self._of_scores
+
+    def _of_scores(self, _: int, scores: NDArray[np.float64] | None) -> Keys:
+        assert scores is not None  # noqa: S101  `needs_scores`
+        # Behind all numbers, also behind what is infinite.
+        return np.nan_to_num(self._sign * scores, nan=np.inf, posinf=_MOST, neginf=-_MOST)
+
+
+class Bottom(Top):
+    """The n items with the lowest scores; a score that is NaN counts as the highest.
+
+    Args:
+        n: As for `Selection`.
+
+    Examples:
+        >>> Bottom(8).name
+        'bottom8'
+    """
+
+    _sign = 1.0
+
+
+class _Numbering:
+    """Numbers items in the order in which they come."""
+
+    def __init__(self, sign: int) -> None:
+        self._sign = sign
+        self._count = 0
+
+    def __call__(self, count: int, _: NDArray[np.float64] | None) -> Keys:
+        start, self._count = self._count, self._count + count
+        return self._sign * np.arange(start, self._count, dtype=np.float64)
+
+
+_NAMES = {selection.__name__.lower(): selection for selection in (First, Last, Sample, Top, Bottom)}
+_PATTERN = re.compile(rf"({'|'.join(_NAMES)})(?:(\d+)|\((\d+)\))?")
+
+
+def is_selection(asked: object) -> bool:
+    """Return whether something asks for one selection or several.
+
+    Args:
+        asked: Anything.
+    """
+    if isinstance(asked, list | tuple):
+        return bool(asked) and all(map(is_selection, asked))
+    return isinstance(asked, Selection) or (isinstance(asked, str) and _PATTERN.fullmatch(asked.strip()) is not None)
+
+
+def selection_of(asked: object) -> Selection:
+    """Return what was asked for by name or as an object.
+
+    Args:
+        asked: A `Selection`, or its name: ``"top8"``, ``"top(8)"``, or ``"top"`` for 8 items.
+
+    Raises:
+        MisconfigurationException: If it is none.
+
+    Examples:
+        >>> selection_of("bottom(3)")
+        Bottom(3)
+    """
+    if isinstance(asked, Selection):
+        return asked
+    if isinstance(asked, str) and (match := _PATTERN.fullmatch(asked.strip())):
+        name, *counts = match.groups()
+        return _NAMES[name](int(counts[0] or counts[1] or DEFAULT_COUNT))
+    raise MisconfigurationException(
+        f"reduce_fx={asked!r} selects no media; give first, last, sample, top or bottom with a number of items, such"
+        ' as reduce_fx="top8", an object such as Top(8), or a list of these.'
+    )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from torch import Tensor
+from typing_extensions import Self, override
 
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.record import Texts
@@ -34,18 +35,31 @@ class Text(Media[str]):
         caption: str | Sequence[str] | None = None,
         score: float | Sequence[float] | Tensor | None = None,
     ) -> None:
-        texts: list[str] = list(markdown) if isinstance(markdown, list | tuple) else [cast("str", markdown)]
+        match markdown:
+            case str():
+                texts: tuple[str, ...] = (markdown,)
+            case list() | tuple():
+                texts = tuple(markdown)
+            case _:
+                texts = (cast("str", markdown),)
         for text in texts:
             if not isinstance(text, str):
                 raise TypeError(f"Text got a {type(text).__name__}; give a string or a list of strings.")
         super().__init__(texts, caption, score)
 
     @property
+    @override
     def nbytes(self) -> int:
         """Memory that the texts hold, in bytes, roughly."""
-        return sum(len(text) for text in self._items)
+        return sum(map(len, self._items))
 
-    def encode(self, name: str) -> Texts:  # noqa: ARG002  a text gives no reason for a warning
+    @override
+    def snapshot(self) -> Self:
+        """Return the texts themselves: nobody can change a string."""
+        return self
+
+    @override
+    def encode(self, name: str) -> Texts:
         """Return the texts as UTF-8.
 
         Args:
@@ -54,5 +68,6 @@ class Text(Media[str]):
         # A lone surrogate has no UTF-8; it is written as its escape instead of losing the text.
         return Texts(self._encoded([text.encode("utf-8", "backslashreplace") for text in self._items], ".md"))
 
+    @override
     def _snapshot_of(self, item: str) -> str:
         return item

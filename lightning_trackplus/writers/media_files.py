@@ -22,6 +22,8 @@ class MediaFiles:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._index: WholeFile | None = None
+        # Of each name the last step, and how many files it has there at least.
+        self._counts: dict[str, tuple[int, int]] = {}
 
     def write(self, step: int, epoch: float | None, wall_time: float, name: str, media: Encoded) -> None:
         """Write the items of one payload.
@@ -34,8 +36,11 @@ class MediaFiles:
             media: The encoded items.
         """
         index = self._index or self._open_index()
-        for item in media.items:
-            file = media_file(self._directory, name, step, item.suffix)
+        last_step, count = self._counts.get(name, (step, 0))
+        before = count if last_step == step else 0
+        self._counts[name] = step, before + len(media.items)
+        for number, item in enumerate(media.items, start=before):
+            file = media_file(self._directory, name, step, item.suffix, number)
             path = self._directory / file
             path.parent.mkdir(parents=True, exist_ok=True)
             # The file comes before its row: a row never names a file that is not there.

@@ -52,8 +52,8 @@ def open_writer(choice: WriterChoice, directory: Path) -> Writer:
             return CSVWriter(directory)
         case "tensorboard":
             # Imported here, since it needs tensorboard.
-            from lightning_trackplus.writers.tensorboard import TensorBoardWriter  # noqa: PLC0415
+            from lightning_trackplus.writers.tensorboard_runs import TensorBoardRuns  # noqa: PLC0415
 
-            return TensorBoardWriter(directory)
+            return TensorBoardRuns(directory)
         case _:
             return choice

@@ -16,11 +16,12 @@ import socket
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from tensorboard.compat.proto.event_pb2 import Event, SourceMetadata
-from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.summary_pb2 import SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.proto.types_pb2 import DT_DOUBLE, DT_STRING
@@ -28,7 +29,6 @@ from tensorboard.plugins.audio import metadata as audio
 from tensorboard.plugins.histogram import metadata as histogram
 from tensorboard.plugins.image import metadata as image
 from tensorboard.plugins.text import metadata as text
-from tensorboard.summary.writer.record_writer import RecordWriter
 from typing_extensions import assert_never
 
 from lightning_trackplus.record import (
@@ -49,8 +49,14 @@ from lightning_trackplus.record import (
     Videos,
 )
 from lightning_trackplus.run_directory import media_folder
-from lightning_trackplus.writers.whole_file import WholeFile
+from lightning_trackplus.writers.record_file import RecordFile
 
+Fields: TypeAlias = dict[str, Any]
+"""The fields of a message by name, which a message around them takes at less cost than the message itself."""
+
+_TEXT = text.create_summary_metadata("", "")
+_IMAGE = image.create_summary_metadata("", "")
+_AUDIO = audio.create_summary_metadata("", "", audio.Encoding.Value("WAV"))
 CAPTIONS_SUFFIX = "/captions"
 _ROWS_SHOWN = 100
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|])")
@@ -66,7 +72,7 @@ class TensorBoardWriter:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._records: RecordWriter | None = None
+        self._records: RecordFile | None = None
 
     def write(self, record: Record[Payload]) -> None:
         """Write one record as one event; captions go to the text tab, as ``<name>/captions``.
@@ -74,11 +80,11 @@ class TensorBoardWriter:
         Args:
             record: What was logged in one call.
         """
-        values: list[Summary.Value] = []
+        values: list[Fields] = []
         for name, value in record.values.items():
             match value:
                 case float() | int():
-                    values.append(Summary.Value(tag=_tag(name), simple_value=_float(value)))
+                    values.append({"tag": _tag(name), "simple_value": _float(value)})
                 case Encoded():
                     values.extend(media_values(name, value))
                 case TensorBoardEvent():
@@ -86,11 +92,12 @@ class TensorBoardWriter:
                 case _:
                     assert_never(value)
         if values:
-            self._write_event(Event(wall_time=record.wall_time, step=record.step, summary=Summary(value=values)))
+            self._write_event(Event(wall_time=record.wall_time, step=record.step, summary={"value": values}))
 
     def flush(self) -> None:
         """Bring everything that was written into the file."""
-        # Each event is with the operating system as soon as it is written.
+        if self._records is not None:
+            self._records.flush()
 
     def close(self) -> None:
         """Flush and close the event file; a later ``write`` begins another one beside it."""
@@ -102,12 +109,12 @@ class TensorBoardWriter:
         records = self._records or self._open()
         records.write(event.SerializeToString())
 
-    def _open(self) -> RecordWriter:
+    def _open(self) -> RecordFile:
         self._directory.mkdir(parents=True, exist_ok=True)
         now = time.time()
         # TensorBoard reads the files of a directory in the order of their names.
         name = f"events.out.tfevents.{now:020.9f}.{socket.gethostname()}.{os.getpid()}.{next(_file_numbers)}"
-        records = RecordWriter(WholeFile(self._directory / name, "x"))
+        records = RecordFile(self._directory / name)
         source = SourceMetadata(writer="lightning_trackplus")
         records.write(Event(wall_time=now, file_version="brain.Event:2", source_metadata=source).SerializeToString())
         self._records = records
@@ -127,8 +134,8 @@ def _float(number: float) -> float:
         return math.inf if number > 0 else -math.inf
 
 
-def media_values(name: str, media: MediaPayload) -> list[Summary.Value]:
-    """Return media as an event has them, with their captions.
+def media_values(name: str, media: MediaPayload) -> list[Fields]:
+    """Return media as the values of an event's summary, with their captions.
 
     Args:
         name: The name they were logged under.
@@ -138,12 +145,11 @@ def media_values(name: str, media: MediaPayload) -> list[Summary.Value]:
     match media:
         case Pictures() | Videos():
             size = [str(media.width).encode(), str(media.height).encode()]
-            values = [_strings(name, [*size, *data], (len(data) + 2,), image.create_summary_metadata("", ""))]
+            values = [_strings(name, [*size, *data], (len(data) + 2,), _IMAGE)]
         case Sounds():
             labels = [(item.caption or "").encode("utf-8", "backslashreplace") for item in media.items]
             pairs = list(itertools.chain.from_iterable(zip(data, labels, strict=True)))
-            metadata = audio.create_summary_metadata("", "", audio.Encoding.Value("WAV"))
-            values = [_strings(name, pairs, (len(data), 2), metadata)]
+            values = [_strings(name, pairs, (len(data), 2), _AUDIO)]
         case Texts():
             values = [_texts(name, data)]
         case Tables():
@@ -160,10 +166,10 @@ def media_values(name: str, media: MediaPayload) -> list[Summary.Value]:
     return [*values, *_captions(name, media.items)]
 
 
-def _texts(name: str, texts: Sequence[bytes]) -> Summary.Value:
+def _texts(name: str, texts: Sequence[bytes]) -> Fields:
     # TensorBoard draws a box around each text of a vector, and none around a scalar.
     shape = () if len(texts) == 1 else (len(texts),)
-    return _strings(name, texts, shape, text.create_summary_metadata("", ""))
+    return _strings(name, texts, shape, _TEXT)
 
 
 def _markdown(table: Rows) -> str:
@@ -184,7 +190,7 @@ def _shown(cell: Cell) -> str:
     return "" if cell is None else _plain(str(cell))
 
 
-def _histogram(tag: str, table: NDArray[np.float64]) -> Summary.Value:
+def _histogram(tag: str, table: NDArray[np.float64]) -> Fields:
     low, high, counts = table.T.copy()
     # What lies outside of all bins is drawn in one more bin on that side, as wide as its neighbour.
     if low[0] == -np.inf:
@@ -197,15 +203,14 @@ def _histogram(tag: str, table: NDArray[np.float64]) -> Summary.Value:
     rows = np.stack([low, high, counts], axis=1)[shown]
     dimensions = TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in rows.shape])
     tensor = TensorProto(dtype=DT_DOUBLE, double_val=rows.reshape(-1).tolist(), tensor_shape=dimensions)
-    return Summary.Value(tag=_tag(tag), tensor=tensor, metadata=histogram.create_summary_metadata("", ""))
+    return {"tag": _tag(tag), "tensor": tensor, "metadata": histogram.create_summary_metadata("", "")}
 
 
-def _captions(name: str, items: Sequence[Item]) -> Iterable[Summary.Value]:
+def _captions(name: str, items: Sequence[Item]) -> Iterable[Fields]:
     """Yield the captions as a text: TensorBoard has no place for them beside an image or a sound."""
     if any(item.caption for item in items):
         lines = [f"{number}. {_plain(item.caption or '')}" for number, item in enumerate(items, start=1)]
-        metadata = text.create_summary_metadata("", "")
-        yield _strings(name + CAPTIONS_SUFFIX, ["\n".join(lines).encode("utf-8", "backslashreplace")], (), metadata)
+        yield _strings(name + CAPTIONS_SUFFIX, ["\n".join(lines).encode("utf-8", "backslashreplace")], (), _TEXT)
 
 
 def _plain(caption: str) -> str:
@@ -213,7 +218,7 @@ def _plain(caption: str) -> str:
     return html.escape(_MARKDOWN.sub(r"\\\1", " ".join(caption.split())), quote=False)
 
 
-def _strings(tag: str, strings: Sequence[bytes], shape: Sequence[int], metadata: SummaryMetadata) -> Summary.Value:
-    dimensions = TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in shape])
-    tensor = TensorProto(dtype=DT_STRING, string_val=strings, tensor_shape=dimensions)
-    return Summary.Value(tag=_tag(tag), tensor=tensor, metadata=metadata)
+def _strings(tag: str, strings: Sequence[bytes], shape: Sequence[int], metadata: SummaryMetadata) -> Fields:
+    dimensions = {"dim": [{"size": size} for size in shape]}
+    tensor = {"dtype": DT_STRING, "string_val": strings, "tensor_shape": dimensions}
+    return {"tag": _tag(tag), "tensor": tensor, "metadata": metadata}

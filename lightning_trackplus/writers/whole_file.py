@@ -22,13 +22,13 @@ class WholeFile(io.FileIO):
         Raises:
             OSError: If not all of it could be written; then the file ends where the write began.
         """
-        start = self.tell()
         rest = memoryview(data)
         try:
             # A full disk takes what fits, and says so with the next write.
             while rest:
                 rest = rest[super().write(rest) :]
         except OSError:
+            start = self.tell() - (len(data) - len(rest))
             self.truncate(start)
             self.seek(start)
             raise

@@ -1,5 +1,6 @@
-"""The example run as a person sees it: the real TensorBoard in a real Chromium.
+"""Two runs as a person sees them: the real TensorBoard in a real Chromium.
 
+One is of the example, one of the program that draws the pictures of the documentation with a medium of each kind.
 Playwright for Python and a Chromium or Chrome on the ``PATH`` are needed. Without them these tests are skipped;
 with ``TRACKPLUS_REQUIRE_BROWSER=1`` they fail. With ``TRACKPLUS_SCREENSHOTS=docs/images`` each saves a picture of its
 tab in that folder of the checkout.
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -18,6 +20,8 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas
+import PIL.Image
 import pytest
 
 CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
@@ -38,6 +42,10 @@ SAMPLES = 8
 SAMPLE_RATE = 8000
 SECONDS = STEPS_PER_EPOCH * 0.05
 PATIENCE = 30  # Seconds.
+
+EVERY_KIND = runpy.run_path(str(ROOT / "docs/draw_media.py"))
+EPOCHS_OF_MEDIA = EVERY_KIND["EPOCHS"]
+LAST_STEP_OF_MEDIA = EPOCHS_OF_MEDIA * EVERY_KIND["TRAINING"] // 100 - 1
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +74,14 @@ def run(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tensorboard(run: Path) -> Iterator[str]:
-    """Serve the run with TensorBoard, and return the address once it has read the whole run."""
+def media_run(run: Path) -> Path:
+    """Log a medium of each kind beside the example's run, and return the run directory."""
+    return EVERY_KIND["log_every_kind"](run.parents[1], run.parent.name, "every_kind")
+
+
+@pytest.fixture(scope="module")
+def tensorboard(run: Path, media_run: Path) -> Iterator[str]:
+    """Serve both runs with TensorBoard, and return the address once it has read them to their ends."""
     root = run.parents[1]
     log = root / "tensorboard.log"
     samples = "images=1000,audio=1000,text=1000"
@@ -77,7 +91,8 @@ def tensorboard(run: Path) -> Iterator[str]:
             [sys.executable, "-m", "tensorboard.main", *options], cwd=root, stdout=output, stderr=subprocess.STDOUT
         )
     try:
-        yield address_when_ready(server, log, run.name)
+        address_when_ready(server, log, media_run.name, LAST_STEP_OF_MEDIA)
+        yield address_when_ready(server, log, run.name, LAST_STEP)
     finally:
         server.terminate()
         try:
@@ -87,8 +102,8 @@ def tensorboard(run: Path) -> Iterator[str]:
             server.wait()
 
 
-def address_when_ready(server: subprocess.Popen[bytes], log: Path, run: str) -> str:
-    """Return TensorBoard's address; it is ready when it knows the accuracy of the last step."""
+def address_when_ready(server: subprocess.Popen[bytes], log: Path, run: str, step: int) -> str:
+    """Return TensorBoard's address; it is ready when it knows the accuracy of a run's last step."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         assert server.poll() is None, f"TensorBoard ended:\n{log.read_text()}"
@@ -99,10 +114,10 @@ def address_when_ready(server: subprocess.Popen[bytes], log: Path, run: str) -> 
                     points = json.load(response)
             except OSError:  # It has not read the tag yet.
                 points = []
-            if points and points[-1][1] == LAST_STEP:
+            if points and points[-1][1] == step:
                 return address[0]
         time.sleep(0.05)
-    pytest.fail(f"TensorBoard did not show step {LAST_STEP} within {PATIENCE} s:\n{log.read_text()}")
+    pytest.fail(f"TensorBoard did not show step {step} of {run} within {PATIENCE} s:\n{log.read_text()}")
 
 
 @pytest.fixture
@@ -120,7 +135,15 @@ def save_screenshot(page: Page, name: str, width: int, height: int) -> None:
     if folder := os.environ.get("TRACKPLUS_SCREENSHOTS"):
         page.set_viewport_size({"width": width, "height": height})
         page.mouse.move(0, 0)
-        page.screenshot(path=ROOT / folder / f"{name}.png", animations="disabled")
+        page.screenshot(path=ROOT / folder / name, animations="disabled")
+
+
+def open_tab(page: Page, tab: str, tag: str) -> Locator:
+    """Show one tab with the media run's cards of the tags that match a regular expression, and return their place."""
+    page.goto(f"#{tab}&regexInput=every_kind&tagFilter={tag}")
+    matching = page.locator("tf-category-paginated-view").first
+    expect(matching.locator(".heading").first).to_contain_text(re.compile(r"Tags matching\s+/"))
+    return matching
 
 
 def card_of(cards: Locator, tag: str) -> Locator:
@@ -131,7 +154,7 @@ def card_of(cards: Locator, tag: str) -> Locator:
 
 def test_scalars_tab_draws_every_value(page: Page) -> None:
     """The scalars tab has a chart for each scalar, and its line has one corner for each logged point."""
-    page.goto("#scalars&tagFilter=loss%7Caccuracy&_smoothingWeight=0")
+    page.goto("#scalars&regexInput=version_0&tagFilter=loss%7Caccuracy&_smoothingWeight=0")
     matching = page.locator("tf-category-paginated-view").first
     expect(matching.locator(".heading").first).to_contain_text(re.compile(r"Tags matching\s+/\s*loss\|accuracy\s*/"))
     cards = matching.locator("tf-scalar-card")
@@ -146,12 +169,12 @@ def test_scalars_tab_draws_every_value(page: Page) -> None:
         expect(line).to_be_visible()
         expect(line).to_have_attribute("d", re.compile(rf"^M[-\d.,e]+(L[-\d.,e]+){{{count - 1}}}$"))
     page.locator("paper-checkbox", has_text="Ignore outliers").click()
-    save_screenshot(page, "scalars", 1440, 768)
+    save_screenshot(page, "scalars.png", 1440, 768)
 
 
 def test_histograms_tab_draws_one_for_each_epoch(page: Page) -> None:
     """The histograms tab has a card for the losses, with a curve for each epoch."""
-    page.goto("#histograms")
+    page.goto("#histograms&regexInput=version_0")
     card = page.locator("tf-histogram-loader", has_text="val/loss_histogram")
     expect(card).to_be_visible()
     expect(card.locator("vz-histogram-timeseries .histogram")).to_have_count(EPOCHS)
@@ -159,7 +182,7 @@ def test_histograms_tab_draws_one_for_each_epoch(page: Page) -> None:
 
 def test_images_tab_shows_every_sample(page: Page, run: Path) -> None:
     """The images tab has a card for each of the eight digits, in their order, with the picture of the last epoch."""
-    page.goto("#images")
+    page.goto("#images&regexInput=version_0")
     cards = card_of(page.locator("tf-image-loader"), "val/digits")
     expect(cards).to_have_count(SAMPLES)
     files = sorted((run / "media" / "val-digits").glob(f"*{LAST_STEP}-*.png"))
@@ -175,12 +198,12 @@ def test_images_tab_shows_every_sample(page: Page, run: Path) -> None:
         assert source is not None
         assert page.request.get(source).body() == file.read_bytes()
     page.locator("paper-checkbox", has_text="Show actual image size").click()
-    save_screenshot(page, "images", 1280, 880)
+    save_screenshot(page, "images.png", 1280, 880)
 
 
 def test_text_tab_renders_tables_and_captions(page: Page) -> None:
     """The text tab shows the report of each epoch as a table, and the captions of the images as a numbered list."""
-    page.goto("#text")
+    page.goto("#text&regexInput=version_0")
     cards = page.locator("tf-text-loader")
     reports = card_of(cards, "val/report").locator("tf-markdown-view:visible")
     expect(reports).to_have_count(EPOCHS)
@@ -196,12 +219,12 @@ def test_text_tab_renders_tables_and_captions(page: Page) -> None:
     for caption in captions.all():
         expect(caption.locator("ol > li")).to_have_text([re.compile(r"^predicted \d, true \d$")] * SAMPLES)
         expect(caption.locator("table")).to_have_count(0)
-    save_screenshot(page, "text", 1280, 1296)
+    save_screenshot(page, "text.png", 1280, 1296)
 
 
 def test_audio_tab_plays_an_epoch(page: Page) -> None:
     """The audio tab has a sound for each epoch, and that of the last epoch is as long as the epoch had steps."""
-    page.goto("#audio")
+    page.goto("#audio&regexInput=version_0")
     card = card_of(page.locator("tf-audio-loader"), "train/loss_as_pitch")
     expect(card).to_contain_text(re.compile(rf"step\s*{LAST_STEP}"))
     expect(card.locator("#steps")).to_have_attribute("aria-valuemax", str(EPOCHS - 1))
@@ -221,4 +244,146 @@ def test_audio_tab_plays_an_epoch(page: Page) -> None:
     )
     assert samples == pytest.approx(SECONDS * SAMPLE_RATE)
     assert loudest == pytest.approx(0.5, abs=0.01)
-    save_screenshot(page, "audio", 1280, 420)
+    save_screenshot(page, "audio.png", 1280, 420)
+
+
+def files_of(run: Path, name: str) -> list[Path]:
+    """Return the media files that were written last under a name, in the order of the items."""
+    rows = pandas.read_csv(run / "media.csv")
+    return [run / file for file in rows.loc[(rows.name == name) & (rows.step == LAST_STEP_OF_MEDIA), "file"]]
+
+
+def expect_picture(card: Locator, file: Path) -> None:
+    """Await the picture of a card: that of a file, decoded to the size that Pillow finds in the file."""
+    picture = card.locator("img")
+    expect(picture).to_be_visible()
+    expect(picture).to_have_js_property("complete", value=True)
+    with PIL.Image.open(file) as opened:
+        assert picture.evaluate("img => [img.naturalWidth, img.naturalHeight]") == list(opened.size)
+    source = picture.get_attribute("src")
+    assert source is not None
+    assert card.page.request.get(source).body() == file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "formats"),
+    [
+        ("val/flower", [".jpeg"]),
+        ("val/grid", [".png"]),
+        ("val/hardest", [".webp"] * 4),
+        ("val/losses", [".png"]),
+        ("val/confusion", [".png"]),
+    ],
+)
+def test_images_tab_shows_whatever_is_a_picture(page: Page, media_run: Path, name: str, formats: list[str]) -> None:
+    """Images of every format, with boxes and masks and in a grid, figures and heat maps are shown as in their files."""
+    cards = card_of(open_tab(page, "images", f"^{name}$").locator("tf-image-loader"), name)
+    expect(cards).to_have_count(len(formats))
+    files = files_of(media_run, name)
+    assert [file.suffix for file in files] == formats
+    for number, file in enumerate(files, start=1):
+        sample = f"sample: {number} of {len(files)}" if len(files) > 1 else ""
+        expect_picture(cards.filter(has_text=sample), file)
+
+
+def test_images_tab_plays_videos(page: Page, media_run: Path) -> None:
+    """A video is shown as its file, which the browser decodes into all of its frames, and it moves."""
+    card = card_of(open_tab(page, "images", "^val/pan$").locator("tf-image-loader"), "val/pan")
+    (file,) = files_of(media_run, "val/pan")
+    expect_picture(card, file)
+    picture = card.locator("img")
+    frames, milliseconds = picture.evaluate(
+        """async img => {
+            const data = await (await fetch(img.src)).arrayBuffer();
+            const decoder = new ImageDecoder({data, type: "image/webp"});
+            await Promise.all([decoder.tracks.ready, decoder.completed]);
+            const count = decoder.tracks.selectedTrack.frameCount;
+            const durations = [];
+            for (let frameIndex = 0; frameIndex < count; ++frameIndex)
+                durations.push((await decoder.decode({frameIndex})).image.duration / 1000);
+            return [count, durations.reduce((sum, duration) => sum + duration)];
+        }"""
+    )
+    assert frames == EVERY_KIND["FRAMES"]
+    assert milliseconds == EVERY_KIND["FRAMES"] * 1000 / EVERY_KIND["FPS"]
+    first = picture.screenshot()
+    deadline = time.monotonic() + PATIENCE
+    while picture.screenshot() == first:
+        assert time.monotonic() < deadline, "The video stands still."
+
+
+def test_images_tab_shows_all_kinds_of_pictures_together(page: Page) -> None:
+    """Pictures of several kinds stand in one tab, each decoded; the documentation shows it."""
+    names = ["val/confusion", "val/flower", "val/grid", "val/losses", "val/pan"]
+    cards = open_tab(page, "images", f"^({'|'.join(names)})$").locator("tf-image-loader")
+    expect(cards).to_have_count(len(names))
+    for name in names:
+        picture = card_of(cards, name).locator("img")
+        expect(picture).to_be_visible()
+        expect(picture).to_have_js_property("complete", value=True)
+        assert picture.evaluate("img => img.naturalWidth") > 0
+    save_screenshot(page, "pictures.jpeg", 1480, 1020)
+
+
+def test_histograms_tab_draws_weights(page: Page) -> None:
+    """The histograms tab has a card for the weights, with a curve for each epoch."""
+    card = open_tab(page, "histograms", "^val/weights$").locator("tf-histogram-loader")
+    expect(card).to_have_count(1)
+    expect(card.locator("vz-histogram-timeseries .histogram")).to_have_count(EPOCHS_OF_MEDIA)
+    save_screenshot(page, "histogram-weights.png", 1280, 480)
+
+
+def test_distributions_tab_draws_weights(page: Page) -> None:
+    """The distributions tab has a chart of the same weights."""
+    card = open_tab(page, "distributions", "^val/weights$").locator("tf-distribution-loader")
+    expect(card).to_have_count(1)
+    expect(card.locator("vz-distribution-chart path.area").first).to_be_visible()
+
+
+def test_audio_tab_plays_several_sounds(page: Page, media_run: Path) -> None:
+    """Of two sounds of one name, stereo and mono, each is its file, and lasts as long and has as many channels."""
+    page.goto("#audio&regexInput=every_kind")
+    cards = card_of(page.locator("tf-audio-loader"), "val/chord")
+    seconds, files = EVERY_KIND["SECONDS"], files_of(media_run, "val/chord")
+    expect(cards).to_have_count(len(seconds))
+    for number, (duration, file) in enumerate(zip(seconds, files, strict=True), start=1):
+        player = cards.filter(has_text=f"sample: {number} of {len(seconds)}").locator("audio")
+        expect(player).to_be_visible()
+        loaded = "audio => audio.readyState >= HTMLMediaElement.HAVE_METADATA || audio.error !== null"
+        page.wait_for_function(loaded, arg=player.element_handle())
+        assert player.evaluate("audio => audio.error && audio.error.message") is None
+        assert player.evaluate("audio => audio.duration") == pytest.approx(duration, abs=1e-3)
+        channels = """async (audio, rate) => {
+            const file = await (await fetch(audio.src)).arrayBuffer();
+            return (await new OfflineAudioContext(1, 1, rate).decodeAudioData(file)).numberOfChannels;
+        }"""
+        assert player.evaluate(channels, EVERY_KIND["SAMPLE_RATE"]) == 3 - number
+        source = player.get_attribute("src")
+        assert source is not None
+        assert page.request.get(source).body() == file.read_bytes()
+    save_screenshot(page, "audio-chord.png", 1280, 480)
+
+
+def test_text_tab_renders_markdown(page: Page) -> None:
+    """Headings, lists, tables and code of a text are shown as such."""
+    texts = card_of(open_tab(page, "text", "^val/report$").locator("tf-text-loader"), "val/report")
+    newest = texts.locator("tf-markdown-view:visible").first
+    expect(newest.locator("h3")).to_have_text(re.compile(r"^\d+\.\d% are right$"))
+    expect(newest.locator("ol > li")).to_have_text(["The net is linear.", "It has 650 parameters."])
+    expect(newest.locator("table td")).to_have_text(["training", "1000", "validation", "797"])
+    expect(newest.locator("pre > code")).to_have_text("nn.Linear(64, 10)")
+    save_screenshot(page, "text-report.png", 1280, 640)
+
+
+def test_text_tab_renders_tables(page: Page, media_run: Path) -> None:
+    """A table is shown as one, with the cells of its file in their places."""
+    tables = card_of(open_tab(page, "text", "^val/worst$").locator("tf-text-loader"), "val/worst")
+    newest = tables.locator("tf-markdown-view:visible").first
+    (file,) = files_of(media_run, "val/worst")
+    written = pandas.read_csv(file)
+    expect(newest.locator("table")).to_have_count(1)
+    expect(newest.locator("thead th")).to_have_text(["place", "digit", "taken for", "loss"])
+    cells = [cell for *row, loss in written.itertuples(index=False) for cell in (*map(str, row), f"{loss:.6g}")]
+    assert len(cells) == 20
+    expect(newest.locator("tbody td")).to_have_text(cells)
+    save_screenshot(page, "table-worst.png", 1280, 560)

@@ -1,0 +1,39 @@
+"""What Lightning hands to a logger, as plain numbers by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def flat_numbers(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Yield each number with its name; a dict in it is flattened, ``outer/inner``.
+
+    Args:
+        metrics: Numbers, tensors and arrays of one element, and dicts of these, by name.
+        prefix: Put before each name.
+
+    Raises:
+        ValueError: If a value is no number, in Lightning's words.
+
+    Examples:
+        >>> import torch
+        >>> dict(flat_numbers({"loss": torch.tensor(0.5), "acc": {"top1": 1, "top5": True}}))
+        {'loss': 0.5, 'acc/top1': 1, 'acc/top5': 1.0}
+    """
+    for name, value in metrics.items():
+        if isinstance(value, Mapping):
+            yield from flat_numbers(value, f"{prefix}{name}/")
+        else:
+            yield prefix + name, _number(value)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"\n you tried to log {value} which is currently not supported. Try a dict or a scalar/tensor."
+        ) from error

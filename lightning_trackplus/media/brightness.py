@@ -1,0 +1,105 @@
+"""Pixels of any numbers as bytes: which are black and which are white, and what is none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Picture: TypeAlias = NDArray[np.uint8]
+"""A picture of shape ``(C, H, W)``; C is 1 (grey), 3 (RGB) or 4 (RGBA)."""
+
+ValueRange: TypeAlias = tuple[float, float]
+"""Which values are black and white."""
+
+_BRIGHTEST_UNIT_PIXEL = 2.0
+_UNIT, _BYTES = (0.0, 1.0), (0.0, 255.0)
+_MAGENTA = (255, 0, 255, 255)
+
+
+class Shown(NamedTuple):
+    """A picture, and what of it could not be shown.
+
+    Attributes:
+        picture: The picture.
+        nan_count: How many pixels are NaN in some channel; they are magenta.
+        outside_count: How many values are darker than black or brighter than white.
+    """
+
+    picture: Picture
+    nan_count: int = 0
+    outside_count: int = 0
+
+
+def on_host(pixels: Tensor, *, has_range: bool) -> NDArray[Any]:
+    """Return pixels as bytes, bools or floats of numpy.
+
+    Args:
+        pixels: The pixels, of any dtype and on any device.
+        has_range: Whether a range of values was given for them.
+    """
+    pixels = pixels.cpu().resolve_neg()
+    if pixels.dtype == torch.bool or (pixels.dtype == torch.uint8 and not has_range):
+        return pixels.numpy()
+    # A range that was given can be narrow and far from 0, where float32 has no room for it.
+    is_wide = pixels.element_size() >= 4 and pixels.dtype != torch.float32
+    return (pixels.double() if has_range and is_wide else pixels.float()).numpy()
+
+
+def float_range(pictures: Iterable[NDArray[Any]]) -> ValueRange:
+    """Return the range of a batch of floats: the brightest pixel of all tells.
+
+    Args:
+        pictures: The pictures; what is no float among them does not count.
+    """
+    is_bright = any(
+        _brightest(pixels) > _BRIGHTEST_UNIT_PIXEL for pixels in pictures if np.issubdtype(pixels.dtype, np.floating)
+    )
+    return _BYTES if is_bright else _UNIT
+
+
+def shown(pixels: NDArray[Any], value_range: ValueRange) -> Shown:
+    """Return a picture of pixels.
+
+    Args:
+        pixels: Shape ``(C, H, W)``; bytes and bools are taken as they are.
+        value_range: Which floats are black and white.
+    """
+    if pixels.dtype == np.uint8:
+        return Shown(pixels)
+    if pixels.dtype == np.bool_:
+        return Shown(pixels * np.uint8(255))
+    black, white = value_range
+    with np.errstate(over="ignore", invalid="ignore"):
+        levels = pixels - pixels.dtype.type(black) if black else pixels
+        levels = levels * pixels.dtype.type(255 / (white - black))
+        levels += 0.5
+        # NaN is in no interval either.
+        if levels.min() >= 0 and levels.max() < 256:
+            return Shown(levels.astype(np.uint8))
+    return _marked(levels)
+
+
+def _marked(levels: NDArray[Any]) -> Shown:
+    """Return a picture of levels of which some are NaN or outside of [0, 256)."""
+    is_nan = np.isnan(levels)
+    outside_count = int(((levels < 0) | (levels >= 256)).sum())
+    picture = np.where(is_nan, 0, levels).clip(0, 255).astype(np.uint8)
+    strange = is_nan.any(axis=0)
+    if not strange.any():
+        return Shown(picture, 0, outside_count)
+    picture = picture.repeat(3, axis=0) if len(picture) == 1 else picture
+    picture[:, strange] = np.array(_MAGENTA[: len(picture)], np.uint8)[:, np.newaxis]
+    return Shown(picture, int(strange.sum()), outside_count)
+
+
+def _brightest(pixels: NDArray[Any]) -> float:
+    with np.errstate(invalid="ignore"):
+        brightest = pixels.max()
+    if not np.isfinite(brightest):
+        brightest = pixels.max(where=np.isfinite(pixels), initial=0.0)
+    return float(brightest)

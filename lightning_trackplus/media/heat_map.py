@@ -1,0 +1,147 @@
+"""Heat maps."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from typing_extensions import override
+
+from lightning_trackplus.media.copied import copied
+from lightning_trackplus.media.heat_map_drawing import drawn
+from lightning_trackplus.media.media import Media
+from lightning_trackplus.media.png import png
+from lightning_trackplus.media.real_numbers import real_numbers
+from lightning_trackplus.record import Pictures
+
+OneMatrix: TypeAlias = "Tensor | NDArray[Any] | Sequence[Any]"
+Normalization: TypeAlias = Literal["true", "pred", "all"]
+
+_MOST_CELLS = 2**26
+
+
+class Matrix(NamedTuple):
+    """One matrix of a batch, and how it is to be drawn.
+
+    Attributes:
+        cells: Real numbers, shape ``(rows, columns)``.
+        names: What rows and columns stand for.
+        normalize: By which sums the cells are divided.
+    """
+
+    cells: Tensor
+    names: tuple[str, ...] | None
+    normalize: Normalization | None
+
+
+class HeatMap(Media[Matrix]):
+    """A matrix as a picture, such as a confusion matrix or an attention map, or a batch of them.
+
+    The colours rise from the smallest number to the largest, as a scale beside the map shows. Numbers are
+    written into the cells where they fit, for at most 51 rows and columns. NaN is drawn grey, and a warning
+    says how many there were.
+
+    Args:
+        matrix: A tensor, an array or nested lists of real numbers of any type, shape ``(rows, columns)``, a
+            batch ``(N, rows, columns)``, or a list of tensors or arrays of these.
+        class_names: What rows and columns stand for, one for each; then rows are what is true and columns
+            what is predicted, as in the confusion matrices of torchmetrics and scikit-learn.
+        caption: A line about the map, or a list with one for each.
+        score: A number for the map, or one for each, shape ``(N,)``.
+        normalize: ``"true"`` divides each cell by the sum of its row, ``"pred"`` by that of its column,
+            ``"all"`` by that of all, as scikit-learn does; a cell without a sum is 0.
+
+    Raises:
+        TypeError: If the matrix is no matrix of numbers, or ``class_names`` is a string.
+        ValueError: If the shape is none of these, has a 0, or has more than 67,108,864 cells, the numbers are
+            complex or sparse, there is not one name for each row and column, ``normalize`` is none of
+            these, or there is another number of captions or scores than of maps.
+
+    Examples:
+        >>> HeatMap([[8, 2], [1, 9]], class_names=["cat", "dog"], normalize="true")
+        <HeatMap: 1 item>
+    """
+
+    def __init__(
+        self,
+        matrix: OneMatrix | Sequence[OneMatrix],
+        class_names: Sequence[str] | None = None,
+        caption: str | Sequence[str] | None = None,
+        score: float | Sequence[float] | Tensor | None = None,
+        *,
+        normalize: Normalization | None = None,
+    ) -> None:
+        if normalize is not None and normalize not in get_args(Normalization):
+            raise ValueError(f'HeatMap got normalize={normalize!r}; give "true", "pred", "all" or None.')
+        if isinstance(class_names, str):
+            raise TypeError(f"HeatMap got class_names={class_names!r}; give a list of names.")
+        names = None if class_names is None else tuple(map(str, class_names))
+        are_several = isinstance(matrix, list | tuple) and any(isinstance(one, Tensor | np.ndarray) for one in matrix)
+        cells = [cells for one in (matrix if are_several else [matrix]) for cells in _split(one)]
+        super().__init__([Matrix(_checked(one, names), names, normalize) for one in cells], caption, score)
+
+    @property
+    @override
+    def nbytes(self) -> int:
+        """Memory that the numbers hold, in bytes."""
+        return sum(matrix.cells.nbytes for matrix in self._items)
+
+    @override
+    def encode(self, name: str) -> Pictures:
+        """Return the maps as PNG.
+
+        Args:
+            name: The name they were logged under, for warnings.
+        """
+        matrices = [_normalized(matrix.cells.cpu().double().numpy(), matrix.normalize) for matrix in self._items]
+        _warn_of(sum(int(np.isnan(matrix).sum()) for matrix in matrices), "are NaN and drawn grey", name)
+        infinite = sum(int(np.isinf(matrix).sum()) for matrix in matrices)
+        _warn_of(infinite, "are infinite and drawn in the last colours of the scale", name)
+        pictures = [drawn(matrix, item.names) for matrix, item in zip(matrices, self._items, strict=True)]
+        _, height, width = pictures[0].shape
+        return Pictures(self._encoded([png(picture) for picture in pictures], ".png"), width, height)
+
+    @override
+    def _snapshot_of(self, item: Matrix) -> Matrix:
+        return item._replace(cells=copied(item.cells))
+
+
+def _split(matrix: Any) -> Sequence[Tensor]:
+    """Return the matrices in numbers of any shape that `HeatMap` takes."""
+    numbers = real_numbers(matrix, "HeatMap")
+    if numbers.ndim not in (2, 3) or not numbers.numel():
+        raise ValueError(
+            f"HeatMap got numbers of shape {tuple(numbers.shape)}; give (rows, columns), or a batch of these with the"
+            " batch first. No dimension is 0."
+        )
+    return [numbers] if numbers.ndim == 2 else numbers.unbind()
+
+
+def _checked(cells: Tensor, names: tuple[str, ...] | None) -> Tensor:
+    shape = tuple(cells.shape)
+    if cells.numel() > _MOST_CELLS:
+        raise ValueError(f"HeatMap got a matrix of shape {shape}; give at most {_MOST_CELLS:,} cells.")
+    if names is not None and shape != (len(names), len(names)):
+        raise ValueError(
+            f"HeatMap got {len(names)} class names and a matrix of shape {shape}; give a name for each row, which is"
+            " also that of the column."
+        )
+    return cells
+
+
+def _normalized(matrix: NDArray[np.float64], normalize: Normalization | None) -> NDArray[np.float64]:
+    if normalize is None:
+        return matrix
+    axis = {"true": 1, "pred": 0, "all": None}[normalize]
+    sums = matrix.sum(axis=axis, keepdims=True)
+    shares: NDArray[np.float64] = np.divide(matrix, sums, out=np.zeros_like(matrix), where=sums != 0)
+    return shares
+
+
+def _warn_of(count: int, what: str, name: str) -> None:
+    if count:
+        warnings.warn(f"HeatMap {name!r}: {count} cells {what}.", stacklevel=2)

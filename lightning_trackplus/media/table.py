@@ -1,0 +1,93 @@
+"""Tables."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from torch import Tensor
+from typing_extensions import override
+
+from lightning_trackplus.media.cells import Column, cells_of, copy_of, nbytes_of
+from lightning_trackplus.media.columns import columns_of
+from lightning_trackplus.media.media import Media
+from lightning_trackplus.record import Cell, Rows, Tables
+
+Columns: TypeAlias = "Mapping[str, Column]"
+
+
+class Table(Media[Columns]):
+    """A table, written as CSV and shown in TensorBoard's text tab.
+
+    A cell is a string, a number, a bool or None. A scalar of numpy or torch is a number; it may lie on a
+    device. What pandas has for a missing value is None, and anything else is the string that `str` makes of it.
+
+    Args:
+        data: Rows as lists, with ``columns``, or as a tensor or an array, shape ``(rows, columns)``; rows
+            as dicts, in which cells may be missing; columns as a dict of lists, tensors or arrays; or a
+            data frame of pandas, whose index is left out, or of polars.
+        columns: The names of the columns. Where the data have names: which columns, and in which order.
+        caption: A line about the table.
+        score: A number for the table.
+
+    Raises:
+        TypeError: If the data are none of these.
+        ValueError: If rows or columns are not equally long, rows have no names for their columns, a name
+            stands for two columns or for none, or there are no columns.
+
+    Examples:
+        >>> Table([[7, "one"], [3, "eight"]], columns=["digit", "taken for"])
+        <Table: 1 item>
+        >>> Table({"digit": [7, 3], "taken for": ["one", "eight"]}, caption="the worst two")
+        <Table: 1 item>
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        columns: Sequence[str] | None = None,
+        caption: str | None = None,
+        score: float | Tensor | None = None,
+    ) -> None:
+        if isinstance(columns, str):
+            raise TypeError(f"Table got columns={columns!r}; give a list of names.")
+        names = None if columns is None else [str(name) for name in columns]
+        super().__init__([columns_of(data, names)], caption, score)
+
+    @property
+    @override
+    def nbytes(self) -> int:
+        """Memory that the cells hold, in bytes, roughly."""
+        return sum(nbytes_of(column) for table in self._items for column in table.values())
+
+    @override
+    def encode(self, name: str) -> Tables:
+        """Return the tables as cells and as CSV.
+
+        Args:
+            name: The name they were logged under.
+        """
+        tables = tuple(
+            Rows(tuple(table), tuple(zip(*map(cells_of, table.values()), strict=True))) for table in self._items
+        )
+        return Tables(self._encoded([_csv(table) for table in tables], ".csv"), tables)
+
+    @override
+    def _snapshot_of(self, item: Columns) -> Columns:
+        return {name: copy_of(column) for name, column in item.items()}
+
+
+def _csv(table: Rows) -> bytes:
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\r\n")
+    writer.writerow(table.columns)
+    writer.writerows(map(_spelled, row) for row in table.rows)
+    return file.getvalue().encode("utf-8", "backslashreplace")
+
+
+def _spelled(cell: Cell) -> Cell:
+    # polars takes a column for numbers only with NaN spelled like this.
+    return "NaN" if isinstance(cell, float) and math.isnan(cell) else cell

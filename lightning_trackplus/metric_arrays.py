@@ -1,0 +1,146 @@
+"""Metrics whose result is no single number: a confusion matrix, or a number for each class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import lightning.pytorch as pl
+from torch import Tensor
+from torchmetrics import Metric
+
+from lightning_trackplus import seam
+from lightning_trackplus.media.heat_map import HeatMap
+from lightning_trackplus.media.media import Media
+
+
+class _Logged(NamedTuple):
+    """One metric, as it was logged.
+
+    Attributes:
+        name: The name, without the dataloader.
+        dataloader: Which of several evaluation dataloaders it belongs to, for Lightning's suffix.
+        metric: The metric.
+        arguments: The other arguments of `LightningModule.log`, by name.
+        names: A name for each class, if they were given.
+    """
+
+    name: str
+    dataloader: int | None
+    metric: Metric
+    arguments: dict[str, Any]
+    names: Sequence[str] | None
+
+    @property
+    def full_name(self) -> str:
+        """The name that Lightning gives it."""
+        return self.name if self.dataloader is None else f"{self.name}/dataloader_idx_{self.dataloader}"
+
+
+class MetricArrays:
+    """Shows the results of metrics that Lightning refuses, and leaves all others to it.
+
+    What a metric results in is known when it is computed, at the end of the epoch; Lightning then finds it
+    computed.
+
+    Args:
+        native: The module's own ``log``.
+        module: The module.
+        trainer: The Trainer that runs it.
+        deliver: Writes a medium under a name.
+    """
+
+    def __init__(
+        self,
+        native: Callable[..., None],
+        module: pl.LightningModule,
+        trainer: pl.Trainer,
+        deliver: Callable[[str, Media[Any]], None],
+    ) -> None:
+        self._native = native
+        self._module = module
+        self._trainer = trainer
+        self._deliver = deliver
+        self._logged: dict[tuple[bool, str], _Logged] = {}
+        self._to_reset: list[Metric] = []
+
+    def log(self, name: str, metric: Metric, arguments: dict[str, Any], names: Sequence[str] | None) -> None:
+        """Take one call.
+
+        Args:
+            name: The name.
+            metric: The metric.
+            arguments: The other arguments of `LightningModule.log`, by name.
+            names: A name for each class; by default their numbers.
+        """
+        hook = seam.hook_name(self._module)
+        is_late = hook is not None and hook.endswith("_epoch_end")
+        value = metric.compute() if is_late else seam.step_value(metric)
+        index = seam.Place(self._trainer).dataloader if hook is not None and arguments["add_dataloader_idx"] else None
+        logged = _Logged(name, index, metric, arguments, names)
+        if hook is None or not _is_array(value):
+            self._log_native(hook, logged)
+        elif is_late:
+            self._show(logged, value)
+            self._to_reset.append(metric)
+        else:
+            self._log_step(hook, logged, value)
+
+    def end_epoch(self, dataloaders: Sequence[int]) -> None:
+        """Show the results of the epoch that ends now.
+
+        Args:
+            dataloaders: The evaluation dataloaders that had batches, in their order.
+        """
+        training, results = self._trainer.training, seam.results_of(self._trainer)
+        for key in [key for key in self._logged if key[0] == training]:
+            logged, entry = self._logged.pop(key), results.get(key[1])
+            if entry is not None and _is_array(value := logged.metric.compute()):
+                seam.hide(entry)
+                seam.withdraw_stored(self._trainer, logged.full_name)
+                with seam.dataloader_results(self._trainer, logged.dataloader, dataloaders):
+                    self._show(logged, value)
+
+    def begin_epoch(self) -> None:
+        """Reset the metrics that Lightning was not given."""
+        for metric in self._to_reset:
+            metric.reset()
+        self._to_reset = []
+
+    def _log_native(self, hook: str | None, logged: _Logged) -> None:
+        self._native(logged.name, logged.metric, **logged.arguments)
+        if hook is not None:
+            self._logged[self._trainer.training, seam.entry_key(hook, logged.name, logged.dataloader)] = logged
+
+    def _log_step(self, hook: str, logged: _Logged, value: Tensor) -> None:
+        """Show the value of a step where it is wanted, and let Lightning have the metric for its epoch."""
+        arguments, metric = logged.arguments, logged.metric
+        on_step, on_epoch = seam.check_levels(hook, arguments["on_step"], arguments["on_epoch"])
+        if on_step and seam.logs_this_step(self._trainer):
+            self._show(logged._replace(name=f"{logged.name}_step") if on_epoch else logged, value)
+        if on_epoch:
+            told = {**arguments, "on_step": False, "on_epoch": True}
+            name = f"{logged.name}_epoch" if on_step else logged.name
+            self._log_native(hook, logged._replace(name=name, arguments=told))
+        elif not any(metric is one for one in self._to_reset):
+            self._to_reset.append(metric)
+
+    def _show(self, logged: _Logged, value: Tensor) -> None:
+        """Log each of several numbers by itself, and what has more dimensions as a heat map."""
+        if value.ndim > 1:
+            if logged.arguments["logger"] is not False and not self._trainer.sanity_checking:
+                self._deliver(logged.full_name, _heat_map(value, logged.names))
+            return
+        options = {name: logged.arguments[name] for name in ("prog_bar", "logger", "rank_zero_only")}
+        for name, number in zip(logged.names or range(len(value)), value, strict=True):
+            self._native(f"{logged.name}/{name}", number, **options)
+
+
+def _is_array(value: object) -> bool:
+    """Return whether Lightning refuses a result, and it is one that can be shown."""
+    return isinstance(value, Tensor) and value.numel() > 1 and value.ndim <= 3  # noqa: PLR2004  a matrix for each class
+
+
+def _heat_map(matrix: Tensor, names: Sequence[str] | None) -> HeatMap:
+    """Return one matrix, with its classes on both axes, or one for each class, with its name below."""
+    return HeatMap(matrix, names) if matrix.ndim == 2 else HeatMap(matrix, caption=names)  # noqa: PLR2004  one

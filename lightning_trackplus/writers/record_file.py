@@ -1,0 +1,98 @@
+"""A file of records as TensorFlow frames them, which is what an event file is.
+
+Each is its length as uint64, the checksum of that as uint32, the data, and the checksum of the data, all little-endian.
+The checksums are CRC-32C, masked as TensorFlow has it in ``tensorflow/core/lib/hash/crc32c.h``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import struct
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from lightning_trackplus.writers.whole_file import WholeFile
+
+_MASK = 0xA282EAD8
+_MOST_WAITING = 256 * 2**10
+_crc32c: Callable[[bytes], int] | None = None
+
+
+class RecordFile:
+    """A new file of records.
+
+    Args:
+        path: Its path.
+
+    Raises:
+        FileExistsError: If it exists.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = WholeFile(path, "x")
+        self._crc32c = crc32c()
+        # Records that wait to be written in one piece.
+        self._waiting: list[bytes] = []
+        self._size = 0
+
+    def write(self, data: bytes) -> None:
+        """Take one record; it is written with the next ones, at `flush` or once they are 256 KiB.
+
+        Args:
+            data: What it holds.
+
+        Raises:
+            OSError: If those that waited could not be written; they are lost then.
+        """
+        length = struct.pack("<Q", len(data))
+        self._waiting += (length, self._checksum(length), data, self._checksum(data))
+        self._size += len(data)
+        if self._size >= _MOST_WAITING:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits, all of it or nothing.
+
+        Raises:
+            OSError: If it could not be written; it is lost then.
+        """
+        if self._waiting:
+            data, self._waiting, self._size = b"".join(self._waiting), [], 0
+            self._file.write(data)
+
+    def close(self) -> None:
+        """Close the file."""
+        try:
+            self.flush()
+        finally:
+            self._file.close()
+
+    def _checksum(self, data: bytes) -> bytes:
+        checksum = self._crc32c(data)
+        masked = ((checksum >> 15 | checksum << 17) + _MASK) & 0xFFFFFFFF
+        return struct.pack("<I", masked)
+
+
+def crc32c() -> Callable[[bytes], int]:
+    """Return what computes CRC-32C: that of google-crc32c, in C, or TensorBoard's own, in Python, with a warning."""
+    global _crc32c  # noqa: PLW0603  so that the warning comes once in a process
+    if _crc32c is None:
+        _crc32c = _found()
+    return _crc32c
+
+
+def _found() -> Callable[[bytes], int]:
+    if importlib.util.find_spec("google_crc32c") is not None:
+        import google_crc32c  # noqa: PLC0415  it may be missing
+
+        if google_crc32c.implementation == "c":
+            return google_crc32c.value  # type: ignore[no-any-return]  # it ships no types
+    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import crc32c as slow  # noqa: PLC0415  seldom wanted
+
+    warnings.warn(
+        "google-crc32c is not installed: the checksums of TensorBoard events are computed in Python, which with large"
+        " media keeps a thread busy. `pip install google-crc32c` makes it a thousand times faster.",
+        stacklevel=2,
+    )
+    return slow  # type: ignore[no-any-return]  # it ships no types

@@ -1,0 +1,171 @@
+"""Values that are no numbers, given to ``self.log`` as they are."""
+
+from __future__ import annotations
+
+import matplotlib.figure
+import numpy as np
+import pandas
+import PIL.Image
+import polars
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassConfusionMatrix,
+    MultilabelConfusionMatrix,
+)
+
+from lightning_trackplus import TrackPlus, TrackPlusLogger
+from tests.conftest import LoggingModule, loader, quiet_trainer
+
+TARGETS = torch.tensor([0, 1, 2, 2, 1, 0, 0, 1, 2, 1])
+PREDICTIONS = torch.tensor([0, 2, 2, 1, 1, 0, 2, 1, 2, 0])
+
+
+def run(tmp_path, module, *, hooks=None, **options):
+    """Return metrics by name, and the rows of ``media.csv`` as kind and name, after a run."""
+    logger = TrackPlusLogger(tmp_path)
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=logger, **options)
+    trainer.fit(module or LoggingModule(**hooks), loader(), loader())
+    path = tmp_path / "lightning_logs/version_0/media.csv"
+    media = pandas.read_csv(path) if path.exists() else pandas.DataFrame(columns=["kind", "name", "step", "file"])
+    return {name: value.item() for name, value in trainer.callback_metrics.items()}, media
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("**bold**", "text"),
+        (["one", "two"], "text"),
+        (torch.arange(6.0).reshape(2, 3), "image"),
+        (np.arange(6).reshape(2, 3), "image"),
+        (PIL.Image.new("RGB", (4, 5)), "image"),
+        (matplotlib.figure.Figure(), "image"),
+        (pandas.DataFrame({"a": [1, 2]}), "table"),
+        (polars.DataFrame({"a": [1, 2]}), "table"),
+    ],
+    ids=["string", "strings", "matrix", "array", "PIL", "figure", "pandas", "polars"],
+)
+def test_a_value_is_shown_as_what_it_plainly_is(tmp_path, value, kind):
+    """No medium has to be put around it."""
+    _, media = run(tmp_path, None, hooks={"on_validation_epoch_end": lambda m, b, i: m.log("it", value)})
+    assert set(media["kind"]) == {kind}
+    assert set(media["name"]) == {"it"}
+
+
+def test_a_dict_is_flattened(tmp_path):
+    """Each entry has a name of its own, whatever it is."""
+    entries = {"loss": torch.tensor(2.0), "note": "text", "deep": {"er": 3.0}, "array": np.array([1.0, 3.0])}
+    metrics, media = run(tmp_path, None, hooks={"validation_step": lambda m, b, i: m.log("val", entries)})
+    assert metrics == {"val/loss": 2, "val/deep/er": 3, "val/array": 2}
+    assert set(media["name"]) == {"val/note"}
+
+
+class Classifier(LoggingModule):
+    """Logs a metric by its updates."""
+
+    def __init__(self, metric, *, stage="validation", update=True, **options):
+        super().__init__()
+        self.metric, self.stage, self.updates_only, self.options = metric, stage, update, options
+
+    def look(self, batch):
+        rows = batch[0][:, 0].long()
+        (self.metric.update if self.updates_only else self.metric)(PREDICTIONS[rows], TARGETS[rows])
+        if isinstance(self.metric, MetricCollection):
+            self.log_dict(self.metric, **self.options)
+        else:
+            self.log("it", self.metric, **self.options)
+
+    def training_step(self, batch, batch_idx):
+        if self.stage == "training":
+            self.look(batch)
+        return super().training_step(batch, batch_idx)
+
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        if self.stage == "validation":
+            self.look(batch)
+
+
+def shades(tmp_path, media, row=0):
+    """Return the brightest channel of a picture's pixels, row by row."""
+    return np.asarray(PIL.Image.open(tmp_path / "lightning_logs/version_0" / media["file"].iloc[row]).convert("RGB"))
+
+
+def test_a_collection_with_a_confusion_matrix(tmp_path):
+    """Its numbers are logged as always, and its matrix is a picture; the next epoch begins anew."""
+    collection = MetricCollection({"acc": MulticlassAccuracy(3, average="micro"), "cm": MulticlassConfusionMatrix(3)})
+    metrics, media = run(tmp_path, Classifier(collection), max_epochs=2, num_sanity_val_steps=1)
+    assert metrics == {"acc": pytest.approx((PREDICTIONS == TARGETS).float().mean().item())}
+    assert list(zip(media["name"], media["kind"], media["step"], strict=True)) == [
+        ("cm", "image", 2),
+        ("cm", "image", 5),
+    ]
+    np.testing.assert_array_equal(shades(tmp_path, media, 0), shades(tmp_path, media, 1))
+
+
+def test_a_number_for_each_class(tmp_path):
+    """Each is a metric of its own, which a checkpoint can watch; with names if they are given."""
+    metric = MulticlassAccuracy(3, average="none")
+    checkpoint = ModelCheckpoint(
+        tmp_path / "best", monitor="it/two", mode="max", filename="{it/two:.2f}", auto_insert_metric_name=False
+    )
+    logger = TrackPlusLogger(tmp_path)
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus(), checkpoint], logger=logger, enable_checkpointing=True)
+    trainer.fit(Classifier(metric, names=["zero", "one", "two"]), loader(), loader())
+    hits = {
+        name: (PREDICTIONS[i == TARGETS] == i).float().mean().item() for i, name in enumerate(["zero", "one", "two"])
+    }
+    logged = {name: value.item() for name, value in trainer.callback_metrics.items()}
+    assert logged == {f"it/{name}": pytest.approx(value) for name, value in hits.items()}
+    assert checkpoint.best_model_score == pytest.approx(hits["two"])
+
+
+def test_a_matrix_for_each_label(tmp_path):
+    """Three dimensions are several pictures."""
+
+    class Labels(Classifier):
+        def look(self, batch):
+            hot = torch.nn.functional.one_hot(TARGETS[batch[0][:, 0].long()], 3)
+            self.metric.update(hot, hot)
+            self.log("it", self.metric, **self.options)
+
+    _, media = run(tmp_path, Labels(MultilabelConfusionMatrix(3), names=["a", "b", "c"]))
+    assert list(zip(media["name"], media["caption"], strict=True)) == [("it", "a"), ("it", "b"), ("it", "c")]
+
+
+def test_in_training_a_matrix_is_shown_in_logged_steps(tmp_path):
+    """As numbers are: of the step in the steps that are logged, and of the epoch at its end."""
+    module = Classifier(MulticlassConfusionMatrix(3), stage="training", update=False, on_step=True, on_epoch=True)
+    _, media = run(tmp_path, module, log_every_n_steps=2, max_epochs=2)
+    assert list(zip(media["name"], media["step"], strict=True)) == [
+        ("it_step", 1), ("it_epoch", 2), ("it_step", 3), ("it_step", 5), ("it_epoch", 5)
+    ]  # fmt: skip
+    np.testing.assert_array_equal(shades(tmp_path, media, 1), shades(tmp_path, media, 4))
+
+
+def test_other_metrics_are_lightnings(tmp_path):
+    """A metric that is one number shows as without us."""
+
+    class Means(LoggingModule):
+        def __init__(self):
+            super().__init__()
+            self.mean = MeanMetric()
+
+        def validation_step(self, batch, batch_idx, dataloader_idx=0):
+            self.mean(batch[0][:, 0])
+            self.log("it", self.mean)
+
+    metrics, media = run(tmp_path, Means())
+    assert metrics == {"it": 4.5}
+    assert media.empty
+
+
+def test_what_is_nothing_of_all_this_is_refused_in_lightnings_words(tmp_path):
+    """Lightning's error says what it takes."""
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()])
+    with pytest.raises(
+        ValueError, match=r"`self.log\(it, \[1, 'a'\]\)` was called, but `list` values cannot be logged"
+    ):
+        trainer.validate(LoggingModule(validation_step=lambda m, b, i: m.log("it", [1, "a"])), loader())
