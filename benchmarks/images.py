@@ -137,7 +137,8 @@ def compare(title: str, images: Sequence[Tensor], file_format: str) -> None:
     ratios = Cost(*(statistics.median(theirs[which] / ours[which] for theirs, ours in rounds) for which in range(3)))
     print(
         f"{title:22} | {theirs.caller:7.1f} {theirs.cpu:6.0f} {theirs.size:6.0f}"
-        f" | {ours.caller:7.2f} {ours.cpu:6.1f} {ours.size:6.0f} | {ratios.caller:6.0f} {ratios.cpu:6.1f} {ratios.size:6.2f}"
+        f" | {ours.caller:7.2f} {ours.cpu:6.1f} {ours.size:6.0f}"
+        f" | {ratios.caller:6.0f} {ratios.cpu:6.1f} {ratios.size:6.2f}"
     )
 
 

@@ -41,7 +41,7 @@ TRAINING = 1000
 FPS = 8
 FRAMES = 12
 SAMPLE_RATE = 16_000
-SECONDS = [1.5, 0.5]
+SECONDS = [2.5, 1.25]
 
 
 class Classifier(L.LightningModule):

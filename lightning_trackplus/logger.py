@@ -144,6 +144,16 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
             self._summary_writer = self._open_experiment()
         return self._summary_writer
 
+    @property
+    def keeps_media_files(self) -> bool:
+        """Whether media are files in the run directory."""
+        return "csv" in self._writer_choices
+
+    @property
+    def queue_options(self) -> Mapping[str, Any]:
+        """The options of the delivery: ``flush_secs``, ``overflow`` and ``max_bytes``."""
+        return self._queue_options
+
     def attach(self, trainer: pl.Trainer) -> None:
         """Learn whose run this is: its ``default_root_dir``, and its step and epoch from now on.
 

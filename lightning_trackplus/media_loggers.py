@@ -92,14 +92,14 @@ class MediaLoggers:
         self.close()
         ours = [logger for logger in loggers if isinstance(logger, TrackPlusLogger)]
         # What our logger was told to do in a flood of media holds for all.
-        options = ours[0]._queue_options if ours else {}
+        options = ours[0].queue_options if ours else {}
         self._deliveries = [Delivery([writer], **options) for writer in self._writers(loggers)]
         self._served = loggers
 
     def _writers(self, loggers: Sequence[Logger]) -> Iterator[Writer]:
         """Yield the writers of loggers that are not ours, and one of files where a logger has no writer."""
         ours = [logger for logger in loggers if isinstance(logger, TrackPlusLogger)]
-        folders = [Path(logger.log_dir).resolve() for logger in ours if "csv" in logger._writer_choices]
+        folders = [Path(logger.log_dir).resolve() for logger in ours if logger.keeps_media_files]
         left_out: list[str] = []
         for logger in loggers:
             writer, reason = (None, "") if logger in ours else _opened(logger)

@@ -258,6 +258,14 @@ def show(entry: Any, *, step_value: torch.Tensor | None = None, result: torch.Te
     entry.has_reset = False
 
 
+def prefixed(logger: Any, name: str) -> str:
+    """Return a name as one of Lightning's loggers writes it for a number: behind the prefix it was given.
+
+    Mirrors ``_add_prefix`` in ``fabric/utilities/logger.py``, and ``log_metrics`` of the loggers, which call it.
+    """
+    return f"{logger._prefix}{logger.LOGGER_JOIN_CHAR}{name}" if logger._prefix else name
+
+
 def init_without_tensorboard(
     logger: TensorBoardLogger, name: str | None, version: int | str | None, *, prefix: str, sub_dir: str | None
 ) -> None:

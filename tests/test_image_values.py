@@ -88,14 +88,27 @@ def test_a_range_may_darken_bytes():
 
 @pytest.mark.parametrize(
     "value_range",
-    [(1, 0), (0, 0), (0, float("inf")), (float("nan"), 1), (0,), (0, 1, 2), 1.0, "01", (None, 1), (torch.zeros(1), 1)],
+    [
+        (1, 0),
+        (0, 0),
+        (0, float("inf")),
+        (0, 10**400),
+        (0, 1e-320),
+        (float("nan"), 1),
+        (0,),
+        (0, 1, 2),
+        1.0,
+        "01",
+        (None, 1),
+        (torch.zeros(1), 1),
+    ],
     ids=str,
 )
 def test_a_range_that_is_none_is_refused(value_range):
-    """Anything but two finite numbers in their order raises where the image is made."""
+    """Anything but two numbers in their order, which floats can tell apart, raises where the image is made."""
     message = (
-        f"Image got value_range={value_range!r}; give two finite numbers, which values are black and which are white,"
-        " such as (-1.0, 1.0)."
+        f"Image got value_range={value_range!r}; give two numbers, which values are black and which are white, such as"
+        " (-1.0, 1.0)."
     )
 
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):

@@ -105,7 +105,7 @@ def scored(module, batch, index):
 
 
 def test_selections_look_at_the_whole_epoch(tmp_path):
-    """The hardest and the easiest of all batches, in the order of their scores; in a list each has a name of its own."""
+    """The hardest and the easiest of all batches, by their scores; in a list each has a name of its own."""
     media = run(tmp_path, {"validation_step": scored}, max_epochs=2)
     for _, epoch in media.groupby("step"):
         shades = dict(epoch.groupby("name", sort=False)["shade"].apply(list))

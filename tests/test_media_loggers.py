@@ -277,6 +277,22 @@ def test_the_step_is_lightnings_unless_one_is_given(tmp_path):
     assert list(media_of(csv.log_dir)["step"]) == [0, 9]
 
 
+def test_media_have_the_prefix_that_numbers_have(tmp_path):
+    """A logger with a prefix puts it before the names of media too."""
+    csv, tensorboard = CSVLogger(tmp_path / "csv", prefix="mine"), TensorBoardLogger(tmp_path / "tb", prefix="mine")
+    loggers = MediaLoggers(trainer_with(tmp_path, csv, tensorboard))
+    loggers.deliver("shade", picture(30), 7)
+    loggers.close()
+    for logger in (csv, tensorboard):
+        logger.log_metrics({"loss": 0.5}, 7)
+        logger.finalize("success")
+    assert list(media_of(csv.log_dir)["name"]) == ["mine-shade"]
+    assert "mine-loss" in pandas.read_csv(Path(csv.log_dir, "metrics.csv"))
+    found = events(tensorboard.log_dir).Tags()
+    assert set(found["scalars"]) == {"mine-loss"}
+    assert set(found["tensors"]) >= {"mine-shade", "mine-shade/captions"}
+
+
 def test_only_rank_zero_writes(tmp_path):
     """Another process gives its media to no logger, and opens none."""
     csv, tensorboard = CSVLogger(tmp_path), TensorBoardLogger(tmp_path)

@@ -9,7 +9,7 @@ import lightning as L
 import pytest
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torchmetrics import MeanMetric
 
 from lightning_trackplus import TrackPlusLogger, seam
@@ -239,6 +239,15 @@ def test_a_fast_development_run_is_known(tmp_path):
     """Lightning sets the attribute after its constructor began."""
     assert seam.is_fast_dev_run(quiet_trainer(tmp_path, fast_dev_run=True))
     assert not seam.is_fast_dev_run(quiet_trainer(tmp_path))
+
+
+def test_a_prefix_is_the_one_before_lightnings_numbers(tmp_path):
+    """A name stands behind the prefix as the logger's own numbers do; without a prefix it stays as it is."""
+    for prefix, expected in (("mine", "mine-loss"), ("", "loss")):
+        logger = CSVLogger(tmp_path, prefix=prefix)
+        logger.log_metrics({"loss": 1.0}, 0)
+        assert expected in logger.experiment.metrics[0]
+        assert seam.prefixed(logger, "loss") == expected
 
 
 def test_a_logger_made_without_tensorboard_has_what_lightnings_constructor_sets(tmp_path):

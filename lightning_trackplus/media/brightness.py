@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from numbers import Real
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -16,6 +19,8 @@ Picture: TypeAlias = NDArray[np.uint8]
 ValueRange: TypeAlias = tuple[float, float]
 """Which values are black and white."""
 
+# Beyond, float32 has no room for the difference of two.
+_LARGEST = 1e30
 _BRIGHTEST_UNIT_PIXEL = 2.0
 _UNIT, _BYTES = (0.0, 1.0), (0.0, 255.0)
 _MAGENTA = (255, 0, 255, 255)
@@ -35,6 +40,29 @@ class Shown(NamedTuple):
     outside_count: int = 0
 
 
+def checked_range(value_range: Any) -> ValueRange:
+    """Return a range that was given.
+
+    Args:
+        value_range: The range.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if (
+        isinstance(value_range, list | tuple)
+        and len(value_range) == 2
+        and all(isinstance(one, Real) for one in value_range)
+    ):
+        black, white = value_range
+        if -_LARGEST < black < white < _LARGEST and white - black > 1 / _LARGEST:
+            return float(black), float(white)
+    raise ValueError(
+        f"Image got value_range={value_range!r}; give two numbers, which values are black and which are white, such as"
+        " (-1.0, 1.0)."
+    )
+
+
 def on_host(pixels: Tensor, *, has_range: bool) -> NDArray[Any]:
     """Return pixels as bytes, bools or floats of numpy.
 
@@ -50,16 +78,14 @@ def on_host(pixels: Tensor, *, has_range: bool) -> NDArray[Any]:
     return (pixels.double() if has_range and is_wide else pixels.float()).numpy()
 
 
-def float_range(pictures: Iterable[NDArray[Any]]) -> ValueRange:
-    """Return the range of a batch of floats: the brightest pixel of all tells.
+def float_range(pictures: Sequence[NDArray[Any]]) -> ValueRange:
+    """Return which floats are black and white in some pictures: the brightest pixel of all tells.
 
     Args:
         pictures: The pictures; what is no float among them does not count.
     """
-    is_bright = any(
-        _brightest(pixels) > _BRIGHTEST_UNIT_PIXEL for pixels in pictures if np.issubdtype(pixels.dtype, np.floating)
-    )
-    return _BYTES if is_bright else _UNIT
+    floats = (pixels for pixels in pictures if pixels.dtype.kind == "f")
+    return _BYTES if any(_brightest(pixels) > _BRIGHTEST_UNIT_PIXEL for pixels in floats) else _UNIT
 
 
 def shown(pixels: NDArray[Any], value_range: ValueRange) -> Shown:
@@ -78,10 +104,43 @@ def shown(pixels: NDArray[Any], value_range: ValueRange) -> Shown:
         levels = pixels - pixels.dtype.type(black) if black else pixels
         levels = levels * pixels.dtype.type(255 / (white - black))
         levels += 0.5
-        # NaN is in no interval either.
+        # A comparison with NaN is false.
         if levels.min() >= 0 and levels.max() < 256:
             return Shown(levels.astype(np.uint8))
     return _marked(levels)
+
+
+def pictures_of(pixels: Sequence[NDArray[Any]], ranges: Sequence[ValueRange | None], name: str) -> list[Picture]:
+    """Return pictures of pixels, with a warning of what could not be shown.
+
+    Args:
+        pixels: Bytes, bools or floats of each picture, shape ``(C, H, W)``.
+        ranges: Which floats are black and white in each. Of those without a range, the brightest pixel of all
+            tells.
+        name: The name they were logged under, for the warning.
+    """
+    detected = float_range([one for one, value_range in zip(pixels, ranges, strict=True) if value_range is None])
+    drawn = [shown(one, value_range or detected) for one, value_range in zip(pixels, ranges, strict=True)]
+    if nan_count := sum(one.nan_count for one in drawn):
+        warnings.warn(f"Image {name!r}: {nan_count} pixels are NaN and drawn in magenta.", stacklevel=2)
+    outside = Counter[str]()
+    for one, value_range in zip(drawn, ranges, strict=True):
+        outside[_in_words(value_range)] += one.outside_count
+    for words, count in (+outside).items():
+        warnings.warn(f"Image {name!r}: {count} pixel values lie outside {words} and are clipped.", stacklevel=2)
+    return [one.picture for one in drawn]
+
+
+def _in_words(value_range: ValueRange | None) -> str:
+    return "[0, 1] or [0, 255]" if value_range is None else "[{:g}, {:g}]".format(*value_range)
+
+
+def _brightest(pixels: NDArray[Any]) -> float:
+    with np.errstate(invalid="ignore"):
+        brightest = pixels.max()
+    if not np.isfinite(brightest):
+        brightest = pixels.max(where=np.isfinite(pixels), initial=0.0)
+    return float(brightest)
 
 
 def _marked(levels: NDArray[Any]) -> Shown:
@@ -95,11 +154,3 @@ def _marked(levels: NDArray[Any]) -> Shown:
     picture = picture.repeat(3, axis=0) if len(picture) == 1 else picture
     picture[:, strange] = np.array(_MAGENTA[: len(picture)], np.uint8)[:, np.newaxis]
     return Shown(picture, int(strange.sum()), outside_count)
-
-
-def _brightest(pixels: NDArray[Any]) -> float:
-    with np.errstate(invalid="ignore"):
-        brightest = pixels.max()
-    if not np.isfinite(brightest):
-        brightest = pixels.max(where=np.isfinite(pixels), initial=0.0)
-    return float(brightest)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# What numpy has too.
-_DTYPES_OF_NUMPY = frozenset(
-    {torch.uint8, torch.bool, torch.int16, torch.int32, torch.int64, torch.float16, torch.float32, torch.float64}
-)
+# numpy has not all dtypes of torch, and copies bits as well.
+_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def copied(tensor: Tensor) -> Tensor:
@@ -24,7 +22,8 @@ def copied(tensor: Tensor) -> Tensor:
         >>> copied(torch.arange(3))
         tensor([0, 1, 2])
     """
-    if tensor.device.type != "cpu" or tensor.dtype not in _DTYPES_OF_NUMPY or tensor.is_neg():
+    bits = _BITS.get(tensor.dtype.itemsize)
+    if tensor.device.type != "cpu" or bits is None or tensor.is_neg():
         return tensor.clone()
     # In the order in which it lies in memory, which is the fastest.
-    return torch.from_numpy(tensor.numpy().copy(order="K"))
+    return torch.from_numpy(tensor.view(bits).numpy().copy(order="K")).view(tensor.dtype)

@@ -35,7 +35,7 @@ def annotated(picture: Picture, annotations: Annotations, name: str) -> Picture:
     """
     pixels = np.array(opaque(as_pillow(picture)).convert("RGB"))
     legend = [entry for index, mask in enumerate(annotations.masks) for entry in _tint(pixels, mask, index)]
-    scale = max(1, _ROOM_FOR_LABELS // max(pixels.shape))
+    scale = max(1, _ROOM_FOR_LABELS // max(pixels.shape[:2]))
     pen = Pen(PIL.Image.fromarray(pixels.repeat(scale, axis=0).repeat(scale, axis=1)))
     strange = sum(_draw(pen, boxes, index, scale, annotations.boxes) for index, boxes in enumerate(annotations.boxes))
     pen.legend([(_in_group(text, mask.name, annotations.masks), colour) for text, mask, colour in legend])

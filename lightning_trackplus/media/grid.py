@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 
 from lightning_trackplus.media.brightness import Picture
 
 _GAP = 2
+
+
+def checked_columns(grid: Any) -> int:
+    """Return a number of columns that was given.
+
+    Args:
+        grid: The number.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if not isinstance(grid, Integral) or isinstance(grid, bool) or grid < 1:
+        raise ValueError(f"Image got grid={grid!r}; give a number of columns, an integer of at least 1.")
+    return int(grid)
 
 
 def grid_size(sizes: Iterable[tuple[int, int]], count: int, columns: int) -> tuple[int, int]:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections import Counter
-from collections.abc import Sequence
-from numbers import Integral, Real
+from collections.abc import Collection, Sequence
 from typing import NamedTuple, cast
 
 from torch import Tensor
 from typing_extensions import Self, override
 
 from lightning_trackplus.media.annotations import Annotations, Notation, annotations_of
-from lightning_trackplus.media.brightness import Picture, ValueRange, float_range, on_host, shown
+from lightning_trackplus.media.brightness import ValueRange, checked_range, on_host, pictures_of
 from lightning_trackplus.media.copied import copied
 from lightning_trackplus.media.drawing import annotated
-from lightning_trackplus.media.grid import arranged, grid_size
+from lightning_trackplus.media.grid import arranged, checked_columns, grid_size
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.media.picture_files import Format, check_format, check_size, encoded
 from lightning_trackplus.media.pixels import OneImage, batches
@@ -98,8 +94,9 @@ class Image(Media[Pixels]):
         grid: int | None = None,
     ) -> None:
         check_format(format)
-        black_and_white = None if value_range is None else _checked_range(value_range)
-        self._format, self._grid = format, None if grid is None else _checked_columns(grid)
+        self._format = format
+        self._grid = None if grid is None else checked_columns(grid)
+        black_and_white = None if value_range is None else checked_range(value_range)
         several: Sequence[OneImage] = pixels if isinstance(pixels, list | tuple) else [cast("OneImage", pixels)]
         has_range = value_range is not None
         parts = [part for one in several for part in batches(one, has_range=has_range)]
@@ -107,10 +104,13 @@ class Image(Media[Pixels]):
             Pixels(batch, place, is_own, black_and_white) for batch, is_own in parts for place in range(len(batch))
         ]
         super().__init__(items, caption, score)
-        self._check_sizes({part.pixels.shape[2:] for part in parts})
+        self._check_sizes({_size(part.pixels) for part in parts})
         if boxes is not None or masks is not None:
-            drawn = annotations_of(boxes, masks, [tuple(item.batch.shape[2:]) for item in items])
-            self._items = tuple(item._replace(annotations=one) for item, one in zip(items, drawn, strict=True))
+            drawn = annotations_of(boxes, masks, [_size(item.batch) for item in items])
+            # Masks can be the caller's even where the pixels are not.
+            self._items = tuple(
+                item._replace(annotations=one, is_own=False) for item, one in zip(items, drawn, strict=True)
+            )
 
     @property
     @override
@@ -140,19 +140,19 @@ class Image(Media[Pixels]):
         Args:
             name: The name they were logged under, for warnings.
         """
+        ranges = [item.value_range for item in self._items]
+        pixels = [on_host(item.batch[item.place], has_range=item.value_range is not None) for item in self._items]
         pictures = [
             annotated(picture, item.annotations, name) if item.annotations else picture
-            for picture, item in zip(self._shown(name), self._items, strict=True)
+            for picture, item in zip(pictures_of(pixels, ranges, name), self._items, strict=True)
         ]
+        if self._grid:
+            pictures = [arranged(pictures, self._grid)]
+        files, suffix = [encoded(picture, self._format) for picture in pictures], f".{self._format}"
         _, height, width = pictures[0].shape
-        if self._grid is None:
-            files = [encoded(picture, self._format) for picture in pictures]
-            return Pictures(self._encoded(files, f".{self._format}"), width, height)
-        picture = arranged(pictures, self._grid)
-        _, height, width = picture.shape
-        check_size(height, width, self._format)
-        item = Item(encoded(picture, self._format), f".{self._format}", self._joined_captions())
-        return Pictures((item,), width, height)
+        if self._grid:
+            return Pictures((Item(files[0], suffix, self._joined_captions()),), width, height)
+        return Pictures(self._encoded(files, suffix), width, height)
 
     @override
     def _snapshot_of(self, item: Pixels) -> Pixels:
@@ -160,23 +160,7 @@ class Image(Media[Pixels]):
             return item
         return _own(item, copied(item.batch.narrow(0, item.place, 1)), 0)
 
-    def _shown(self, name: str) -> list[Picture]:
-        """Return the pictures, with a warning of what could not be shown."""
-        pixels = [on_host(item.batch[item.place], has_range=item.value_range is not None) for item in self._items]
-        detected = float_range(one for one, item in zip(pixels, self._items, strict=True) if item.value_range is None)
-        pictures, nan_count, outside = [], 0, Counter[str]()
-        for one, item in zip(pixels, self._items, strict=True):
-            picture, nans, outside_count = shown(one, item.value_range or detected)
-            pictures.append(picture)
-            nan_count += nans
-            outside[_in_words(item.value_range)] += outside_count
-        if nan_count:
-            warnings.warn(f"Image {name!r}: {nan_count} pixels are NaN and drawn in magenta.", stacklevel=2)
-        for words, count in (+outside).items():
-            warnings.warn(f"Image {name!r}: {count} pixel values lie outside {words} and are clipped.", stacklevel=2)
-        return pictures
-
-    def _check_sizes(self, sizes: Collection[Size]) -> None:
+    def _check_sizes(self, sizes: Collection[tuple[int, int]]) -> None:
         for height, width in [grid_size(sizes, len(self), self._grid)] if self._grid else sizes:
             check_size(height, width, self._format)
 
@@ -191,23 +175,6 @@ def _own(item: Pixels, batch: Tensor, place: int) -> Pixels:
     return Pixels(batch, place, True, item.value_range, drawn)
 
 
-def _in_words(value_range: ValueRange | None) -> str:
-    return "[0, 1] or [0, 255]" if value_range is None else "[{:g}, {:g}]".format(*value_range)
-
-
-def _checked_range(value_range: Sequence[float]) -> ValueRange:
-    if isinstance(value_range, list | tuple) and len(value_range) == 2:
-        black, white = value_range
-        is_real = all(isinstance(one, Real) for one in value_range)
-        if is_real and -math.inf < black < white < math.inf:
-            return float(black), float(white)
-    raise ValueError(
-        f"Image got value_range={value_range!r}; give two finite numbers, which values are black and which are white,"
-        " such as (-1.0, 1.0)."
-    )
-
-
-def _checked_columns(grid: int) -> int:
-    if not isinstance(grid, Integral) or isinstance(grid, bool) or grid < 1:
-        raise ValueError(f"Image got grid={grid!r}; give a number of columns, an integer of at least 1.")
-    return int(grid)
+def _size(batch: Tensor) -> tuple[int, int]:
+    height, width = batch.shape[2:]
+    return height, width

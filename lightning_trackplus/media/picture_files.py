@@ -38,7 +38,12 @@ def encoded(picture: Picture, file_format: Format) -> bytes:
     Args:
         picture: The picture.
         file_format: Of what kind.
+
+    Raises:
+        ValueError: If a side is too long.
     """
+    _, height, width = picture.shape
+    check_size(height, width, file_format)
     return _FORMATS[file_format].encode(picture)
 
 

@@ -21,8 +21,6 @@ from lightning_trackplus.media.real_numbers import real_numbers
 _COUNTED_ON_HOST = ("cpu", "mps")
 # For more numbers torch takes several threads, which get in the way of training: the GRAIN_SIZE of its TensorIterator.
 _MOST_OF_ONE_THREAD = 32767
-# numpy, which copies with one, has not all of torch's floats, but integers of their size.
-_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,7 @@ class Uncounted:
         """Return a copy; of numbers on a device their counts, so that only these leave it."""
         if self.numbers.device.type not in _COUNTED_ON_HOST:
             return CountsOnDevice.of(self.numbers, self.bins)
-        bits = self.numbers.view(_BITS[self.numbers.dtype.itemsize])
-        return Uncounted(copied(bits).view(self.numbers.dtype), self.bins)
+        return Uncounted(copied(self.numbers), self.bins)
 
     def binned(self) -> Binned:
         """Return the counts."""

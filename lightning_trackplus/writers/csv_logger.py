@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import Self, assert_never
 
+from lightning_trackplus import seam
 from lightning_trackplus.record import Encoded, Payload, Record, TensorBoardEvent
 from lightning_trackplus.writers.media_files import MediaFiles
 
@@ -19,10 +20,12 @@ class MediaFilesWriter:
 
     Args:
         directory: The folder; it is made with the first medium.
+        prefix: What is put before each name.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, prefix: str = "") -> None:
         self.directory = directory
+        self._prefix = prefix
         self._media = MediaFiles(directory)
 
     @classmethod
@@ -39,7 +42,7 @@ class MediaFilesWriter:
         if "://" in logger.log_dir:
             raise ValueError(f"{logger.log_dir} is no local directory")
         _ = logger.experiment
-        return cls(Path(logger.log_dir).resolve())
+        return cls(Path(logger.log_dir).resolve(), seam.prefixed(logger, ""))
 
     def write(self, record: Record[Payload]) -> None:
         """Write the media of one record.
@@ -50,7 +53,7 @@ class MediaFilesWriter:
         for name, value in record.values.items():
             match value:
                 case Encoded():
-                    self._media.write(record.step, record.epoch, record.wall_time, name, value)
+                    self._media.write(record.step, record.epoch, record.wall_time, self._prefix + name, value)
                 case float() | int() | TensorBoardEvent():
                     pass
                 case _:

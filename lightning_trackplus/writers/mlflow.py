@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import PIL.Image
 from typing_extensions import assert_never
 
+from lightning_trackplus import seam
 from lightning_trackplus.record import Encoded, Payload, Pictures, Record, TensorBoardEvent
 from lightning_trackplus.run_directory import MEDIA_FOLDER, media_folder
 from lightning_trackplus.writers.csv_rows import row_bytes
@@ -50,7 +51,7 @@ class MLFlowWriter:
         for name, value in record.values.items():
             match value:
                 case Encoded():
-                    media[name] = value
+                    media[seam.prefixed(self._logger, name)] = value
                 case float() | int() | TensorBoardEvent():
                     pass
                 case _:

@@ -49,6 +49,7 @@ from lightning_trackplus.record import (
     Videos,
 )
 from lightning_trackplus.run_directory import media_folder
+from lightning_trackplus.writers.finite_bins import finite_bins
 from lightning_trackplus.writers.record_file import RecordFile
 
 Fields: TypeAlias = dict[str, Any]
@@ -191,12 +192,7 @@ def _shown(cell: Cell) -> str:
 
 
 def _histogram(tag: str, table: NDArray[np.float64]) -> Fields:
-    low, high, counts = table.T.copy()
-    # What lies outside of all bins is drawn in one more bin on that side, as wide as its neighbour.
-    if low[0] == -np.inf:
-        low[0] = high[0] - (high[1] - low[1])
-    if high[-1] == np.inf:
-        high[-1] = low[-1] + (high[-2] - low[-2])
+    low, high, counts = finite_bins(table)
     # TensorBoard draws as far as there are bins, and does so too with the old form, where it drops empty ends.
     filled = np.flatnonzero(counts > 0)
     shown = slice(filled[0], filled[-1] + 1) if len(filled) else slice(0)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tensorboard.compat.proto.summary_pb2 import Summary
 from typing_extensions import assert_never
 
+from lightning_trackplus import seam
 from lightning_trackplus.record import Encoded, Payload, Record, TensorBoardEvent
 from lightning_trackplus.writers.tensorboard import Fields, media_values
 
@@ -37,7 +38,7 @@ class TensorBoardLoggerWriter:
         for name, value in record.values.items():
             match value:
                 case Encoded():
-                    values.extend(media_values(name, value))
+                    values.extend(media_values(seam.prefixed(self._logger, name), value))
                 case float() | int() | TensorBoardEvent():
                     pass
                 case _:

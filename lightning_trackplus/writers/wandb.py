@@ -32,6 +32,7 @@ from lightning_trackplus.record import (
     Videos,
 )
 from lightning_trackplus.run_directory import MEDIA_FOLDER, media_folder
+from lightning_trackplus.writers.finite_bins import finite_bins
 
 if TYPE_CHECKING:
     import wandb
@@ -181,11 +182,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> wandb.Tabl
 
 def _histogram(bins: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return counts and edges; what lies outside of all bins is in one more bin, as wide as its neighbour."""
-    low, high, counts = bins.T.copy()
-    if low[0] == -np.inf:
-        low[0] = high[0] - (high[1] - low[1])
-    if high[-1] == np.inf:
-        high[-1] = low[-1] + (high[-2] - low[-2])
+    low, high, counts = finite_bins(bins)
     # Neighbours go together where there are more than W&B takes; counts that nobody knows are none.
     starts = np.arange(0, len(counts), -(-len(counts) // _MOST_BINS))
     return np.add.reduceat(np.nan_to_num(counts), starts), np.append(low[starts], high[-1])
