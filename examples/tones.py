@@ -38,7 +38,7 @@ OVERTONES: dict[str, Callable[[Tensor], Tensor]] = {
 INSTRUMENTS = (*OVERTONES, "string")
 # From silence to full scale: black, violet, red, yellow, white.
 COLOURS = torch.tensor([[0, 0, 0], [80, 18, 123], [214, 69, 80], [252, 194, 75], [255, 255, 240]])
-DECIBELS = 80
+DECIBELS = 60
 WORST = 10
 
 
@@ -142,11 +142,12 @@ class Ear(L.LightningModule):
         Returns:
             Shape ``(N, len(INSTRUMENTS))``.
         """
-        return self.net(spectrograms(waveforms).unsqueeze(1))
+        logits: Tensor = self.net(spectrograms(waveforms).unsqueeze(1))
+        return logits
 
     def training_step(self, batch: tuple[Tensor, ...], _: int) -> Tensor:
         """Return the loss of a batch."""
-        waveforms, instruments, *_ = batch
+        waveforms, instruments = batch[:2]
         loss = functional.cross_entropy(self(waveforms), instruments)
         self.log("train/loss", loss, prog_bar=True)
         return loss
@@ -217,7 +218,8 @@ def plucked(frequency: float, random: torch.Generator) -> Tensor:
     """
     period = round(SAMPLE_RATE / frequency - 0.5)
     samples = torch.empty(SAMPLES + 2 * period)
-    samples[: period + 1] = torch.rand(period + 1, generator=random) * 2 - 1
+    pluck = torch.rand(period + 1, generator=random)
+    samples[: period + 1] = pluck - pluck.mean()
     for start in range(period + 1, len(samples) - period, period):
         before = samples[start - period - 1 : start]
         samples[start : start + period] = (before[1:] + before[:-1]) / 2
@@ -234,7 +236,7 @@ def recorded(sound: Tensor, random: torch.Generator) -> Tensor:
     Returns:
         Samples within [-0.9, 0.9], of the same shape.
     """
-    noise = torch.randn(len(sound), generator=random) * torch.rand((), generator=random) * 0.5
+    noise = torch.randn(len(sound), generator=random) * torch.rand((), generator=random) * 0.4
     noisy = sound / sound.abs().max() + noise
     return 0.9 * noisy / noisy.abs().max()
 

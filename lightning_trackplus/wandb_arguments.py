@@ -8,9 +8,9 @@ from typing import Any, TypeAlias, TypeVar
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
-from lightning_trackplus.media.animation import VideoFormat
 from lightning_trackplus.media.figure import is_figure
-from lightning_trackplus.media.picture_files import Format
+from lightning_trackplus.media.pictures.animation import VideoFormat
+from lightning_trackplus.media.pictures.picture_files import Format
 from lightning_trackplus.media.table import Table
 
 T = TypeVar("T")

@@ -27,8 +27,8 @@ from tensorboard.util import tensor_util
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.tensorboard import SummaryWriter
 
-from lightning_trackplus.media.counts_on_device import CountsOnDevice
-from lightning_trackplus.media.counts_on_host import counted_on_host
+from lightning_trackplus.media.counting.counts_on_device import CountsOnDevice
+from lightning_trackplus.media.counting.counts_on_host import counted_on_host
 from lightning_trackplus.media.histogram import Histogram as Medium
 from lightning_trackplus.record import Record
 from lightning_trackplus.reducers.histogram import Histogram

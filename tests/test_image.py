@@ -180,7 +180,7 @@ def gradient(mode):
     colours = PIL.Image.fromarray(np.stack([levels, levels[::-1], levels.T, levels.T[::-1]], axis=-1))
     if mode == "P":
         return colours.convert("RGB").quantize(32)
-    return colours.convert(mode)
+    return (colours.convert("LA") if mode == "La" else colours).convert(mode)
 
 
 def with_transparency(mode, transparency):

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_trackplus.media.image import Image
-from lightning_trackplus.media.pen import colour_of_class
+from lightning_trackplus.media.pictures.pen import colour_of_class
 
 # An encoding that warns where it should be silent fails its test.
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")

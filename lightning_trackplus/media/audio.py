@@ -9,11 +9,11 @@ from typing import Literal, NamedTuple, TypeAlias, cast, get_args
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_trackplus.media import sound_files
 from lightning_trackplus.media.copied import copied
 from lightning_trackplus.media.media import Media
-from lightning_trackplus.media.pcm import Pcm
-from lightning_trackplus.media.sounds import OneSound, sounds_of
+from lightning_trackplus.media.sound import sound_files
+from lightning_trackplus.media.sound.pcm import Pcm
+from lightning_trackplus.media.sound.sounds import OneSound, sounds_of
 from lightning_trackplus.record import Sounds
 
 SoundFormat: TypeAlias = Literal["wav", "flac"]

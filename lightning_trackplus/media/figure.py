@@ -14,7 +14,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_trackplus.media.media import Media
-from lightning_trackplus.media.png import png
+from lightning_trackplus.media.pictures.png import png
 from lightning_trackplus.record import Pages, Pictures
 
 _OPAQUE = 255

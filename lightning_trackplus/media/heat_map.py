@@ -12,9 +12,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_trackplus.media.copied import copied
-from lightning_trackplus.media.heat_map_drawing import drawn
 from lightning_trackplus.media.media import Media
-from lightning_trackplus.media.png import png
+from lightning_trackplus.media.pictures.heat_map_drawing import drawn
+from lightning_trackplus.media.pictures.png import png
 from lightning_trackplus.media.real_numbers import real_numbers
 from lightning_trackplus.record import Pictures
 

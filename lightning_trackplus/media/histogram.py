@@ -12,10 +12,10 @@ from torch import Tensor
 from typing_extensions import Self, override
 
 from lightning_trackplus.bin_edges import checked_edges
-from lightning_trackplus.media.binned import Binned
-from lightning_trackplus.media.counts_on_device import CountsOnDevice
+from lightning_trackplus.media.counting.binned import Binned
+from lightning_trackplus.media.counting.counts_on_device import CountsOnDevice
+from lightning_trackplus.media.counting.uncounted import Uncounted, one_each
 from lightning_trackplus.media.media import Media
-from lightning_trackplus.media.uncounted import Uncounted, one_each
 from lightning_trackplus.record import Histograms
 
 Numbers: TypeAlias = "Tensor | NDArray[Any] | Sequence[Any]"

@@ -8,14 +8,14 @@ from typing import NamedTuple, cast
 from torch import Tensor
 from typing_extensions import Self, override
 
-from lightning_trackplus.media.annotations import Annotations, Notation, annotations_of
-from lightning_trackplus.media.brightness import ValueRange, checked_range, on_host, pictures_of
 from lightning_trackplus.media.copied import copied
-from lightning_trackplus.media.drawing import annotated
-from lightning_trackplus.media.grid import arranged, checked_columns, grid_size
 from lightning_trackplus.media.media import Media
-from lightning_trackplus.media.picture_files import Format, check_format, check_size, encoded
-from lightning_trackplus.media.pixels import OneImage, batches
+from lightning_trackplus.media.pictures.annotations import Annotations, Notation, annotations_of
+from lightning_trackplus.media.pictures.brightness import ValueRange, checked_range, on_host, pictures_of
+from lightning_trackplus.media.pictures.drawing import annotated
+from lightning_trackplus.media.pictures.grid import arranged, checked_columns, grid_size
+from lightning_trackplus.media.pictures.picture_files import Format, check_format, check_size, encoded
+from lightning_trackplus.media.pictures.pixels import OneImage, batches
 from lightning_trackplus.record import Item, Pictures
 
 

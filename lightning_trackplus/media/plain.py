@@ -9,12 +9,12 @@ import numpy as np
 import PIL.Image
 from torch import Tensor
 
-from lightning_trackplus.media.data_frames import is_data_frame
 from lightning_trackplus.media.figure import Figure, is_figure
 from lightning_trackplus.media.heat_map import HeatMap
 from lightning_trackplus.media.image import Image
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.media.table import Table
+from lightning_trackplus.media.tables.data_frames import is_data_frame
 from lightning_trackplus.media.text import Text
 
 

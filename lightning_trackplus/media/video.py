@@ -12,12 +12,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_trackplus.media.animation import SLOWEST, VideoFormat, check_format, check_size, encoded, fastest
-from lightning_trackplus.media.brightness import float_range, on_host, shown
 from lightning_trackplus.media.copied import copied
-from lightning_trackplus.media.frames import OneVideo, VideoFile, videos_of
 from lightning_trackplus.media.media import Media
-from lightning_trackplus.media.picture_files import as_pillow
+from lightning_trackplus.media.pictures.animation import (
+    SLOWEST,
+    VideoFormat,
+    check_format,
+    check_size,
+    encoded,
+    fastest,
+)
+from lightning_trackplus.media.pictures.brightness import float_range, on_host, shown
+from lightning_trackplus.media.pictures.frames import OneVideo, VideoFile, videos_of
+from lightning_trackplus.media.pictures.picture_files import as_pillow
 from lightning_trackplus.record import Videos
 
 

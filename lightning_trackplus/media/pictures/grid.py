@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lightning_trackplus.media.brightness import Picture
+from lightning_trackplus.media.pictures.brightness import Picture
 
 _GAP = 2
 

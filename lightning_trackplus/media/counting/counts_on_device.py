@@ -13,7 +13,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from lightning_trackplus.bin_edges import even_edges
-from lightning_trackplus.media.binned import Binned
+from lightning_trackplus.media.counting.binned import Binned
 
 # Numbers that are sorted at a time: it takes about 40 bytes for each.
 _CHUNK = 2**22

@@ -10,13 +10,13 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from lightning_trackplus.media.annotations import Annotations
-from lightning_trackplus.media.boxes import Box, Boxes
-from lightning_trackplus.media.brightness import Picture
-from lightning_trackplus.media.masks import Mask
-from lightning_trackplus.media.notation import Labels
-from lightning_trackplus.media.pen import Colour, Pen, colour_of_class
-from lightning_trackplus.media.picture_files import as_pillow, opaque
+from lightning_trackplus.media.pictures.annotations import Annotations
+from lightning_trackplus.media.pictures.boxes import Box, Boxes
+from lightning_trackplus.media.pictures.brightness import Picture
+from lightning_trackplus.media.pictures.masks import Mask
+from lightning_trackplus.media.pictures.notation import Labels
+from lightning_trackplus.media.pictures.pen import Colour, Pen, colour_of_class
+from lightning_trackplus.media.pictures.picture_files import as_pillow, opaque
 
 # On a picture of fewer pixels than this, no label could be read; it is enlarged.
 _ROOM_FOR_LABELS = 256

@@ -10,7 +10,7 @@ import numpy as np
 import PIL.Image
 from torch import Tensor
 
-from lightning_trackplus.media.notation import Labels, labels, mapping, tensor, wrong
+from lightning_trackplus.media.pictures.notation import Labels, labels, mapping, tensor, wrong
 
 _GROUPS = 'a dict such as {"predictions": {"mask_data": …, "class_labels": {…}}}'
 

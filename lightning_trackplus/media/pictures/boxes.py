@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
-from lightning_trackplus.media.notation import Labels, Number, labels, mapping, number, tensor, wrong
+from lightning_trackplus.media.pictures.notation import Labels, Number, labels, mapping, number, tensor, wrong
 
 _GROUPS = 'a dict such as {"predictions": {"box_data": […], "class_labels": {…}}}'
 _POSITION = 'a dict with "minX", "maxX", "minY" and "maxY", or with "middle", "width" and "height"'

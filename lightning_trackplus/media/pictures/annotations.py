@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from lightning_trackplus.media.boxes import Boxes, boxes_of_image
 from lightning_trackplus.media.copied import copied
-from lightning_trackplus.media.masks import Mask, masks_of_image
+from lightning_trackplus.media.pictures.boxes import Boxes, boxes_of_image
+from lightning_trackplus.media.pictures.masks import Mask, masks_of_image
 
 Notation: TypeAlias = "Mapping[str, Any] | Sequence[Mapping[str, Any] | None] | None"
 """What belongs to the only image, or to each."""

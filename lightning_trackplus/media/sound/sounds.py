@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from torch import Tensor
 
-from lightning_trackplus.media import sound_files
 from lightning_trackplus.media.arrays import is_float, readable
-from lightning_trackplus.media.pcm import INTEGERS
+from lightning_trackplus.media.sound import sound_files
+from lightning_trackplus.media.sound.pcm import INTEGERS
 
 OneSound: TypeAlias = "Tensor | np.ndarray[Any, Any] | str | os.PathLike[str]"
 

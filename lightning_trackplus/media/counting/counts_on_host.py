@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from lightning_trackplus.bin_edges import even_edges
-from lightning_trackplus.media.binned import Binned
+from lightning_trackplus.media.counting.binned import Binned
 
 _LARGEST_WHOLE = 2**24  # float32 has all whole numbers up to here.
 _BLOCK = 65536  # Numbers that stay in the processor's cache from one operation to the next.

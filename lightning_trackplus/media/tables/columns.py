@@ -9,8 +9,8 @@ import numpy as np
 from torch import Tensor
 
 from lightning_trackplus.media.arrays import readable
-from lightning_trackplus.media.cells import Column, column_of
-from lightning_trackplus.media.data_frames import columns_of_data_frame, is_data_frame
+from lightning_trackplus.media.tables.cells import Column, column_of
+from lightning_trackplus.media.tables.data_frames import columns_of_data_frame, is_data_frame
 
 Named: TypeAlias = "Sequence[tuple[str, Iterable[Any]]]"
 

@@ -10,8 +10,8 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from lightning_trackplus.media.lettering import LINE, shortened, width_of, write, write_upwards
-from lightning_trackplus.media.viridis import viridis
+from lightning_trackplus.media.pictures.lettering import LINE, shortened, width_of, write, write_upwards
+from lightning_trackplus.media.pictures.viridis import viridis
 
 _BLACK, _WHITE, _GREY = (0, 0, 0), (255, 255, 255), (190, 190, 190)
 _BRIGHT = 140

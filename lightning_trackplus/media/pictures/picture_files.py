@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 import numpy as np
 import PIL.Image
 
-from lightning_trackplus.media.brightness import Picture
-from lightning_trackplus.media.png import png
+from lightning_trackplus.media.pictures.brightness import Picture
+from lightning_trackplus.media.pictures.png import png
 
 Format: TypeAlias = Literal["png", "webp", "jpeg"]
 

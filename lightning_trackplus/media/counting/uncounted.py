@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_trackplus.media.binned import Binned
 from lightning_trackplus.media.copied import copied
-from lightning_trackplus.media.counts_on_device import CountsOnDevice
-from lightning_trackplus.media.counts_on_host import counted_on_host
+from lightning_trackplus.media.counting.binned import Binned
+from lightning_trackplus.media.counting.counts_on_device import CountsOnDevice
+from lightning_trackplus.media.counting.counts_on_host import counted_on_host
 from lightning_trackplus.media.real_numbers import real_numbers
 
 # Apple's GPUs have no float64, and share their memory with the host.

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import PIL.Image
 
-from lightning_trackplus.media.picture_files import opaque
+from lightning_trackplus.media.pictures.picture_files import opaque
 
 VideoFormat: TypeAlias = Literal["webp", "gif"]
 

@@ -1,0 +1,1 @@
+"""What becomes a picture, and the file of one."""

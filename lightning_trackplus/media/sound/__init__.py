@@ -1,0 +1,1 @@
+"""What becomes a sound, and the file of one."""
