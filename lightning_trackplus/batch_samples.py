@@ -59,7 +59,12 @@ class BatchSamples:
         if (selection := self._selections.get(stage)) is None:
             return
         inputs = _part(batch, _INPUTS, 0)
-        media = _media(module, inputs, _part(batch, _TARGETS, 1), outputs)
+        try:
+            media = _media(module, inputs, _part(batch, _TARGETS, 1), outputs)
+        except (TypeError, ValueError) as error:
+            # Nobody wrote this call: what cannot be shown must not end the training.
+            self._warn(stage, str(error).rstrip("."))
+            return
         if media is None:
             self._warn(
                 stage,
@@ -98,7 +103,7 @@ def _media(module: pl.LightningModule, inputs: Any, targets: Any, outputs: Any) 
     predictions, scores = _part(outputs, _PREDICTIONS), _part(outputs, _SCORES)
     count = len(inputs) if isinstance(inputs, Tensor | list | tuple) and not _is_scalar(inputs) else 0
     captions: Any = list(_captions(count, target=targets, predicted=predictions)) or None
-    scores = scores if _is_batch(scores, count) and scores.ndim == 1 else None
+    scores = scores.reshape(-1) if _is_batch(scores, count) and scores.numel() == count else None
     if _is_text(inputs):
         return Text(list(inputs), captions, scores)
     if not isinstance(inputs, Tensor) or not inputs.numel():
@@ -137,7 +142,7 @@ def _value(part: Any) -> str:
     if not isinstance(part, Tensor):
         return str(part)
     # Scores of classes stand for the class.
-    number = part.argmax() if part.ndim else part
+    number = part.argmax() if part.numel() > 1 else part.reshape(())
     return f"{number.item():.4g}"
 
 
@@ -146,7 +151,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_batch(value: Any, count: int) -> bool:
-    return isinstance(value, Tensor) and value.ndim in (1, 2) and len(value) == count
+    return isinstance(value, Tensor) and value.ndim in (1, 2) and len(value) == count and value.numel() > 0
 
 
 def _is_scalar(value: Any) -> bool:

@@ -91,6 +91,12 @@ class TrackPlus(Callback):
         self._door.open()
 
     @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin a training."""
+        if self._door is not None:
+            self._door.begin_training()
+
+    @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin an epoch of training."""
         if self._door is not None:

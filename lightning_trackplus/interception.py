@@ -90,16 +90,19 @@ class Door:
         if not self._was_own_attribute:
             del self._module.log
 
+    def begin_training(self) -> None:
+        """Begin a training."""
+        self.media.begin()
+
     def begin_epoch(self) -> None:
         """Begin an epoch of training, or go on with it."""
         self._arrays.begin_epoch()
-        self.media.begin_epoch()
         self.reducers.begin_epoch()
 
     def begin_evaluation(self) -> None:
         """Begin a validation or a test."""
         self._arrays.begin_epoch()
-        self.media.begin_epoch()
+        self.media.begin()
         self.reducers.begin_evaluation()
 
     def end_epoch(self) -> None:
@@ -142,8 +145,9 @@ class Door:
     def _log(self, args: tuple[Any, ...], kwargs: dict[str, Any], names: list[str] | None) -> None:
         """Send a call down its lane."""
         name, value = _argument(args, kwargs, "name"), _argument(args, kwargs, "value")
-        if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and value.ndim < 2:  # noqa: PLR2004  no matrix
-            value = torch.as_tensor(value)
+        if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+            # torch has neither the other order of bytes nor strides below zero.
+            value = torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("=")))
             args, kwargs = _with_value(args, kwargs, value)
         if isinstance(value, Mapping | MetricCollection):
             for part, one in value.items():

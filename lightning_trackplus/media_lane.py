@@ -36,8 +36,6 @@ class MediaLane:
         self._trainer = trainer
         self._loggers = MediaLoggers(trainer)
         self._kept: dict[Shelf, Kept] = {}
-        # Whether the last epoch of training came to its end: what it left for the next logged step is then kept.
-        self._goes_on = False
 
     def log(self, name: str, media: Media[Any], arguments: dict[str, Any]) -> None:
         """Take one call.
@@ -84,12 +82,10 @@ class MediaLane:
         """
         self._loggers.deliver(name, media)
 
-    def begin_epoch(self) -> None:
-        """Forget what was kept by a loop that did not come to its end, such as a learning-rate search."""
-        begun = {self._span} if self._goes_on or not self._trainer.training else {self._span, "step"}
+    def begin(self) -> None:
+        """Forget what a loop has left that did not come to its end, such as a learning-rate search."""
+        begun = {self._span, "step"} if self._trainer.training else {self._span}
         self._kept = {shelf: kept for shelf, kept in self._kept.items() if shelf.span not in begun}
-        if self._trainer.training:
-            self._goes_on = False
 
     def told(self) -> media_exchange.Told:
         """Return what is kept of the epoch that ends now, for the other processes."""
@@ -108,7 +104,6 @@ class MediaLane:
         for shelf, media in media_exchange.brought_together(self._kept, everyone).items():
             self.deliver(shelf.name, media)
         self._kept = {shelf: kept for shelf, kept in self._kept.items() if shelf.span != self._span}
-        self._goes_on |= self._trainer.training
 
     def close(self) -> None:
         """Write what waits for loggers that are not ours."""

@@ -62,7 +62,8 @@ class MetricArrays:
         self._trainer = trainer
         self._deliver = deliver
         self._logged: dict[tuple[bool, str], _Logged] = {}
-        self._to_reset: list[Metric] = []
+        # Those that Lightning was not given, and in which loop.
+        self._to_reset: list[tuple[bool, Metric]] = []
 
     def log(self, name: str, metric: Metric, arguments: dict[str, Any], names: Sequence[str] | None) -> None:
         """Take one call.
@@ -79,10 +80,13 @@ class MetricArrays:
         index = seam.Place(self._trainer).dataloader if hook is not None and arguments["add_dataloader_idx"] else None
         logged = _Logged(name, index, metric, arguments, names)
         if hook is None or not _is_array(value):
-            self._log_native(hook, logged)
+            self._native(name, metric, **arguments)
+            # What Lightning computes at this epoch's end may be an array; others are not computed.
+            if hook is not None and not is_late and seam.check_levels(hook, *_levels(arguments))[1]:
+                self._remember(hook, logged)
         elif is_late:
             self._show(logged, value)
-            self._to_reset.append(metric)
+            self._reset_later(metric)
         else:
             self._log_step(hook, logged, value)
 
@@ -102,31 +106,38 @@ class MetricArrays:
                     self._show(logged, value)
 
     def begin_epoch(self) -> None:
-        """Reset the metrics that Lightning was not given."""
-        for metric in self._to_reset:
-            metric.reset()
-        self._to_reset = []
+        """Reset the metrics of this loop that Lightning was not given."""
+        training = self._trainer.training
+        for of_training, metric in self._to_reset:
+            if of_training == training:
+                metric.reset()
+        self._to_reset = [one for one in self._to_reset if one[0] != training]
 
-    def _log_native(self, hook: str | None, logged: _Logged) -> None:
-        self._native(logged.name, logged.metric, **logged.arguments)
-        if hook is not None:
-            self._logged[self._trainer.training, seam.entry_key(hook, logged.name, logged.dataloader)] = logged
+    def _remember(self, hook: str, logged: _Logged) -> None:
+        self._logged[self._trainer.training, seam.entry_key(hook, logged.name, logged.dataloader)] = logged
+
+    def _reset_later(self, metric: Metric) -> None:
+        if not any(metric is one for _, one in self._to_reset):
+            self._to_reset.append((self._trainer.training, metric))
 
     def _log_step(self, hook: str, logged: _Logged, value: Tensor) -> None:
         """Show the value of a step where it is wanted, and let Lightning have the metric for its epoch."""
-        arguments, metric = logged.arguments, logged.metric
-        on_step, on_epoch = seam.check_levels(hook, arguments["on_step"], arguments["on_epoch"])
+        on_step, on_epoch = seam.check_levels(hook, *_levels(logged.arguments))
+        _check_names(logged, value)
         if on_step and seam.logs_this_step(self._trainer):
             self._show(logged._replace(name=f"{logged.name}_step") if on_epoch else logged, value)
         if on_epoch:
-            told = {**arguments, "on_step": False, "on_epoch": True}
-            name = f"{logged.name}_epoch" if on_step else logged.name
-            self._log_native(hook, logged._replace(name=name, arguments=told))
-        elif not any(metric is one for one in self._to_reset):
-            self._to_reset.append(metric)
+            logged = logged._replace(name=f"{logged.name}_epoch" if on_step else logged.name)
+            # A progress bar could not show it, and Lightning would raise before any hook of the epoch's end.
+            told = {**logged.arguments, "on_step": False, "on_epoch": True, "prog_bar": False}
+            self._native(logged.name, logged.metric, **told)
+            self._remember(hook, logged)
+        else:
+            self._reset_later(logged.metric)
 
     def _show(self, logged: _Logged, value: Tensor) -> None:
         """Log each of several numbers by itself, and what has more dimensions as a heat map."""
+        _check_names(logged, value)
         if value.ndim > 1:
             if logged.arguments["logger"] is not False and not self._trainer.sanity_checking:
                 self._deliver(logged.full_name, _heat_map(value, logged.names))
@@ -134,6 +145,19 @@ class MetricArrays:
         options = {name: logged.arguments[name] for name in ("prog_bar", "logger", "rank_zero_only")}
         for name, number in zip(logged.names or range(len(value)), value, strict=True):
             self._native(f"{logged.name}/{name}", number, **options)
+
+
+def _levels(arguments: dict[str, Any]) -> tuple[bool | None, bool | None]:
+    return arguments["on_step"], arguments["on_epoch"]
+
+
+def _check_names(logged: _Logged, value: Tensor) -> None:
+    if logged.names is not None and len(logged.names) != len(value):
+        raise ValueError(
+            f"self.log({logged.name!r}, {type(logged.metric).__name__}(…), names=…) got the {len(logged.names)} names"
+            f" {', '.join(logged.names)}, and the metric's result has the shape {tuple(value.shape)}; give one name for"
+            " each class."
+        )
 
 
 def _is_array(value: object) -> bool:

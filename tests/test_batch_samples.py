@@ -127,6 +127,25 @@ def test_what_cannot_be_told_is_said_once(tmp_path):
     assert sum("logs nothing of" in str(warning.message) for warning in caught) == 1
 
 
+def test_pictures_that_cannot_be_shown_do_not_end_the_training(tmp_path):
+    """What `Image` would raise is a warning here, where nobody has written the call."""
+    integers = DataLoader(TensorDataset(torch.zeros(4, 1, 4, 4, dtype=torch.int64)), batch_size=2)
+    with pytest.warns(
+        UserWarning, match=r"TrackPlus\(samples=…\) logs nothing of 'val': Image got pixels of torch.int64"
+    ):
+        assert run(tmp_path, {"val": 2}, integers) is None
+
+
+def test_predictions_and_scores_in_a_column(tmp_path):
+    """Of one column, each row is the prediction, and the score."""
+
+    def returns(batch):
+        return {"preds": batch[1][:, None] / 2, "score": batch[1][:, None].float()}
+
+    media = run(tmp_path, {"val": "top1"}, images(), Net(returns))
+    assert list(media["caption"]) == ["target 9, predicted 4.5"]
+
+
 def test_a_selection_by_score_needs_scores(tmp_path):
     """Where the step returns none, a warning says what it has to return."""
     message = (

@@ -130,6 +130,20 @@ def test_in_training_selections_run_between_two_logged_steps(tmp_path):
     assert shades == {1: [7, 6, 5], 3: [13, 12, 11], 5: [19, 18, 17]}
 
 
+def test_what_the_start_of_a_training_logs_is_kept(tmp_path):
+    """A hook that runs once before the first epoch logs for it."""
+
+    class Starting(LoggingModule):
+        def on_train_start(self):
+            self.log("start", Text("begin"))
+
+    logger = TrackPlusLogger(tmp_path)
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=logger, max_epochs=2)
+    trainer.fit(Starting(), loader())
+    media = pandas.read_csv(f"{logger.log_dir}/media.csv")
+    assert list(zip(media["name"], media["step"], strict=True)) == [("start", 2)]
+
+
 def test_an_epoch_end_hook_selects_among_what_it_is_given(tmp_path):
     """A selection looks at the items of that one call."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import matplotlib.figure
 import numpy as np
 import pandas
@@ -12,6 +14,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import (
+    BinaryAUROC,
     MulticlassAccuracy,
     MulticlassConfusionMatrix,
     MultilabelConfusionMatrix,
@@ -160,6 +163,85 @@ def test_other_metrics_are_lightnings(tmp_path):
     metrics, media = run(tmp_path, Means())
     assert metrics == {"it": 4.5}
     assert media.empty
+
+
+class Late(LoggingModule):
+    """Logs a metric at the end of validations, and another in training steps alone, which it resets itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.auroc, self.step_auroc = BinaryAUROC(), BinaryAUROC()
+
+    def training_step(self, batch, batch_idx):
+        self.step_auroc(torch.tensor([0.1, 0.9]), torch.tensor([0, 1]))
+        self.log("step", self.step_auroc, on_step=True, on_epoch=False)
+        self.step_auroc.reset()
+        return super().training_step(batch, batch_idx)
+
+    def on_validation_epoch_end(self):
+        self.auroc.update(torch.tensor([0.1, 0.9]), torch.tensor([1, 0]))
+        self.log("late", self.auroc)
+
+
+def test_metrics_that_lightning_does_not_compute_are_left_alone(tmp_path):
+    """One of a step alone may hold nothing at the epoch's end, and one of an epoch-end hook nothing before it."""
+    metrics, _ = run(tmp_path, Late(), max_epochs=2, num_sanity_val_steps=1)
+    assert metrics == {"step": 1, "late": 0}
+
+
+def test_a_validation_leaves_a_metric_of_the_training_as_it_is(tmp_path):
+    """A matrix that is shown in steps is whole at the end of the epoch, though validations lie between."""
+    sums = []
+
+    class Steps(Classifier):
+        def on_train_epoch_end(self):
+            sums.append(int(self.metric.compute().sum()))
+
+    run(tmp_path, Steps(MulticlassConfusionMatrix(3), stage="training", update=False), max_epochs=2)
+    assert sums == [10, 10]
+
+
+def test_a_progress_bar_cannot_show_a_matrix(tmp_path):
+    """Where the metric is called, it is shown elsewhere, and its neighbours in the bar."""
+    collection = MetricCollection({"acc": MulticlassAccuracy(3, average="micro"), "cm": MulticlassConfusionMatrix(3)})
+    _, media = run(tmp_path, Classifier(collection, update=False, prog_bar=True), num_sanity_val_steps=1)
+    assert list(media["name"]) == ["cm"]
+
+
+def test_names_that_are_not_those_of_the_classes(tmp_path):
+    """The error names the metric and says what it has."""
+    message = (
+        "self.log('it', MulticlassAccuracy(…), names=…) got the 2 names a, b, and the metric's result has the shape"
+        " (3,); give one name for each class."
+    )
+    for update in (True, False):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            run(tmp_path, Classifier(MulticlassAccuracy(3, average="none"), update=update, names=["a", "b"]))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (np.arange(4.0)[::-1], 1.5),
+        (np.arange(4, dtype=">f4"), 1.5),
+        (np.array([[5.0]]), 5),
+        (np.float32(2), 2),
+        (np.array(3), 3),
+    ],
+    ids=["backwards", "big-endian", "one number", "scalar", "no dimension"],
+)
+def test_arrays_of_numpy_are_numbers(tmp_path, value, expected):
+    """As tensors are."""
+    metrics, _ = run(tmp_path, None, hooks={"validation_step": lambda m, b, i: m.log("it", value)})
+    assert metrics == {"it": expected}
+
+
+def test_a_matrix_of_numpy_with_names(tmp_path):
+    """As scikit-learn returns it."""
+    matrix = np.array([[3, 1], [0, 2]])
+    hooks = {"on_validation_epoch_end": lambda m, b, i: m.log("it", matrix, names=["a", "b"])}
+    _, media = run(tmp_path, None, hooks=hooks)
+    assert list(media["kind"]) == ["image"]
 
 
 def test_what_is_nothing_of_all_this_is_refused_in_lightnings_words(tmp_path):

@@ -23,7 +23,7 @@ def copied(tensor: Tensor) -> Tensor:
         tensor([0, 1, 2])
     """
     bits = _BITS.get(tensor.dtype.itemsize)
-    if tensor.device.type != "cpu" or bits is None or tensor.is_neg():
+    if tensor.device.type != "cpu" or bits is None or tensor.is_neg() or tensor.is_conj():
         return tensor.clone()
     # In the order in which it lies in memory, which is the fastest.
     return torch.from_numpy(tensor.view(bits).numpy().copy(order="K")).view(tensor.dtype)

@@ -96,9 +96,8 @@ class Media(ABC, Generic[ItemT]):
             others: The batches to append, in order.
         """
         parts = (self, *others)
-        scores = None
-        if any(part._scores is not None for part in parts):
-            scores = torch.cat([part._scores_or_nan() for part in parts])
+        scored = next((part._scores for part in parts if part._scores is not None), None)
+        scores = None if scored is None else torch.cat([part._scores_or_nan(scored) for part in parts])
         return self._with(
             tuple(item for part in parts for item in part._items),
             tuple(caption for part in parts for caption in part._captions),
@@ -167,7 +166,8 @@ class Media(ABC, Generic[ItemT]):
             )
         return scores
 
-    def _scores_or_nan(self) -> Tensor:
+    def _scores_or_nan(self, like: Tensor) -> Tensor:
+        """Return the scores on the device of others, on which they usually are."""
         if self._scores is not None:
-            return self._scores.cpu()
-        return torch.full((len(self),), torch.nan, dtype=torch.float64)
+            return self._scores.to(like.device, non_blocking=True)
+        return torch.full((len(self),), torch.nan, dtype=like.dtype, device=like.device)
