@@ -157,9 +157,8 @@ class MediaLane:
         return "train" if self._trainer.training else "evaluation"
 
     def _full_name(self, name: str, arguments: dict[str, Any]) -> str:
-        index = seam.Place(self._trainer).dataloader
-        # As Lightning writes it for numbers.
-        return name if index is None or not arguments["add_dataloader_idx"] else f"{name}/dataloader_idx_{index}"
+        index = seam.Place(self._trainer).dataloader if arguments["add_dataloader_idx"] else None
+        return seam.full_name(name, index)
 
 
 def _selections(name: str, media: Media[Any], reduce_fx: Any) -> dict[str, Selection]:

@@ -34,7 +34,7 @@ class _Logged(NamedTuple):
     @property
     def full_name(self) -> str:
         """The name that Lightning gives it."""
-        return self.name if self.dataloader is None else f"{self.name}/dataloader_idx_{self.dataloader}"
+        return seam.full_name(self.name, self.dataloader)
 
 
 class MetricArrays:

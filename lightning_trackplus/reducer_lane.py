@@ -298,6 +298,8 @@ class ReducerLane:
         for name, one in results.items():
             if isinstance(one, Counts):
                 full_name = f"{name}{fork}" if logged.on_step and logged.on_epoch else name
-                if logged.key.dataloader is not None and logged.arguments["add_dataloader_idx"]:
-                    full_name += f"/dataloader_idx_{logged.key.dataloader}"
-                self._deliver(full_name, Histogram.of_counts(one.counts, one.edges, below=one.below, above=one.above))
+                index = logged.key.dataloader if logged.arguments["add_dataloader_idx"] else None
+                self._deliver(
+                    seam.full_name(full_name, index),
+                    Histogram.of_counts(one.counts, one.edges, below=one.below, above=one.above),
+                )

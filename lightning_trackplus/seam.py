@@ -239,6 +239,14 @@ def entry_key(hook: str, name: str, dataloader_idx: int | None) -> str:
     return f"{hook}.{name}" if dataloader_idx is None else f"{hook}.{name}.{dataloader_idx}"
 
 
+def full_name(name: str, dataloader_idx: int | None) -> str:
+    """Return the name under which a result of one of several dataloaders is shown.
+
+    Mirrors ``_ResultCollection._forked_name`` in ``logger_connector/result.py``.
+    """
+    return name if dataloader_idx is None else f"{name}/dataloader_idx_{dataloader_idx}"
+
+
 def hide(entry: Any) -> None:
     """Let Lightning pass over an entry of its results until it is shown.
 

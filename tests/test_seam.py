@@ -125,6 +125,38 @@ def test_a_step_value_set_is_the_one_that_lightning_shows(tmp_path):
     assert trainer.callback_metrics["x"] == 42
 
 
+def test_a_step_value_is_there_once_a_metric_was_called():
+    """It is what the call returned, and nothing after an update alone."""
+    metric = MeanMetric()
+    metric.update(1.0)
+    assert seam.step_value(metric) is None
+    metric(3.0)
+    assert seam.step_value(metric) == 3
+
+
+def test_what_an_evaluation_has_stored_can_be_withdrawn(tmp_path):
+    """With one dataloader and with several, a result that is withdrawn and hidden shows nowhere."""
+
+    def step(module, batch, index):
+        module.log("x", 1.0, on_epoch=True)
+        module.log("y", 2.0, on_epoch=True)
+
+    for loaders, names in (([loader(4)], ["x"]), ([loader(4)] * 2, ["x/dataloader_idx_0", "x/dataloader_idx_1"])):
+
+        def end(module, batch, index, names=names):
+            for number, name in enumerate(names):
+                assert name == seam.full_name("x", number if len(names) > 1 else None)
+                key = seam.entry_key("validation_step", "x", number if len(names) > 1 else None)
+                seam.hide(seam.results_of(module.trainer)[key])
+                seam.withdraw_stored(module.trainer, name)
+
+        trainer = quiet_trainer(tmp_path)
+        module = LoggingModule(on_validation_epoch_end=end, validation_step=step)
+        returned = trainer.validate(module, loaders, verbose=False)
+        shown = [name for metrics in (*returned, trainer.callback_metrics, trainer.logged_metrics) for name in metrics]
+        assert {name.split("/")[0] for name in shown} == {"y"}
+
+
 def test_the_step_of_a_place_is_the_loggers_in_training_and_the_batch_in_an_evaluation(tmp_path):
     """Validation counts its batches anew each time, training goes on."""
     seen = []

@@ -111,6 +111,7 @@ def test_scores_on_a_device_are_not_waited_for(selection, monkeypatch):
     with FakeTensorMode():
         images = torch.empty(5, 3, 8, 8, device="cuda", dtype=torch.uint8)
         keeping.add(Image(images, score=torch.empty(5, device="cuda")))
+    assert keeping.sort is Image
 
 
 class TestNames:

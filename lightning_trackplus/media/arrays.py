@@ -58,17 +58,24 @@ def readable(numbers: Tensor | np.ndarray[Any, Any], owner: str) -> Tensor | Non
     return numbers.detach() if numbers.requires_grad else numbers
 
 
-@functools.cache
 def is_float(dtype: torch.dtype) -> bool:
     """Return whether tensors of a dtype hold floats that torch can compute with: of some it knows the name alone.
 
     Args:
         dtype: The dtype.
     """
-    if not dtype.is_floating_point:
-        return False
+    return dtype.is_floating_point and has_numbers(dtype)
+
+
+@functools.cache
+def has_numbers(dtype: torch.dtype) -> bool:
+    """Return whether torch can turn a dtype into another: it has dtypes of which it knows the name alone.
+
+    Args:
+        dtype: The dtype.
+    """
     try:
-        torch.empty(1, dtype=dtype).float()
+        torch.empty(1, dtype=dtype).to(torch.float32)
     except (NotImplementedError, RuntimeError):
         return False
     return True

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_trackplus.media.arrays import as_tensor
+from lightning_trackplus.media.arrays import as_tensor, has_numbers
 
 OneImage: TypeAlias = "Tensor | np.ndarray[Any, Any] | PIL.Image.Image | str | os.PathLike[str]"
 
@@ -136,17 +136,8 @@ def _is_image_dtype(dtype: torch.dtype, *, has_range: bool) -> bool:
     if dtype.is_complex:
         return False
     if dtype.is_floating_point or has_range:
-        return _has_numbers(dtype)
+        return has_numbers(dtype)
     return dtype in (torch.uint8, torch.bool)
-
-
-def _has_numbers(dtype: torch.dtype) -> bool:
-    """Return whether torch can turn the dtype into another: it has dtypes of which it knows the name alone."""
-    try:
-        torch.empty(1, dtype=dtype).to(torch.float32)
-    except (NotImplementedError, RuntimeError):
-        return False
-    return True
 
 
 def _wrong_dtype(dtype: torch.dtype | np.dtype[Any]) -> str:
