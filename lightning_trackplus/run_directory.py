@@ -18,6 +18,9 @@ from pathlib import Path
 METRICS_FILE = "metrics.csv"
 MEDIA_INDEX = "media.csv"
 MEDIA_FOLDER = "media"
+AXES_FILE = "x_axis.json"
+SUMMARY_FILE = "summary.json"
+BACKUP_FOLDER = "backup"
 
 _VERSION = re.compile(r"version_(\d+)(_.*)?")
 _LONGEST_FOLDER_NAME = 80

@@ -31,7 +31,6 @@ class RecordFile:
 
     def __init__(self, path: Path) -> None:
         self._file = WholeFile(path, "x")
-        self._crc32c = crc32c()
         # Records that wait to be written in one piece.
         self._waiting: list[bytes] = []
         self._size = 0
@@ -46,7 +45,7 @@ class RecordFile:
             OSError: If those that waited could not be written; they are lost then.
         """
         length = struct.pack("<Q", len(data))
-        self._waiting += (length, self._checksum(length), data, self._checksum(data))
+        self._waiting += (length, masked_checksum(length), data, masked_checksum(data))
         self._size += len(data)
         if self._size >= _MOST_WAITING:
             self.flush()
@@ -68,10 +67,15 @@ class RecordFile:
         finally:
             self._file.close()
 
-    def _checksum(self, data: bytes) -> bytes:
-        checksum = self._crc32c(data)
-        masked = ((checksum >> 15 | checksum << 17) + _MASK) & 0xFFFFFFFF
-        return struct.pack("<I", masked)
+
+def masked_checksum(data: bytes) -> bytes:
+    """Return the checksum that stands behind data in such a file.
+
+    Args:
+        data: The data.
+    """
+    checksum = (_crc32c or crc32c())(data)
+    return struct.pack("<I", ((checksum >> 15 | checksum << 17) + _MASK) & 0xFFFFFFFF)
 
 
 def crc32c() -> Callable[[bytes], int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 
@@ -33,3 +34,22 @@ class WholeFile(io.FileIO):
             self.seek(start)
             raise
         return len(data)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a whole file beside its place and then put it there: at any moment, there is the old one or the new one.
+
+    Args:
+        path: Its path; the folder is there.
+        data: What it holds.
+
+    Raises:
+        OSError: If it could not be written; then the old one stays.
+    """
+    beside = path.with_name(path.name + ".new")
+    try:
+        beside.write_bytes(data)
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,49 @@
+"""Which names of a run stand over something else than the global step in TensorBoard: ``x_axis.json``.
+
+It is one JSON object, from the name to its axis: ``"epoch"``, the name of a logged scalar, or ``"batch"`` for what is
+logged in each batch of an evaluation and counted by it. A name that is not there stands over the global step, and
+without the file all do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from lightning_trackplus.run_directory import AXES_FILE
+from lightning_trackplus.writers.whole_file import replace_file
+
+BATCH = "batch"
+EPOCH = "epoch"
+
+
+def read_axes(directory: Path) -> dict[str, str]:
+    """Return the axis of each name that does not stand over the global step.
+
+    Args:
+        directory: The run directory.
+
+    Raises:
+        ValueError: If the file is there and holds something else.
+    """
+    path = directory / AXES_FILE
+    if not path.is_file():
+        return {}
+    try:
+        axes = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read: {error}.") from error
+    if not isinstance(axes, dict) or not all(isinstance(axis, str) for axis in axes.values()):
+        raise ValueError(f"{path} holds no JSON object of names and their axes.")
+    return axes
+
+
+def write_axes(directory: Path, axes: Mapping[str, str]) -> None:
+    """Write the axes, beside the file and then in its place.
+
+    Args:
+        directory: The run directory.
+        axes: The axis of each name.
+    """
+    replace_file(directory / AXES_FILE, json.dumps(dict(axes), indent=2).encode())
