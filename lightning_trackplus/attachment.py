@@ -6,6 +6,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 from typing_extensions import override
 
+from lightning_trackplus import seam
 from lightning_trackplus.logger import TrackPlusLogger
 
 
@@ -28,10 +29,41 @@ def trackplus_loggers(trainer: pl.Trainer) -> list[TrackPlusLogger]:
     return [logger for logger in trainer.loggers if isinstance(logger, TrackPlusLogger)]
 
 
+def rewind_loggers(trainer: pl.Trainer) -> None:
+    """Where a training is resumed from a checkpoint, move what its runs have beyond that into a backup.
+
+    Args:
+        trainer: The Trainer, in ``on_train_start``.
+    """
+    run = seam.current_run()
+    if run is not None and run.checkpoint is not None:
+        for logger in trackplus_loggers(trainer):
+            logger.rewind(seam.first_step(trainer))
+
+
+def put_first(callback: Callback, trainer: pl.Trainer) -> None:
+    """Put a callback before all others of a Trainer, in the place of those that only attach loggers.
+
+    Args:
+        callback: The callback; it attaches the loggers.
+        trainer: The Trainer.
+    """
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it elsewhere
+    others = [one for one in callbacks if one is not callback and not isinstance(one, AttachLoggers)]
+    trainer.callbacks = [callback, *others]  # type: ignore[attr-defined]
+
+
 class AttachLoggers(Callback):
     """Tells a TrackPlusLogger which Trainer it serves where there is no `TrackPlus` to do it."""
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Attach the loggers."""
-        attach_loggers(trainer)
+        if any(callback is self for callback in trainer.callbacks):  # type: ignore[attr-defined]
+            put_first(self, trainer)
+            attach_loggers(trainer)
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Let the loggers go on where the checkpoint was."""
+        rewind_loggers(trainer)

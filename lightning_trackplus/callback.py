@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from typing_extensions import override
 
-from lightning_trackplus.attachment import attach_loggers
+from lightning_trackplus.attachment import attach_loggers, put_first, rewind_loggers
 from lightning_trackplus.batch_samples import BatchSamples
 from lightning_trackplus.configured import ConfiguredReducers
 from lightning_trackplus.interception import Door
@@ -73,8 +73,7 @@ class TrackPlus(Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Attach."""
         # The results of an epoch are there for the epoch-end hooks of all others.
-        others = [callback for callback in trainer.callbacks if callback is not self]  # type: ignore[attr-defined]
-        trainer.callbacks = [self, *others]  # type: ignore[attr-defined]  # Lightning sets it elsewhere
+        put_first(self, trainer)
         attach_loggers(trainer)
         self._is_alone = False
         self._stage = stage
@@ -93,6 +92,7 @@ class TrackPlus(Callback):
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin a training."""
+        rewind_loggers(trainer)
         if self._door is not None:
             self._door.begin_training()
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Mapping
 
+from lightning_trackplus.name_patterns import matches
 from lightning_trackplus.reducers.names import OneReduction, Reduction, reducers_of
 
 
@@ -32,7 +32,7 @@ class ConfiguredReducers:
             name: The logged name.
         """
         if name not in self._of_name:
-            asked = [one for key, several in self._patterns.items() if _matches(name, key) for one in several]
+            asked = [one for key, several in self._patterns.items() if matches(name, key) for one in several]
             first: dict[str, OneReduction] = {}
             for one in asked:
                 first.setdefault(reducers_of(one)[0].name, one)
@@ -41,13 +41,8 @@ class ConfiguredReducers:
 
     def unused(self) -> list[str]:
         """Return the patterns that no logged name has matched."""
-        return [key for key in self._patterns if not any(_matches(name, key) for name in self._of_name)]
+        return [key for key in self._patterns if not any(matches(name, key) for name in self._of_name)]
 
 
 def _several(reduction: Reduction) -> list[OneReduction]:
     return list(reduction) if isinstance(reduction, list | tuple) else [reduction]
-
-
-def _matches(name: str, pattern: str) -> bool:
-    # Brackets stand for themselves.
-    return fnmatch.fnmatchcase(name, pattern.replace("[", "[[]"))

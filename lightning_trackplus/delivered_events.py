@@ -7,7 +7,7 @@ from collections.abc import Callable
 from tensorboard.compat.proto.event_pb2 import Event
 from torch.utils.tensorboard.writer import FileWriter
 
-from lightning_trackplus.delivery import Delivery
+from lightning_trackplus.deliveries import Deliveries
 from lightning_trackplus.record import Record, TensorBoardEvent
 from lightning_trackplus.writers.tensorboard_runs import EventBelow
 
@@ -26,7 +26,7 @@ class DeliveredFileWriter(FileWriter):
     """
 
     def __init__(
-        self, log_dir: Callable[[], str], delivery: Callable[[], Delivery], flush: Callable[[], None], folder: str
+        self, log_dir: Callable[[], str], delivery: Callable[[], Deliveries], flush: Callable[[], None], folder: str
     ) -> None:
         self.event_writer = _EventSink(log_dir, delivery, flush, folder)
 
@@ -35,7 +35,7 @@ class _EventSink:
     """What a FileWriter asks of the EventFileWriter below it."""
 
     def __init__(
-        self, log_dir: Callable[[], str], delivery: Callable[[], Delivery], flush: Callable[[], None], folder: str
+        self, log_dir: Callable[[], str], delivery: Callable[[], Deliveries], flush: Callable[[], None], folder: str
     ) -> None:
         self.get_logdir = log_dir
         self.flush = flush
@@ -47,9 +47,10 @@ class _EventSink:
         value = EventBelow(event, size, self._folder) if self._folder else TensorBoardEvent(event, size)
         tags = [one.tag for one in event.summary.value]
         name = tags[0] if tags else event.WhichOneof("what")
-        is_media, delivery = _is_media(event), self._delivery()
-        if not is_media or delivery.admits(name, value):
-            delivery.put(Record(event.step, None, event.wall_time, {name: value}), is_media=is_media)
+        if _is_media(event):
+            self._delivery().put_medium(name, value, event.step, None, event.wall_time)
+        else:
+            self._delivery().put(Record(event.step, None, event.wall_time, {name: value}))
 
     def close(self) -> None:
         self.flush()

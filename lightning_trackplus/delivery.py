@@ -4,8 +4,8 @@ The thread contract:
 
 - ``put`` may be called from any thread. It returns at once, unless the records that wait hold more
   than ``max_bytes``: then it waits until there is room. It raises nothing, and drops nothing.
-- With ``overflow="drop"``, media do not wait: ``admits`` says before the medium is copied whether there
-  is room for it, and counts it as dropped where there is none. Numbers then wait for numbers alone, with
+- With ``overflow="drop"``, media do not wait: ``put_medium`` looks before it copies whether there is
+  room, and counts the medium as dropped where there is none. Numbers then wait for numbers alone, with
   a bound of their own. Threads that are admitted at the same moment may exceed the bound by one medium each.
 - A medium larger than the bound is taken where no other one waits: what waits holds at most ``max_bytes``,
   or one medium.
@@ -22,7 +22,7 @@ import atexit
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Literal, ParamSpec, TypeVar
+from typing import Literal, ParamSpec, TypeVar, cast
 
 from lightning_trackplus import forks
 from lightning_trackplus.losses import Losses
@@ -37,6 +37,8 @@ T = TypeVar("T")
 _PAYLOADS = (float, int, Encoded, TensorBoardEvent)
 
 DEFAULT_MAX_BYTES = 256 * 2**20
+# To count each record of numbers by itself would cost more than to write it.
+_NUMBERS_AT_ONCE = 64 * 2**10
 
 
 class Delivery:
@@ -76,13 +78,28 @@ class Delivery:
         # A daemon thread is cut off when the interpreter ends; what it still holds is written before.
         atexit.register(self.close)
 
-    def admits(self, name: str, medium: Encodable | TensorBoardEvent) -> bool:
-        """Return whether a medium may be put; with ``overflow="drop"``, one for which there is no room may not.
+    def put_medium(
+        self, name: str, medium: Encodable | TensorBoardEvent, step: int, epoch: float | None, wall_time: float
+    ) -> bool:
+        """Hand over a copy of one medium; with ``overflow="drop"``, one for which there is no room is dropped.
 
         Args:
             name: The name it was logged under.
-            medium: The medium; it need not be a copy yet.
+            medium: The medium.
+            step: The global step.
+            epoch: The epoch, where it is known.
+            wall_time: Seconds since 1970-01-01 UTC.
+
+        Returns:
+            Whether it was taken, and not dropped.
         """
+        if not self._admits(name, medium):
+            return False
+        self.put(Record(step, epoch, wall_time, {name: medium.snapshot()}), is_media=True)
+        return True
+
+    def _admits(self, name: str, medium: Encodable | TensorBoardEvent) -> bool:
+        """Return whether a medium may be put, before it is copied."""
         if not self._room.drops_media:
             return True
         size = self._size_of(medium)
@@ -98,7 +115,7 @@ class Delivery:
 
         Args:
             record: What was logged; media in it are encoded later, on the delivery thread.
-            is_media: Whether it holds media, which ``admits`` was asked for.
+            is_media: Whether it holds media.
         """
         size = self._size_of(record)
         if size is None:
@@ -183,17 +200,32 @@ class Delivery:
         self._each_writer("close")
 
     def _deliver(self, count: int) -> None:
+        held = 0
         for _ in range(count):
             record, size, is_media = self._waiting.popleft()
             payloads = self._encoded(record)
             for writer in self._writers:
-                self._attempt(_title(writer), writer.write, payloads)
-            with self._lock:
-                self._room.take(-size, is_media=is_media)
-                if self._waits_for_room:
-                    self._changed.notify_all()
+                # `_attempt` would take as long as a record.
+                try:
+                    writer.write(payloads)
+                except BaseException as error:  # noqa: BLE001, PERF203  a writer may raise anything
+                    self._losses.failed(_title(writer), error)
+            if is_media:
+                self._make_room(size, is_media=True)
+            elif (held := held + size) >= _NUMBERS_AT_ONCE:
+                self._make_room(held, is_media=False)
+                held = 0
+        self._make_room(held, is_media=False)
+
+    def _make_room(self, size: int, *, is_media: bool) -> None:
+        with self._lock:
+            self._room.take(-size, is_media=is_media)
+            if self._waits_for_room:
+                self._changed.notify_all()
 
     def _encoded(self, record: Record[Payload | Encodable]) -> Record[Payload]:
+        if record.only_numbers:
+            return cast("Record[Payload]", record)
         values: dict[str, Payload] = {}
         for name, value in record.values.items():
             if isinstance(value, _PAYLOADS):

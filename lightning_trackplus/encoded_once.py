@@ -1,21 +1,19 @@
-"""A medium on its way to several loggers."""
+"""A medium on its way to several writers that have threads of their own."""
 
 from __future__ import annotations
 
 import threading
-from typing import Any
 
 from typing_extensions import Self
 
-from lightning_trackplus.media.media import Media
-from lightning_trackplus.record import MediaPayload
+from lightning_trackplus.record import Encodable, Payload
 
 
 class EncodedOnce:
-    """A copy of a medium that several deliveries share: the first that comes to it encodes it for all.
+    """A medium that several deliveries share: the first that takes it copies it, the first that comes to it encodes it.
 
     Args:
-        media: The medium; it is copied here.
+        medium: The medium.
 
     Examples:
         >>> from lightning_trackplus import Text
@@ -24,28 +22,31 @@ class EncodedOnce:
         True
     """
 
-    def __init__(self, media: Media[Any]) -> None:
-        copied = media.snapshot()
-        self._nbytes = copied.nbytes
-        self._state: Media[Any] | MediaPayload = copied
-        self._encoding = threading.Lock()
+    def __init__(self, medium: Encodable) -> None:
+        self._medium: Encodable = medium
+        self._payload: Payload | None = None
+        self._is_copy = False
+        self._working = threading.Lock()
 
     @property
     def nbytes(self) -> int:
-        """Memory that the items held before they were encoded, in bytes."""
-        return self._nbytes
+        """Memory that the items hold before they are encoded, in bytes."""
+        return self._medium.nbytes
 
     def snapshot(self) -> Self:
-        """Return this object, which is a copy already."""
+        """Return this object; what it holds is a copy from now on."""
+        with self._working:
+            if not self._is_copy:
+                self._medium, self._is_copy = self._medium.snapshot(), True
         return self
 
-    def encode(self, name: str) -> MediaPayload:
+    def encode(self, name: str) -> Payload:
         """Return the payload; it may be called from several threads.
 
         Args:
             name: The name the medium was logged under, for warnings.
         """
-        with self._encoding:
-            if isinstance(self._state, Media):
-                self._state = self._state.encode(name)
-            return self._state
+        with self._working:
+            if self._payload is None:
+                self._payload = self._medium.encode(name)
+            return self._payload

@@ -19,11 +19,11 @@ from torch.utils.tensorboard.writer import FileWriter, SummaryWriter
 from typing_extensions import override
 
 from lightning_trackplus.delivered_events import DeliveredFileWriter
-from lightning_trackplus.delivery import Delivery
+from lightning_trackplus.deliveries import Deliveries
 from lightning_trackplus.media.arrays import as_tensor
 from lightning_trackplus.media.video import Video
-from lightning_trackplus.record import Record, TensorBoardEvent
-from lightning_trackplus.writers.tensorboard import media_values
+from lightning_trackplus.record import TensorBoardEvent
+from lightning_trackplus.writers.media_values import media_values
 
 
 class DeliveredSummaryWriter(SummaryWriter):
@@ -39,7 +39,9 @@ class DeliveredSummaryWriter(SummaryWriter):
         flush: Waits until everything put before is in the files.
     """
 
-    def __init__(self, log_dir: Callable[[], str], delivery: Callable[[], Delivery], flush: Callable[[], None]) -> None:
+    def __init__(
+        self, log_dir: Callable[[], str], delivery: Callable[[], Deliveries], flush: Callable[[], None]
+    ) -> None:
         self._ask_log_dir = log_dir
         self._delivery = delivery
         self._flush = flush
@@ -139,9 +141,7 @@ class DeliveredSummaryWriter(SummaryWriter):
         step = 0 if global_step is None else int(global_step)
         wall_time = time.time() if walltime is None else walltime
         video = _VideoEvent(tag, Video(frames, fps), step, wall_time)
-        delivery = self._delivery()
-        if delivery.admits(tag, video):
-            delivery.put(Record(step, None, wall_time, {tag: video.snapshot()}), is_media=True)
+        self._delivery().put_medium(tag, video, step, None, wall_time)
 
     def _run_below(self, folder: str) -> FileWriter:
         return DeliveredFileWriter(self._ask_log_dir, self._delivery, self._flush, folder)

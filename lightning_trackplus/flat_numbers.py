@@ -5,25 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+_NUMBERS = {float, int}
 
-def flat_numbers(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    """Yield each number with its name; a dict in it is flattened, ``outer/inner``.
+
+def flat_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return each number by its name; a dict in it is flattened, ``outer/inner``.
 
     Args:
         metrics: Numbers, tensors and arrays of one element, and dicts of these, by name.
-        prefix: Put before each name.
 
     Raises:
         ValueError: If a value is no number, in Lightning's words.
 
     Examples:
         >>> import torch
-        >>> dict(flat_numbers({"loss": torch.tensor(0.5), "acc": {"top1": 1, "top5": True}}))
+        >>> flat_numbers({"loss": torch.tensor(0.5), "acc": {"top1": 1, "top5": True}})
         {'loss': 0.5, 'acc/top1': 1, 'acc/top5': 1.0}
     """
+    # What Lightning hands over are plain numbers.
+    if _NUMBERS.issuperset(map(type, metrics.values())):
+        return dict(metrics)
+    return dict(_flattened(metrics, ""))
+
+
+def _flattened(metrics: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
     for name, value in metrics.items():
         if isinstance(value, Mapping):
-            yield from flat_numbers(value, f"{prefix}{name}/")
+            yield from _flattened(value, f"{prefix}{name}/")
         else:
             yield prefix + name, _number(value)
 

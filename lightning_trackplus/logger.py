@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import operator
 import os
 import threading
@@ -10,34 +9,41 @@ import time
 import weakref
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import lightning.pytorch as pl
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.core.saving import save_hparams_to_yaml
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only, rank_zero_warn
 from typing_extensions import override
 
 from lightning_trackplus import seam
-from lightning_trackplus.delivery import DEFAULT_MAX_BYTES, Delivery
+from lightning_trackplus.batch_steps import BatchSteps
+from lightning_trackplus.deliveries import Deliveries
+from lightning_trackplus.delivery import DEFAULT_MAX_BYTES
 from lightning_trackplus.direct_calls import DirectCalls
 from lightning_trackplus.flat_numbers import flat_numbers
+from lightning_trackplus.hparams import Shown, check_hparam_metrics, flat_hparams
 from lightning_trackplus.media.media import Media
+from lightning_trackplus.monitors import monitored
 from lightning_trackplus.no_experiment import NoExperiment
 from lightning_trackplus.queue_room import Overflow, check_queue
 from lightning_trackplus.record import Record
-from lightning_trackplus.run_directory import next_version
+from lightning_trackplus.resumed import Resumed
+from lightning_trackplus.rewinding import complete_rewind, rewind
+from lightning_trackplus.run_claim import RunClaim
+from lightning_trackplus.run_output import RunOutput
 from lightning_trackplus.trainer_clock import TrainerClock
-from lightning_trackplus.writers.names import WriterChoice, available, open_writer
+from lightning_trackplus.writers.name_axes import check_x_axis
+from lightning_trackplus.writers.names import WriterChoice, available
+from lightning_trackplus.writers.run_summary import Mode
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 _loggers: weakref.WeakSet[TrackPlusLogger] = weakref.WeakSet()
 _opening = threading.Lock()
-_HYPERPARAMETERS_HAVE_STEPS = "step" in inspect.signature(TensorBoardLogger.log_hyperparams).parameters
 
 
 class TrackPlusLogger(TensorBoardLogger, DirectCalls):
@@ -52,13 +58,19 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         save_dir: Where the runs lie, a local path. By default the Trainer's ``default_root_dir``, and
             the working directory where there is no Trainer.
         name: The folder of this experiment below ``save_dir``; ``""`` or None for none.
-        version: The run's own folder, ``version_<N>`` for a number; by default the next number.
-            A version that exists is continued.
+        version: The run's own folder, ``version_<N>`` for a number; by default the next number. A version that
+            exists is continued. ``"auto"`` is the run that the checkpoint of ``fit(ckpt_path=…)`` came from, else
+            that of the scheduler's job (SLURM, torchelastic), else the next number.
         writers: Which formats to write: ``"tensorboard"``, ``"csv"``, and objects that are a `Writer`.
         prefix: Put before every name, with a dash.
         sub_dir: A folder below the run's own that takes events, CSV and media.
         log_graph: Write the module's graph for TensorBoard; needs ``example_input_array`` there.
         default_hp_metric: Write ``hp_metric = -1`` with hyper-parameters, as Lightning does by default.
+        x_axis: Over what chosen names stand in TensorBoard instead of the global step, by name: ``"epoch"``, or the
+            name of a logged scalar, rounded to a whole number. In the name, ``*`` and ``?`` stand for any characters
+            and for any one. ``metrics.csv`` always has both.
+        hparam_metrics: What stands beside the hyper-parameters in TensorBoard's HParams tab: the best values so far
+            of these names, the lowest (``"min"``) or the highest (``"max"``).
         flush_secs: Seconds after which what was logged is in the files at the latest.
         media_overflow: What happens where media come faster than they are written: ``"block"``, training waits, or
             ``"drop"``, they are dropped and counted. Numbers are never dropped.
@@ -67,6 +79,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
 
     Raises:
         ValueError: If a writer is unknown, there is none, ``save_dir`` is a URL, or another option is none of these.
+        RunInUseError: From a Trainer's run or the first record, if a living process writes to this run.
 
     Examples:
         >>> import lightning as L
@@ -85,31 +98,37 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         sub_dir: str | os.PathLike[str] | None = None,
         log_graph: bool = False,
         default_hp_metric: bool = False,
+        x_axis: Mapping[str, str] | None = None,
+        hparam_metrics: Mapping[str, Mode] | None = None,
         flush_secs: float = 1.0,
         media_overflow: Overflow = "block",
         max_queue_bytes: int = DEFAULT_MAX_BYTES,
     ) -> None:
         check_queue(flush_secs, media_overflow, max_queue_bytes)
+        check_x_axis(x_axis or {})
+        check_hparam_metrics(hparam_metrics or {})
         sub_dir = None if sub_dir is None else os.fspath(sub_dir)
         self._writer_choices = available(writers)
         if self._writes_tensorboard:
             super().__init__(".", name, version, log_graph, default_hp_metric, prefix, sub_dir)
         else:
             seam.init_without_tensorboard(self, name, version, prefix=prefix, sub_dir=sub_dir)
-        self._given_save_dir = None if save_dir is None else _local(save_dir)
-        self._save_dir = self._given_save_dir
-        self._given_version = version
-        self._next_version: int | None = None
+        self._claim = RunClaim(None if save_dir is None else _local(save_dir), self.name, version, sub_dir)
+        self._x_axis = dict(x_axis or {})
         self._name_prefix = f"{prefix}{self.LOGGER_JOIN_CHAR}" if prefix else ""
         self._queue_options: dict[str, Any] = {
             "flush_secs": flush_secs,
             "overflow": media_overflow,
             "max_bytes": int(max_queue_bytes),
         }
+        self._hparam_metrics = {self._name_prefix + name: mode for name, mode in (hparam_metrics or {}).items()}
+        self._modes = self._hparam_metrics
+        self._shown_hparams: dict[str, Shown] = {}
         self._clock = TrainerClock()
-        self._delivery: Delivery | None = None
+        self._batch_steps = BatchSteps()
+        self._resumed: Resumed | None = None
+        self._output: RunOutput | None = None
         self._summary_writer: SummaryWriter | None = None
-        self._started = False
         self._wrote_hparams = False
         _loggers.add(self)
 
@@ -117,7 +136,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
     @override
     def save_dir(self) -> str:
         """Where the runs lie."""
-        return self._save_dir or os.getcwd()
+        return self._claim.save_dir
 
     @property
     @override
@@ -129,11 +148,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
     @override
     def version(self) -> int | str:
         """The run's number, or the name of its folder if it was given one."""
-        if self._given_version is not None:
-            return self._given_version
-        if self._next_version is None:
-            self._next_version = next_version(Path(self.root_dir))
-        return self._next_version
+        return self._claim.version
 
     @property
     @rank_zero_experiment
@@ -155,20 +170,43 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         return self._queue_options
 
     def attach(self, trainer: pl.Trainer) -> None:
-        """Learn whose run this is: its ``default_root_dir``, and its step and epoch from now on.
+        """Learn whose run this is: where it lies, and its step and epoch from now on.
 
-        `TrackPlus` calls this; without it, a callback that the package adds to the Trainer.
+        `TrackPlus` calls this in all processes; without it, a callback that the package adds to the Trainer.
 
         Args:
             trainer: The Trainer that has this logger.
+
+        Raises:
+            RunInUseError: If a living process writes to the run that was asked for.
         """
         self._clock.follow(trainer)
-        if self._given_save_dir is not None or self._is_in_use():
+        self._claim.share(trainer)
+        self._modes = {**monitored(trainer, self._name_prefix), **self._hparam_metrics}
+        if self._output is not None:
+            self._output.set_modes(self._modes)
+
+    @rank_zero_only
+    def rewind(self, step: int) -> None:
+        """Move what the run has from a step on into a backup in its directory: it is logged anew.
+
+        `TrackPlus` calls this where a training is resumed; without it, a callback that the package adds.
+
+        Args:
+            step: The first global step that is logged from now on.
+        """
+        directory = self._claim.take()
+        output, self._output = self._output, None
+        if output is not None:
+            output.close()
+        try:
+            backup = rewind(directory, step)
+        except OSError as error:
+            rank_zero_warn(f"What {directory} has from step {step} on could not be moved to a backup: {error}")
             return
-        root = _local(trainer.default_root_dir)
-        if root != self._save_dir:
-            self._save_dir = root
-            self._next_version = None
+        self._resumed = Resumed(directory, step)
+        if backup is not None:
+            rank_zero_info(f"What {directory} had from step {step} on is in {backup} now: the run goes on from there.")
 
     @override
     @rank_zero_only
@@ -182,13 +220,24 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         Raises:
             ValueError: If a value is no number.
         """
-        numbers = dict(flat_numbers(metrics))
-        current_step, _ = self._clock.now()
-        step = int(numbers.pop("step", current_step)) if step is None else operator.index(step)
-        epoch = numbers.get("epoch", self._clock.epoch_of_numbers())
+        numbers = flat_numbers(metrics)
+        if step is None:
+            current_step, _ = self._clock.now()
+            step = int(numbers.pop("step", current_step))
+        epoch, counts_batches = numbers.get("epoch"), False
+        if epoch is None:
+            epoch, counts_batches = self._clock.of_numbers()
+        step = operator.index(step)
+        if self._resumed is not None:
+            numbers = self._resumed.without_what_was_logged(step, numbers)
+        if counts_batches:
+            step = self._batch_steps.next(numbers, step)
         self._clock.set(step, epoch)
-        values = {self._name_prefix + name: number for name, number in numbers.items()}
-        self._open_delivery().put(Record(step, epoch, time.time(), values))
+        if prefix := self._name_prefix:
+            numbers = {prefix + name: number for name, number in numbers.items()}
+        if numbers:
+            record = Record(step, epoch, time.time(), numbers, only_numbers=True, counts_batches=counts_batches)
+            self._open_delivery().put(record)
 
     @override
     @rank_zero_only
@@ -200,9 +249,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
             )
         current_step, epoch = self._clock.now()
         step = current_step if step is None else operator.index(step)
-        name, delivery = self._name_prefix + key, self._open_delivery()
-        if delivery.admits(name, media):
-            delivery.put(Record(step, epoch, time.time(), {name: media.snapshot()}), is_media=True)
+        self._open_delivery().put_medium(self._name_prefix + key, media, step, epoch, time.time())
 
     @override
     @rank_zero_only
@@ -216,18 +263,21 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
             metrics: What to show beside them.
             step: The global step of the metrics; Lightning 2.4 takes 0 for TensorBoard.
         """
-        if self._writes_tensorboard:
-            super().log_hyperparams(params, metrics, **({"step": step} if _HYPERPARAMETERS_HAVE_STEPS else {}))
-            return
-        super().log_hyperparams(params, {})
-        if metrics:
+        super().log_hyperparams(params, {})  # Without metrics it writes nothing, and keeps them for hparams.yaml.
+        self._shown_hparams = {**self._shown_hparams, **flat_hparams(params)}
+        if self._output is not None:
+            self._output.set_hparams(self._shown_hparams)
+        if metrics is None and self._default_hp_metric:
+            metrics = {"hp_metric": -1}
+        if metrics is not None:
             self.log_metrics(metrics if isinstance(metrics, dict) else {"hp_metric": metrics}, step)
 
     @override
     @rank_zero_only
     def save(self) -> None:
         """Write hparams.yaml, once the run directory is there; what was logged is written without this."""
-        if self._wrote_hparams or not os.path.isdir(self.log_dir):
+        # The folder of a new run is there before anything is logged.
+        if self._wrote_hparams or not os.path.isdir(self.log_dir) or not os.listdir(self.log_dir):
             return
         file = os.path.join(self.log_dir, self.NAME_HPARAMS_FILE)
         if not os.path.isfile(file):
@@ -240,16 +290,19 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         """Write what waits and close the files; what is logged later continues them.
 
         Args:
-            status: How the run ended; the same is done for all.
+            status: How the run ended, such as ``"success"``; TensorBoard's HParams tab shows it.
         """
-        delivery, self._delivery = self._delivery, None
-        if delivery is not None:
-            delivery.close()
-        self.save()
+        output, self._output = self._output, None
+        try:
+            if output is not None:
+                output.close(status)
+            self.save()
+        finally:
+            self._claim.release()
 
     @override
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_delivery": None, "_summary_writer": None}
+        return {**self.__dict__, "_output": None, "_summary_writer": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -259,29 +312,33 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
     def _writes_tensorboard(self) -> bool:
         return "tensorboard" in self._writer_choices
 
-    def _is_in_use(self) -> bool:
-        """Return whether the run directory is settled: we wrote there, or LightningCLI wrote its config.yaml."""
-        return self._started or (self._next_version is not None and os.path.isdir(self.log_dir))
-
-    def _open_delivery(self) -> Delivery:
-        """Return the delivery, which is opened for the first record."""
-        delivery = self._delivery
-        # A forked process has inherited the delivery, but not its thread.
-        if delivery is not None and delivery.is_of_this_process():
-            return delivery
+    def _open_delivery(self) -> Deliveries:
+        """Return what takes the records, which is opened for the first one."""
+        output = self._output
+        # A forked process has inherited the deliveries, but not their threads.
+        if output is not None and output.deliveries.is_of_this_process():
+            return output.deliveries
         with _opening:
-            if self._delivery is None or not self._delivery.is_of_this_process():
-                self._delivery = self._new_delivery()
-            return self._delivery
+            if self._output is None or not self._output.deliveries.is_of_this_process():
+                self._output = self._new_output()
+            return self._output.deliveries
 
-    def _new_delivery(self) -> Delivery:
-        self._started = True
-        self._save_dir = self.save_dir
-        directory = Path(self.log_dir)
-        delivery = Delivery([open_writer(choice, directory) for choice in self._writer_choices], **self._queue_options)
+    def _new_output(self) -> RunOutput:
+        directory = self._claim.take()
+        complete_rewind(directory)
+        self._batch_steps.go_on(directory)
+        output = RunOutput(
+            directory,
+            self._writer_choices,
+            x_axis={self._name_prefix + name: axis for name, axis in self._x_axis.items()},
+            hparam_metrics=self._hparam_metrics,
+            queue_options=self._queue_options,
+        )
+        output.set_hparams(self._shown_hparams)
+        output.set_modes(self._modes)
         # A logger that nobody finalizes is written out when it goes.
-        weakref.finalize(self, delivery.close)
-        return delivery
+        weakref.finalize(self, _end, output, self._claim)
+        return output
 
     def _open_experiment(self) -> SummaryWriter:
         if not self._writes_tensorboard:
@@ -292,13 +349,18 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         return DeliveredSummaryWriter(lambda: self.log_dir, self._open_delivery, self._flush)
 
     def _flush(self) -> None:
-        if self._delivery is not None:
-            self._delivery.flush()
+        if self._output is not None:
+            self._output.deliveries.flush()
 
 
 def loggers_exist() -> bool:
     """Return whether there is a TrackPlusLogger in this process."""
     return bool(_loggers)
+
+
+def _end(output: RunOutput, claim: RunClaim) -> None:
+    output.close()
+    claim.release()
 
 
 def _local(path: str | os.PathLike[str]) -> str:

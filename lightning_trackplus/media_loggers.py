@@ -15,11 +15,11 @@ from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
 
 from lightning_trackplus import seam
+from lightning_trackplus.deliveries import Deliveries
 from lightning_trackplus.delivery import Delivery
 from lightning_trackplus.encoded_once import EncodedOnce
 from lightning_trackplus.logger import TrackPlusLogger
 from lightning_trackplus.media.media import Media
-from lightning_trackplus.record import Record
 from lightning_trackplus.writers.csv_logger import MediaFilesWriter
 from lightning_trackplus.writers.foreign import writer_for
 from lightning_trackplus.writers.writer import Writer
@@ -40,7 +40,7 @@ class MediaLoggers:
     def __init__(self, trainer: pl.Trainer) -> None:
         self._trainer = trainer
         self._served: list[Logger] = []
-        self._deliveries: list[Delivery] = []
+        self._deliveries = Deliveries([])
         self._warnings: set[str] = set()
 
     @rank_zero_only
@@ -72,9 +72,8 @@ class MediaLoggers:
     @rank_zero_only
     def close(self) -> None:
         """Write what waits for the loggers that are not ours; a further `deliver` begins anew."""
-        deliveries, self._deliveries, self._served = self._deliveries, [], []
-        for delivery in deliveries:
-            delivery.close()
+        deliveries, self._deliveries, self._served = self._deliveries, Deliveries([]), []
+        deliveries.close()
 
     def _share(self, loggers: list[Logger], name: str, media: EncodedOnce, step: int) -> None:
         if loggers != self._served:
@@ -83,17 +82,14 @@ class MediaLoggers:
             if isinstance(logger, TrackPlusLogger):
                 # It asks for a copy, and what is shared is one.
                 logger.log_media(name, cast("Media[Any]", media), step)
-        record = Record(step, self._trainer.current_epoch, time.time(), {name: media})
-        for delivery in self._deliveries:
-            if delivery.admits(name, media):
-                delivery.put(record, is_media=True)
+        self._deliveries.put_medium(name, media, step, self._trainer.current_epoch, time.time())
 
     def _open(self, loggers: list[Logger]) -> None:
         self.close()
         ours = [logger for logger in loggers if isinstance(logger, TrackPlusLogger)]
         # What our logger was told to do in a flood of media holds for all.
         options = ours[0].queue_options if ours else {}
-        self._deliveries = [Delivery([writer], **options) for writer in self._writers(loggers)]
+        self._deliveries = Deliveries([Delivery([writer], **options) for writer in self._writers(loggers)])
         self._served = loggers
 
     def _writers(self, loggers: Sequence[Logger]) -> Iterator[Writer]:

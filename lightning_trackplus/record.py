@@ -122,6 +122,10 @@ class TensorBoardEvent:
     event: Any
     nbytes: int
 
+    def snapshot(self) -> TensorBoardEvent:
+        """Return this object; nobody changes an event that was added."""
+        return self
+
 
 MediaPayload: TypeAlias = Pictures | Videos | Sounds | Texts | Pages | Histograms | Tables
 Payload: TypeAlias = float | MediaPayload | TensorBoardEvent
@@ -134,6 +138,9 @@ class Encodable(Protocol):
     @property
     def nbytes(self) -> int:
         """Memory that the value holds until it is encoded, in bytes."""
+
+    def snapshot(self) -> Encodable:
+        """Return a copy that the caller cannot change."""
 
     def encode(self, name: str) -> Payload:
         """Return the payload; pure, and not called on the training thread.
@@ -155,16 +162,22 @@ class Record(Generic[ValueT_co]):
         epoch: The epoch, where it is known.
         wall_time: Seconds since 1970-01-01 UTC.
         values: The values by name.
+        only_numbers: Whether all values are numbers, so that nobody has to look at each.
+        counts_batches: Whether the step counts the batches of evaluations, and not the steps of training.
     """
 
     step: int
     epoch: float | None
     wall_time: float
     values: Mapping[str, ValueT_co]
+    only_numbers: bool = False
+    counts_batches: bool = False
 
     @property
     def nbytes(self) -> int:
         """Memory that the record holds while it waits for its delivery, in bytes, roughly."""
+        if self.only_numbers:
+            return _BYTES_PER_SCALAR * len(self.values)
         # Faster than a sum over a generator, and this is asked on the training thread.
         held = 0
         for value in self.values.values():

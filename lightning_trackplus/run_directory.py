@@ -21,22 +21,11 @@ MEDIA_FOLDER = "media"
 AXES_FILE = "x_axis.json"
 SUMMARY_FILE = "summary.json"
 BACKUP_FOLDER = "backup"
+BEST_FOLDER = "best"
 
-_VERSION = re.compile(r"version_(\d+)(_.*)?")
 _LONGEST_FOLDER_NAME = 80
 _SAFE_NAME = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)*")
 _DEVICE_NAMES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)")
-
-
-def next_version(root: Path) -> int:
-    """Return the number of the next run, one above the highest ``version_N``, as Lightning counts.
-
-    Args:
-        root: The folder that holds the run directories, ``save_dir/name``; it need not exist.
-    """
-    folders = root.glob("version_*") if root.is_dir() else ()
-    numbers = [int(match[1]) for folder in folders if (match := _VERSION.fullmatch(folder.name)) and folder.is_dir()]
-    return max(numbers, default=-1) + 1
 
 
 def media_folder(name: str) -> str:

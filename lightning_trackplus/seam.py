@@ -9,11 +9,14 @@ The links are to Lightning 2.6.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from lightning.fabric.utilities.cloud_io import get_filesystem
+from lightning.pytorch import Trainer
 from lightning.pytorch.trainer.connectors.logger_connector.fx_validator import _FxValidator
 from lightning.pytorch.utilities.data import extract_batch_size
 
@@ -21,6 +24,30 @@ if TYPE_CHECKING:
     import lightning.pytorch as pl
     from lightning.pytorch.loggers import TensorBoardLogger
     from torchmetrics import Metric
+
+
+class Run(NamedTuple):
+    """A Trainer's run that is under way.
+
+    Attributes:
+        trainer: The Trainer.
+        checkpoint: The checkpoint that it resumes from, a path.
+    """
+
+    trainer: pl.Trainer
+    checkpoint: str | None
+
+
+def current_run() -> Run | None:
+    """Return the innermost run of a Trainer that this thread is in.
+
+    Mirrors ``Trainer._run`` in ``trainer/trainer.py``, which is given the checkpoint's path and keeps it for itself
+    until after the setup hooks; ``trainer.ckpt_path`` is then still that of an earlier run.
+    """
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code is not Trainer._run.__code__:
+        frame = frame.f_back
+    return None if frame is None else Run(frame.f_locals["self"], frame.f_locals["ckpt_path"])
 
 
 def hook_name(module: pl.LightningModule) -> str | None:
@@ -154,6 +181,30 @@ def logs_this_step(trainer: pl.Trainer) -> bool:
     if trainer.fit_loop._should_accumulate() and trainer.lightning_module.automatic_optimization:
         return False
     return trainer._logger_connector.should_update_logs or is_fast_dev_run(trainer)
+
+
+def first_step(trainer: pl.Trainer) -> int:
+    """Return the step under which the first training batch is going to be logged; for ``on_train_start``.
+
+    Mirrors ``_TrainingEpochLoop.reset`` in ``loops/training_epoch_loop.py``, which counts the last batch of a
+    checkpoint that was saved before it was counted, and ``advance``, which leaves the training out where a validation
+    is to be done or skipped first: ``on_advance_end`` counts that as a batch. Lightning 2.4 does the latter alone.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    step = loop._batches_that_stepped
+    if not loop.restarting:
+        return step
+    if not getattr(loop, "restarted_on_last", True):
+        return step if loop._should_accumulate() else step + 1
+    progress = loop.batch_progress.current
+    # `reset` takes back a batch that was begun and not completed.
+    ready, progress.ready = progress.ready, progress.completed
+    try:
+        assert trainer.fit_loop._data_fetcher is not None  # noqa: S101  it is there before training starts
+        begins_with_validation = loop._should_check_val_fx(trainer.fit_loop._data_fetcher)
+        return step + 1 if begins_with_validation and not loop._should_accumulate() else step
+    finally:
+        progress.ready = ready
 
 
 def set_callbacks_log(trainer: pl.Trainer, log: Callable[..., None]) -> None:

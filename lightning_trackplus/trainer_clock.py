@@ -48,10 +48,12 @@ class TrainerClock:
         trainer = None if self._trainer is None else self._trainer()
         return self._latest if trainer is None else (seam.logged_step(trainer), trainer.current_epoch)
 
-    def epoch_of_numbers(self) -> float | None:
-        """Return the epoch of numbers that come without one: in evaluation, Lightning numbers these by batch."""
+    def of_numbers(self) -> tuple[float | None, bool]:
+        """Return the epoch of numbers that come without one, and whether their step counts batches of evaluations."""
         trainer = None if self._trainer is None else self._trainer()
-        return None if trainer is None or trainer.evaluating else trainer.current_epoch
+        if trainer is None:
+            return None, False
+        return (None, True) if trainer.evaluating else (trainer.current_epoch, False)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_trainer": None}

@@ -89,18 +89,19 @@ class Model:
     def __init__(self):
         self.columns = ["step", "epoch"]
         self.rows = []
+        self.waits = False
 
-    def write(self, step, epoch, numbers):
-        if self.rows and self.rows[-1]["step"] == step:
+    def write(self, step, epoch, numbers, *, counts_batches):
+        row = {"step": step}
+        if counts_batches:
+            # The row of an evaluation batch stands before the row that waits for its results.
+            self.rows.insert(len(self.rows) - self.waits, row)
+        elif self.waits and self.rows[-1]["step"] == step:
             row = self.rows[-1]
-        elif self.rows and epoch is None and "epoch" in self.rows[-1]:
-            # The row of an evaluation batch, which stands before the row that waits for its results.
-            row = {"step": step}
-            self.rows.insert(-1, row)
         else:
-            row = {"step": step}
             self.rows.append(row)
-        if epoch is not None:
+            self.waits = True
+        if epoch is not None and ("epoch" not in row or "epoch" in numbers):
             row["epoch"] = epoch
         # `epoch` has its column, and the column `step` is the Trainer's.
         row |= {"step (logged)" if name == "step" else name: n for name, n in numbers.items() if name != "epoch"}
@@ -132,6 +133,7 @@ OPERATIONS = st.lists(
         st.sampled_from([0, 0, 1, 1, 7, -1]),
         EPOCHS,
         st.dictionaries(NAMES, NUMBERS, min_size=1, max_size=3),
+        st.sampled_from([False, False, True]),
     )
     | st.sampled_from([("flush",), ("reopen",)]),
     max_size=14,
@@ -140,7 +142,9 @@ OPERATIONS = st.lists(
 
 @settings(deadline=None, max_examples=120)
 @given(OPERATIONS)
-@example([("write", 0, None, dict.fromkeys(HARD_NAMES, 1.0)), ("reopen",), ("write", 1, 0, {"late": 0.1})])
+@example(
+    [("write", 0, None, dict.fromkeys(HARD_NAMES, 1.0), False), ("reopen",), ("write", 1, 0, {"late": 0.1}, False)]
+)
 def test_the_table_is_sound_after_every_step_of_any_history(operations):
     """After each flush and each reopening the file holds one row a step with all that was written, in full."""
     with tempfile.TemporaryDirectory() as folder:
@@ -148,16 +152,17 @@ def test_the_table_is_sound_after_every_step_of_any_history(operations):
         table, model, step = MetricsTable(path), Model(), 10
         for operation in [*operations, ("flush",)]:
             match operation:
-                case ("write", move, epoch, numbers):
+                case ("write", move, epoch, numbers, counts_batches):
                     step += move
-                    table.write(step, epoch, numbers)
-                    model.write(step, epoch, numbers)
+                    table.write(step, epoch, numbers, counts_batches=counts_batches)
+                    model.write(step, epoch, numbers, counts_batches=counts_batches)
                     rows_of(path)  # Nobody flushed, and the file is rectangular all the same.
                 case ("flush",):
                     table.flush()
                 case ("reopen",):
                     table.close()
                     table = MetricsTable(path)
+                    model.waits = bool(model.rows)
             if operation[0] != "write" and model.rows:
                 model.assert_equals(path)
         table.close()
@@ -567,13 +572,13 @@ def test_after_close_the_files_are_continued(tmp_path):
 
 
 def test_rows_of_evaluation_batches_stand_before_the_row_that_waits_for_them(tmp_path):
-    """Numbers without an epoch do not come between the training and the validation of one step."""
+    """Numbers of batches do not come between the training and the validation of one step, nor into a row of it."""
     path = tmp_path / "metrics.csv"
     table = MetricsTable(path)
     table.write(4, 0, {"train": 1.0})
     table.flush()
     for batch in range(3):
-        table.write(batch, None, {"val_step": float(batch)})
+        table.write(batch, None, {"val_step": float(batch)}, counts_batches=True)
     table.write(4, 0, {"val": 2.0})
     table.write(5, 1, {"train": 3.0})
     table.close()

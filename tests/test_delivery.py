@@ -122,6 +122,9 @@ class Encoded:
             raise self.error
         return Texts((Item(f"{name}={self.content}".encode(), ".md"),))
 
+    def snapshot(self):
+        return self
+
 
 def contents(one, name):
     return [item.data.decode() for item in one.values[name].items]
@@ -616,11 +619,7 @@ def test_an_error_without_words_is_reported_by_its_name():
 
 def put_media(delivery, step, size, name="img"):
     """Put a medium as a logger does; return whether it was admitted."""
-    medium = Encoded(str(step), nbytes=size)
-    admitted = delivery.admits(name, medium)
-    if admitted:
-        delivery.put(record(step, {name: medium}), is_media=True)
-    return admitted
+    return delivery.put_medium(name, Encoded(str(step), nbytes=size), step, 0, 1e9)
 
 
 def test_media_without_room_are_dropped_and_counted(gated):
@@ -813,8 +812,7 @@ def test_a_size_that_cannot_be_told_costs_one_record(overflow):
     medium = Sizeless("text")
     with pytest.warns(UserWarning, match="failed") as caught:
         for step in range(2):
-            if delivery.admits("img", medium):
-                delivery.put(record(step, {"img": medium}), is_media=True)
+            delivery.put_medium("img", medium, step, 0, 1e9)
         delivery.put(record(2))
         delivery.close()
     assert messages_of(caught) == [

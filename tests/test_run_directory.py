@@ -1,17 +1,15 @@
-"""Where the files of a run lie: its number, and a folder for any name."""
+"""Where the files of a run lie: a folder for any name."""
 
 from __future__ import annotations
 
 import re
-import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
-from lightning.pytorch.loggers import TensorBoardLogger
 
-from lightning_trackplus.run_directory import media_file, media_folder, next_version
+from lightning_trackplus.run_directory import media_file, media_folder
 
 # What no file system on Windows takes as a name, whatever follows a dot.
 RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
@@ -151,50 +149,3 @@ def test_files_sort_by_step(steps):
     paths = {step: media_file(Path("nowhere"), "img", step, ".png") for step in steps}
 
     assert sorted(steps, key=paths.__getitem__) == sorted(steps)
-
-
-@settings(deadline=None, max_examples=50)
-@given(
-    folders=st.sets(st.integers(0, 30).map("version_{}".format) | st.sampled_from(["checkpoints", "version_", "v_9"])),
-    files=st.sets(st.integers(0, 40).map("version_{}".format)),
-)
-def test_the_next_version_is_the_one_that_lightning_would_take(folders, files):
-    """The next run's number is one above the highest folder, with gaps left open, and files do not count."""
-    with tempfile.TemporaryDirectory() as save_dir:
-        root = Path(save_dir, "runs")
-        root.mkdir()
-        for folder in folders:
-            (root / folder).mkdir()
-        for file in files - folders:
-            (root / file).touch()
-
-        assert next_version(root) == TensorBoardLogger(save_dir, name="runs").version
-
-
-@pytest.mark.parametrize(
-    ("folders", "number"),
-    [
-        ([], 0),
-        (["version_0"], 1),
-        (["version_0", "version_7"], 8),
-        (["version_9", "version_10"], 11),
-        (["version_002"], 3),
-        (["version_x", "other_5", "my_version_5"], 0),
-        (["version_5_old"], 6),
-    ],
-    ids=str,
-)
-def test_the_next_version_is_counted_from_the_folders(folders, number, tmp_path):
-    """Only folders called version and a number count, and they count as numbers."""
-    for folder in folders:
-        (tmp_path / folder).mkdir()
-
-    assert next_version(tmp_path) == number
-
-
-def test_the_first_version_needs_no_folder(tmp_path):
-    """Where nothing was written yet, and where a file is in the way, the first run is number zero."""
-    (tmp_path / "file").touch()
-
-    assert next_version(tmp_path / "nowhere") == 0
-    assert next_version(tmp_path / "file") == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -152,7 +153,7 @@ def test_an_integer_of_any_size_is_a_number(number, shown, tmp_path):
 
 
 def test_a_record_is_one_event(tmp_path):
-    """All values of a record, of any kind, share one event, with its step and time, in their order."""
+    """All values of a record, of any kind, share one event, with its step and time; numbers come first."""
     images, sound, note = Image(np.zeros((2, 5, 6))), Audio(np.zeros(9), 8000), Text("note")
     values = {"loss": 0.5, "img": images.encode(""), "acc": 1, "tone": sound.encode(""), "note": note.encode("")}
     write(tmp_path, record(7, values, wall_time=1234567890.125), record(8, {"loss": 0.25}))
@@ -160,7 +161,7 @@ def test_a_record_is_one_event(tmp_path):
     events = events_in(tmp_path)
 
     assert [(event.step, event.wall_time) for event in events] == [(7, 1234567890.125), (8, 1e9)]
-    assert [value.tag for value in events[0].summary.value] == ["loss", "img", "acc", "tone", "note"]
+    assert [value.tag for value in events[0].summary.value] == ["loss", "acc", "img", "tone", "note"]
     assert [value.tag for value in events[1].summary.value] == ["loss"]
 
 
@@ -482,3 +483,47 @@ def test_without_the_checksums_in_c_events_are_the_same(tmp_path):
     for run in "ab":
         accumulator = EventAccumulator(str(tmp_path / run)).Reload()
         assert [(event.step, event.value) for event in accumulator.Scalars("x")] == [(0, 0), (1, 0.5), (2, 1)]
+
+
+STEPS = st.integers(0, 5)
+
+
+@given(st.lists(st.tuples(STEPS, st.dictionaries(st.sampled_from("abc"), st.just(0.5), min_size=1)), max_size=30))
+@settings(max_examples=50)
+def test_steps_of_a_tag_never_go_back_within_a_file(records):
+    """Whatever the order of steps, each file has those of each tag in order, and all files have every value."""
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path(folder), *(record(step, values) for step, values in records))
+        found = []
+        for file in event_files(Path(folder)):
+            last = {}
+            for event in LegacyEventFileLoader(str(file)).Load():
+                for value in event.summary.value:
+                    assert last.get(value.tag, 0) <= event.step
+                    last[value.tag] = event.step
+                    found.append((event.step, value.tag))
+    assert found == [(step, name) for step, values in records for name in values]
+
+
+def test_a_step_that_goes_back_without_end_does_not_fill_the_folder(tmp_path):
+    """After a hundred files, one warning, and later values stay in the last file."""
+    with pytest.warns(UserWarning, match="went back 100 times") as caught:
+        write(tmp_path, *(record(step, {"a": 1.0}) for _ in range(200) for step in (1, 0)))
+    assert len([one for one in caught if "went back" in str(one.message)]) == 1
+    assert len(event_files(tmp_path)) == 100
+    assert len(events_in(tmp_path)) == 400
+
+
+def test_a_file_that_is_removed_is_begun_anew(tmp_path):
+    """Where the folder disappears in mid-run, that is said, and what comes later is written to a new one."""
+    folder = tmp_path / "run"
+    writer = TensorBoardWriter(folder)
+    writer.write(record(0, {"a": 1.0}))
+    writer.flush()
+    shutil.rmtree(folder)
+    writer.write(record(1, {"a": 2.0}))
+    with pytest.raises(FileNotFoundError, match="was removed in mid-run"):
+        writer.flush()
+    writer.write(record(2, {"a": 3.0}))
+    writer.close()
+    assert [event.step for event in events_in(folder)] == [2]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 from typing_extensions import assert_never
 
@@ -29,6 +31,10 @@ class CSVWriter:
         Args:
             record: What was logged in one call.
         """
+        if record.only_numbers:
+            all_numbers = cast("Mapping[str, float]", record.values)
+            self._metrics.write(record.step, record.epoch, all_numbers, counts_batches=record.counts_batches)
+            return
         numbers: dict[str, float] = {}
         for name, value in record.values.items():
             match value:
@@ -41,14 +47,18 @@ class CSVWriter:
                 case _:
                     assert_never(value)
         if numbers:
-            self._metrics.write(record.step, record.epoch, numbers)
+            self._metrics.write(record.step, record.epoch, numbers, counts_batches=record.counts_batches)
 
     def flush(self) -> None:
         """Bring everything that was written into the files."""
-        self._metrics.flush()
-        self._media.flush()
+        try:
+            self._metrics.flush()
+        finally:
+            self._media.flush()
 
     def close(self) -> None:
         """Flush and close the files."""
-        self._metrics.close()
-        self._media.close()
+        try:
+            self._metrics.close()
+        finally:
+            self._media.close()

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import IO
 
 _ENCODING = "utf-8"
+_BLOCK = 2**16
 
 
 def row_bytes(cells: Iterable[object]) -> bytes:
@@ -45,6 +46,22 @@ def read_row(file: IO[bytes]) -> bytes:
         if row.count(b'"') % 2 == 0:
             break
     return row
+
+
+def last_row(file: IO[bytes], start: int) -> bytes:
+    """Return the last row of those that are one line each, whole or torn; an empty one if there is none.
+
+    Args:
+        file: Open for reading.
+        start: Where the first row begins.
+    """
+    end = file.seek(0, io.SEEK_END)
+    block = b""
+    while end > start and b"\n" not in block[:-1]:
+        size = min(max(len(block), _BLOCK), end - start)
+        end = file.seek(end - size)
+        block = file.read(size) + block
+    return block[block[:-1].rfind(b"\n") + 1 :]
 
 
 def is_whole(row: bytes) -> bool:

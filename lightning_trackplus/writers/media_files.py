@@ -7,7 +7,7 @@ from pathlib import Path
 from lightning_trackplus.record import Encoded
 from lightning_trackplus.run_directory import MEDIA_INDEX, media_file
 from lightning_trackplus.writers.csv_rows import is_whole, read_row, row_bytes
-from lightning_trackplus.writers.whole_file import WholeFile
+from lightning_trackplus.writers.whole_file import WholeFile, replace_file
 
 COLUMNS = ("step", "epoch", "name", "kind", "file", "caption", "score", "wall_time")
 
@@ -44,11 +44,20 @@ class MediaFiles:
             path = self._directory / file
             path.parent.mkdir(parents=True, exist_ok=True)
             # The file comes before its row: a row never names a file that is not there.
-            path.write_bytes(item.data)
+            replace_file(path, item.data)
             index.write(row_bytes([step, epoch, name, media.kind, file, item.caption, item.score, wall_time]))
 
     def flush(self) -> None:
-        """Do nothing: each row is with the operating system as soon as it is written."""
+        """See that ``media.csv`` is there; each row is with the operating system as soon as it is written.
+
+        Raises:
+            FileNotFoundError: If it was removed meanwhile; then another one is begun.
+        """
+        if self._index is not None and not self._index.is_there():
+            self.close()
+            raise FileNotFoundError(
+                f"{self._directory / MEDIA_INDEX} was removed in mid-run, with what it held; another one is begun."
+            )
 
     def close(self) -> None:
         """Close ``media.csv``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -40,12 +40,13 @@ def available(writers: Sequence[WriterChoice]) -> tuple[WriterChoice, ...]:
     return tuple(dict.fromkeys("csv" if writer == "tensorboard" else writer for writer in writers))
 
 
-def open_writer(choice: WriterChoice, directory: Path) -> Writer:
+def open_writer(choice: WriterChoice, directory: Path, x_axis: Mapping[str, str]) -> Writer:
     """Return the writer that was asked for.
 
     Args:
         choice: A name or an object.
         directory: The run directory.
+        x_axis: Over what chosen names stand in TensorBoard.
     """
     match choice:
         case "csv":
@@ -54,6 +55,6 @@ def open_writer(choice: WriterChoice, directory: Path) -> Writer:
             # Imported here, since it needs tensorboard.
             from lightning_trackplus.writers.tensorboard_runs import TensorBoardRuns  # noqa: PLC0415
 
-            return TensorBoardRuns(directory)
+            return TensorBoardRuns(directory, x_axis)
         case _:
             return choice

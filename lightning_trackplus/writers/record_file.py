@@ -60,6 +60,10 @@ class RecordFile:
             data, self._waiting, self._size = b"".join(self._waiting), [], 0
             self._file.write(data)
 
+    def is_there(self) -> bool:
+        """Return whether the file still lies where it was opened, and was not removed or replaced."""
+        return self._file.is_there()
+
     def close(self) -> None:
         """Close the file."""
         try:

@@ -1,114 +1,135 @@
-"""TensorBoard event files.
-
-All values of a record go into one event. Media use TensorBoard's tensor form, in which one tag holds several samples:
-an image is ``[width, height, image, …]``, a sound ``[[audio, label], …]``, a text ``text`` or ``[text, …]``. A
-histogram is ``[[low, high, count], …]``, and only one fits into a tag: of several, each has its own, ``<name>/1`` ….
-"""
+"""TensorBoard event files."""
 
 from __future__ import annotations
 
-import html
 import itertools
-import math
 import os
-import re
 import socket
 import time
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import cast
 
-import numpy as np
-from numpy.typing import NDArray
 from tensorboard.compat.proto.event_pb2 import Event, SourceMetadata
-from tensorboard.compat.proto.summary_pb2 import SummaryMetadata
-from tensorboard.compat.proto.tensor_pb2 import TensorProto
-from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
-from tensorboard.compat.proto.types_pb2 import DT_DOUBLE, DT_STRING
-from tensorboard.plugins.audio import metadata as audio
-from tensorboard.plugins.histogram import metadata as histogram
-from tensorboard.plugins.image import metadata as image
-from tensorboard.plugins.text import metadata as text
 from typing_extensions import assert_never
 
-from lightning_trackplus.record import (
-    Cell,
-    Encoded,
-    Histograms,
-    Item,
-    MediaPayload,
-    Pages,
-    Payload,
-    Pictures,
-    Record,
-    Rows,
-    Sounds,
-    Tables,
-    TensorBoardEvent,
-    Texts,
-    Videos,
-)
-from lightning_trackplus.run_directory import media_folder
-from lightning_trackplus.writers.finite_bins import finite_bins
+from lightning_trackplus.record import Encoded, Payload, Record, TensorBoardEvent
+from lightning_trackplus.writers.media_values import Fields, media_values
+from lightning_trackplus.writers.name_axes import NameAxes
+from lightning_trackplus.writers.number_events import NumberEvents
 from lightning_trackplus.writers.record_file import RecordFile
 
-Fields: TypeAlias = dict[str, Any]
-"""The fields of a message by name, which a message around them takes at less cost than the message itself."""
-
-_TEXT = text.create_summary_metadata("", "")
-_IMAGE = image.create_summary_metadata("", "")
-_AUDIO = audio.create_summary_metadata("", "", audio.Encoding.Value("WAV"))
-CAPTIONS_SUFFIX = "/captions"
-_ROWS_SHOWN = 100
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|])")
+_MOST_FILES = 100
 _file_numbers = itertools.count()
 
 
 class TensorBoardWriter:
-    """Writes every record as one event.
+    """Writes every record as one event, and one with the numbers of each other axis.
+
+    Where a step of a tag comes again that is lower than its last one, another file is begun: within a file, steps of
+    a tag never go backwards.
 
     Args:
         directory: The run directory; it is made with the first record.
+        axes: Which names stand over something else than the global step; by default none.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, axes: NameAxes | None = None) -> None:
         self._directory = directory
+        self._axes = axes
+        self._number_events = NumberEvents()
         self._records: RecordFile | None = None
+        self._last_steps: dict[str, int] = {}
+        self._highest_step = 0
+        self._file_count = 0
 
     def write(self, record: Record[Payload]) -> None:
-        """Write one record as one event; captions go to the text tab, as ``<name>/captions``.
+        """Write one record; captions go to the text tab, as ``<name>/captions``.
 
         Args:
             record: What was logged in one call.
         """
-        values: list[Fields] = []
+        if record.only_numbers:
+            self._write_values(record, cast("Mapping[str, float]", record.values), [])
+            return
+        numbers: dict[str, float] = {}
+        media: list[Fields] = []
         for name, value in record.values.items():
             match value:
                 case float() | int():
-                    values.append({"tag": _tag(name), "simple_value": _float(value)})
+                    numbers[name] = value
                 case Encoded():
-                    values.extend(media_values(name, value))
+                    media.extend(media_values(name, value))
                 case TensorBoardEvent():
-                    self._write_event(value.event)
+                    self._write_event({one.tag for one in value.event.summary.value}, value.event)
                 case _:
                     assert_never(value)
-        if values:
-            self._write_event(Event(wall_time=record.wall_time, step=record.step, summary={"value": values}))
+        self._write_values(record, numbers, media)
 
     def flush(self) -> None:
-        """Bring everything that was written into the file."""
-        if self._records is not None:
-            self._records.flush()
+        """Bring everything that was written into the files.
+
+        Raises:
+            OSError: If it could not be written, and is lost; also if the file was removed meanwhile. Then another one
+                is begun.
+        """
+        if self._records is None:
+            return
+        self._records.flush()
+        if not self._records.is_there():
+            self.close()
+            raise FileNotFoundError(
+                f"The event file in {self._directory} was removed in mid-run, with what it held; another one is begun."
+            )
 
     def close(self) -> None:
         """Flush and close the event file; a later ``write`` begins another one beside it."""
         if self._records is not None:
-            self._records.close()
-            self._records = None
+            records, self._records = self._records, None
+            self._last_steps.clear()
+            self._highest_step = 0
+            records.close()
 
-    def _write_event(self, event: Event) -> None:
-        records = self._records or self._open()
-        records.write(event.SerializeToString())
+    def _write_values(self, record: Record[Payload], numbers: Mapping[str, float], media: list[Fields]) -> None:
+        parts: Sequence[tuple[int, Mapping[str, float]]] = ()
+        if numbers:
+            parts = [(record.step, numbers)] if self._axes is None else self._axes.split(record, numbers)
+        for step, part in parts:
+            tags: AbstractSet[str] = part.keys()
+            data = self._number_events.serialized(step, record.wall_time, part)
+            if media and step == record.step:
+                # Messages behind each other are one message.
+                tags, data = tags | _tags(media), data + Event(summary={"value": media}).SerializeToString()
+                media = []
+            self._file(tags, step).write(data)
+        if media:
+            event = Event(wall_time=record.wall_time, step=record.step, summary={"value": media})
+            self._write_event(_tags(media), event)
+
+    def _write_event(self, tags: AbstractSet[str], event: Event) -> None:
+        self._file(tags, event.step).write(event.SerializeToString())
+
+    def _file(self, tags: AbstractSet[str], step: int) -> RecordFile:
+        """Return the file for an event with some tags."""
+        if step < self._highest_step and any(self._last_steps.get(tag, step) > step for tag in tags):
+            self._begin_another_file()
+        self._highest_step = max(step, self._highest_step)
+        self._last_steps.update(dict.fromkeys(tags, step))
+        return self._records or self._open()
+
+    def _begin_another_file(self) -> None:
+        self._file_count += 1
+        if self._file_count < _MOST_FILES:
+            self.close()
+        elif self._file_count == _MOST_FILES:
+            warnings.warn(
+                f"Steps of one name went back {_MOST_FILES} times in {self._directory}, each time into another event"
+                " file; from now on they stay in one. TensorBoard forgets what a name has at later steps whenever its"
+                " step goes back.",
+                stacklevel=2,
+            )
 
     def _open(self) -> RecordFile:
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -122,99 +143,5 @@ class TensorBoardWriter:
         return records
 
 
-def _tag(name: str) -> str:
-    """Return the tag for a name; what has no UTF-8 stands there as its escape."""
-    return name.encode("utf-8", "backslashreplace").decode()
-
-
-def _float(number: float) -> float:
-    """Return a number that fits; integers have no end, and floats have infinity."""
-    try:
-        return float(number)
-    except OverflowError:
-        return math.inf if number > 0 else -math.inf
-
-
-def media_values(name: str, media: MediaPayload) -> list[Fields]:
-    """Return media as the values of an event's summary, with their captions.
-
-    Args:
-        name: The name they were logged under.
-        media: The media.
-    """
-    data = [item.data for item in media.items]
-    match media:
-        case Pictures() | Videos():
-            size = [str(media.width).encode(), str(media.height).encode()]
-            values = [_strings(name, [*size, *data], (len(data) + 2,), _IMAGE)]
-        case Sounds():
-            labels = [(item.caption or "").encode("utf-8", "backslashreplace") for item in media.items]
-            pairs = list(itertools.chain.from_iterable(zip(data, labels, strict=True)))
-            values = [_strings(name, pairs, (len(data), 2), _AUDIO)]
-        case Texts():
-            values = [_texts(name, data)]
-        case Tables():
-            values = [_texts(name, [_markdown(table).encode("utf-8", "backslashreplace") for table in media.tables])]
-        case Pages():
-            # TensorBoard shows no HTML.
-            note = f"{len(data)} HTML page(s), in the run directory under {media_folder(name)}/"
-            values = [_texts(name, [_plain(note).encode()])]
-        case Histograms():
-            tags = [name] if len(data) == 1 else [f"{name}/{number}" for number in range(1, len(data) + 1)]
-            values = [_histogram(tag, bins) for tag, bins in zip(tags, media.bins, strict=True)]
-        case _:
-            assert_never(media)
-    return [*values, *_captions(name, media.items)]
-
-
-def _texts(name: str, texts: Sequence[bytes]) -> Fields:
-    # TensorBoard draws a box around each text of a vector, and none around a scalar.
-    shape = () if len(texts) == 1 else (len(texts),)
-    return _strings(name, texts, shape, _TEXT)
-
-
-def _markdown(table: Rows) -> str:
-    """Return a table in markdown; of a long one the beginning."""
-    rule = "|" + " --- |" * len(table.columns)
-    shown = "\n".join([_line(table.columns), rule, *map(_line, table.rows[:_ROWS_SHOWN])])
-    hidden = len(table.rows) - _ROWS_SHOWN
-    return shown if hidden <= 0 else f"{shown}\n\n{hidden} more rows are in the file."
-
-
-def _line(cells: Sequence[Cell]) -> str:
-    return "| " + " | ".join(map(_shown, cells)) + " |"
-
-
-def _shown(cell: Cell) -> str:
-    if isinstance(cell, float):
-        return f"{cell:.6g}"
-    return "" if cell is None else _plain(str(cell))
-
-
-def _histogram(tag: str, table: NDArray[np.float64]) -> Fields:
-    low, high, counts = finite_bins(table)
-    # TensorBoard draws as far as there are bins, and does so too with the old form, where it drops empty ends.
-    filled = np.flatnonzero(counts > 0)
-    shown = slice(filled[0], filled[-1] + 1) if len(filled) else slice(0)
-    rows = np.stack([low, high, counts], axis=1)[shown]
-    dimensions = TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in rows.shape])
-    tensor = TensorProto(dtype=DT_DOUBLE, double_val=rows.reshape(-1).tolist(), tensor_shape=dimensions)
-    return {"tag": _tag(tag), "tensor": tensor, "metadata": histogram.create_summary_metadata("", "")}
-
-
-def _captions(name: str, items: Sequence[Item]) -> Iterable[Fields]:
-    """Yield the captions as a text: TensorBoard has no place for them beside an image or a sound."""
-    if any(item.caption for item in items):
-        lines = [f"{number}. {_plain(item.caption or '')}" for number, item in enumerate(items, start=1)]
-        yield _strings(name + CAPTIONS_SUFFIX, ["\n".join(lines).encode("utf-8", "backslashreplace")], (), _TEXT)
-
-
-def _plain(caption: str) -> str:
-    """Return markdown that shows a caption as it was written, in one line."""
-    return html.escape(_MARKDOWN.sub(r"\\\1", " ".join(caption.split())), quote=False)
-
-
-def _strings(tag: str, strings: Sequence[bytes], shape: Sequence[int], metadata: SummaryMetadata) -> Fields:
-    dimensions = {"dim": [{"size": size} for size in shape]}
-    tensor = {"dtype": DT_STRING, "string_val": strings, "tensor_shape": dimensions}
-    return {"tag": _tag(tag), "tensor": tensor, "metadata": metadata}
+def _tags(values: Sequence[Fields]) -> set[str]:
+    return {value["tag"] for value in values}

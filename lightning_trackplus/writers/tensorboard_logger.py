@@ -9,7 +9,7 @@ from typing_extensions import assert_never
 
 from lightning_trackplus import seam
 from lightning_trackplus.record import Encoded, Payload, Record, TensorBoardEvent
-from lightning_trackplus.writers.tensorboard import Fields, media_values
+from lightning_trackplus.writers.media_values import Fields, media_values
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import TensorBoardLogger

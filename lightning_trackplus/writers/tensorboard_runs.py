@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_trackplus.record import Payload, Record, TensorBoardEvent
+from lightning_trackplus.writers.name_axes import NameAxes
 from lightning_trackplus.writers.tensorboard import TensorBoardWriter
 
 _MOST_OPEN_FILES = 64
@@ -27,11 +30,13 @@ class TensorBoardRuns:
 
     Args:
         directory: The run directory; it is made with the first record.
+        x_axis: Over what chosen names of the run itself stand; by default all stand over the global step.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, x_axis: Mapping[str, str] | None = None) -> None:
         self._directory = directory
-        self._run = TensorBoardWriter(directory)
+        self._axes = NameAxes(directory, x_axis or {})
+        self._run = TensorBoardWriter(directory, self._axes)
         self._below: dict[str, TensorBoardWriter] = {}
 
     def write(self, record: Record[Payload]) -> None:
@@ -40,6 +45,9 @@ class TensorBoardRuns:
         Args:
             record: What was logged in one call.
         """
+        if record.only_numbers:
+            self._run.write(record)
+            return
         match tuple(record.values.values()):
             case (EventBelow(folder=folder),):
                 self._writer_below(folder).write(record)
@@ -48,13 +56,19 @@ class TensorBoardRuns:
 
     def flush(self) -> None:
         """Bring everything that was written into the files."""
-        for writer in (self._run, *self._below.values()):
-            writer.flush()
+        # What the events mean is there before they are.
+        self._each(self._axes.flush, self._run.flush, *(writer.flush for writer in self._below.values()))
 
     def close(self) -> None:
         """Flush and close the files; a later ``write`` begins others beside them."""
-        for writer in (self._run, *self._below.values()):
-            writer.close()
+        self._each(self._axes.flush, self._run.close, *(writer.close for writer in self._below.values()))
+
+    @staticmethod
+    def _each(*calls: Callable[[], None]) -> None:
+        """Call all, though one fails."""
+        with ExitStack() as stack:
+            for call in reversed(calls):
+                stack.callback(call)
 
     def _writer_below(self, folder: str) -> TensorBoardWriter:
         writer = self._below.pop(folder, None) or TensorBoardWriter(self._directory / folder)

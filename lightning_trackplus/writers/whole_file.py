@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,13 @@ class WholeFile(io.FileIO):
     What is written is with the operating system at once, so that a killed process loses none of it;
     and where a disk is full, nothing is left behind that could corrupt what comes after.
     """
+
+    def is_there(self) -> bool:
+        """Return whether the file that is open still lies where it was opened, and was not removed or replaced."""
+        try:
+            return os.path.samestat(os.fstat(self.fileno()), os.stat(self.name))
+        except FileNotFoundError:
+            return False
 
     def write(self, data: Any) -> int:
         """Write at the current position.

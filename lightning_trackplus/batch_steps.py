@@ -1,0 +1,58 @@
+"""Steps of what is logged in each batch of an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from lightning_trackplus.axes import BATCH, read_axes
+from lightning_trackplus.run_directory import METRICS_FILE
+from lightning_trackplus.writers.csv_rows import cells_of, read_row
+
+
+class BatchSteps:
+    """Lets the count of batches go on where Lightning begins anew: in another evaluation loop, or after a resume.
+
+    Examples:
+        >>> steps = BatchSteps()
+        >>> [steps.next(["val_step"], step) for step in (0, 1, 0, 1)]
+        [0, 1, 2, 3]
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[str, int] = {}
+        self._offsets: dict[str, int] = {}
+
+    def next(self, names: Iterable[str], step: int) -> int:
+        """Return the step of some names that are logged together.
+
+        Args:
+            names: The names.
+            step: The step that Lightning gives.
+        """
+        names = tuple(names)
+        offset = max((self._offsets.get(name, 0) for name in names), default=0)
+        last = max((self._last.get(name, -1) for name in names), default=-1)
+        if step + offset <= last:
+            offset = last + 1 - step
+            self._offsets.update(dict.fromkeys(names, offset))
+        self._last.update(dict.fromkeys(names, step + offset))
+        return step + offset
+
+    def go_on(self, directory: Path) -> None:
+        """Begin behind what a run has already.
+
+        Args:
+            directory: The run directory.
+        """
+        table = directory / METRICS_FILE
+        names = {name for name, axis in read_axes(directory).items() if axis == BATCH}
+        if not names or not table.is_file():
+            return
+        with table.open("rb") as file:
+            columns = cells_of(read_row(file))
+            while row := read_row(file):
+                cells = dict(zip(columns, cells_of(row), strict=False))
+                if not cells.get("epoch") and cells.get("step", "").isdigit():
+                    found = names & {name for name, cell in cells.items() if cell}
+                    self._last.update(dict.fromkeys(found, int(cells["step"])))

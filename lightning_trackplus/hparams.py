@@ -1,0 +1,160 @@
+"""Hyper-parameters as TensorBoard's HParams tab shows them."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import sys
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from types import SimpleNamespace
+from typing import Any, TypeAlias
+
+Shown: TypeAlias = bool | int | float | str
+"""What a cell of the HParams tab holds."""
+
+_MOST_ELEMENTS = 100
+_LONGEST_TEXT = 1000
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+
+
+def flat_hparams(params: Any) -> dict[str, Shown]:
+    """Return hyper-parameters by their full names, each as something that can be shown.
+
+    Mappings, namespaces, dataclasses, OmegaConf's configs and lists of these are flattened, ``outer/inner`` and
+    ``list/0/inner``. Numbers, bools and strings stay. All else becomes text: None ``"None"``, lists ``"[1, 2]"``, enums
+    their names, classes and functions theirs, NaN and infinity ``"nan"`` and ``"inf"``, since the tab would hide them.
+
+    Args:
+        params: A mapping, a namespace, a dataclass, or None for none.
+
+    Returns:
+        The hyper-parameters in the order in which they stand there.
+
+    Raises:
+        TypeError: If ``params`` is none of these.
+
+    Examples:
+        >>> flat_hparams({"model": {"lr": 0.1, "sizes": [8, 4]}, "seed": None, "amp": True})
+        {'model/lr': 0.1, 'model/sizes': '[8, 4]', 'seed': 'None', 'amp': True}
+    """
+    params = _plain_config({} if params is None else params)
+    inner = _parts(params)
+    if inner is None or isinstance(params, list):
+        raise TypeError(
+            f"flat_hparams got a {type(params).__name__}; give a dict, an argparse.Namespace, a dataclass or an"
+            " OmegaConf config."
+        )
+    return {_text(name): value for key, part in inner.items() for name, value in _flat(str(key), part)}
+
+
+def check_hparam_metrics(modes: Mapping[str, Any]) -> None:
+    """Check that each name has ``"min"`` or ``"max"``.
+
+    Args:
+        modes: Whether the lowest or the highest value of a name is its best.
+
+    Raises:
+        ValueError: If it is no mapping, or a name has something else.
+    """
+    if not isinstance(modes, Mapping) or not all(mode in ("min", "max") for mode in modes.values()):
+        raise ValueError(
+            f'hparam_metrics={modes!r}; give "min" or "max" for each name, for example {{"val/loss": "min"}}.'
+        )
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, Shown]]:
+    value = _plain_config(value)
+    inner = _parts(value)
+    if not inner:
+        yield name, "{}" if inner is not None else _shown(value)
+        return
+    for key, part in inner.items():
+        yield from _flat(f"{name}/{key}", part)
+
+
+def _parts(value: Any) -> Mapping[Any, Any] | None:
+    """Return what is to be flattened by its keys, or None for a value."""
+    if isinstance(value, Mapping):
+        return value
+    if isinstance(value, Namespace | SimpleNamespace):
+        return vars(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name, None) for field in fields(value)}
+    if isinstance(value, list | tuple) and value and all(_parts(item) is not None for item in value):
+        return dict(enumerate(value))
+    return None
+
+
+def _plain_config(value: Any) -> Any:
+    """Return a config of OmegaConf as dicts and lists; where something has no value, all as it was written."""
+    if not type(value).__module__.startswith("omegaconf."):
+        return value
+    # It is there where one of its objects is, and is not needed otherwise.
+    omegaconf = sys.modules["omegaconf"]
+    if not omegaconf.OmegaConf.is_config(value):
+        return value
+    try:
+        return omegaconf.OmegaConf.to_container(value, resolve=True)
+    except omegaconf.errors.OmegaConfBaseException:
+        return omegaconf.OmegaConf.to_container(value)
+
+
+def _shown(value: Any) -> Shown:
+    plain = _plain(value)
+    if isinstance(plain, float | int):
+        try:
+            return plain if math.isfinite(plain) else str(plain)
+        except OverflowError:  # An integer that no float can hold.
+            return _text(str(plain))
+    return _text(plain if isinstance(plain, str) else str(plain))
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as one of Python's own types; an item of a list is one too."""
+    if isinstance(value, Enum):
+        return value.name
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
+        module = getattr(value, "__module__", None) or "builtins"
+        return value.__qualname__ if module == "builtins" else f"{module}.{value.__qualname__}"
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, tuple):
+        return tuple(_plain(item) for item in value)
+    if isinstance(value, AbstractSet):
+        return sorted((_plain(item) for item in value), key=str)
+    return _array(value) if hasattr(value, "tolist") and hasattr(value, "shape") else _described(value)
+
+
+def _array(value: Any) -> Any:
+    """Return a tensor, an array or a scalar of numpy as numbers; of a large one, its type and shape."""
+    shape = tuple(value.shape)
+    if math.prod(shape) > _MOST_ELEMENTS:
+        return f"{type(value).__name__} of shape {shape}"
+    try:
+        numbers = value.tolist()
+    except (RuntimeError, NotImplementedError, TypeError, ValueError):  # It has no data, such as a meta tensor.
+        return f"{type(value).__name__} of shape {shape}"
+    return numbers[0] if math.prod(shape) == 1 and isinstance(numbers, list) and len(shape) == 1 else numbers
+
+
+def _described(value: Any) -> str:
+    """Return an object's own words, without the address that differs from run to run."""
+    try:
+        return _ADDRESS.sub("", " ".join(str(value).split()))
+    except Exception:  # noqa: BLE001  a class of the user may raise anything, and training has to go on
+        return type(value).__name__
+
+
+def _text(text: str) -> str:
+    """Return text that fits into a cell and has UTF-8."""
+    text = text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "…"
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,19 @@
+"""Patterns of logged names."""
+
+from __future__ import annotations
+
+import fnmatch
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Return whether a name fits a pattern.
+
+    Args:
+        name: The name.
+        pattern: In it, ``*`` and ``?`` stand for any characters and for any one; a bracket is a bracket.
+
+    Examples:
+        >>> matches("val/loss", "val/*"), matches("x[1]", "x[1]")
+        (True, True)
+    """
+    return fnmatch.fnmatchcase(name, pattern.replace("[", "[[]"))

@@ -1,0 +1,92 @@
+"""What a run directory is written by: the writers, and the threads on which they work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning_trackplus.deliveries import Deliveries
+from lightning_trackplus.delivery import Delivery
+from lightning_trackplus.hparams import Shown
+from lightning_trackplus.run_directory import BEST_FOLDER
+from lightning_trackplus.writers.names import WriterChoice, open_writer
+from lightning_trackplus.writers.run_summary import Mode, RunSummary
+from lightning_trackplus.writers.writer import Writer
+
+if TYPE_CHECKING:
+    from lightning_trackplus.writers.hparams_session import HParamsSession
+
+
+class RunOutput:
+    """Opens the writers of a run. Ours share one thread; each that was given has one of its own.
+
+    Args:
+        directory: The run directory.
+        choices: The writers that were asked for.
+        x_axis: Over what chosen names stand in TensorBoard.
+        hparam_metrics: Which names stand in the HParams tab, and whether the lowest or the highest value is the best.
+        queue_options: The options of each delivery.
+
+    Attributes:
+        deliveries: Takes the records.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        choices: Sequence[WriterChoice],
+        *,
+        x_axis: Mapping[str, str],
+        hparam_metrics: Mapping[str, Mode],
+        queue_options: Mapping[str, Any],
+    ) -> None:
+        self._hparam_metrics = hparam_metrics
+        self._session: HParamsSession | None = None
+        self._summary = RunSummary(directory)
+        names = [choice for choice in choices if isinstance(choice, str)]
+        ours: list[Writer] = [open_writer(name, directory, x_axis) for name in names]
+        if "tensorboard" in names:
+            ours += self._hparams_writers(directory)
+        # The summary reads what is there before the others add to it.
+        ours = [self._summary, *ours] if ours else []
+        given = [[choice] for choice in choices if not isinstance(choice, str)]
+        self.deliveries = Deliveries([Delivery(some, **queue_options) for some in [ours, *given] if some])
+
+    def set_hparams(self, params: Mapping[str, Shown]) -> None:
+        """Set the hyper-parameters of the HParams tab.
+
+        Args:
+            params: The hyper-parameters, as `flat_hparams` returns them.
+        """
+        if self._session is not None:
+            self._session.params = params
+
+    def set_modes(self, modes: Mapping[str, Mode]) -> None:
+        """Set which values are the best ones in ``summary.json``.
+
+        Args:
+            modes: Whether the lowest or the highest value of a name is its best.
+        """
+        self._summary.set_modes(modes)
+
+    def close(self, status: str | None = None) -> None:
+        """Write what waits and close the files.
+
+        Args:
+            status: How the run ended, as Lightning says it; None where that is not known.
+        """
+        if self._session is not None:
+            self._session.status = status
+        self.deliveries.close()
+
+    def _hparams_writers(self, directory: Path) -> list[Writer]:
+        # Imported here, since they need tensorboard.
+        from lightning_trackplus.writers.best_metrics import BestMetrics  # noqa: PLC0415
+        from lightning_trackplus.writers.hparams_session import HParamsSession  # noqa: PLC0415
+
+        # Of the scalars in the folder of the session, TensorBoard makes the columns.
+        self._session = HParamsSession(directory / BEST_FOLDER if self._hparam_metrics else directory, {})
+        return (
+            [self._session, BestMetrics(directory, self._hparam_metrics)] if self._hparam_metrics else [self._session]
+        )

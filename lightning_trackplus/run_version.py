@@ -1,0 +1,133 @@
+"""Which number or name a run has among those that lie side by side.
+
+A version is what Lightning calls one: a number N for the folder ``version_N``, or a string for the folder of that name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+from lightning_trackplus.run_directory import METRICS_FILE
+
+_VERSION = re.compile(r"version_(\d+)(_.*)?")
+_RUN_FILES = ("hparams.yaml", METRICS_FILE, "events.out.tfevents.*")
+_LONGEST_JOB_ID = 80
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
+
+
+def next_version(root: Path) -> int:
+    """Return the number of the next run, one above the highest ``version_N``, as Lightning counts.
+
+    Args:
+        root: The folder that holds the run directories, ``save_dir/name``; it need not exist.
+    """
+    folders = root.glob("version_*") if root.is_dir() else ()
+    numbers = [int(match[1]) for folder in folders if (match := _VERSION.fullmatch(folder.name)) and folder.is_dir()]
+    return max(numbers, default=-1) + 1
+
+
+def reserve_version(root: Path, wanted: int | None = None) -> int:
+    """Make the folder of a new run, which no other run gets, also where several begin at once.
+
+    Args:
+        root: The folder that holds the run directories; it is made where it is missing.
+        wanted: The number that was announced for this run; another one is taken if its folder exists by now.
+
+    Returns:
+        The number of the run. Where no folder can be made, such as on a full disk, its folder is missing:
+        to say so is left to who writes there.
+
+    Examples:
+        >>> import tempfile
+        >>> root = Path(tempfile.mkdtemp())
+        >>> [reserve_version(root), reserve_version(root), reserve_version(root, wanted=1)]
+        [0, 1, 2]
+    """
+    number = next_version(root) if wanted is None else wanted
+    while not _is_ours(root / f"version_{number}"):
+        number = max(number + 1, next_version(root))
+    return number
+
+
+def auto_version(root: Path, ckpt_path: str | os.PathLike[str] | None) -> int | str | None:
+    """Return the version of the run that is to be continued, if there is one.
+
+    That is the run that the checkpoint came from, else the one of the scheduler's job, which has the same
+    id when it is requeued or restarted.
+
+    Args:
+        root: The folder that holds the run directories; it need not exist.
+        ckpt_path: The checkpoint that the Trainer resumes from, not ``"last"``, ``"best"`` or ``"hpc"``; None
+            where there is none.
+
+    Returns:
+        The version, or None for a new run with the next number. The run of a checkpoint that lies elsewhere,
+        or at a URL, is not continued.
+
+    Examples:
+        >>> auto_version(Path("logs"), None) is None
+        True
+    """
+    folder = _run_of(root, os.fspath(ckpt_path).removeprefix("file://")) if ckpt_path else None
+    if folder is None:
+        return _job()
+    match = _VERSION.fullmatch(folder)
+    # Of version_007, the number would stand for another folder.
+    return int(match[1]) if match and folder == f"version_{int(match[1])}" else folder
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _run_of(root: Path, checkpoint: str) -> str | None:
+    """Return the folder of the run directly in root that holds a checkpoint."""
+    if "://" in checkpoint or not root.is_dir():
+        return None
+    # The link first: a checkpoint may be linked into another run. Then the path as given: checkpoints/ may be a link.
+    for path in (Path(checkpoint).resolve(), Path(os.path.abspath(checkpoint))):
+        for folder in path.parents:
+            if folder.parent.is_dir() and folder.parent.samefile(root) and _is_run(folder, path):
+                return folder.name
+    return None
+
+
+def _is_run(folder: Path, checkpoint: Path) -> bool:
+    """Return whether a folder is a run, and none of the other things that hold a checkpoint, such as a model's."""
+    return (
+        _VERSION.fullmatch(folder.name) is not None
+        or checkpoint.relative_to(folder).parts[0] == "checkpoints"
+        or any(any(folder.glob(pattern)) for pattern in _RUN_FILES)
+    )
+
+
+def _job() -> str | None:
+    """Return the version of the scheduler's job; None where there is none, or it is interactive."""
+    # Imported here, since it takes seconds to load.
+    from lightning.pytorch.plugins.environments import (  # noqa: PLC0415
+        SLURMEnvironment,
+        TorchElasticEnvironment,
+    )
+
+    # Inside of a SLURM job torchelastic's id may be a new one each time the job is requeued.
+    if SLURMEnvironment.detect() and (number := SLURMEnvironment.job_id()) is not None:
+        return f"job_{number}"
+    if TorchElasticEnvironment.detect() and (name := os.environ.get("TORCHELASTIC_RUN_ID", "none")) not in {"", "none"}:
+        return f"job_{_file_name(name)}"
+    return None
+
+
+def _file_name(job_id: str) -> str:
+    if len(job_id) <= _LONGEST_JOB_ID and not _UNSAFE.search(job_id):
+        return job_id
+    digest = hashlib.blake2b(job_id.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return f"{_UNSAFE.sub('-', job_id)[:_LONGEST_JOB_ID]}--{digest}"

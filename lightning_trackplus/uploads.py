@@ -1,0 +1,137 @@
+"""One round of uploads from a spool to the remote run directory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import ParamSpec
+
+from lightning_trackplus.remote_folder import RemoteFolder
+from lightning_trackplus.run_directory import BACKUP_FOLDER, MEDIA_FOLDER, MEDIA_INDEX
+from lightning_trackplus.spool import Spool, Stamp, top_folder
+from lightning_trackplus.upload_failures import UploadFailures
+from lightning_trackplus.whole_copies import WholeCopies
+
+P = ParamSpec("P")
+
+_COPY = ".uploading"
+_FAILURES_IN_A_ROW = 3
+# A file may change again within one tick of the clock that stamps it.
+_CLOCK_TICK_NS = 100_000_000
+
+
+class Uploads:
+    """Carries what changed from a spool to its remote run directory. It is used by one thread at a time.
+
+    Args:
+        spool: The spool.
+        remote: The remote run directory.
+        failures: Takes what fails.
+    """
+
+    def __init__(self, spool: Spool, remote: RemoteFolder, failures: UploadFailures) -> None:
+        self._spool = spool
+        self._remote = remote
+        self._failures = failures
+        self._copies = WholeCopies()
+
+    def round(self, *, still: bool) -> tuple[int, list[str]]:
+        """Upload what changed.
+
+        Args:
+            still: Whether nobody writes any more.
+
+        Returns:
+            How many files were uploaded, and those that could not be.
+        """
+        try:
+            files = self._spool.files()
+            blocked = self.follow_moves(files)
+            count, left = self._upload(files, blocked, still=still)
+            if not left:
+                gone = self._spool.uploaded.keys() - files.keys()
+                left = [relative for relative in gone if not self._attempt(relative, self.retire, relative)]
+            self._spool.save()
+        except Exception as error:  # noqa: BLE001  training has to go on
+            self._failures.failed(str(self._spool.directory), error)
+            return 0, [str(self._spool.directory)]
+        return count, left
+
+    def follow_moves(self, files: dict[str, Stamp]) -> set[str]:
+        """Move remote media whose stubs were moved.
+
+        Args:
+            files: The files of the spool.
+
+        Returns:
+            Those that may not be uploaded, since the move that comes before has failed.
+        """
+        blocked: set[str] = set()
+        for relative, stamp in files.items():
+            if self._spool.is_uploaded(relative, stamp) or (origin := self._spool.origin(relative)) is None:
+                continue
+            if origin == relative or self._attempt(relative, self._remote.move, origin, relative):
+                files[relative] = self._spool.make_stub(relative)
+            else:
+                blocked |= {origin, relative}
+        return blocked
+
+    def _upload(self, files: dict[str, Stamp], blocked: set[str], *, still: bool) -> tuple[int, list[str]]:
+        waiting = [relative for relative, stamp in files.items() if not self._spool.is_uploaded(relative, stamp)]
+        if not still:
+            self._make_stubs(files)
+        left, failures_in_a_row, now = [], 0, time.time_ns()
+        for relative in sorted(waiting, key=self._rank):
+            # In an outage each try can take long; the next round begins with what has failed least.
+            if relative in blocked or failures_in_a_row == _FAILURES_IN_A_ROW:
+                left.append(relative)
+            elif self._attempt(relative, self._put, relative, files[relative], now, still):
+                failures_in_a_row = 0
+            else:
+                failures_in_a_row += 1
+                left.append(relative)
+        return len(waiting) - len(left), left
+
+    def _make_stubs(self, files: dict[str, Stamp]) -> None:
+        """Free the room of media that are uploaded, and as they were a round ago: these are whole."""
+        for relative in [one for one in self._spool.uploaded if top_folder(one) == MEDIA_FOLDER and one in files]:
+            if self._spool.is_uploaded(relative, files[relative]):
+                self._spool.make_stub(relative)
+
+    def _rank(self, relative: str) -> tuple[int, bool, bool, str]:
+        """Return what files are sorted by: numbers come before media, and media before the rows that name them."""
+        return self._failures.of(relative), relative == MEDIA_INDEX, top_folder(relative) == MEDIA_FOLDER, relative
+
+    def _put(self, relative: str, stamp: Stamp, now: int, still: bool) -> None:
+        path = self._spool.directory / relative
+        if still or top_folder(relative) == MEDIA_FOLDER:
+            self._remote.put(path, relative)
+            size = stamp.size
+        else:
+            size = self._copies.copy(path, copy := self._spool.directory / _COPY)
+            self._remote.put(copy, relative)
+            copy.unlink()
+        if not still and stamp.mtime_ns > now - _CLOCK_TICK_NS:
+            # It may have changed since without a trace, and so it is uploaded again in the next round.
+            stamp = stamp._replace(mtime_ns=0)
+        self._spool.note(relative, stamp, size)
+        if top_folder(relative) != MEDIA_FOLDER:
+            self._spool.save()
+
+    def retire(self, relative: str) -> None:
+        """Move a remote file to the backup there.
+
+        Args:
+            relative: Its path.
+        """
+        self._remote.move(relative, f"{BACKUP_FOLDER}/removed/{relative}")
+        self._spool.uploaded.pop(relative, None)
+
+    def _attempt(self, relative: str, work: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> bool:
+        try:
+            work(*args, **kwargs)
+        except Exception as error:  # noqa: BLE001  a file system may raise anything, and training has to go on
+            self._failures.failed(relative, error)
+            return False
+        self._failures.succeeded(relative)
+        return True

@@ -1,0 +1,84 @@
+"""The best value so far of chosen names, as a run below: what the HParams tab of TensorBoard shows.
+
+Importing this needs tensorboard.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+
+from lightning_trackplus.event_files import event_files, read_events
+from lightning_trackplus.record import Payload, Record
+from lightning_trackplus.run_directory import BEST_FOLDER
+from lightning_trackplus.writers.run_summary import Mode
+from lightning_trackplus.writers.tensorboard import TensorBoardWriter
+
+
+class BestMetrics:
+    """Writes a chosen number each time that it is better than all before it, into the event files of ``best/``.
+
+    So the last value there is the best one, also after a crash. NaN is never better.
+
+    Args:
+        directory: The run directory. The best of what is there already is where it goes on.
+        modes: Whether the lowest or the highest value of a name is its best; other names are not written.
+
+    Examples:
+        >>> import tempfile
+        >>> directory = Path(tempfile.mkdtemp())
+        >>> best = BestMetrics(directory, {"val/acc": "max"})
+        >>> for step, acc in enumerate([0.5, 0.75, 0.25]):
+        ...     best.write(Record(step, 0, 0.0, {"val/acc": acc}))
+        >>> best.close()
+        >>> events = list(read_events(*event_files(directory / "best")))
+        >>> [(event.step, value.simple_value) for event in events for value in event.summary.value]
+        [(0, 0.5), (1, 0.75)]
+    """
+
+    def __init__(self, directory: Path, modes: Mapping[str, Mode]) -> None:
+        self._directory = directory / BEST_FOLDER
+        self._modes = dict(modes)
+        self._events = TensorBoardWriter(self._directory)
+        self._best: dict[str, float] | None = None
+
+    def write(self, record: Record[Payload]) -> None:
+        """Write those numbers of one record that are the best so far, as one event.
+
+        Args:
+            record: What was logged in one call.
+        """
+        best = self._best if self._best is not None else self._begin()
+        better: dict[str, Payload] = {}
+        for name, mode in self._modes.items():
+            value = record.values.get(name)
+            if isinstance(value, float | int) and _is_better(value, best.get(name), mode):
+                better[name] = best[name] = value
+        if better:
+            self._events.write(Record(record.step, record.epoch, record.wall_time, better, only_numbers=True))
+
+    def flush(self) -> None:
+        """Bring everything that was written into the file."""
+        self._events.flush()
+
+    def close(self) -> None:
+        """Flush and close the file."""
+        self._events.close()
+
+    def _begin(self) -> dict[str, float]:
+        best: dict[str, float] = {}
+        self._best = best
+        events = itertools.chain.from_iterable(map(read_events, event_files(self._directory)))
+        for value in itertools.chain.from_iterable(event.summary.value for event in events):
+            mode = self._modes.get(value.tag)
+            if mode and value.HasField("simple_value") and _is_better(value.simple_value, best.get(value.tag), mode):
+                best[value.tag] = value.simple_value
+        return best
+
+
+def _is_better(value: float, best: float | None, mode: Mode) -> bool:
+    """Return whether a value is better than the best; NaN never is."""
+    if best is None:
+        return value == value  # noqa: PLR0124  which is not true of NaN
+    return value < best if mode == "min" else value > best

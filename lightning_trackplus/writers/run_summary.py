@@ -1,0 +1,172 @@
+"""The summary of a run, ``summary.json``: the last and the best value of each number."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, cast
+
+from lightning_trackplus.record import Payload, Record
+from lightning_trackplus.run_directory import METRICS_FILE, SUMMARY_FILE
+from lightning_trackplus.writers.csv_rows import cells_of, is_whole, read_row
+from lightning_trackplus.writers.extremes import Extremes, Point, Series
+from lightning_trackplus.writers.whole_file import replace_file
+
+Mode: TypeAlias = Literal["min", "max"]
+"""Whether the lowest or the highest value of a name is its best."""
+
+_SECONDS_BETWEEN_FILES = 10.0
+_MOST_WAITING = 8192
+_ROWS_AT_ONCE = 256
+
+
+class RunSummary:
+    """Writes, for each number that was logged, its last and its best value and their steps.
+
+    The file is one JSON object, ``{"val/loss": {"last": 0.3, "last_step": 9, "best": 0.2, "best_step": 4, "mode":
+    "min"}}``. What JSON has no number for stands there as ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``. NaN is never
+    the best; where nothing else was logged, the best is null. ``epoch`` is left out. Series of evaluation batches
+    count as all others do; their steps are those of ``metrics.csv``.
+
+    Args:
+        directory: The run directory. What is there already goes on: it is read from ``metrics.csv``, and where there
+            is none, from ``summary.json``.
+        modes: Whether the lowest or the highest value of a name is its best; the lowest, where a name is not there.
+
+    Examples:
+        >>> import tempfile
+        >>> directory = Path(tempfile.mkdtemp())
+        >>> summary = RunSummary(directory, {"acc": "max"})
+        >>> for step, acc in enumerate([0.5, 0.9, 0.7]):
+        ...     summary.write(Record(step, 0, 0.0, {"acc": acc}, only_numbers=True))
+        >>> summary.close()
+        >>> json.loads((directory / "summary.json").read_text())
+        {'acc': {'last': 0.7, 'last_step': 2, 'best': 0.9, 'best_step': 1, 'mode': 'max'}}
+    """
+
+    def __init__(self, directory: Path, modes: Mapping[str, Mode] | None = None) -> None:
+        self._directory = directory
+        self._modes = modes or {}
+        self._extremes = Extremes()
+        # They are looked at many at once, which takes a fifth of the time.
+        self._waiting: list[Record[float]] = []
+        self._waiting_numbers = 0
+        self._has_begun = False
+        self._is_written = True
+        self._written_at = -math.inf
+
+    def set_modes(self, modes: Mapping[str, Mode]) -> None:
+        """Replace the modes, for what was written before as well.
+
+        Args:
+            modes: Whether the lowest or the highest value of a name is its best.
+        """
+        self._modes = modes
+        self._is_written = not self._has_begun
+
+    def write(self, record: Record[Payload]) -> None:
+        """Take the numbers of one record.
+
+        Args:
+            record: What was logged in one call.
+        """
+        if not record.only_numbers:
+            numbers = {name: value for name, value in record.values.items() if isinstance(value, float | int)}
+            if not numbers:
+                return
+            record = Record(record.step, record.epoch, record.wall_time, numbers)
+        self._waiting.append(cast("Record[float]", record))
+        self._waiting_numbers += len(record.values)
+        self._is_written = False
+        if not self._has_begun:
+            self._has_begun = True
+            self._continue()
+        if self._waiting_numbers >= _MOST_WAITING:
+            self._take_waiting()
+
+    def flush(self) -> None:
+        """Write the file, if there is something new and ten seconds have passed since it was last written."""
+        if time.monotonic() >= self._written_at + _SECONDS_BETWEEN_FILES:
+            self.close()
+
+    def close(self) -> None:
+        """Write the file, if there is something new."""
+        if self._is_written:
+            return
+        self._written_at = time.monotonic()
+        self._take_waiting()
+        self._directory.mkdir(parents=True, exist_ok=True)
+        entries = {_text(name): self._entry(name, series) for name, series in self._extremes.series.items()}
+        entries.pop("epoch", None)
+        data = json.dumps(entries, indent=2, ensure_ascii=False, allow_nan=False)
+        replace_file(self._directory / SUMMARY_FILE, data.encode() + b"\n")
+        self._is_written = True
+
+    def _entry(self, name: str, series: Series) -> dict[str, float | str | None]:
+        mode = self._modes.get(name, "min")
+        best = series.lowest if mode == "min" else series.highest
+        value, step = (None, None) if best is None else (_json_number(best[0]), best[1])
+        last, last_step = series.last
+        return {"last": _json_number(last), "last_step": last_step, "best": value, "best_step": step, "mode": mode}
+
+    def _take_waiting(self) -> None:
+        waiting, self._waiting, self._waiting_numbers = self._waiting, [], 0
+        self._extremes.take(waiting)
+
+    def _continue(self) -> None:
+        """Take what is there already; it may hold the first record too, which changes nothing."""
+        table, summary = self._directory / METRICS_FILE, self._directory / SUMMARY_FILE
+        names = _names(table) if table.is_file() else []
+        if names:
+            rows = _rows(table, names)
+            while some := list(itertools.islice(rows, _ROWS_AT_ONCE)):
+                self._extremes.take(some)
+        elif summary.is_file():
+            entries = json.loads(summary.read_text(encoding="utf-8"))
+            self._extremes.series = {name: _series(entry) for name, entry in entries.items()}
+
+
+def _names(path: Path) -> list[str]:
+    """Return what ``metrics.csv`` has columns for, after step and epoch; nothing, if it was just begun."""
+    with path.open("rb") as file:
+        header = read_row(file)
+    names = cells_of(header)[2:] if is_whole(header) else []
+    # The metric that is called step; the table's own column is the first.
+    return ["step" if name == "step (logged)" else name for name in names]
+
+
+def _rows(path: Path, names: list[str]) -> Iterator[Record[float]]:
+    """Yield the rows of ``metrics.csv``, without a cell that was torn."""
+    with path.open("rb") as file:
+        read_row(file)
+        while row := read_row(file):
+            # Most rows have no quotes, and are not decoded.
+            cells: list[str] | list[bytes] = cells_of(row) if b'"' in row else row.strip().split(b",")
+            if not is_whole(row) or len(cells) < 2 + len(names):
+                cells = cells[:-1]
+            values: Iterator[tuple[str, str | bytes]] = zip(names, cells[2:], strict=False)
+            numbers = {name: float(cell) for name, cell in values if cell}
+            if numbers:
+                yield Record(int(cells[0]), None, 0.0, numbers, only_numbers=True)
+
+
+def _series(entry: Mapping[str, Any]) -> Series:
+    """Return what a summary says of one name; of its extremes, the one that was not the best is not known."""
+    last = (float(entry["last"]), int(entry["last_step"]))
+    best: Point | None = None if entry["best"] is None else (float(entry["best"]), int(entry["best_step"]))
+    return Series(last, best, None) if entry["mode"] == "min" else Series(last, None, best)
+
+
+def _text(name: str) -> str:
+    """Return a name as ``metrics.csv`` has it: what has no UTF-8 stands there as its escape."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _json_number(number: float) -> float | str:
+    if isinstance(number, int) or math.isfinite(number):
+        return number
+    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
