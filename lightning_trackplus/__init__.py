@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from lightning_trackplus.media.table import Table
     from lightning_trackplus.media.text import Text
     from lightning_trackplus.media.video import Video
+    from lightning_trackplus.reading import read_run
     from lightning_trackplus.reducers.reducer import Reducer
+    from lightning_trackplus.run.lock import RunInUseError
     from lightning_trackplus.typed import log
 
 __version__ = "0.1.0"
@@ -31,12 +33,14 @@ _HOMES = {
     "Histogram": "media.histogram",
     "Image": "media.image",
     "Reducer": "reducers.reducer",
+    "RunInUseError": "run.lock",
     "Table": "media.table",
     "Text": "media.text",
     "TrackPlus": "callback",
     "TrackPlusLogger": "logger",
     "Video": "media.video",
     "log": "typed",
+    "read_run": "reading",
 }
 
 __all__ = [
@@ -46,12 +50,14 @@ __all__ = [
     "Histogram",
     "Image",
     "Reducer",
+    "RunInUseError",
     "Table",
     "Text",
     "TrackPlus",
     "TrackPlusLogger",
     "Video",
     "log",
+    "read_run",
 ]
 
 

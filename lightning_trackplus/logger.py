@@ -19,7 +19,6 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only
 from typing_extensions import override
 
 from lightning_trackplus import seam
-from lightning_trackplus.batch_steps import BatchSteps
 from lightning_trackplus.deliveries import Deliveries
 from lightning_trackplus.delivery import DEFAULT_MAX_BYTES
 from lightning_trackplus.direct_calls import DirectCalls
@@ -30,10 +29,11 @@ from lightning_trackplus.monitors import monitored
 from lightning_trackplus.no_experiment import NoExperiment
 from lightning_trackplus.queue_room import Overflow, check_queue
 from lightning_trackplus.record import Record
-from lightning_trackplus.resumed import Resumed
-from lightning_trackplus.rewinding import complete_rewind, rewind
-from lightning_trackplus.run_claim import RunClaim
-from lightning_trackplus.run_output import RunOutput
+from lightning_trackplus.run.batch_steps import BatchSteps
+from lightning_trackplus.run.claim import RunClaim, local_or_url
+from lightning_trackplus.run.output import RunOutput
+from lightning_trackplus.run.resumed import Resumed
+from lightning_trackplus.run.rewinding import complete_rewind, rewind
 from lightning_trackplus.trainer_clock import TrainerClock
 from lightning_trackplus.writers.name_axes import check_x_axis
 from lightning_trackplus.writers.names import WriterChoice, available
@@ -55,8 +55,8 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
     written costs a warning and never the training.
 
     Args:
-        save_dir: Where the runs lie, a local path. By default the Trainer's ``default_root_dir``, and
-            the working directory where there is no Trainer.
+        save_dir: Where the runs lie, a path or a URL that fsspec knows, such as ``"s3://bucket/logs"``. By default
+            the Trainer's ``default_root_dir``, and the working directory where there is no Trainer.
         name: The folder of this experiment below ``save_dir``; ``""`` or None for none.
         version: The run's own folder, ``version_<N>`` for a number; by default the next number. A version that
             exists is continued. ``"auto"`` is the run that the checkpoint of ``fit(ckpt_path=…)`` came from, else
@@ -113,8 +113,9 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
             super().__init__(".", name, version, log_graph, default_hp_metric, prefix, sub_dir)
         else:
             seam.init_without_tensorboard(self, name, version, prefix=prefix, sub_dir=sub_dir)
-        self._claim = RunClaim(None if save_dir is None else _local(save_dir), self.name, version, sub_dir)
+        self._claim = RunClaim(None if save_dir is None else local_or_url(save_dir), self.name, version, sub_dir)
         self._x_axis = dict(x_axis or {})
+        self._has_default_hp_metric = default_hp_metric
         self._name_prefix = f"{prefix}{self.LOGGER_JOIN_CHAR}" if prefix else ""
         self._queue_options: dict[str, Any] = {
             "flush_secs": flush_secs,
@@ -267,7 +268,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         self._shown_hparams = {**self._shown_hparams, **flat_hparams(params)}
         if self._output is not None:
             self._output.set_hparams(self._shown_hparams)
-        if metrics is None and self._default_hp_metric:
+        if metrics is None and self._has_default_hp_metric:
             metrics = {"hp_metric": -1}
         if metrics is not None:
             self.log_metrics(metrics if isinstance(metrics, dict) else {"hp_metric": metrics}, step)
@@ -275,12 +276,14 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
     @override
     @rank_zero_only
     def save(self) -> None:
-        """Write hparams.yaml, once the run directory is there; what was logged is written without this."""
-        # The folder of a new run is there before anything is logged.
-        if self._wrote_hparams or not os.path.isdir(self.log_dir) or not os.listdir(self.log_dir):
+        """Write hparams.yaml, once there is something in the run directory; what was logged is written without this."""
+        if self._wrote_hparams:
             return
-        file = os.path.join(self.log_dir, self.NAME_HPARAMS_FILE)
-        if not os.path.isfile(file):
+        directory = self._claim.directory
+        if not directory.is_dir() or not any(directory.iterdir()):
+            return
+        file = directory / self.NAME_HPARAMS_FILE
+        if not file.is_file():
             save_hparams_to_yaml(file, self.hparams)
         self._wrote_hparams = True
 
@@ -346,7 +349,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         # Imported here, since it needs tensorboard.
         from lightning_trackplus.experiment import DeliveredSummaryWriter  # noqa: PLC0415
 
-        return DeliveredSummaryWriter(lambda: self.log_dir, self._open_delivery, self._flush)
+        return DeliveredSummaryWriter(lambda: str(self._claim.directory), self._open_delivery, self._flush)
 
     def _flush(self) -> None:
         if self._output is not None:
@@ -360,11 +363,4 @@ def loggers_exist() -> bool:
 
 def _end(output: RunOutput, claim: RunClaim) -> None:
     output.close()
-    claim.release()
-
-
-def _local(path: str | os.PathLike[str]) -> str:
-    text = os.fspath(path)
-    if "://" in text:
-        raise ValueError(f"TrackPlusLogger got the URL {text!r} to save to; give a local path as save_dir.")
-    return os.path.expandvars(os.path.expanduser(text))
+    claim.close()

@@ -4,8 +4,12 @@ One run is one folder, ``save_dir/name/version_N/``::
 
     events.out.tfevents.…    TensorBoard events
     metrics.csv              one row a step
+    summary.json             the last and the best value of each number
     media.csv                one row a media file
     media/                   the media files
+    x_axis.json              which names stand over something else than the global step, if there are any
+    best/                    the best values so far, as a run below, with hparam_metrics
+    backup/<n>/              what a resumed training logs anew
     hparams.yaml, config.yaml, checkpoints/    as Lightning writes them
 """
 

@@ -74,7 +74,7 @@ def test_two_runs_into_one_root_have_two_whole_run_directories(command, tmp_path
     assert [run.name for run in runs] == ["version_0", "version_1"]
     for run in runs:
         assert {path.name.split(".")[0] for path in run.iterdir()} == {
-            "config", "hparams", "metrics", "events", "checkpoints",
+            "config", "hparams", "metrics", "summary", "events", "checkpoints",
         }  # fmt: skip
         config = yaml.safe_load((run / "config.yaml").read_text())
         assert config["trainer"]["logger"]["init_args"]["flush_secs"] == 0.5
@@ -96,6 +96,8 @@ def test_print_config_shows_every_option_and_can_be_run(command, tmp_path):
         "sub_dir": None,
         "log_graph": False,
         "default_hp_metric": False,
+        "x_axis": None,
+        "hparam_metrics": None,
         "flush_secs": 0.5,
         "media_overflow": "block",
         "max_queue_bytes": 268435456,
@@ -112,7 +114,7 @@ def test_help_describes_the_options_with_their_types(command):
     """``--trainer.logger.help`` gives types, defaults and the docstring's words."""
     text = " ".join(command("fit", "--trainer.logger.help", "lightning_trackplus.TrackPlusLogger").split())
     assert "--trainer.logger.save_dir SAVE_DIR" in text
-    assert "Where the runs lie, a local path." in text
+    assert "Where the runs lie, a path or a URL" in text
     assert "--trainer.logger.flush_secs FLUSH_SECS" in text
     assert "type: float, default: 1.0" in text
     assert "Which formats to write" in text

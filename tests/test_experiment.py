@@ -405,7 +405,7 @@ class Closed(Collector):
 
 
 def test_numbers_are_kept_where_media_are_dropped(tmp_path):
-    """With ``media_overflow="drop"``, images, sounds and videos are dropped; numbers, layouts and graphs never are."""
+    """With ``media_overflow="drop"``, a writer that is stuck loses images and videos, and no one loses numbers."""
     closed = Closed()
     logger = TrackPlusLogger(
         tmp_path, "", "run", writers=["tensorboard", closed], media_overflow="drop", max_queue_bytes=20_000
@@ -426,7 +426,9 @@ def test_numbers_are_kept_where_media_are_dropped(tmp_path):
     closed.gate.set()
     with pytest.warns(UserWarning, match="Media were dropped 40 times in this run.*'image' 20 times, 'video' 20 times"):
         logger.finalize("success")
-    assert tags(tmp_path / "run") == {
+    # The event files have a thread of their own, which may have kept up.
+    media = {("", "images", "image"), ("", "tensors", "video")}
+    assert tags(tmp_path / "run") - media == {
         ("", "images", "first"),
         ("", "scalars", "number"),
         ("", "tensors", "new"),

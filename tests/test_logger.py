@@ -409,8 +409,8 @@ def test_wrong_direct_calls_are_refused_in_wandb_loggers_words(tmp_path, call, e
             'writers has \'parquet\'; give "tensorboard", "csv", or an object with write, flush and close.',
         ),
         (
-            {"save_dir": "s3://bucket/runs"},
-            "TrackPlusLogger got the URL 's3://bucket/runs' to save to; give a local path as save_dir.",
+            {"save_dir": "nowhere://bucket/runs"},
+            "Protocol not known: nowhere",
         ),
     ],
 )

@@ -12,7 +12,9 @@ from tensorboard.compat.proto.event_pb2 import Event
 from lightning_trackplus.writers.number_events import NumberEvents
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
-NUMBERS = st.floats() | st.integers(-(2**70), 2**70) | st.sampled_from([10**400, -(10**400), 3.4028235677973366e38, -0.0])
+NUMBERS = (
+    st.floats() | st.integers(-(2**70), 2**70) | st.sampled_from([10**400, -(10**400), 3.4028235677973366e38, -0.0])
+)
 STEPS = st.integers(-(2**63), 2**63 - 1)
 
 

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from lightning_trackplus.run_lock import RunInUseError, RunLock
+from lightning_trackplus.run.lock import RunInUseError, RunLock
 
 BEGIN = """
 import multiprocessing, os, pickle, signal, sys
 from pathlib import Path
-from lightning_trackplus.run_lock import RunInUseError, RunLock
+from lightning_trackplus.run.lock import RunInUseError, RunLock
 
 def attempt(lock):
     try:
@@ -335,7 +335,7 @@ def test_a_platform_without_locks_lets_all_write(tmp_path):
 import sys
 sys.modules["fcntl"] = None
 from pathlib import Path
-from lightning_trackplus.run_lock import RunLock
+from lightning_trackplus.run.lock import RunLock
 first, second = RunLock(Path(sys.argv[1])), RunLock(Path(sys.argv[1]))
 first.acquire(); second.acquire(); first.release(); second.release()
 """

@@ -15,14 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from lightning_trackplus.run_version import auto_version, next_version, reserve_version
+from lightning_trackplus.run.version import auto_version, next_version, reserve_version
 
 PROCESSES, ROUNDS = 8, 20
 # Takes a version in each round, as soon as the round's root is there.
 RACER = """
 import sys, time
 from pathlib import Path
-from lightning_trackplus.run_version import reserve_version
+from lightning_trackplus.run.version import reserve_version
 print("ready", flush=True)
 for line in sys.stdin:
     root = Path(line.strip())

@@ -213,10 +213,14 @@ def test_tensorboard_has_the_same_bytes(run, media, events):
     """The tags stand in the tabs where a person looks for them, with the files' own bytes and a caption for each."""
     tabs = {"val/confusion": "images", PICTURES: "images", SOUNDS: "audio", WORST: "text"}
     tabs |= {f"{SOUNDS}/captions": "text", f"{PICTURES}/captions": "text"}
+    tabs |= {f"_hparams_/session_{end}_info": "hparams" for end in ("start", "end")}
     assert {tag: events.SummaryMetadata(tag).plugin_data.plugin_name for tag in events.Tags()["tensors"]} == tabs
     for step, pictures, sounds in zip(LAST_STEPS, events.Tensors(PICTURES), events.Tensors(SOUNDS), strict=True):
         assert (pictures.step, sounds.step) == (step, step)
-        files = {name: [(run / file).read_bytes() for file in items(media, name, step)["file"]] for name in tabs}
+        files = {
+            name: [(run / file).read_bytes() for file in items(media, name, step)["file"]]
+            for name in (PICTURES, SOUNDS)
+        }
         assert list(pictures.tensor_proto.string_val) == [b"126", b"129", *files[PICTURES]]
         assert list(sounds.tensor_proto.string_val[::2]) == files[SOUNDS]
         captions = [label.decode() for label in sounds.tensor_proto.string_val[1::2]]

@@ -21,7 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lightning_trackplus import Histogram, Image, Text, TrackPlus, TrackPlusLogger
 from lightning_trackplus.cli import main
-from lightning_trackplus.event_files import event_files, read_events
+from lightning_trackplus.run.event_files import event_files, read_events
 from lightning_trackplus.verification import Difference, compare, differences
 from lightning_trackplus.writers.record_file import RecordFile
 from tests.conftest import LoggingModule, loader, quiet_trainer

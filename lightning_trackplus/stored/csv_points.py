@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_trackplus.axes import BATCH
-from lightning_trackplus.axes import EPOCH as OVER_EPOCHS
+from lightning_trackplus.run.axes import BATCH
+from lightning_trackplus.run.axes import EPOCH as OVER_EPOCHS
 from lightning_trackplus.stored.metrics_file import EPOCH, STEP, StoredMetrics, number_in, read_stored, step_in
 
 _ROWS_AT_ONCE = 4096

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.util.tensor_util import make_ndarray
 
-from lightning_trackplus.event_files import event_files, read_events
+from lightning_trackplus.run.event_files import event_files, read_events
 
 _SCALARS = "scalars"
 _MEDIA_PLUGINS = frozenset({"images", "audio", "text", "histograms"})

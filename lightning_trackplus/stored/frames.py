@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_trackplus.axes import BATCH, read_axes
+from lightning_trackplus.run.axes import BATCH, read_axes
 from lightning_trackplus.stored.metrics_file import (
     EPOCH,
     STEP,

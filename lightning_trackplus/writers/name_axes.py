@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning_trackplus.axes import BATCH, EPOCH, read_axes, write_axes
 from lightning_trackplus.name_patterns import matches
 from lightning_trackplus.record import Payload, Record
+from lightning_trackplus.run.axes import BATCH, EPOCH, read_axes, write_axes
 
 _MOST_LAYOUTS = 1000
 _LARGEST_STEP = 2**63

@@ -12,7 +12,10 @@ import time
 from pathlib import Path
 
 from lightning_trackplus import forks
-from lightning_trackplus.remote_folder import RemoteFolder
+from lightning_trackplus.remote.remote_folder import RemoteFolder
+from lightning_trackplus.remote.spool import Spool, top_folder
+from lightning_trackplus.remote.upload_failures import UploadFailures, described
+from lightning_trackplus.remote.uploads import Uploads
 from lightning_trackplus.run_directory import (
     AXES_FILE,
     BACKUP_FOLDER,
@@ -21,9 +24,6 @@ from lightning_trackplus.run_directory import (
     METRICS_FILE,
     SUMMARY_FILE,
 )
-from lightning_trackplus.spool import Spool, top_folder
-from lightning_trackplus.upload_failures import UploadFailures, described
-from lightning_trackplus.uploads import Uploads
 
 _CONTINUED = {METRICS_FILE, MEDIA_INDEX, SUMMARY_FILE, AXES_FILE, "hparams.yaml"}
 _NAMES_TAKEN = {MEDIA_FOLDER, BACKUP_FOLDER}

@@ -16,7 +16,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from lightning_trackplus.beyond import partings
+from lightning_trackplus.run.beyond import partings
 from lightning_trackplus.run_directory import BACKUP_FOLDER, MEDIA_INDEX
 from lightning_trackplus.writers.csv_rows import cells_of, read_row
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from fsspec import AbstractFileSystem  # type: ignore[import-untyped]  # it ships no types
 from fsspec.core import url_to_fs  # type: ignore[import-untyped]  # it ships no types
 
-from lightning_trackplus.spool import left_spools
+from lightning_trackplus.remote.spool import left_spools
 
 _BESIDE = ".uploading"
 _VERSION = re.compile(r"version_(\d+)(_.*)?")

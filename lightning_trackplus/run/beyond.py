@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lightning_trackplus.axes import BATCH, read_axes
-from lightning_trackplus.byte_ranges import Parting, Range, RangesThatGo
+from lightning_trackplus.run.axes import BATCH, read_axes
+from lightning_trackplus.run.byte_ranges import Parting, Range, RangesThatGo
 from lightning_trackplus.run_directory import BACKUP_FOLDER, MEDIA_FOLDER, MEDIA_INDEX, METRICS_FILE
 from lightning_trackplus.writers.csv_rows import cells_of, is_whole, read_row
 
@@ -90,7 +90,7 @@ def _of_events(folder: Path, step: int, axes: Mapping[str, str]) -> Iterator[Par
     # Imported here, since it needs tensorboard.
     from tensorboard.compat.proto.event_pb2 import Event  # noqa: PLC0415
 
-    from lightning_trackplus.event_files import event_files, read_records  # noqa: PLC0415
+    from lightning_trackplus.run.event_files import event_files, read_records  # noqa: PLC0415
 
     judge, files = _EventJudge(step, axes), []
     for path in event_files(folder):

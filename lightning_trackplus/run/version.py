@@ -18,22 +18,30 @@ _LONGEST_JOB_ID = 80
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
-def next_version(root: Path) -> int:
+def next_version(root: str | Path) -> int:
     """Return the number of the next run, one above the highest ``version_N``, as Lightning counts.
 
     Args:
-        root: The folder that holds the run directories, ``save_dir/name``; it need not exist.
+        root: The folder that holds the run directories, ``save_dir/name``, or its URL; it need not exist.
     """
+    if is_url(root):
+        # Imported here, since few need it.
+        from lightning_trackplus.remote.remote_folder import remote_versions  # noqa: PLC0415
+
+        return max(remote_versions(str(root)), default=-1) + 1
+    root = Path(root)
     folders = root.glob("version_*") if root.is_dir() else ()
     numbers = [int(match[1]) for folder in folders if (match := _VERSION.fullmatch(folder.name)) and folder.is_dir()]
     return max(numbers, default=-1) + 1
 
 
-def reserve_version(root: Path, wanted: int | None = None) -> int:
+def reserve_version(root: str | Path, wanted: int | None = None) -> int:
     """Make the folder of a new run, which no other run gets, also where several begin at once.
 
+    At a URL nothing can be made that others could not make at the same moment: there the number is the next one.
+
     Args:
-        root: The folder that holds the run directories; it is made where it is missing.
+        root: The folder that holds the run directories, which is made where it is missing, or its URL.
         wanted: The number that was announced for this run; another one is taken if its folder exists by now.
 
     Returns:
@@ -47,25 +55,25 @@ def reserve_version(root: Path, wanted: int | None = None) -> int:
         [0, 1, 2]
     """
     number = next_version(root) if wanted is None else wanted
-    while not _is_ours(root / f"version_{number}"):
+    while not is_url(root) and not _is_ours(Path(root) / f"version_{number}"):
         number = max(number + 1, next_version(root))
     return number
 
 
-def auto_version(root: Path, ckpt_path: str | os.PathLike[str] | None) -> int | str | None:
+def auto_version(root: str | Path, ckpt_path: str | os.PathLike[str] | None) -> int | str | None:
     """Return the version of the run that is to be continued, if there is one.
 
     That is the run that the checkpoint came from, else the one of the scheduler's job, which has the same
     id when it is requeued or restarted.
 
     Args:
-        root: The folder that holds the run directories; it need not exist.
+        root: The folder that holds the run directories, or its URL; it need not exist.
         ckpt_path: The checkpoint that the Trainer resumes from, not ``"last"``, ``"best"`` or ``"hpc"``; None
             where there is none.
 
     Returns:
-        The version, or None for a new run with the next number. The run of a checkpoint that lies elsewhere,
-        or at a URL, is not continued.
+        The version, or None for a new run with the next number. The run of a checkpoint that lies elsewhere
+        is not continued.
 
     Examples:
         >>> auto_version(Path("logs"), None) is None
@@ -89,9 +97,22 @@ def _is_ours(folder: Path) -> bool:
     return True
 
 
-def _run_of(root: Path, checkpoint: str) -> str | None:
+def is_url(path: str | Path) -> bool:
+    """Return whether a path is a URL, such as ``s3://bucket/logs``.
+
+    Args:
+        path: The path.
+    """
+    return "://" in str(path)
+
+
+def _run_of(root: str | Path, checkpoint: str) -> str | None:
     """Return the folder of the run directly in root that holds a checkpoint."""
-    if "://" in checkpoint or not root.is_dir():
+    if is_url(root):
+        run, *inner = checkpoint.removeprefix(f"{root}/").split("/") if checkpoint.startswith(f"{root}/") else [""]
+        return run if inner else None
+    root = Path(root)
+    if is_url(checkpoint) or not root.is_dir():
         return None
     # The link first: a checkpoint may be linked into another run. Then the path as given: checkpoints/ may be a link.
     for path in (Path(checkpoint).resolve(), Path(os.path.abspath(checkpoint))):

@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as pl
 
 from lightning_trackplus import seam
-from lightning_trackplus.run_lock import RunInUseError, RunLock
-from lightning_trackplus.run_version import auto_version, next_version, reserve_version
+from lightning_trackplus.remote.remote_folder import RemoteFolder
+from lightning_trackplus.remote.remote_run import RemoteRun
+from lightning_trackplus.remote.spool import spool_of
+from lightning_trackplus.run.lock import RunInUseError, RunLock
+from lightning_trackplus.run.version import auto_version, is_url, next_version, reserve_version
 
 AUTO = "auto"
 
@@ -37,11 +41,18 @@ class RunClaim:
         self._sub_dir = sub_dir
         self._is_settled = False
         self._lock: RunLock | None = None
+        self._remote: RemoteRun | None = None
 
     @property
     def save_dir(self) -> str:
         """Where the runs lie."""
         return self._save_dir or os.getcwd()
+
+    @property
+    def directory(self) -> Path:
+        """The local folder that is written to: the run directory, or the spool of one at a URL."""
+        folder = self._folders()[-1]
+        return spool_of(folder) if is_url(folder) else Path(folder)
 
     @property
     def version(self) -> int | str:
@@ -85,23 +96,41 @@ class RunClaim:
         """
         self._settle(None, None)
         self._acquire()
-        return self._directory
+        if is_url(self._root) and self._remote is None:
+            remote = RemoteRun(self._folders()[-1], self.directory)
+            remote.fetch()
+            remote.start()
+            self._remote = remote
+        return self.directory
 
     def release(self) -> None:
         """Let others write to the run directory; a new run's that is still empty is removed."""
+        if self._remote is not None:
+            self._remote.flush()
         if self._lock is not None:
             self._lock.release()
             self._lock = None
-        if self._is_settled and self._given_version in (None, AUTO):
+        if self._is_settled and self._given_version in (None, AUTO) and not is_url(self._root):
             with contextlib.suppress(OSError):
-                for folder in (self._directory, self._run_folder):
-                    folder.rmdir()
+                for folder in reversed(self._folders()):
+                    os.rmdir(folder)
                 self._is_settled = False
+
+    def close(self) -> None:
+        """Release the run directory for good."""
+        self.release()
+        if self._remote is not None:
+            self._remote.close()
+            self._remote = None
 
     def _settle(self, trainer: pl.Trainer | None, checkpoint: str | os.PathLike[str] | None) -> None:
         if not self._is_settled:
-            if self._given_save_dir is None and trainer is not None and self._save_dir != _root(trainer):
-                self._save_dir = _root(trainer)
+            if (
+                self._given_save_dir is None
+                and trainer is not None
+                and self._save_dir != local_or_url(trainer.default_root_dir)
+            ):
+                self._save_dir = local_or_url(trainer.default_root_dir)
                 self._version = None if self._given_version in (None, AUTO) else self._version
             self._save_dir = self.save_dir
             self._choose_version(checkpoint)
@@ -109,7 +138,7 @@ class RunClaim:
 
     def _acquire(self) -> None:
         if self._lock is None:
-            self._lock = RunLock(self._directory)
+            self._lock = RunLock(self.directory)
         self._lock.acquire()
 
     def _choose_version(self, checkpoint: str | os.PathLike[str] | None) -> None:
@@ -122,17 +151,30 @@ class RunClaim:
         self._version = version
 
     @property
-    def _root(self) -> Path:
-        return Path(self.save_dir, self._name)
+    def _root(self) -> str:
+        return os.path.join(self.save_dir, self._name)
 
-    @property
-    def _run_folder(self) -> Path:
-        return self._root / (self._version if isinstance(self._version, str) else f"version_{self._version}")
+    def _folders(self) -> list[str]:
+        """Return the run directory, and below it the one that is written to, if that is another."""
+        folder = os.path.join(self._root, self.version if isinstance(self.version, str) else f"version_{self.version}")
+        return [folder, os.path.join(folder, self._sub_dir)] if self._sub_dir else [folder]
 
-    @property
-    def _directory(self) -> Path:
-        return self._run_folder / self._sub_dir if self._sub_dir else self._run_folder
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_remote": None}
 
 
-def _root(trainer: pl.Trainer) -> str:
-    return str(trainer.default_root_dir)
+def local_or_url(path: str | os.PathLike[str]) -> str:
+    """Return where runs are to lie, as a path or as a URL without a slash at its end.
+
+    Args:
+        path: What was given; ``~`` and environment variables stand for what they are.
+
+    Raises:
+        ImportError: If the package for the URL's protocol is not installed.
+        ValueError: If no package knows the protocol.
+    """
+    text = os.fspath(path).removeprefix("file://")
+    if not is_url(text):
+        return os.path.expandvars(os.path.expanduser(text))
+    RemoteFolder(text)
+    return text.rstrip("/")

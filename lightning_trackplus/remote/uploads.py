@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from typing import ParamSpec
 
-from lightning_trackplus.remote_folder import RemoteFolder
+from lightning_trackplus.remote.remote_folder import RemoteFolder
+from lightning_trackplus.remote.spool import Spool, Stamp, top_folder
+from lightning_trackplus.remote.upload_failures import UploadFailures
+from lightning_trackplus.remote.whole_copies import WholeCopies
 from lightning_trackplus.run_directory import BACKUP_FOLDER, MEDIA_FOLDER, MEDIA_INDEX
-from lightning_trackplus.spool import Spool, Stamp, top_folder
-from lightning_trackplus.upload_failures import UploadFailures
-from lightning_trackplus.whole_copies import WholeCopies
 
 P = ParamSpec("P")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from lightning_trackplus.axes import BATCH, read_axes
+from lightning_trackplus.run.axes import BATCH, read_axes
 from lightning_trackplus.run_directory import METRICS_FILE
 from lightning_trackplus.writers.csv_rows import cells_of, read_row
 

@@ -1,0 +1,1 @@
+"""A run directory on a remote file system."""
