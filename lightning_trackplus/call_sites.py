@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
@@ -10,8 +10,10 @@ from torch import Tensor
 
 from lightning_trackplus import seam
 from lightning_trackplus.logged import Logged
+from lightning_trackplus.seam_results import FastResults, NativeSite
 
 _NUMBERS = (float, int)
+_MOST_GROUPS = 100
 
 
 class _Site(NamedTuple):
@@ -20,32 +22,46 @@ class _Site(NamedTuple):
     Attributes:
         options: Its arguments other than name, value and ``batch_size``, as they were given.
         logged: Where its values went.
-        is_native: Whether Lightning took it too.
+        native: What takes the value for Lightning; None if Lightning had no part in it.
     """
 
     options: dict[str, Any]
     logged: Sequence[Logged]
-    is_native: bool
+    native: NativeSite | None
+
+
+class _Group(NamedTuple):
+    """What a ``log_dict`` call led to.
+
+    Attributes:
+        options: Its arguments other than the values, as they were given.
+        sites: What takes each value for Lightning.
+    """
+
+    options: dict[str, Any]
+    sites: Sequence[NativeSite]
 
 
 class CallSites:
     """Remembers, for each hook, name and dataloader, where the value of a ``log`` call went.
 
-    A call with the same options leads to the same place, without any of it being looked at again. Only
-    calls whose results are wanted at the end of an epoch alone are remembered.
+    A call with the same options leads to the same place, without any of it being looked at again.
 
     Args:
         module: The module.
         trainer: The Trainer that runs it.
+        fast: Takes values for Lightning; None where Lightning is to take them all itself.
     """
 
-    def __init__(self, module: pl.LightningModule, trainer: pl.Trainer) -> None:
+    def __init__(self, module: pl.LightningModule, trainer: pl.Trainer, fast: FastResults | None) -> None:
         self._module = module
         self._trainer = trainer
+        self._fast = fast
         self._places: dict[str | None, seam.Place] = {}
         self._sites: dict[tuple[str | None, str, int | None], _Site] = {}
+        self._groups: dict[tuple[str | None, int | None, tuple[str, ...]], _Group] = {}
 
-    def take(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Site | None:
+    def take(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Take a call if one like it was seen before in this epoch.
 
         Args:
@@ -53,30 +69,73 @@ class CallSites:
             kwargs: The others.
 
         Returns:
-            Where its value went; None if it was not taken.
+            Whether it was taken.
         """
         hook = seam.hook_name(self._module)
         place = self._places.get(hook)
         if place is None or (call := _read(args, kwargs)) is None:
-            return None
+            return False
         name, value, batch_size, options = call
         site = self._sites.get((hook, name, place.dataloader))
         if site is None or options != site.options:
+            return False
+        logged = site.logged
+        if logged:
+            is_tensor = isinstance(value, Tensor)
+            if (value.ndim or value.is_complex()) if is_tensor else type(value) not in _NUMBERS:
+                return False
+            for one in logged:
+                if not one.is_registered:
+                    return False  # A new epoch, of which Lightning has to be told.
+        if site.native is not None and not site.native.take(value, batch_size):
+            return False
+        if logged:
+            number = value.item() if is_tensor and value.is_cpu else value
+            for one in logged:
+                one.add_again(number, place, batch_size)
+        return True
+
+    def take_all(self, values: Mapping[str, Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Take a ``log_dict`` call if one with the same names was seen before in this epoch.
+
+        Args:
+            values: The values by name.
+            kwargs: The other arguments of the call, as they were given.
+
+        Returns:
+            The values that were not taken; None if no such call is known.
+        """
+        hook = seam.hook_name(self._module)
+        place = self._places.get(hook)
+        group = None if place is None else self._groups.get((hook, place.dataloader, tuple(values)))
+        if group is None or kwargs != group.options:
             return None
-        is_tensor = isinstance(value, Tensor)
-        if (value.ndim or value.is_complex()) if is_tensor else type(value) not in _NUMBERS:
-            return None
-        for logged in site.logged:
-            if not logged.is_registered:
-                return None  # A new epoch, of which Lightning has to be told.
-        if is_tensor and value.is_cpu:
-            value = value.item()
-        for logged in site.logged:
-            logged.add_again(value, place, batch_size)
-        return site
+        size = kwargs.get("batch_size")
+        return {
+            name: value
+            for site, (name, value) in zip(group.sites, values.items(), strict=True)
+            if not site.take(value, size)
+        }
+
+    def remember_all(self, values: Mapping[str, Any], kwargs: Mapping[str, Any]) -> None:
+        """Remember where the values of a ``log_dict`` call went, if all went to Lightning alone.
+
+        Args:
+            values: The values by name.
+            kwargs: The other arguments of the call.
+        """
+        hook = seam.hook_name(self._module)
+        if (place := self._places.get(hook)) is None:
+            return
+        found = [self._sites.get((hook, name, place.dataloader)) for name in values]
+        sites = [site.native for site in found if site is not None and site.native is not None and not site.logged]
+        if len(sites) == len(values):
+            if len(self._groups) >= _MOST_GROUPS:
+                self._groups.clear()
+            self._groups[hook, place.dataloader, tuple(values)] = _Group(dict(kwargs), sites)
 
     def remember(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], logged: Sequence[Logged], *, native: bool
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], logged: Sequence[Logged], *, native: bool
     ) -> None:
         """Remember where the value of a call went.
 
@@ -86,13 +145,27 @@ class CallSites:
             logged: Where the value went.
             native: Whether Lightning took it too.
         """
-        if (call := _read(args, kwargs)) is not None and logged and all(one.is_plain for one in logged):
-            hook, (name, _, _, options) = seam.hook_name(self._module), call
-            place = self._places[hook] = seam.Place(self._trainer)
-            self._sites[hook, name, place.dataloader] = _Site(options, logged, native)
+        if (call := _read(args, kwargs)) is None or not all(one.is_plain for one in logged):
+            return
+        hook, (name, _, _, options) = seam.hook_name(self._module), call
+        place = self._places[hook] = seam.Place(self._trainer)
+        site = None
+        if native:
+            site = None if hook is None else self._native_site(hook, name, place, options)
+            if site is None:
+                return
+        elif not logged:
+            return
+        self._sites[hook, name, place.dataloader] = _Site(dict(options), logged, site)
+
+    def _native_site(self, hook: str, name: str, place: seam.Place, options: Mapping[str, Any]) -> NativeSite | None:
+        if self._fast is None or (options.get("logger") and not self._trainer.loggers):
+            return None  # Lightning has a warning to give with each call.
+        dataloader = place.dataloader if options.get("add_dataloader_idx", True) else None
+        return self._fast.site(hook, seam.entry_key(hook, name, dataloader))
 
 
-def _read(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, Any, int | None, dict[str, Any]] | None:
+def _read(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, Any, int | None, Mapping[str, Any]] | None:
     """Return name, value, batch size and the other options; None if more than name and value have no keyword."""
     if len(args) == 2 and "batch_size" not in kwargs:  # noqa: PLR2004  name and value; the commonest call
         return *args, None, kwargs

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import WarningCache, rank_zero_warn
 from typing_extensions import override
 
 from lightning_trackplus.attachment import attach_loggers, put_first, rewind_loggers
@@ -18,7 +18,10 @@ from lightning_trackplus.interception import Door
 from lightning_trackplus.media.selection import Selection
 from lightning_trackplus.reducers.names import OneReduction
 from lightning_trackplus.reducers.samples import NanPolicy
+from lightning_trackplus.seam_results import is_as_mirrored
 from lightning_trackplus.streams import Streams
+
+warning_cache = WarningCache()
 
 
 class TrackPlus(Callback):
@@ -40,6 +43,8 @@ class TrackPlus(Callback):
             the prediction of each as its caption where a batch has targets and the step returns predictions,
             in a dict, as ``preds``; with scores as ``score``. They are images of shape ``(N, C, H, W)``,
             strings, or sounds of shape ``(N, C, T)`` of a module that has a ``sample_rate``.
+        fast: Whether a call of ``self.log`` that Lightning has taken once goes past its checks from then on,
+            straight to what it keeps. Results are the same; False leaves every call to Lightning.
 
     Raises:
         MisconfigurationException: If something in ``reducers`` is none, or in ``samples`` no selection.
@@ -57,12 +62,15 @@ class TrackPlus(Callback):
         reducers: Mapping[str, OneReduction | list[OneReduction]] | None = None,
         nan_policy: NanPolicy = "omit",
         samples: Mapping[str, int | str | Selection] | None = None,
+        *,
+        fast: bool = True,
     ) -> None:
         if nan_policy not in get_args(NanPolicy):
             raise ValueError(f"TrackPlus got nan_policy={nan_policy!r}; give 'omit', 'propagate' or 'raise'.")
         self._configured = ConfiguredReducers(reducers or {})
         self._nan_policy = nan_policy
         self._samples = BatchSamples(samples or {})
+        self._is_fast = fast
         self._streams = Streams()
         self._door: Door | None = None
         self._trainer: Callable[[], pl.Trainer | None] = _no_trainer
@@ -86,6 +94,7 @@ class TrackPlus(Callback):
             streams=self._streams,
             configured=self._configured,
             nan_policy=self._nan_policy,
+            fast=self._is_fast and _fits_this_lightning(),
         )
         self._door.open()
 
@@ -246,6 +255,17 @@ class TrackPlus(Callback):
     def __getstate__(self) -> dict[str, object]:
         """Leave behind what belongs to the run that is under way."""
         return {**self.__dict__, "_door": None, "_trainer": _no_trainer}
+
+
+def _fits_this_lightning() -> bool:
+    """Return whether the fast lane can be open; where it cannot, that is said once."""
+    if is_as_mirrored():
+        return True
+    warning_cache.warn(
+        "This version of Lightning keeps what is logged in another way than the fast lane of lightning-trackplus knows,"
+        " so every call of self.log goes to Lightning itself: the results are the same, at Lightning's own cost."
+    )
+    return False
 
 
 def _no_trainer() -> None:

@@ -19,12 +19,14 @@ The thread contract:
 from __future__ import annotations
 
 import atexit
+import multiprocessing.util
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Literal, ParamSpec, TypeVar, cast
 
 from lightning_trackplus import forks
+from lightning_trackplus.late_numbers import LateNumbers
 from lightning_trackplus.losses import Losses
 from lightning_trackplus.queue_room import Overflow, QueueRoom
 from lightning_trackplus.record import Encodable, Encoded, Payload, Record, TensorBoardEvent
@@ -64,6 +66,8 @@ class Delivery:
         self._waiting: deque[tuple[Record[Payload | Encodable], int, bool]] = deque()
         self._room = QueueRoom(max_bytes, overflow)
         self._losses = Losses()
+        # The first and the last step of what the writers got since their last flush.
+        self._steps: tuple[int, int] | None = None
         self._put_count = 0
         self._flushed_count = 0
         self._waits_for_room = 0
@@ -77,6 +81,8 @@ class Delivery:
         self._thread.start()
         # A daemon thread is cut off when the interpreter ends; what it still holds is written before.
         atexit.register(self.close)
+        # Processes of multiprocessing, such as those of `ddp_fork`, end without `atexit`, also after an exception.
+        self._at_exit = multiprocessing.util.Finalize(None, self.close, exitpriority=0)
 
     def put_medium(
         self, name: str, medium: Encodable | TensorBoardEvent, step: int, epoch: float | None, wall_time: float
@@ -152,6 +158,7 @@ class Delivery:
             # An interrupt may end the wait; then the next `close`, or the one at the interpreter's end, waits again.
             self._thread.join()
         atexit.unregister(self.close)
+        self._at_exit.cancel()
         self._losses.report()
 
     def is_of_this_process(self) -> bool:
@@ -201,6 +208,8 @@ class Delivery:
 
     def _deliver(self, count: int) -> None:
         held = 0
+        # Under failures this says what is missing; to look at each record would cost more than it says.
+        self._steps = (self._waiting[0][0].step, self._waiting[count - 1][0].step) if count else None
         for _ in range(count):
             record, size, is_media = self._waiting.popleft()
             payloads = self._encoded(record)
@@ -209,7 +218,7 @@ class Delivery:
                 try:
                     writer.write(payloads)
                 except BaseException as error:  # noqa: BLE001, PERF203  a writer may raise anything
-                    self._losses.failed(_title(writer), error)
+                    self._losses.failed(_title(writer), error, (record.step, record.step))
             if is_media:
                 self._make_room(size, is_media=True)
             elif (held := held + size) >= _NUMBERS_AT_ONCE:
@@ -225,6 +234,9 @@ class Delivery:
 
     def _encoded(self, record: Record[Payload | Encodable]) -> Record[Payload]:
         if record.only_numbers:
+            if isinstance(record.values, LateNumbers):
+                # A device that has failed gives none.
+                record.values = self._attempt("Reading numbers from a device", record.values.numbers) or {}
             return cast("Record[Payload]", record)
         values: dict[str, Payload] = {}
         for name, value in record.values.items():
@@ -236,7 +248,10 @@ class Delivery:
 
     def _each_writer(self, method: Literal["flush", "close"]) -> None:
         for writer in self._writers:
-            self._attempt(_title(writer), getattr(writer, method))
+            try:
+                getattr(writer, method)()
+            except BaseException as error:  # noqa: BLE001, PERF203  a writer may raise anything
+                self._losses.failed(_title(writer), error, self._steps)
 
     def _attempt(self, place: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
         try:

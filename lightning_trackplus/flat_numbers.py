@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from torch import Tensor
+
 _NUMBERS = {float, int}
 
 
-def flat_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+def flat_numbers(metrics: Mapping[str, Any]) -> dict[str, float | Tensor]:
     """Return each number by its name; a dict in it is flattened, ``outer/inner``.
+
+    What lies on a CUDA device stays there, since to ask for it would wait for the device.
 
     Args:
         metrics: Numbers, tensors and arrays of one element, and dicts of these, by name.
@@ -28,9 +32,11 @@ def flat_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     return dict(_flattened(metrics, ""))
 
 
-def _flattened(metrics: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float]]:
+def _flattened(metrics: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float | Tensor]]:
     for name, value in metrics.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Tensor) and value.is_cuda and value.numel() == 1 and not value.is_complex():
+            yield prefix + name, value
+        elif isinstance(value, Mapping):
             yield from _flattened(value, f"{prefix}{name}/")
         else:
             yield prefix + name, _number(value)

@@ -18,6 +18,7 @@ from torchmetrics import Metric, MetricCollection
 from lightning_trackplus import processes, seam
 from lightning_trackplus.call_sites import CallSites
 from lightning_trackplus.configured import ConfiguredReducers
+from lightning_trackplus.hand_over import HandOver
 from lightning_trackplus.logged import Logged
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.media.plain import media_of
@@ -28,6 +29,7 @@ from lightning_trackplus.reducer_lane import ReducerLane
 from lightning_trackplus.reducers.names import is_native
 from lightning_trackplus.reducers.reducer import Reducer
 from lightning_trackplus.reducers.samples import NanPolicy
+from lightning_trackplus.seam_results import FastResults
 from lightning_trackplus.streams import Streams
 
 warning_cache = WarningCache()
@@ -50,6 +52,7 @@ class Door:
         streams: Where the streams of logged values are kept.
         configured: The reducers that names get beside what the module asks for.
         nan_policy: The policy of reducers that are asked for by name.
+        fast: Whether calls that Lightning has taken once are taken for it from then on.
     """
 
     def __init__(
@@ -60,10 +63,13 @@ class Door:
         streams: Streams,
         configured: ConfiguredReducers,
         nan_policy: NanPolicy,
+        fast: bool,
     ) -> None:
         self._module = module
         self._trainer = trainer
         self._native: Callable[..., None] = module.log
+        self._native_log_dict: Callable[..., None] = module.log_dict
+        self._stands_in_log_dict = False
         self._was_own_attribute = "log" in vars(module)
         self.media = MediaLane(module, trainer)
         self.reducers = ReducerLane(
@@ -76,19 +82,33 @@ class Door:
             deliver=self.media.deliver,
         )
         self._arrays = MetricArrays(self._native, module, trainer, self.media.deliver)
-        self._sites = CallSites(module, trainer)
+        self._fast: FastResults | None = None
+        self._is_fast = fast and _is_lightnings(self._native, pl.LightningModule.log) and not trainer.barebones
+        self._sites = CallSites(module, trainer, None)
         self._configured = configured
 
     def open(self) -> None:
         """Take the place of ``log`` in the module and in the Trainer's callbacks."""
+        if self._is_fast:
+            self._fast = FastResults(self._trainer, HandOver(self._trainer))
+            self._sites = CallSites(self._module, self._trainer, self._fast)
         self._place(self)
+        if self._is_fast and _is_lightnings(self._module.log_dict, pl.LightningModule.log_dict):
+            self._module.log_dict = _LogDict(self, self._module)  # type: ignore[method-assign]
+            self._stands_in_log_dict = True
 
     def close(self) -> None:
         """Give ``log`` back."""
         self.media.close()
+        if self._fast is not None:
+            self._fast.close()
+            self._fast = None
         self._place(self._native)
         if not self._was_own_attribute:
             del self._module.log
+        if self._stands_in_log_dict:
+            del self._module.log_dict
+            self._stands_in_log_dict = False
 
     def begin_training(self) -> None:
         """Begin a training."""
@@ -125,14 +145,29 @@ class Door:
                 each element is logged by itself, as ``<name>/<its name>``. For a metric, and for a matrix,
                 they are the names of its classes.
         """
-        if (site := self._sites.take(args, kwargs)) is not None:
-            if site.is_native:
-                self._native(*args, **kwargs)
-        elif self._trainer.barebones:
+        if self._sites.take(args, kwargs):
+            return
+        if self._trainer.barebones:
             self._native("", 0.0)  # Says, as always, that nothing is logged.
         else:
             names = kwargs.pop("names", None)
             self._log(args, kwargs, None if names is None else [str(name) for name in names])
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def log_dict(self, dictionary: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
+        """Take a ``self.log_dict`` call.
+
+        Args:
+            dictionary: The values by name.
+            args: As for `LightningModule.log_dict`.
+            kwargs: As for `LightningModule.log_dict`.
+        """
+        is_plain = type(dictionary) is dict and not args
+        left = self._sites.take_all(dictionary, kwargs) if is_plain else None
+        if left is None or left:
+            self._native_log_dict(dictionary if left is None else left, *args, **kwargs)
+            if is_plain:
+                self._sites.remember_all(dictionary, kwargs)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """Leave no trace in a pickle or a copy of the module: there, ``log`` is Lightning's."""
@@ -217,6 +252,30 @@ class Door:
             _check_metric(name, value, reduce_fx)
             return True
         return not is_native(reduce_fx) or self.reducers.takes(name, value, sync_dist=bool(sync_dist))
+
+
+class _LogDict:
+    """A module's ``log_dict``, which leaves no trace in a pickle or a copy of the module.
+
+    Args:
+        door: What takes the calls.
+        module: The module.
+    """
+
+    def __init__(self, door: Door, module: pl.LightningModule) -> None:
+        self._door = door
+        self._module = module
+
+    def __call__(self, *args: Any, **kwargs: Any) -> None:
+        self._door.log_dict(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return getattr, (self._module, "log_dict")
+
+
+def _is_lightnings(method: Callable[..., None], lightnings: Callable[..., None]) -> bool:
+    """Return whether a method of a module is Lightning's own, and not one that the module has in its place."""
+    return getattr(method, "__func__", None) is lightnings
 
 
 def _bound(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, Any, dict[str, Any]]:

@@ -16,6 +16,7 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.core.saving import save_hparams_to_yaml
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only, rank_zero_warn
+from torch import Tensor
 from typing_extensions import override
 
 from lightning_trackplus import seam
@@ -24,6 +25,7 @@ from lightning_trackplus.delivery import DEFAULT_MAX_BYTES
 from lightning_trackplus.direct_calls import DirectCalls
 from lightning_trackplus.flat_numbers import flat_numbers
 from lightning_trackplus.hparams import Shown, check_hparam_metrics, flat_hparams
+from lightning_trackplus.late_numbers import on_their_way
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.monitors import monitored
 from lightning_trackplus.no_experiment import NoExperiment
@@ -31,11 +33,12 @@ from lightning_trackplus.queue_room import Overflow, check_queue
 from lightning_trackplus.record import Record
 from lightning_trackplus.run.batch_steps import BatchSteps
 from lightning_trackplus.run.claim import RunClaim, local_or_url
+from lightning_trackplus.run.lock import parents
 from lightning_trackplus.run.output import RunOutput
 from lightning_trackplus.run.resumed import Resumed
 from lightning_trackplus.run.rewinding import complete_rewind, rewind
 from lightning_trackplus.trainer_clock import TrainerClock
-from lightning_trackplus.writers.name_axes import check_x_axis
+from lightning_trackplus.writers.name_axes import check_x_axis, prefixed_axes
 from lightning_trackplus.writers.names import WriterChoice, available
 from lightning_trackplus.writers.run_summary import Mode
 
@@ -129,6 +132,8 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         self._batch_steps = BatchSteps()
         self._resumed: Resumed | None = None
         self._output: RunOutput | None = None
+        # The process that writes; those that it forks or spawns do not, unless a Trainer runs there.
+        self._owner: int | None = None
         self._summary_writer: SummaryWriter | None = None
         self._wrote_hparams = False
         _loggers.add(self)
@@ -183,6 +188,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         """
         self._clock.follow(trainer)
         self._claim.share(trainer)
+        self._owner = os.getpid()
         self._modes = {**monitored(trainer, self._name_prefix), **self._hparam_metrics}
         if self._output is not None:
             self._output.set_modes(self._modes)
@@ -225,19 +231,29 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         if step is None:
             current_step, _ = self._clock.now()
             step = int(numbers.pop("step", current_step))
-        epoch, counts_batches = numbers.get("epoch"), False
+        epoch, waiting_step = numbers.get("epoch"), None
+        epoch = float(epoch) if isinstance(epoch, Tensor) else epoch
         if epoch is None:
-            epoch, counts_batches = self._clock.of_numbers()
+            epoch, waiting_step = self._clock.of_numbers()
         step = operator.index(step)
-        if self._resumed is not None:
-            numbers = self._resumed.without_what_was_logged(step, numbers)
-        if counts_batches:
-            step = self._batch_steps.next(numbers, step)
-        self._clock.set(step, epoch)
         if prefix := self._name_prefix:
             numbers = {prefix + name: number for name, number in numbers.items()}
+        if counts_batches := waiting_step is not None:
+            self._open_delivery()  # It reads which batches a continued run has.
+            step = self._batch_steps.next(numbers, step)
+        elif self._resumed is not None:
+            numbers = self._resumed.without_what_was_logged(step, numbers)
+        self._clock.set(step, epoch)
         if numbers:
-            record = Record(step, epoch, time.time(), numbers, only_numbers=True, counts_batches=counts_batches)
+            record = Record(
+                step,
+                epoch,
+                time.time(),
+                on_their_way(numbers),
+                only_numbers=True,
+                counts_batches=counts_batches,
+                waiting_step=waiting_step,
+            )
             self._open_delivery().put(record)
 
     @override
@@ -301,7 +317,8 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
                 output.close(status)
             self.save()
         finally:
-            self._claim.release()
+            if self._owner not in parents():
+                self._claim.release()
 
     @override
     def __getstate__(self) -> dict[str, Any]:
@@ -327,13 +344,20 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
             return self._output.deliveries
 
     def _new_output(self) -> RunOutput:
+        if self._owner in parents():
+            rank_zero_warn(
+                "Something was logged in a process that the one which writes the run has begun, such as a worker of a"
+                " DataLoader. It is not written: log in the process that trains."
+            )
+            return RunOutput(self._claim.directory, (), x_axis={}, hparam_metrics={}, queue_options={})
         directory = self._claim.take()
+        self._owner = os.getpid()
         complete_rewind(directory)
         self._batch_steps.go_on(directory)
         output = RunOutput(
             directory,
             self._writer_choices,
-            x_axis={self._name_prefix + name: axis for name, axis in self._x_axis.items()},
+            x_axis=prefixed_axes(self._x_axis, self._name_prefix),
             hparam_metrics=self._hparam_metrics,
             queue_options=self._queue_options,
         )
@@ -362,5 +386,7 @@ def loggers_exist() -> bool:
 
 
 def _end(output: RunOutput, claim: RunClaim) -> None:
-    output.close()
-    claim.close()
+    # A process that was forked from the one that writes ends as well, and leaves to that what is its.
+    if output.deliveries.is_of_this_process():
+        output.close()
+        claim.close()

@@ -17,6 +17,7 @@ class _Failures:
 
     count: int = 0
     first: str = ""
+    steps: tuple[int, int] | None = None
 
 
 class Losses:
@@ -26,18 +27,22 @@ class Losses:
         self._failures: dict[str, _Failures] = {}
         self._dropped: Counter[str] = Counter()
 
-    def failed(self, place: str, error: BaseException) -> None:
+    def failed(self, place: str, error: BaseException, steps: tuple[int, int] | None = None) -> None:
         """Count what a place has raised.
 
         Args:
             place: What failed, as a sentence begins.
             error: What was raised.
+            steps: The first and the last step of what it was given, where that is known.
         """
         failures = self._failures.setdefault(place, _Failures())
         failures.count += 1
         if failures.count == 1:
             failures.first = _described(error)
             _warn(f"{place} failed, training goes on. {failures.first}")
+        if steps is not None:
+            lowest, highest = failures.steps or steps
+            failures.steps = min(lowest, *steps), max(highest, *steps)
 
     def dropped(self, name: str, max_bytes: int) -> None:
         """Count a medium for which there was no room.
@@ -60,8 +65,8 @@ class Losses:
         dropped, self._dropped = self._dropped, Counter()
         for place, failure in failures.items():
             _warn(
-                f"{place} failed {_times(failure.count)} in this run, and what it was given then is missing there."
-                f" The first time: {failure.first}"
+                f"{place} failed {_times(failure.count)} in this run{_between(failure.steps)}, and what it was given"
+                f" then is missing there. The first time: {failure.first}"
             )
         if dropped:
             names = [f"{name!r} {_times(count)}" for name, count in dropped.most_common(_NAMES_REPORTED)]
@@ -74,6 +79,12 @@ class Losses:
 
 def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
+
+
+def _between(steps: tuple[int, int] | None) -> str:
+    if steps is None:
+        return ""
+    return f", at step {steps[0]}" if steps[0] == steps[1] else f", between the steps {steps[0]} and {steps[1]}"
 
 
 def _warn(message: str) -> None:

@@ -164,6 +164,7 @@ class Record(Generic[ValueT_co]):
         values: The values by name.
         only_numbers: Whether all values are numbers, so that nobody has to look at each.
         counts_batches: Whether the step counts the batches of evaluations, and not the steps of training.
+        waiting_step: With ``counts_batches``, the global step that the results of the evaluation are going to have.
     """
 
     step: int
@@ -172,6 +173,7 @@ class Record(Generic[ValueT_co]):
     values: Mapping[str, ValueT_co]
     only_numbers: bool = False
     counts_batches: bool = False
+    waiting_step: int | None = None
 
     @property
     def nbytes(self) -> int:

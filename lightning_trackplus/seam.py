@@ -221,6 +221,14 @@ def is_fast_dev_run(trainer: pl.Trainer) -> bool:
     return bool(vars(trainer).get("fast_dev_run"))
 
 
+def training_step(trainer: pl.Trainer) -> int:
+    """Return the step of training on the loggers' axis.
+
+    Mirrors ``_LoggerConnector.log_metrics`` in ``logger_connector/logger_connector.py``.
+    """
+    return trainer.fit_loop.epoch_loop._batches_that_stepped
+
+
 def logged_step(trainer: pl.Trainer) -> int:
     """Return the step under which Lightning hands the metrics of now to the loggers.
 

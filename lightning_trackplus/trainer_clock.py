@@ -48,12 +48,15 @@ class TrainerClock:
         trainer = None if self._trainer is None else self._trainer()
         return self._latest if trainer is None else (seam.logged_step(trainer), trainer.current_epoch)
 
-    def of_numbers(self) -> tuple[float | None, bool]:
-        """Return the epoch of numbers that come without one, and whether their step counts batches of evaluations."""
+    def of_numbers(self) -> tuple[float | None, int | None]:
+        """Return the epoch of numbers that come without one, and the step that waits for an evaluation's results.
+
+        In an evaluation, such numbers have a count of batches for a step; else no step waits.
+        """
         trainer = None if self._trainer is None else self._trainer()
         if trainer is None:
-            return None, False
-        return (None, True) if trainer.evaluating else (trainer.current_epoch, False)
+            return None, None
+        return (None, seam.logged_step(trainer)) if trainer.evaluating else (trainer.current_epoch, None)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_trainer": None}

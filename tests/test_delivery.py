@@ -377,7 +377,7 @@ def test_a_broken_writer_costs_one_warning_and_a_report(position):
         delivery.close()
     assert messages_of(caught) == [
         (
-            "Broken failed 3 times in this run, and what it was given then is missing there."
+            "Broken failed 3 times in this run, between the steps 1 and 4, and what it was given then is missing there."
             " The first time: OSError: no room for 1"
         )
     ]
@@ -398,7 +398,7 @@ def test_a_writer_that_cannot_finish_leaves_the_others_theirs(method):
     assert warning == "Broken failed, training goes on. OSError: no room"
     assert report.startswith("Broken failed ")
     assert report.endswith(
-        " in this run, and what it was given then is missing there. The first time: OSError: no room"
+        " in this run, at step 0, and what it was given then is missing there. The first time: OSError: no room"
     )
     assert sound.steps == broken.steps == [0]
     assert sound.calls[-2:] == broken.calls[-2:] == ["flush", "close"]
@@ -420,11 +420,12 @@ def test_a_run_directory_that_cannot_be_made_costs_no_training(tmp_path):
         delivery.close()
 
     starts = [message.split(" NotADirectoryError")[0] for message in messages_of(caught)]
+    missing = "failed 3 times in this run, between the steps 0 and 2, and what it was given then is missing there."
     assert starts == [
         "CSVWriter failed, training goes on.",
         "TensorBoardWriter failed, training goes on.",
-        "CSVWriter failed 3 times in this run, and what it was given then is missing there. The first time:",
-        "TensorBoardWriter failed 3 times in this run, and what it was given then is missing there. The first time:",
+        f"CSVWriter {missing} The first time:",
+        f"TensorBoardWriter {missing} The first time:",
     ]
     assert pandas.read_csv(tmp_path / "run" / "metrics.csv")["x"].tolist() == [0.0, 1.0, 2.0]
 

@@ -81,7 +81,7 @@ class RunLock:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._close()
-            if self._users.isdisjoint(_parents()):
+            if self._users.isdisjoint(parents()):
                 raise RunInUseError(self._refusal()) from None
         except OSError:
             self._close()  # The file system has no locks.
@@ -114,7 +114,7 @@ class RunLock:
         return {**self.__dict__, "_descriptor": None, "_users": set(self._users)}
 
 
-def _parents() -> set[int]:
+def parents() -> set[int]:
     """Return the processes that have begun this one; a fork server stands between the two."""
     parent = multiprocessing.parent_process()
     return {os.getppid()} if parent is None or parent.pid is None else {os.getppid(), parent.pid}

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 from lightning_trackplus.run_directory import METRICS_FILE
 from lightning_trackplus.writers.csv_rows import cells_of, last_row, read_row
+
+NumberT = TypeVar("NumberT")
 
 
 class Resumed:
@@ -23,7 +26,7 @@ class Resumed:
         self._first_step = first_step
         self._step, self._names = _last(directory / METRICS_FILE)
 
-    def without_what_was_logged(self, step: int, numbers: dict[str, float]) -> dict[str, float]:
+    def without_what_was_logged(self, step: int, numbers: dict[str, NumberT]) -> dict[str, NumberT]:
         """Return the numbers that are new.
 
         Args:

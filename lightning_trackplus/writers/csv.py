@@ -33,7 +33,7 @@ class CSVWriter:
         """
         if record.only_numbers:
             all_numbers = cast("Mapping[str, float]", record.values)
-            self._metrics.write(record.step, record.epoch, all_numbers, counts_batches=record.counts_batches)
+            self._write_numbers(record, all_numbers)
             return
         numbers: dict[str, float] = {}
         for name, value in record.values.items():
@@ -47,7 +47,7 @@ class CSVWriter:
                 case _:
                     assert_never(value)
         if numbers:
-            self._metrics.write(record.step, record.epoch, numbers, counts_batches=record.counts_batches)
+            self._write_numbers(record, numbers)
 
     def flush(self) -> None:
         """Bring everything that was written into the files."""
@@ -62,3 +62,12 @@ class CSVWriter:
             self._metrics.close()
         finally:
             self._media.close()
+
+    def _write_numbers(self, record: Record[Payload], numbers: Mapping[str, float]) -> None:
+        self._metrics.write(
+            record.step,
+            record.epoch,
+            numbers,
+            counts_batches=record.counts_batches,
+            waiting_step=record.waiting_step,
+        )

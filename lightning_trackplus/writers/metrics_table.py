@@ -86,7 +86,13 @@ class MetricsTable:
         self._is_stored = True
 
     def write(
-        self, step: int, epoch: float | None, numbers: Mapping[str, float], *, counts_batches: bool = False
+        self,
+        step: int,
+        epoch: float | None,
+        numbers: Mapping[str, float],
+        *,
+        counts_batches: bool = False,
+        waiting_step: int | None = None,
     ) -> None:
         """Add numbers to the row of a step.
 
@@ -95,10 +101,11 @@ class MetricsTable:
             epoch: The epoch, where it is known.
             numbers: The values by name; all become float64.
             counts_batches: Whether the step counts the batches of evaluations; these have rows of their own.
+            waiting_step: Which step's row waits for the results of the evaluation; by default, that of the last row.
         """
         if self._file is None:
             self._open()
-        row = self._new_batch_row(_Cell(step)) if counts_batches else self._row_of(_Cell(step))
+        row = self._new_batch_row(_Cell(step), waiting_step) if counts_batches else self._row_of(_Cell(step))
         if not numbers.keys() <= self._column_of.keys():
             self._learn(numbers)
         if self._has_other_columns:
@@ -156,9 +163,10 @@ class MetricsTable:
         self._tail_waits = True
         return self._new_row(step)
 
-    def _new_batch_row(self, step: _Cell) -> _Row:
-        """Return a new row, which stands before the one that waits."""
-        if self._tail and self._tail_waits and len(self._tail) <= _LONGEST_TAIL:
+    def _new_batch_row(self, step: _Cell, waiting_step: int | None) -> _Row:
+        """Return a new row, which stands before the one that waits, or that is still to come."""
+        waits = self._tail_waits and (waiting_step is None or self._tail[-1].get("step") == str(waiting_step))
+        if waits and len(self._tail) <= _LONGEST_TAIL:
             self._tail.insert(-1, {"step": step})
             return self._tail[-2]
         self._tail_waits = False
@@ -210,19 +218,34 @@ class MetricsTable:
             one.text if one.width == width else f"{one.text[:-1]}{',' * (width - one.width)}\n" for one in complete
         ]
         tail = [self._formatted(row).text for row in self._tail]
-        data = "".join(texts + tail).encode()
+        data, last = "".join(texts + tail).encode(), "".join(tail[-1:]).encode()
         if self._new_columns:
-            self._widen(data)
+            try:
+                self._widen(data)
+            except OSError:
+                # Where no file can be written beside it, this one may still take what it has columns for.
+                narrow = [row_bytes(cells_of(row.encode())[: len(self._columns)]) for row in texts + tail]
+                self._write_in_place(b"".join(narrow))
+                self._go_on_behind(b"".join(narrow), b"".join(narrow[-1:]))
+                raise
         else:
-            self._file.seek(self._tail_start)
-            self._file.write(data)
-            if self._end > (end := self._tail_start + len(data)):
-                self._file.truncate(end)
-        self._end = self._tail_start + len(data)
-        # All but the last row have all they get.
-        self._tail = self._tail[-1:]
-        self._tail_start = self._end - len("".join(tail[-1:]).encode())
+            self._write_in_place(data)
+        self._go_on_behind(data, last)
         self._is_stored = True
+
+    def _write_in_place(self, rows: bytes) -> None:
+        """Write rows at the place where those begin that are not in the file."""
+        if self._file is not None:
+            self._file.seek(self._tail_start)
+            self._file.write(rows)
+            if self._end > (end := self._tail_start + len(rows)):
+                self._file.truncate(end)
+
+    def _go_on_behind(self, rows: bytes, last: bytes) -> None:
+        """Take rows for stored: all but the last one have all they get."""
+        self._end = self._tail_start + len(rows)
+        self._tail = self._tail[-1:]
+        self._tail_start = self._end - len(last)
 
     def _widen(self, rows: bytes) -> None:
         """Give the file more columns, and rows that have them at the place where those begin that are not in it."""

@@ -32,6 +32,24 @@ def check_x_axis(x_axis: Mapping[str, str]) -> None:
         )
 
 
+def prefixed_axes(x_axis: Mapping[str, str], prefix: str) -> dict[str, str]:
+    """Return the axes of names that all stand behind a prefix; the epoch is one without it.
+
+    Args:
+        x_axis: The axis by name.
+        prefix: What stands before each name that is written.
+
+    Examples:
+        >>> prefixed_axes({"val/*": "samples", "test/*": "epoch"}, "mine-")
+        {'mine-epoch': 'mine-epoch', 'mine-val/*': 'mine-samples', 'mine-test/*': 'epoch'}
+    """
+    if not x_axis or not prefix:
+        return dict(x_axis)
+    # An axis of its own is none: the epoch stands over the global step.
+    axes = {prefix + EPOCH: prefix + EPOCH}
+    return axes | {prefix + name: axis if axis == EPOCH else prefix + axis for name, axis in x_axis.items()}
+
+
 class NameAxes:
     """Puts chosen names over epochs or over a logged scalar, and keeps account of it in ``x_axis.json``.
 
@@ -45,6 +63,7 @@ class NameAxes:
         self._directory = directory
         self._x_axis = dict(x_axis)
         self._known: dict[str, str] | None = None
+        self._chosen_axes: set[str] | None = None
         self._is_stored = True
         self._layouts: dict[tuple[str, ...], dict[str | None, list[str]]] = {}
         self._latest: dict[str, float] = {}
@@ -56,10 +75,10 @@ class NameAxes:
             record: The record.
             numbers: Its numbers.
         """
-        if not self._x_axis and not record.counts_batches:
+        if not self._chosen and not record.counts_batches:
             return [(record.step, numbers)]
         by_axis = self._layout(tuple(numbers), counts_batches=record.counts_batches)
-        self._latest |= {axis: numbers[axis] for axis in self._x_axis.values() if axis in numbers}
+        self._latest |= {axis: numbers[axis] for axis in self._chosen if axis in numbers}
         return [
             (self._step_on(axis, record), {name: numbers[name] for name in names}) for axis, names in by_axis.items()
         ]
@@ -81,6 +100,13 @@ class NameAxes:
             except ValueError as error:
                 warnings.warn(f"{error} It is written anew.", stacklevel=2)
         return self._known
+
+    @property
+    def _chosen(self) -> set[str]:
+        """The axes that were chosen, in this session or in one that it continues."""
+        if self._chosen_axes is None:
+            self._chosen_axes = {*self._x_axis.values(), *self._axes.values()} - {BATCH}
+        return self._chosen_axes
 
     def _layout(self, names: tuple[str, ...], *, counts_batches: bool) -> dict[str | None, list[str]]:
         """Return which of some names stand over which axis; None is the global step."""

@@ -1,0 +1,167 @@
+"""What logging adds to a training step: TrackPlus with its logger against Lightning with its two loggers.
+
+Trainers with a tiny module run in turn in this process: without logging, with Lightning's own, and with ours. What is
+compared is the time of a step over that of a run that logs nothing, on the calling thread, and the CPU time of all::
+
+    python benchmarks/training_steps.py
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from torch import Tensor
+from torch.utils.data import DataLoader
+from typing_extensions import override
+
+from lightning_trackplus import TrackPlus, TrackPlusLogger
+
+STEPS, ROUNDS = 300, 5
+WARM = 20
+
+
+class Module(L.LightningModule):
+    """Trains one weight, and logs so many scalars in each step."""
+
+    def __init__(self, count: int, **options: Any) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+        self.names = [f"train/metric_{number}" for number in range(count)]
+        self.options = options
+
+    @override
+    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
+        loss: Tensor = self.layer(batch).mean()
+        value = loss.detach()
+        for name in self.names:
+            self.log(name, value, **self.options)
+        return loss
+
+    @override
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+
+class Clock(Callback):
+    """Takes the time of all steps but the first ones."""
+
+    def __init__(self) -> None:
+        self.wall = self.cpu = 0.0
+
+    @override
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if batch_idx == WARM:
+            self.wall, self.cpu = time.perf_counter(), time.process_time()
+
+    @override
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.wall = time.perf_counter() - self.wall
+
+    def end(self) -> None:
+        """Take the CPU time, with that of what is written after the training."""
+        self.cpu = time.process_time() - self.cpu
+
+
+class Cost(NamedTuple):
+    """Microseconds of a step.
+
+    Attributes:
+        wall: Of the training thread.
+        cpu: Of all threads.
+    """
+
+    wall: float
+    cpu: float
+
+
+def run(module: Module, every: int, loggers: Callable[[str], Any], *callbacks: Callback) -> Cost:
+    """Train; return what a step costs."""
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = L.Trainer(
+            max_steps=STEPS + WARM,
+            max_epochs=1,
+            logger=loggers(folder),
+            callbacks=[clock, *callbacks],
+            log_every_n_steps=every,
+            accelerator="cpu",
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            enable_checkpointing=False,
+            default_root_dir=folder,
+        )
+        gc.collect()
+        trainer.fit(module, DataLoader(torch.rand(STEPS + WARM, 1)))
+        clock.end()
+    return Cost(clock.wall / STEPS * 1e6, clock.cpu / STEPS * 1e6)
+
+
+def theirs(folder: str) -> Any:
+    """Return Lightning's two loggers."""
+    return [TensorBoardLogger(folder, "tensorboard"), CSVLogger(folder, "csv")]
+
+
+def ours(folder: str) -> Any:
+    """Return our logger."""
+    return TrackPlusLogger(folder)
+
+
+def compare(title: str, count: int, every: int, **options: Any) -> None:
+    """Print what logging adds on both sides."""
+    rounds = []
+    for _ in range(ROUNDS):
+        none = run(Module(0), every, lambda _: False)
+        their = run(Module(count, **options), every, theirs)
+        our = run(Module(count, **options), every, ours, TrackPlus())
+        rounds.append([(their.wall - none.wall, our.wall - none.wall), (their.cpu - none.cpu, our.cpu - none.cpu)])
+    texts = []
+    for kind in zip(*rounds, strict=True):
+        their_us, our_us = (statistics.median(side) for side in zip(*kind, strict=True))
+        ratio = statistics.median(their / our for their, our in kind)
+        texts.append(f"{their_us:7.0f} {our_us:6.0f} {ratio:6.1f}")
+    print(f"{title:42} | {' | '.join(texts)}", flush=True)
+
+
+def attached_alone() -> None:
+    """Print what the callback and the logger cost where nothing is logged."""
+    rounds = []
+    for _ in range(2 * ROUNDS):
+        without = run(Module(0), 1, theirs)
+        rounds.append((without.wall, run(Module(0), 1, ours, TrackPlus()).wall))
+    without, attached = (statistics.median(side) for side in zip(*rounds, strict=True))
+    differences = [attached - without for without, attached in rounds]
+    print(
+        f"nothing logged: a step takes {without:.0f} µs without and {attached:.0f} µs with TrackPlus,"
+        f" median difference {statistics.median(differences):+.1f} µs"
+    )
+
+
+def main() -> None:
+    """Print a row for each case."""
+    warnings.simplefilter("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    torch.set_num_threads(1)
+    print(f"µs that logging adds to a step, medians of {ROUNDS} rounds of {STEPS} steps: Lightning, TrackPlus, ratio")
+    print(f"{'':42} | {'training thread':>22} | {'CPU of all threads':>22}")
+    compare("100 scalars every step", 100, 1)
+    compare("10 scalars every step", 10, 1)
+    compare("10 scalars, on_step and on_epoch", 10, 1, on_step=True, on_epoch=True)
+    compare("10 scalars, log_every_n_steps=50", 10, 50)
+    attached_alone()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""What a step has logged, on its way to the loggers of a Trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+from torch import Tensor
+
+from lightning_trackplus import seam
+from lightning_trackplus.logger import TrackPlusLogger
+
+
+class HandOver:
+    """Gives metrics to the loggers, to a `TrackPlusLogger` without waiting for the device on which they lie.
+
+    Args:
+        trainer: The Trainer.
+    """
+
+    def __init__(self, trainer: pl.Trainer) -> None:
+        self._trainer = trainer
+
+    def __call__(self, metrics: Mapping[str, Any], step: int | None) -> bool:
+        """Give metrics to all loggers; return False where Lightning is to do it, which says what is wrong.
+
+        Args:
+            metrics: Tensors and numbers by name.
+            step: Their step; None for the one of training, to which the epoch is added.
+        """
+        loggers = self._trainer.loggers
+        tensors = [value for value in metrics.values() if isinstance(value, Tensor)]
+        if any(value.ndim for value in tensors) or not any(isinstance(one, TrackPlusLogger) for one in loggers):
+            return False
+        metrics = dict(metrics)
+        if step is None:
+            metrics.setdefault("epoch", self._trainer.current_epoch)
+            step = seam.training_step(self._trainer)
+        numbers: dict[str, Any] | None = None
+        for logger in loggers:
+            if isinstance(logger, TrackPlusLogger):
+                logger.log_metrics(metrics if numbers is None else numbers, step)
+            else:
+                if numbers is None:
+                    numbers = {name: _number(value) for name, value in metrics.items()}
+                logger.log_metrics(metrics=numbers, step=step)
+            logger.save()
+        return True
+
+
+def _number(value: Any) -> Any:
+    return value.item() if isinstance(value, Tensor) else value

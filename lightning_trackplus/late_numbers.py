@@ -1,0 +1,64 @@
+"""Numbers that are on their way from a device to the host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor
+
+from lightning_trackplus.host_copy import HostCopy
+
+_NUMBERS = {float, int}
+
+
+def on_their_way(values: dict[str, float | Tensor]) -> Mapping[str, float]:
+    """Return numbers that can be asked for later; those on a device leave it now, and nobody waits for them.
+
+    Args:
+        values: Numbers and tensors of one element by name.
+    """
+    if _NUMBERS.issuperset(map(type, values.values())):
+        return values  # type: ignore[return-value]  # they are numbers
+    return LateNumbers(values)
+
+
+class LateNumbers(Mapping[str, float]):
+    """Numbers by name, of which those on a device leave it together; who asks for one waits for all.
+
+    Args:
+        values: Numbers and tensors of one element by name; those on a device may be changed afterwards, on the same
+            stream.
+
+    Examples:
+        >>> numbers = LateNumbers({"loss": torch.tensor(0.5), "epoch": 3})
+        >>> dict(numbers)
+        {'loss': 0.5, 'epoch': 3}
+    """
+
+    def __init__(self, values: Mapping[str, float | Tensor]) -> None:
+        self._values = dict(values)
+        kinds: dict[tuple[torch.device, torch.dtype], list[str]] = {}
+        for name, value in self._values.items():
+            if isinstance(value, Tensor):
+                kinds.setdefault((value.device, value.dtype), []).append(name)
+        self._copies = [(names, HostCopy(self._packed(names))) for names in kinds.values()]
+
+    def numbers(self) -> dict[str, float]:
+        """Return all, as soon as they have arrived."""
+        for names, copy in self._copies:
+            self._values.update(zip(names, copy.wait().tolist(), strict=True))
+        self._copies = []
+        return self._values  # type: ignore[return-value]  # no tensor is left
+
+    def _packed(self, names: list[str]) -> Tensor:
+        return torch.stack([self._values[name].detach().reshape(()) for name in names])  # type: ignore[union-attr]
+
+    def __getitem__(self, name: str) -> float:
+        return self.numbers()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
