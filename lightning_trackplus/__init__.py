@@ -8,8 +8,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from lightning_trackplus.standalone_lightning import find_standalone
+
 if TYPE_CHECKING:
     from lightning_trackplus.callback import TrackPlus
+    from lightning_trackplus.gradient_norms import GradientNorms
     from lightning_trackplus.logger import TrackPlusLogger
     from lightning_trackplus.media.audio import Audio
     from lightning_trackplus.media.figure import Figure
@@ -24,11 +27,14 @@ if TYPE_CHECKING:
     from lightning_trackplus.run.lock import RunInUseError
     from lightning_trackplus.typed import log
 
+find_standalone()
+
 __version__ = "0.1.0"
 
 _HOMES = {
     "Audio": "media.audio",
     "Figure": "media.figure",
+    "GradientNorms": "gradient_norms",
     "HeatMap": "media.heat_map",
     "Histogram": "media.histogram",
     "Image": "media.image",
@@ -46,6 +52,7 @@ _HOMES = {
 __all__ = [
     "Audio",
     "Figure",
+    "GradientNorms",
     "HeatMap",
     "Histogram",
     "Image",

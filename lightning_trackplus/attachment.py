@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 from typing_extensions import override
@@ -41,6 +43,16 @@ def rewind_loggers(trainer: pl.Trainer) -> None:
             logger.rewind(seam.first_step(trainer))
 
 
+def flush_loggers(trainer: pl.Trainer) -> None:
+    """Let loggers bring what is logged up to a checkpoint into their files at once.
+
+    Args:
+        trainer: The Trainer, in ``on_save_checkpoint``.
+    """
+    for logger in trackplus_loggers(trainer):
+        logger.before_checkpoint()
+
+
 def put_first(callback: Callback, trainer: pl.Trainer) -> None:
     """Put a callback before all others of a Trainer, in the place of those that only attach loggers.
 
@@ -67,3 +79,10 @@ class AttachLoggers(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Let the loggers go on where the checkpoint was."""
         rewind_loggers(trainer)
+
+    @override
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Let the loggers write at once what is logged up to the checkpoint."""
+        flush_loggers(trainer)

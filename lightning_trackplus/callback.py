@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.rank_zero import WarningCache, rank_zero_warn
 from typing_extensions import override
 
-from lightning_trackplus.attachment import attach_loggers, put_first, rewind_loggers
+from lightning_trackplus.attachment import attach_loggers, flush_loggers, put_first, rewind_loggers
 from lightning_trackplus.batch_samples import BatchSamples
 from lightning_trackplus.configured import ConfiguredReducers
 from lightning_trackplus.interception import Door
@@ -206,6 +206,13 @@ class TrackPlus(Callback):
                 f"TrackPlus(reducers=…): nothing was logged under {', '.join(map(repr, unused))}, so these reducers"
                 " show nothing; the names are those given to self.log, without '_step', '_epoch' or the dataloader."
             )
+
+    @override
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Let the loggers write at once what is logged up to the checkpoint."""
+        flush_loggers(trainer)
 
     @override
     def state_dict(self) -> dict[str, Any]:

@@ -51,11 +51,20 @@ class Deliveries:
         for delivery in self._deliveries:
             delivery.flush()
 
+    def flush_soon(self) -> None:
+        """Bring what was put before into the files without waiting for the interval, nor for that to be done."""
+        for delivery in self._deliveries:
+            delivery.flush_soon()
+
     def close(self) -> None:
         """Write what waits, close the writers, and say what could not be written."""
         with ExitStack() as stack:
             for delivery in reversed(self._deliveries):
                 stack.callback(delivery.close)
+
+    def is_current_thread(self) -> bool:
+        """Return whether one of the delivery threads asks."""
+        return any(delivery.is_current_thread() for delivery in self._deliveries)
 
     def is_of_this_process(self) -> bool:
         """Return whether the deliveries were opened in this process, and not in one that was forked since."""

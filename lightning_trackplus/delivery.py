@@ -41,6 +41,7 @@ _PAYLOADS = (float, int, Encoded, TensorBoardEvent)
 DEFAULT_MAX_BYTES = 256 * 2**20
 # To count each record of numbers by itself would cost more than to write it.
 _NUMBERS_AT_ONCE = 64 * 2**10
+_LOOKS_AGAIN_SECS = 1.0
 
 
 class Delivery:
@@ -145,7 +146,13 @@ class Delivery:
         with self._changed:
             wanted = self._put_count
             self._wake()
-            self._changed.wait_for(lambda: self._flushed_count >= wanted or not self._may_wait())
+            while self._flushed_count < wanted and self._may_wait():
+                self._changed.wait(_LOOKS_AGAIN_SECS)  # A thread that dies tells nobody.
+
+    def flush_soon(self) -> None:
+        """Bring what was put before into the files without waiting for the interval, nor for that to be done."""
+        with self._changed:
+            self._wake()
 
     def close(self) -> None:
         """Write what waits, close the writers, and say what could not be written."""
@@ -160,6 +167,10 @@ class Delivery:
         atexit.unregister(self.close)
         self._at_exit.cancel()
         self._losses.report()
+
+    def is_current_thread(self) -> bool:
+        """Return whether the delivery's own thread asks."""
+        return threading.current_thread() is self._thread
 
     def is_of_this_process(self) -> bool:
         """Return whether the delivery was opened in this process, and not in one that was forked since."""

@@ -40,7 +40,7 @@ from lightning_trackplus.run.rewinding import complete_rewind, rewind
 from lightning_trackplus.trainer_clock import TrainerClock
 from lightning_trackplus.writers.name_axes import check_x_axis, prefixed_axes
 from lightning_trackplus.writers.names import WriterChoice, available
-from lightning_trackplus.writers.run_summary import Mode
+from lightning_trackplus.writers.run_summary import Mode, RunSummary
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -132,10 +132,14 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         self._batch_steps = BatchSteps()
         self._resumed: Resumed | None = None
         self._output: RunOutput | None = None
+        self._flushes_next = False
+        self._end_with_logger: weakref.finalize[Any, Any] | None = None
+        # It goes on where it was when the run's files are opened again.
+        self._summary: RunSummary | None = None
         # The process that writes; those that it forks or spawns do not, unless a Trainer runs there.
         self._owner: int | None = None
         self._summary_writer: SummaryWriter | None = None
-        self._wrote_hparams = False
+        self._wrote_hparams = self._failed_hparams = False
         _loggers.add(self)
 
     @property
@@ -193,6 +197,13 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         if self._output is not None:
             self._output.set_modes(self._modes)
 
+    def before_checkpoint(self) -> None:
+        """Bring what is logged up to a checkpoint into the files at once: a run that is resumed from it has that.
+
+        Lightning hands over the numbers of the checkpoint's step after the checkpoint.
+        """
+        self._flushes_next = self._output is not None
+
     @rank_zero_only
     def rewind(self, step: int) -> None:
         """Move what the run has from a step on into a backup in its directory: it is logged anew.
@@ -203,9 +214,8 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
             step: The first global step that is logged from now on.
         """
         directory = self._claim.take()
-        output, self._output = self._output, None
-        if output is not None:
-            output.close()
+        self._close_output(None)
+        self._summary, self._batch_steps = None, BatchSteps()
         try:
             backup = rewind(directory, step)
         except OSError as error:
@@ -254,7 +264,11 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
                 counts_batches=counts_batches,
                 waiting_step=waiting_step,
             )
-            self._open_delivery().put(record)
+            delivery = self._open_delivery()
+            delivery.put(record)
+            if self._flushes_next:
+                self._flushes_next = False
+                delivery.flush_soon()
 
     @override
     @rank_zero_only
@@ -299,9 +313,15 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         if not directory.is_dir() or not any(directory.iterdir()):
             return
         file = directory / self.NAME_HPARAMS_FILE
-        if not file.is_file():
-            save_hparams_to_yaml(file, self.hparams)
-        self._wrote_hparams = True
+        self._wrote_hparams, self._failed_hparams = True, False
+        try:
+            if not file.is_file():
+                save_hparams_to_yaml(file, self.hparams)
+        except OSError as error:
+            self._failed_hparams = True
+            rank_zero_warn(
+                f"{file} could not be written, training goes on. At the end of the run it is tried again: {error}"
+            )
 
     @override
     @rank_zero_only
@@ -311,18 +331,26 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         Args:
             status: How the run ended, such as ``"success"``; TensorBoard's HParams tab shows it.
         """
-        output, self._output = self._output, None
         try:
-            if output is not None:
-                output.close(status)
+            self._close_output(status)
+            self._wrote_hparams = self._wrote_hparams and not self._failed_hparams
             self.save()
         finally:
             if self._owner not in parents():
                 self._claim.release()
 
+    def _close_output(self, status: str | None) -> None:
+        output, self._output = self._output, None
+        if self._end_with_logger is not None:
+            self._end_with_logger.detach()
+            self._end_with_logger = None
+        if output is not None:
+            output.close(status)
+
     @override
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_output": None, "_summary_writer": None}
+        left_behind = ("_output", "_summary_writer", "_summary", "_end_with_logger")
+        return {**self.__dict__, **dict.fromkeys(left_behind)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -349,12 +377,15 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
                 "Something was logged in a process that the one which writes the run has begun, such as a worker of a"
                 " DataLoader. It is not written: log in the process that trains."
             )
-            return RunOutput(self._claim.directory, (), x_axis={}, hparam_metrics={}, queue_options={})
+            directory = self._claim.directory
+            return RunOutput(RunSummary(directory), directory, (), x_axis={}, hparam_metrics={}, queue_options={})
         directory = self._claim.take()
         self._owner = os.getpid()
         complete_rewind(directory)
         self._batch_steps.go_on(directory)
+        self._summary = self._summary or RunSummary(directory)
         output = RunOutput(
+            self._summary,
             directory,
             self._writer_choices,
             x_axis=prefixed_axes(self._x_axis, self._name_prefix),
@@ -364,7 +395,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         output.set_hparams(self._shown_hparams)
         output.set_modes(self._modes)
         # A logger that nobody finalizes is written out when it goes.
-        weakref.finalize(self, _end, output, self._claim)
+        self._end_with_logger = weakref.finalize(self, _end, output, self._claim)
         return output
 
     def _open_experiment(self) -> SummaryWriter:
@@ -387,6 +418,11 @@ def loggers_exist() -> bool:
 
 def _end(output: RunOutput, claim: RunClaim) -> None:
     # A process that was forked from the one that writes ends as well, and leaves to that what is its.
-    if output.deliveries.is_of_this_process():
-        output.close()
-        claim.close()
+    if not output.deliveries.is_of_this_process():
+        return
+    if output.deliveries.is_current_thread():
+        # The garbage collector runs on any thread, and one of these cannot wait for its own end.
+        threading.Thread(target=_end, args=(output, claim)).start()
+        return
+    output.close()
+    claim.release()

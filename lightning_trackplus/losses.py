@@ -38,8 +38,8 @@ class Losses:
         failures = self._failures.setdefault(place, _Failures())
         failures.count += 1
         if failures.count == 1:
-            failures.first = _described(error)
-            _warn(f"{place} failed, training goes on. {failures.first}")
+            failures.first = described(error)
+            warn(f"{place} failed, training goes on. {failures.first}")
         if steps is not None:
             lowest, highest = failures.steps or steps
             failures.steps = min(lowest, *steps), max(highest, *steps)
@@ -53,7 +53,7 @@ class Losses:
         """
         self._dropped[name] += 1
         if self._dropped.total() == 1:
-            _warn(
+            warn(
                 f"{name!r} was dropped, training goes on. Media come faster than they are written, and those that wait"
                 f" may hold {max_bytes:,} bytes in all. What is dropped is counted until the end of the run;"
                 ' media_overflow="block" would wait for room, and a larger max_queue_bytes gives more of it.'
@@ -64,14 +64,14 @@ class Losses:
         failures, self._failures = self._failures, {}
         dropped, self._dropped = self._dropped, Counter()
         for place, failure in failures.items():
-            _warn(
+            warn(
                 f"{place} failed {_times(failure.count)} in this run{_between(failure.steps)}, and what it was given"
                 f" then is missing there. The first time: {failure.first}"
             )
         if dropped:
             names = [f"{name!r} {_times(count)}" for name, count in dropped.most_common(_NAMES_REPORTED)]
             others = f", and {rest} other names" if (rest := len(dropped) - len(names)) else ""
-            _warn(
+            warn(
                 f"Media were dropped {_times(dropped.total())} in this run, since they came faster than they were"
                 f" written: {', '.join(names)}{others}."
             )
@@ -87,7 +87,12 @@ def _between(steps: tuple[int, int] | None) -> str:
     return f", at step {steps[0]}" if steps[0] == steps[1] else f", between the steps {steps[0]} and {steps[1]}"
 
 
-def _warn(message: str) -> None:
+def warn(message: str) -> None:
+    """Warn of a loss, from whatever thread; where a warning is an error, it is logged.
+
+    Args:
+        message: What was lost.
+    """
     try:
         warnings.warn(message, stacklevel=4)
     except Warning:
@@ -95,7 +100,12 @@ def _warn(message: str) -> None:
         logging.getLogger(__name__).warning(message)
 
 
-def _described(error: BaseException) -> str:
+def described(error: BaseException) -> str:
+    """Return an error in words, also one that cannot be printed.
+
+    Args:
+        error: The error.
+    """
     with contextlib.suppress(Exception):
         return f"{type(error).__name__}: {error}"
     return type(error).__name__

@@ -27,6 +27,9 @@ SUMMARY_FILE = "summary.json"
 BACKUP_FOLDER = "backup"
 BEST_FOLDER = "best"
 
+# Someone may have added words to the number.
+VERSION_FOLDER = re.compile(r"version_(\d+)(_.*)?")
+
 _LONGEST_FOLDER_NAME = 80
 _SAFE_NAME = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)*")
 _DEVICE_NAMES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)")

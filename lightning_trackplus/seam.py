@@ -9,6 +9,7 @@ The links are to Lightning 2.6.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
@@ -18,12 +19,18 @@ import torch
 from lightning.fabric.utilities.cloud_io import get_filesystem
 from lightning.pytorch import Trainer
 from lightning.pytorch.trainer.connectors.logger_connector.fx_validator import _FxValidator
+from lightning.pytorch.trainer.connectors.logger_connector.logger_connector import _LoggerConnector
 from lightning.pytorch.utilities.data import extract_batch_size
+
+from lightning_trackplus.seam_results import plain_batch_size
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
     from lightning.pytorch.loggers import TensorBoardLogger
     from torchmetrics import Metric
+
+
+_FRAMES_TO_A_LOGGER = 12
 
 
 class Run(NamedTuple):
@@ -35,7 +42,7 @@ class Run(NamedTuple):
     """
 
     trainer: pl.Trainer
-    checkpoint: str | None
+    checkpoint: str | os.PathLike[str] | None
 
 
 def current_run() -> Run | None:
@@ -115,15 +122,8 @@ class Place:
         if given is not None or results is None or results.batch is None:
             return 1 if given is None else given
         if results.batch_size is None:
-            results.batch_size = _plain_batch_size(results.batch) or extract_batch_size(results.batch)
+            results.batch_size = plain_batch_size(results.batch) or extract_batch_size(results.batch)
         return results.batch_size
-
-
-def _plain_batch_size(batch: Any) -> int | None:
-    """Return the size of the commonest batches, a tensor or a few of one size, which Lightning walks through."""
-    tensors = batch if isinstance(batch, list | tuple) else (batch,)
-    sizes = {one.shape[0] if isinstance(one, torch.Tensor) and one.ndim else None for one in tensors}
-    return sizes.pop() if len(sizes) == 1 else None
 
 
 def check_levels(hook: str, on_step: bool | None, on_epoch: bool | None) -> tuple[bool, bool]:
@@ -219,6 +219,22 @@ def set_callbacks_log(trainer: pl.Trainer, log: Callable[..., None]) -> None:
 def is_fast_dev_run(trainer: pl.Trainer) -> bool:
     """Return whether the Trainer runs a few batches alone, with all loggers off; an attribute it sets late."""
     return bool(vars(trainer).get("fast_dev_run"))
+
+
+def hands_over_a_batch() -> bool:
+    """Return whether this thread is giving the loggers what a batch of an evaluation has logged.
+
+    Mirrors ``_LoggerConnector.update_eval_step_metrics`` in ``logger_connector/logger_connector.py``, which counts
+    batches; what a module gives its logger itself is not told from that by anything else.
+    """
+    frame: FrameType | None = sys._getframe()
+    for _ in range(_FRAMES_TO_A_LOGGER):
+        if frame is None:
+            return False
+        if frame.f_code is _LoggerConnector.update_eval_step_metrics.__code__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def training_step(trainer: pl.Trainer) -> int:

@@ -51,12 +51,14 @@ class TrainerClock:
     def of_numbers(self) -> tuple[float | None, int | None]:
         """Return the epoch of numbers that come without one, and the step that waits for an evaluation's results.
 
-        In an evaluation, such numbers have a count of batches for a step; else no step waits.
+        What Lightning hands over of a batch of an evaluation has a count of batches for a step; else no step waits.
         """
         trainer = None if self._trainer is None else self._trainer()
         if trainer is None:
             return None, None
-        return (None, seam.logged_step(trainer)) if trainer.evaluating else (trainer.current_epoch, None)
+        if trainer.evaluating and seam.hands_over_a_batch():
+            return None, seam.logged_step(trainer)
+        return trainer.current_epoch, None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_trainer": None}

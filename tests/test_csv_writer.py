@@ -6,6 +6,7 @@ import contextlib
 import csv
 import itertools
 import math
+import os
 import re
 import subprocess
 import sys
@@ -586,3 +587,186 @@ def test_rows_of_evaluation_batches_stand_before_the_row_that_waits_for_them(tmp
     assert path.read_text() == (
         "step,epoch,train,val_step,val\n0,,,0.0,\n1,,,1.0,\n2,,,2.0,\n4,0,1.0,,2.0\n5,1,3.0,,\n"
     )
+
+
+# What keeps a table from getting columns.
+
+
+@pytest.fixture
+def _like_windows(monkeypatch):
+    """Refuse to replace a file that this process has open, and with one that it has open."""
+    descriptors = Path("/proc/self/fd")
+    if not descriptors.is_dir():
+        pytest.skip("this system does not list a process's open files")
+
+    def replace(path, target):
+        opened = {os.path.realpath(descriptors / name) for name in os.listdir(descriptors)}
+        if {os.path.realpath(path), os.path.realpath(target)} & opened:
+            raise PermissionError(13, "Access is denied", str(target))
+        os.replace(path, target)
+        return Path(target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+
+
+@pytest.mark.usefixtures("_like_windows")
+def test_a_new_column_comes_where_open_files_cannot_be_replaced(tmp_path):
+    """As on Windows: the table is closed while the wider one takes its place, and goes on there."""
+    table = MetricsTable(tmp_path / "metrics.csv")
+    for step in range(6):
+        table.write(step, 0, {"a": 1.0, **({"late": 2.0} if step > 2 else {}), f"x{step // 5}": 3.0})
+        table.flush()
+    table.close()
+
+    assert (tmp_path / "metrics.csv").read_text().splitlines() == [
+        "step,epoch,a,x0,late,x1",
+        *(f"{step},0,1.0,3.0,," for step in range(3)),
+        *(f"{step},0,1.0,3.0,2.0," for step in (3, 4)),
+        "5,0,1.0,,2.0,3.0",
+    ]
+
+
+@pytest.mark.usefixtures("_like_windows")
+def test_a_table_that_a_reader_keeps_from_getting_a_column_goes_on(tmp_path):
+    """As on Windows: while another has the file open, it stays as it is and takes the rows; then it is widened."""
+    path = tmp_path / "metrics.csv"
+    table = MetricsTable(path)
+    table.write(0, 0, {"a": 1.0})
+    table.flush()
+
+    with path.open("rb"):
+        for step in (1, 2):
+            table.write(step, 0, {"a": 1.0, "late": 2.0})
+            with pytest.raises(PermissionError, match="Access is denied"):
+                table.flush()
+        assert path.read_text() == "step,epoch,a\n0,0,1.0\n1,0,1.0\n2,0,1.0\n"
+    table.close()
+
+    assert path.read_text() == "step,epoch,a,late\n0,0,1.0,\n1,0,1.0,\n2,0,1.0,2.0\n"
+    assert sorted(os.listdir(tmp_path)) == ["cwd", "metrics.csv"]
+
+
+def flushed(table):
+    """Return what a flush raised, as text, or nothing."""
+    try:
+        table.flush()
+    except OSError as error:
+        return str(error)
+    return None
+
+
+def test_where_there_is_no_room_for_a_column_there_is_for_rows(tmp_path):
+    """What the file has columns for is written, what is lost is said once, and the name comes later."""
+    path = tmp_path / "metrics.csv"
+    table = MetricsTable(path)
+    for step in range(2000):
+        table.write(step, 0, {"a": float(step)})
+    table.flush()
+
+    said = {}
+    # Room for rows, and none for a comma more in each row.
+    with disk_full_above(path.stat().st_size + 1000):
+        for step in range(2000, 2020):
+            table.write(step, 0, {"a": float(step), **({"late": 1.0} if step == 2005 else {})})
+            said[step] = [flushed(table) for _ in range(2)]
+    for step in range(2020, 2030):
+        table.write(step, 0, {"a": float(step), **({"late": 1.0} if step == 2025 else {})})
+        table.flush()
+    table.close()
+
+    # When it stood in the last row, which might still have got it, and when that row was complete.
+    message = f"[Errno 27] File too large: {path} has no column yet for 'late', and rows are written without"
+    assert {step: texts for step, texts in said.items() if texts != [None, None]} == {
+        2005: [message, None],
+        2006: [message, None],
+    }
+    rows = read_alike(path)
+    assert [(row["step"], row["a"]) for row in rows] == [(str(step), str(float(step))) for step in range(2030)]
+    assert [row["step"] for row in rows if row["late"]] == ["2025"]
+
+
+def test_rows_that_are_written_before_a_flush_are_not_lost_with_a_column(tmp_path):
+    """Rows that are too many to wait for a flush are all in the file, and the next flush says what is missing."""
+    path = tmp_path / "metrics.csv"
+    names = [f"n{number}" for number in range(100)]
+    late = [f"late {number}" for number in range(7)]
+    table = MetricsTable(path)
+    table.write(0, 0, dict.fromkeys(names, 0.5))
+    table.flush()
+    # Where no wider file can be made.
+    beside = path.with_suffix(".csv.new")
+    beside.mkdir()
+
+    for step in range(1, 20_000):
+        table.write(step, 0, dict.fromkeys(names + (late if step == 3 else []), 0.5))
+    assert path.stat().st_size > 2**20
+    assert flushed(table) == (
+        f"[Errno 21] Is a directory: {path} has no column yet for 'late 0', 'late 1', 'late 2', 'late 3', 'late 4' and"
+        " 2 others, and rows are written without"
+    )
+    beside.rmdir()
+    table.write(20_000, 0, {"late 6": 1.5})
+    table.close()
+
+    header, rows = rows_of(path)
+    assert header == ["step", "epoch", *names, *late]
+    assert [row[0] for row in rows] == [str(step) for step in range(20_001)]
+    assert {tuple(row[1:]) for row in rows[:-1]} == {("0", *["0.5"] * 100, *[""] * 7)}
+    assert rows[-1][-1] == "1.5"
+
+
+def test_what_the_last_row_has_no_column_for_is_tried_again_at_the_end(tmp_path):
+    """A table that could not be widened is, with the last row's numbers, where it can be when it is closed."""
+    path = tmp_path / "metrics.csv"
+    beside = path.with_suffix(".csv.new")
+    beside.mkdir()
+    table = MetricsTable(path)
+    table.write(0, 0, {"a": 1.0})
+    assert [bool(flushed(table)) for _ in range(3)] == [True, False, False]
+    with pytest.raises(IsADirectoryError):
+        table.close()
+    assert path.read_text() == "step,epoch\n0,0\n"
+
+    table.write(1, 0, {"a": 1.0})
+    assert flushed(table)
+    beside.rmdir()
+    table.close()
+
+    assert path.read_text() == "step,epoch,a\n0,0,\n1,0,1.0\n"
+
+
+def test_a_row_that_was_in_the_file_is_there_again_after_a_full_disk(tmp_path):
+    """A row that was written without a new name is written again with it; if that finds no room, it is not lost."""
+    path = tmp_path / "metrics.csv"
+    beside = path.with_suffix(".csv.new")
+    table = MetricsTable(path)
+    table.write(0, 0, {"a": 1.0})
+    table.flush()
+    beside.mkdir()
+    table.write(1, 0, {"a": 1.0, "late": 2.0})
+    assert flushed(table)
+
+    with disk_full_above(path.stat().st_size):
+        table.write(2, 0, {"a": 1.0})
+        assert flushed(table)
+    beside.rmdir()
+    table.write(3, 0, {"a": 1.0})
+    table.close()
+
+    assert path.read_text() == "step,epoch,a,late\n0,0,1.0,\n1,0,1.0,2.0\n2,0,1.0,\n3,0,1.0,\n"
+
+
+@pytest.mark.parametrize("flushes", [False, True])
+def test_names_that_come_one_a_row_stand_where_they_belong(flushes, tmp_path):
+    """Of thousands of names, each with a row of its own, each has a column, and each row one number."""
+    count = 2500
+    table = MetricsTable(tmp_path / "metrics.csv")
+    for step in range(count):
+        table.write(step, 0, {f"n{step}": 1.0})
+        if flushes and step % 500 == 7:
+            table.flush()
+    table.close()
+
+    header, *rows = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert header == ",".join(["step", "epoch", *(f"n{step}" for step in range(count))])
+    assert rows == [f"{step},0{',' * step},1.0{',' * (count - 1 - step)}" for step in range(count)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import os
 import re
 import subprocess
@@ -11,6 +12,7 @@ import threading
 import time
 import traceback
 import warnings
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +22,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from lightning_trackplus.deliveries import Deliveries
 from lightning_trackplus.delivery import Delivery
+from lightning_trackplus.encoded_once import EncodedOnce
 from lightning_trackplus.record import Item, Pictures, Record, Texts
 from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.tensorboard import TensorBoardWriter
@@ -880,3 +884,43 @@ def test_under_a_flood_of_images_memory_stays_flat(overflow, tmp_path):
     assert int(images) + sum(map(int, dropped)) == 60
     assert bool(dropped) == (overflow == "drop")
     assert int(grown) < 80 * 2**20
+
+
+def test_a_medium_that_fails_is_encoded_once_and_said_by_each_delivery():
+    """Three deliveries share it: the error comes to each of them, from one attempt."""
+    attempts = []
+
+    class Failing(Encoded):
+        def encode(self, name):
+            attempts.append(name)
+            return super().encode(name)
+
+    writers = [Collector(), Collector(), Collector()]
+    deliveries = Deliveries([Delivery([writer]) for writer in writers])
+    with pytest.warns(UserWarning, match="Encoding 'm' failed") as caught:
+        deliveries.put_medium("m", Failing("a", error=RuntimeError("bad")), 0, None, 1e9)
+        deliveries.close()
+    assert attempts == ["m"]
+    first = "Encoding 'm' failed, training goes on. RuntimeError: bad"
+    assert messages_of(caught).count(first) == 3
+    assert [list(one.values) for writer in writers for one in writer.records] == [[], [], []]
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("bad")])
+def test_what_was_encoded_is_not_held(error):
+    """A medium that several share is let go as soon as it is encoded, or could not be; what is asked again is known."""
+    medium = Encoded("a", error=error)
+    shared, held = EncodedOnce(medium).snapshot(), weakref.ref(medium)
+    assert shared.nbytes == 100
+    del medium
+    found = []
+    for _ in range(2):
+        try:
+            found.append(shared.encode("m"))
+        except RuntimeError as raised:
+            found.append(raised)
+    gc.collect()
+    assert held() is None
+    assert found[0] is found[1]
+    assert shared.snapshot() is shared
+    assert (found[0] is error, shared.nbytes) == (True, 0) if error else (False, len(b"m=a"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -469,3 +470,41 @@ def test_an_encoding_that_fails_is_said_by_its_tag(logger, monkeypatch):
 
 def failing(self, name):
     raise MemoryError("no room")
+
+
+def test_many_curves_have_one_file_each(logger, tmp_path):
+    """A chart may have more curves than files stay open: each goes on in its file, also after a flush."""
+    for step in range(6):
+        logger.experiment.add_scalars("chart", {f"c{curve}": float(curve + step) for curve in range(70)}, step)
+        if step % 2:
+            logger.experiment.flush()
+    logger.finalize("success")
+    for curve in range(70):
+        (file,) = (tmp_path / "run" / f"chart_c{curve}").iterdir()
+        read = EventAccumulator(str(file)).Reload().Scalars("chart")
+        assert [(event.step, event.value) for event in read] == [(step, float(curve + step)) for step in range(6)]
+
+
+def test_steps_that_go_back_have_another_file_among_many_curves(logger, tmp_path):
+    """Within a file, steps of a curve never go back, also where it was closed meanwhile to leave few files open."""
+    for step in (5, 6, 2, 3):
+        logger.experiment.add_scalars("chart", {f"c{curve}": float(step) for curve in range(70)}, step)
+    logger.finalize("success")
+    for curve in range(70):
+        files = sorted((tmp_path / "run" / f"chart_c{curve}").iterdir())
+        steps = [[event.step for event in EventAccumulator(str(file)).Reload().Scalars("chart")] for file in files]
+        assert steps == [[5, 6], [2, 3]]
+
+
+def test_a_curve_whose_file_was_removed_begins_another(logger, tmp_path):
+    """A file that was closed to leave few open, and is gone when its curve goes on, is begun anew."""
+    curves = {f"c{curve}": 1.0 for curve in range(70)}
+    logger.experiment.add_scalars("chart", curves, 0)
+    logger.experiment.flush()
+    folder = tmp_path / "run" / "chart_c0"
+    shutil.rmtree(folder)
+    for step in (1, 2):
+        logger.experiment.add_scalars("chart", curves, step)
+    logger.finalize("success")
+    (file,) = folder.iterdir()
+    assert [event.step for event in EventAccumulator(str(file)).Reload().Scalars("chart")] == [1, 2]

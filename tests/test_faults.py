@@ -297,6 +297,8 @@ def test_training_goes_on_when_the_run_directory_is_read_only(tmp_path):
     # Nobody may enter the test's own folder.
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o777)
+        if os.getuid() == 0 and not all(path.stat().st_mode & 0o001 for path in Path(folder).parents):
+            pytest.skip("nobody may enter the folder for temporary files")
         code, output = in_a_process(log_while_nothing_can_be_made, tmp_path, Path(folder))
         assert code == 0, output
         run = Path(folder, "run")

@@ -161,7 +161,7 @@ def test_a_resumed_run_has_the_status_of_its_last_end_and_the_best_of_what_staye
     with pytest.raises(RuntimeError, match="on purpose"):
         fit(tmp_path, 0, saving, fails=fail, enable_checkpointing=True)
     checkpoint = tmp_path / "version_0/checkpoints/step=5.ckpt"
-    run = fit(tmp_path, "auto", ckpt_path=checkpoint, max_epochs=1)
+    run = fit(tmp_path, "auto", ckpt_path=checkpoint, max_epochs=2, limit_val_batches=0)
     best = EventAccumulator(str(run / "best")).Reload()
     assert [(event.step, event.value) for event in best.Scalars("val/loss")] == [(4, 0.5)]
 

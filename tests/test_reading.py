@@ -21,6 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lightning_trackplus import Histogram, Image, Text, TrackPlus, TrackPlusLogger
 from lightning_trackplus.reading import MediaRecord, read_run
+from lightning_trackplus.writers.record_file import RecordFile
 from tests.conftest import LoggingModule, loader, quiet_trainer
 
 NUMBERS = st.floats() | st.integers(-(2**70), 2**70) | st.sampled_from([5e-324, 1.7976931348623157e308, -0.0, 0.1])
@@ -338,3 +339,26 @@ for frames in ("polars", "pandas"):
         ),
         f"The event files in {tmp_path} need tensorboard, and it is not installed: `pip install tensorboard`.",
     ]
+
+
+@pytest.mark.parametrize("cells", [["1180591620717411303424", "1.5", ""], ["", "1180591620717411303424", "NaN"]])
+@pytest.mark.parametrize("frames", ["pandas", "polars"])
+def test_huge_integers_beside_empty_cells_are_float64(cells, frames, tmp_path):
+    """A column of numbers is one, whatever a reader makes of its text at first."""
+    rows = "".join(f"{step},0,{cell},\n" for step, cell in enumerate(cells))
+    metrics = read_run(write(tmp_path / "metrics.csv", "step,epoch,a,b\n" + rows), frames=frames).metrics
+    assert str(metrics["a"].dtype).lower() == "float64"
+    found = [value if value is not None else float("nan") for value in metrics["a"].to_list()]
+    np.testing.assert_array_equal(found, [float(cell or "nan") for cell in cells])
+
+
+def test_events_are_read_up_to_one_that_is_damaged(tmp_path):
+    """Also where its checksum holds, but it is no event."""
+    with SummaryWriter(str(tmp_path)) as writer:
+        writer.add_scalar("a", 0.5, 3)
+    (events,) = tmp_path.glob("events*")
+    records = RecordFile(tmp_path / "record")
+    records.write(b"\xff\xff\xff")
+    records.close()
+    events.write_bytes(events.read_bytes() + (tmp_path / "record").read_bytes())
+    assert read_run(tmp_path).metrics["a"].to_list() == [0.5]

@@ -175,7 +175,7 @@ def test_what_was_taken_is_in_the_backup(tmp_path):
     first = before.index(events.read_bytes()[-40:]) + 40
     assert events.read_bytes() == before[: len(events.read_bytes())]
     assert moved.read_bytes().endswith(before[first:])
-    assert {path.name for path in backup.iterdir()} == {"metrics.csv", moved.name}
+    assert {path.name for path in backup.iterdir()} == {"metrics.csv", "summary.json", moved.name}
 
 
 def test_where_nothing_is_beyond_nothing_is_touched(tmp_path):
@@ -322,13 +322,15 @@ ROWS = st.lists(st.tuples(st.integers(0, 9), st.booleans(), CELLS), max_size=25)
 @settings(deadline=None, max_examples=150)
 @given(ROWS, st.integers(0, 10))
 @example([(1, False, "0.5"), (5, True, "0.5"), (2, False, ""), (3, True, ""), (4, False, "NaN")], 4)
+@example([(3, False, "0.5"), (4, False, "0.5")], 4)
 def test_rows_go_with_the_row_that_they_wait_for(rows, at):
-    """In any table, a row with an epoch is judged by its step, and others by the next such row."""
+    """A row with an epoch is judged by its step, and others by the next such row; without any, by its own."""
     header, texts = "step,epoch,a\n", [f"{step},{'0' if has_epoch else ''},{cell}\n" for step, has_epoch, cell in rows]
+    any_epoch = any(has_epoch for _, has_epoch, _ in rows)
     kept, removed, waiting = "", "", ""
     for (step, has_epoch, _), text in zip(rows, texts, strict=True):
         waiting += text
-        if has_epoch:
+        if has_epoch or not any_epoch:
             kept, removed, waiting = (kept + waiting, removed, "") if step < at else (kept, removed + waiting, "")
     removed += waiting
     with tempfile.TemporaryDirectory() as folder:
@@ -354,7 +356,10 @@ def event_of(number, step, kind):
 
 
 def judged(files, at):
-    """Return by event whether it stays: by its step, as the one before for an epoch, as the next for a batch."""
+    """Return by event whether it stays: by its step, as the one before for an epoch, as the next for a batch.
+
+    Where none tells a step, all stay.
+    """
     events = [event for file in files for event in file]
     own = [step < at for step, _ in events]
     ordinary = [number for number, (_, kind) in enumerate(events) if kind == "loss"]
@@ -367,12 +372,13 @@ def judged(files, at):
         elif kind == "val" and before:
             stays.append(own[before[-1]])
         else:
-            stays.append(bool(after) and own[after[0]])
+            stays.append(own[after[0]] if after else not ordinary)
     return stays
 
 
 @settings(deadline=None, max_examples=150)
 @given(FILES, st.integers(1, 10))
+@example([[(0, "val"), (7, "val_step"), (1, "val")], [(2, "val")]], 3)
 def test_events_with_another_axis_go_with_their_neighbours(files, at):
     """In any event files, each event is kept or taken as the rules say, with all its bytes, and none is lost."""
     stays = iter(judged(files, at))
@@ -539,15 +545,50 @@ def test_a_decided_rewinding_is_completed_without_the_step(tmp_path):
     assert complete_rewind(run) is None
 
 
-def test_a_file_of_axes_that_cannot_be_read_is_said(tmp_path):
-    """Without the axes, nothing is taken, and the file is named."""
+@pytest.mark.parametrize("text", ["", "[]", "{"])
+def test_a_file_of_axes_that_cannot_be_read_is_said(tmp_path, text):
+    """As after a power cut: it is warned of once, and all names are taken to stand over the global step."""
     run = log(tmp_path, range(6))
-    (run / "x_axis.json").write_text("[]")
-    before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    (run / "x_axis.json").write_text(text)
 
-    with pytest.raises(
-        ValueError, match=re.escape(f"{run / 'x_axis.json'} holds no JSON object of names and their axes.")
-    ):
+    with pytest.warns(UserWarning, match=f"^{re.escape(str(run / 'x_axis.json'))} .* It is written anew.$") as warned:
         rewind(run, 3)
+        rewind(run, 2)
 
-    assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+    assert len(warned) == 1
+    assert in_slow_loader(run)["loss"] == [(0, 0.0), (1, 1.0)]
+
+
+@pytest.mark.parametrize("damage", ["checksum", "message"])
+def test_events_that_are_damaged_go(tmp_path, damage):
+    """What stands behind a damaged event, which no reader gets to, is in the backup, and the run goes on before it."""
+    run = log(tmp_path, range(3))
+    (events,) = run.glob("*tfevents*")
+    with events.open("ab") as file:
+        if damage == "checksum":
+            file.write(b"x" * 40)
+        else:
+            records = RecordFile(tmp_path / "record")
+            records.write(b"\xff\xff\xff")
+            records.close()
+            file.write((tmp_path / "record").read_bytes())
+    rest = events.stat().st_size
+
+    backup = rewind(run, 2)
+    assert len(next(backup.glob("*tf-events*")).read_bytes()) + events.stat().st_size > rest
+    log(tmp_path, range(2, 4), value=0.5)
+
+    assert in_slow_loader(run)["loss"] == in_table(run)["loss"] == expected(4, 2)["loss"]
+
+
+def test_a_run_without_epochs_is_taken_back_by_its_steps(tmp_path):
+    """Logged by hand, no row has an epoch, and each is judged by its own step."""
+    logger = TrackPlusLogger(tmp_path, name="", version="run")
+    for step in range(6):
+        logger.log_metrics({"loss": float(step)}, step)
+    logger.finalize("success")
+
+    rewind(tmp_path / "run", 3)
+
+    wanted = {"loss": [(step, float(step)) for step in range(3)]}
+    assert in_table(tmp_path / "run") == in_slow_loader(tmp_path / "run") == wanted

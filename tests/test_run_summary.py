@@ -14,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tensorboard.compat.proto.event_pb2 import Event
 
+from lightning_trackplus import TrackPlusLogger
 from lightning_trackplus.record import Item, Pictures, Record, TensorBoardEvent
 from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.run_summary import RunSummary
@@ -250,3 +251,119 @@ def test_names_without_utf8_have_their_escape(tmp_path):
     """A name that no file can hold stands there as it does in metrics.csv."""
     write_run(tmp_path, [{"bad \udcff": 1.0}])
     assert list(read(tmp_path)) == ["bad \\udcff"] == list(pandas.read_csv(tmp_path / "metrics.csv").columns[2:])
+
+
+@pytest.mark.parametrize("header", ["epoch,loss,step", "loss,step", "step,loss", "note,step,epoch,loss"])
+def test_columns_are_looked_up_by_name(tmp_path, header):
+    """A table of Lightning's CSVLogger, in whose order its names come, and with text in it, goes on."""
+    rows = [{"loss": value, "epoch": "0", "step": str(step), "note": "hm"} for step, value in enumerate("315")]
+    lines = [header, *(",".join(row[name] for name in header.split(",")) for row in rows)]
+    (tmp_path / "metrics.csv").write_text("\r\n".join([*lines, ""]))
+    found = summary_of(tmp_path, record(3, {"loss": 4.0}))
+    assert found == {"loss": {"last": 4.0, "last_step": 3, "best": 1.0, "best_step": 1, "mode": "min"}}
+
+
+def test_text_and_booleans_of_other_tables_count_as_far_as_they_are_numbers(tmp_path):
+    """A column may hold both."""
+    (tmp_path / "metrics.csv").write_text("step,a,b\n0,high,True\n1,0.5,False\n2,low,True\n")
+    found = summary_of(tmp_path, record(3, {"c": 0.0}))
+    assert found["a"] == {"last": 0.5, "last_step": 1, "best": 0.5, "best_step": 1, "mode": "min"}
+    assert found["b"] == {"last": 1.0, "last_step": 2, "best": 0.0, "best_step": 1, "mode": "min"}
+
+
+@pytest.mark.parametrize("writers", [["csv"], ["tensorboard"], ["csv", "tensorboard"]])
+def test_a_best_that_was_taken_back_is_forgotten(tmp_path, writers):
+    """After a rewinding, the summary is that of what the run still has, whichever format that is in."""
+    for _ in range(2):
+        logger = TrackPlusLogger(tmp_path, version=0, writers=writers)
+        for step in range(10):
+            logger.log_metrics({"loss": 1.0 - step / 16, "epoch": 0}, step)
+        logger.finalize("success")
+        logger.rewind(5)
+        logger.log_metrics({"loss": 0.8125, "acc": 0.5, "epoch": 0}, 5)
+        logger.finalize("success")
+        summary = {"last": 0.8125, "last_step": 5, "best": 0.75, "best_step": 4, "mode": "min"}
+        assert read(Path(logger.log_dir))["loss"] == summary
+        logger.rewind(0)
+        logger.finalize("success")
+        assert not (Path(logger.log_dir) / "summary.json").exists()
+
+
+def test_without_a_table_and_a_summary_event_files_are_read(tmp_path):
+    """Names over another axis have the global step; numbers are the shortest that are the same float32."""
+    logger = TrackPlusLogger(tmp_path, version=0, writers=["tensorboard"], x_axis={"val": "epoch"})
+    for step, value in enumerate([0.3, 0.1, math.nan, math.inf]):
+        logger.log_metrics({"loss": value, "step": 7, "epoch": step // 2, "val": -value}, step)
+    logger.finalize("success")
+    run = Path(logger.log_dir)
+    whole = read(run)
+    (run / "summary.json").unlink()
+    assert summary_of(run, record(3, {"loss": math.inf})) == whole
+    assert whole["val"] == {"last": "-Infinity", "last_step": 3, "best": "-Infinity", "best_step": 3, "mode": "min"}
+
+
+def test_a_summary_that_cannot_be_read_is_made_anew(tmp_path):
+    """As after a power cut."""
+    (tmp_path / "summary.json").write_text("")
+    assert list(summary_of(tmp_path, record(3, {"loss": 1.0}))) == ["loss"]
+
+
+def test_it_goes_on_after_it_was_closed(tmp_path):
+    """What it has in memory holds, and the table is not read again, which has ended in something else by now."""
+    summary, table = RunSummary(tmp_path), tmp_path / "metrics.csv"
+    table.write_text("step,epoch,loss\n0,0,0.5\n")
+    summary.write(record(1, {"loss": 0.25}))
+    summary.close()
+    table.write_text("step,epoch,loss\n0,0,0.5\n1,0,0.25\n2,0,-9\n")
+    summary.write(record(3, {"loss": 1.0}))
+    summary.close()
+    assert read(tmp_path)["loss"] == {"last": 1.0, "last_step": 3, "best": 0.25, "best_step": 1, "mode": "min"}
+
+
+@pytest.mark.parametrize("change", ["table", "summary", "no summary"])
+def test_it_reads_anew_what_another_has_changed_meanwhile(tmp_path, change):
+    """A table that was cut back, and a summary that is another file or is gone."""
+    summary, table = RunSummary(tmp_path), tmp_path / "metrics.csv"
+    table.write_text("step,epoch,loss\n0,0,0.5\n1,0,0.25\n")
+    summary.write(record(1, {"loss": 0.25}))
+    summary.close()
+    if change == "table":
+        table.write_text("step,epoch,loss\n0,0,0.5\n")
+    else:
+        table.write_text("step,epoch,loss\n0,0,0.5\n1,0,0.75\n")
+        (tmp_path / "summary.json").unlink()
+    if change == "summary":
+        (tmp_path / "summary.json").write_text("{}")
+    summary.write(record(2, {"loss": 1.0}))
+    summary.close()
+    assert read(tmp_path)["loss"] == {"last": 1.0, "last_step": 2, "best": 0.5, "best_step": 0, "mode": "min"}
+
+
+def test_modes_that_come_between_write_nothing(tmp_path):
+    """A summary that is closed leaves its file alone until something is logged."""
+    summary = RunSummary(tmp_path)
+    summary.write(record(1, {"loss": 0.25}))
+    summary.close()
+    (tmp_path / "summary.json").write_text("{}")
+    summary.set_modes({"loss": "max"})
+    summary.close()
+    assert read(tmp_path) == {}
+    summary.write(record(2, {"acc": 0.25}))
+    summary.close()
+    assert list(read(tmp_path)) == ["acc"]
+
+
+def test_wide_and_long_tables_are_read_whole(tmp_path):
+    """Over many portions of rows, also where most cells are empty."""
+    numbers = np.random.default_rng(0).normal(size=(9000, 7)).round(3)
+    numbers[np.random.default_rng(1).random(numbers.shape) < 0.7] = np.nan
+    names = [f"m{index}" for index in range(7)]
+    frame = pandas.DataFrame(numbers, columns=names)
+    frame.insert(3, "step", range(9000))
+    frame.to_csv(tmp_path / "metrics.csv", index=False)
+    found = summary_of(tmp_path, record(9000, {"other": 1.0}))
+    for index, name in enumerate(names):
+        step = int(np.nanargmin(numbers[:, index]))
+        last = int(np.flatnonzero(~np.isnan(numbers[:, index]))[-1])
+        entry = {"last": numbers[last, index], "last_step": last, "best": numbers[step, index], "best_step": step}
+        assert found[name] == {**entry, "mode": "min"}

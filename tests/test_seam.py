@@ -9,11 +9,13 @@ import lightning as L
 import pytest
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torchmetrics import MeanMetric
 
 from lightning_trackplus import TrackPlusLogger, seam
 from tests.conftest import LoggingModule, loader, quiet_trainer
+from tests.resuming import Save
 
 PACKAGE = Path(__file__).parents[1] / "lightning_trackplus"
 PRIVATE = [
@@ -30,14 +32,16 @@ PRIVATE = [
     "_root_dir",
     "_default_hp_metric",
     "_metric_attributes",
+    "_should_check_val_fx",
+    "_data_fetcher",
 ]
 
 
 def test_private_names_stand_in_the_seam_alone():
-    """No other file names what is private in Lightning or torchmetrics, nor imports it."""
+    """No file but the seam's two names what is private in Lightning or torchmetrics, nor imports it."""
     for path in PACKAGE.rglob("*.py"):
         text = path.read_text()
-        if path.name != "seam.py":
+        if path.name not in ("seam.py", "seam_results.py"):
             found = [name for name in PRIVATE if re.search(rf"\b{re.escape(name)}\b", text)]
             found += re.findall(r"(?:from|import) (?:lightning|torchmetrics)\S* import _\w+", text)
             assert not found, path
@@ -289,3 +293,77 @@ def test_a_logger_made_without_tensorboard_has_what_lightnings_constructor_sets(
     assert theirs.keys() <= ours.keys()
     same = {name for name in theirs if type(theirs[name]) is type(ours[name])}
     assert same == theirs.keys()
+
+
+class FirstStep(Callback):
+    """Foretells the first step, and notes under which one the first training batch is logged."""
+
+    foretold = first = None
+
+    def on_train_start(self, trainer, pl_module):
+        self.foretold = seam.first_step(trainer)
+
+    def on_train_batch_start(self, trainer, *_):
+        if self.first is None:
+            self.first = seam.Place(trainer).step
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"accumulate_grad_batches": 2},
+        {"val_check_interval": 2},
+        {"val_check_interval": 2, "accumulate_grad_batches": 2},
+        {"val_check_interval": 3, "check_val_every_n_epoch": None},
+        {"check_val_every_n_epoch": 2},
+        {"limit_val_batches": 0},
+        {"max_steps": 7},
+    ],
+    ids=str,
+)
+def test_the_first_step_of_a_resumed_training_is_foretold(tmp_path, options):
+    """From checkpoints of any hook, what is foretold as training starts is the step of the first batch."""
+    hooks = ["on_train_epoch_start", "on_train_batch_start", "on_train_batch_end", "on_validation_start"]
+    hooks += ["on_validation_batch_end", "on_validation_end", "on_train_epoch_end"]
+    options = {"max_epochs": 3, "num_sanity_val_steps": 0, **options}
+    quiet_trainer(tmp_path, callbacks=[Save(*hooks)], **options).fit(LoggingModule(), loader(), loader(4))
+    resumed = 0
+    for checkpoint in [None, *tmp_path.glob("*.ckpt")]:
+        callback = FirstStep()
+        trainer = quiet_trainer(tmp_path, callbacks=[callback], **options)
+        trainer.fit(LoggingModule(), loader(), loader(4), ckpt_path=checkpoint)
+        if callback.first is not None:
+            assert callback.foretold == callback.first, checkpoint
+            resumed += 1
+    assert resumed > len(hooks)
+
+
+class Runs(Callback):
+    """Notes of which run a Trainer's hooks are."""
+
+    def __init__(self) -> None:
+        self.seen = []
+
+    def setup(self, trainer, pl_module, stage):
+        self.seen.append(seam.current_run())
+
+    on_fit_start = on_test_start = lambda self, trainer, *_: self.seen.append(seam.current_run())
+
+
+def test_the_run_that_is_under_way_is_known_from_its_first_hook_on(tmp_path):
+    """With its Trainer and its checkpoint, also in a run within another; outside of one there is none."""
+    first = quiet_trainer(tmp_path, callbacks=[Save("on_train_epoch_end")])
+    first.fit(LoggingModule(), loader())
+    (checkpoint,) = map(str, tmp_path.glob("*.ckpt"))
+    outer, inner = Runs(), Runs()
+    trainers = [quiet_trainer(tmp_path, callbacks=[runs], max_epochs=2) for runs in (outer, inner)]
+
+    def test(module, batch, index):
+        trainers[1].test(LoggingModule(), loader(), verbose=False)
+        assert seam.current_run() == (trainers[0], checkpoint)
+
+    trainers[0].fit(LoggingModule(on_train_epoch_end=test), loader(), ckpt_path=checkpoint)
+    assert outer.seen == [(trainers[0], checkpoint)] * 2
+    assert inner.seen == [(trainers[1], None)] * 2
+    assert seam.current_run() is None

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.tensorboard import SummaryWriter
 
-from lightning_trackplus import Histogram, Image, Text, TrackPlus, TrackPlusLogger
+from lightning_trackplus import Audio, Histogram, Image, Table, Text, TrackPlus, TrackPlusLogger, Video
 from lightning_trackplus.cli import main
 from lightning_trackplus.run.event_files import event_files, read_events
 from lightning_trackplus.verification import Difference, compare, differences
@@ -219,8 +219,11 @@ def test_the_end_that_a_killed_process_left_is_shown(run):
 def test_of_several_values_at_a_step_the_last_counts(tmp_path):
     """In the events, as in TensorBoard, over all event files; and in the rows of CSVLogger."""
     for value in (1.0, 2.0):
-        with SummaryWriter(str(tmp_path), filename_suffix=f".{value}") as writer:
+        with SummaryWriter(str(tmp_path / "new")) as writer:
             writer.add_scalar("x", value, 3)
+        # They are read in the order of their names, in which SummaryWriter's own count puts 10 before 9.
+        (events,) = event_files(tmp_path / "new")
+        events.rename(tmp_path / f"events.out.tfevents.{value}")
     metrics = tmp_path / "metrics.csv"
     metrics.write_text("step,epoch,x\n3,0,1.0\n3,0,2.0\n")
     assert shown(tmp_path) == []
@@ -419,3 +422,76 @@ def test_the_command_warns_in_one_line(run, capsys):
 def test_names_that_would_break_a_line_are_quoted():
     """So that a difference is one line."""
     assert str(Difference("two\nlines", None, "1 value in the CSV alone")) == "'two\\nlines': 1 value in the CSV alone"
+
+
+def test_media_are_compared_by_step_and_count(run):
+    """Of each name at each step, as many items have to stand in both."""
+    path = run / "media.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    rows = [line.split(",") for line in lines]
+    images = [number for number, row in enumerate(rows) if row[2] == "img"]
+    histograms = [number for number, row in enumerate(rows) if row[2] == "h"]
+    step, other = rows[images[0]][0], rows[histograms[0]][0]
+    count = sum(rows[number][0] == step for number in images)
+    assert shown(run) == []
+
+    path.write_text("".join(line for number, line in enumerate(lines) if number not in (images[0], histograms[0])))
+    assert shown(run) == [
+        f"img at {step}: {count - 1} items in media.csv, {count} in TensorBoard",
+        f"h at {other}: 1 item in media.csv, 2 in TensorBoard",
+    ]
+    moved = [
+        line.replace(f"{step},", "77,", 1) if rows[number][:3:2] == [step, "img"] else line
+        for number, line in enumerate(lines)
+    ]
+    path.write_text("".join(moved))
+    assert shown(run) == [
+        f"img at {step}: {count} items in TensorBoard alone",
+        f"img at 77: {count} items in media.csv alone",
+    ]
+
+
+def test_media_of_every_kind_have_as_many_items_in_both(tmp_path):
+    """Also those that TensorBoard has no place for, several of a name at one step, and names that look like others."""
+    logger = TrackPlusLogger(tmp_path)
+    for step in range(2):
+        for count in (1, 3):
+            logger.log_media("img", Image(torch.rand(count, 3, 4, 4), caption="cat"), step)
+            logger.log_media("sound", Audio(torch.rand(count, 800), 8000), step)
+            logger.log_media("clip", Video(torch.rand(count, 2, 3, 4, 4), fps=4), step)
+            logger.log_media("h", Histogram(torch.rand(5)), step)
+            logger.log_media("text", Text(["hm"] * count), step)
+            logger.log_media("table", Table([[1]] * count, columns=["a"]), step)
+        logger.log_media("h/1", Text("hm"), step)
+        logger.log_media("img/captions", Text("hm"), step)
+    logger.finalize("success")
+    assert shown(logger.log_dir) == []
+
+
+def test_an_axis_that_was_logged_more_than_once_at_a_step_is_no_difference(tmp_path):
+    """A row has but the last value of it; a name may stand at any between that and the one of the row before."""
+    logger = TrackPlusLogger(tmp_path, x_axis={"v": "x"})
+    for step in range(1, 6):
+        for value in (0, 20, 50):
+            logger.log_metrics({"x": 100.0 * step + value, "epoch": 0}, step)
+            if value == 20:
+                logger.log_metrics({"v": step / 7, "epoch": 0}, step)
+    logger.finalize("success")
+    comparison = compare(logger.log_dir)
+    assert comparison.values == 5 * 3
+    assert comparison.differences == ()
+
+
+@pytest.mark.parametrize(("step", "found"), [(29, False), (30, True), (45, True), (60, True), (61, False)])
+def test_a_place_outside_of_the_axis_values_is_shown(step, found, tmp_path):
+    """Those of the row and of the row before it are still within."""
+    write_by_hand(
+        tmp_path,
+        {"x": "n"},
+        "step,epoch,x,n\n4,0,,30\n9,1,2.0,60\n",
+        ("x", step, 2.0),
+        ("n", 4, 30.0),
+        ("n", 9, 60.0),
+    )
+    both = sorted([(step, "TensorBoard"), (60, "the CSV")])
+    assert shown(tmp_path) == ([] if found else [f"x at {place}: 2.0 in {where} alone" for place, where in both])

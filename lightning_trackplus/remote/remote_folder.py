@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from pathlib import Path
 
 from fsspec import AbstractFileSystem  # type: ignore[import-untyped]  # it ships no types
 from fsspec.core import url_to_fs  # type: ignore[import-untyped]  # it ships no types
 
 from lightning_trackplus.remote.spool import left_spools
+from lightning_trackplus.run_directory import VERSION_FOLDER
 
 _BESIDE = ".uploading"
-_VERSION = re.compile(r"version_(\d+)(_.*)?")
 
 
 class RemoteFolder:
@@ -141,4 +140,4 @@ def remote_versions(root_url: str) -> list[int]:
     root_url = root_url.rstrip("/") + "/"
     spooled = [url[len(root_url) :].partition("/")[0] for url in left_spools() if url.startswith(root_url)]
     names = {*RemoteFolder(root_url).folders(), *spooled}
-    return sorted({int(match[1]) for name in names if (match := _VERSION.fullmatch(name))})
+    return sorted({int(match[1]) for name in names if (match := VERSION_FOLDER.fullmatch(name))})

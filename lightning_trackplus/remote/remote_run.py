@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 
 from lightning_trackplus import forks
+from lightning_trackplus.losses import described
 from lightning_trackplus.remote.remote_folder import RemoteFolder
 from lightning_trackplus.remote.spool import Spool, top_folder
-from lightning_trackplus.remote.upload_failures import UploadFailures, described
+from lightning_trackplus.remote.upload_failures import UploadFailures
 from lightning_trackplus.remote.uploads import Uploads
 from lightning_trackplus.run_directory import (
     AXES_FILE,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections import Counter
 from pathlib import Path
+
+from lightning_trackplus.losses import described, warn
 
 _FILES_REPORTED = 5
 
@@ -36,7 +36,7 @@ class UploadFailures:
         self._count += 1
         if self._count == 1:
             self._first = described(error)
-            _warn(
+            warn(
                 f"Uploading to {self._url} failed, training goes on, and it is tried again. What is not uploaded stays"
                 f" in {self._spool}. {self._first}"
             )
@@ -69,30 +69,13 @@ class UploadFailures:
             names = ", ".join(sorted(left)[:_FILES_REPORTED])
             rest = len(left) - _FILES_REPORTED
             others = f", and {rest} other file{'s' * (rest > 1)}" if rest > 0 else ""
-            _warn(
+            warn(
                 f"Uploading to {self._url} failed {times}, and these files are missing there, or old: {names}{others}."
                 f" They are kept in {self._spool}, and the next run that writes to this URL uploads them; or copy them"
                 f" by hand. The first failure: {self._first}"
             )
         elif count:
-            _warn(
+            warn(
                 f"Uploading to {self._url} failed {times}; by now, everything is there. The first failure:"
                 f" {self._first}"
             )
-
-
-def described(error: Exception) -> str:
-    """Return an error in words.
-
-    Args:
-        error: The error.
-    """
-    return f"{type(error).__name__}: {error}"
-
-
-def _warn(message: str) -> None:
-    try:
-        warnings.warn(message, stacklevel=4)
-    except Warning:
-        # Under `-W error` a warning is raised, which may end neither the training nor the thread.
-        logging.getLogger(__name__).warning(message)

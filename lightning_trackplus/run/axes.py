@@ -7,10 +7,12 @@ without the file all do.
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from lightning_trackplus.losses import warn
 from lightning_trackplus.run_directory import AXES_FILE
 from lightning_trackplus.writers.whole_file import replace_file
 
@@ -47,3 +49,21 @@ def write_axes(directory: Path, axes: Mapping[str, str]) -> None:
         axes: The axis of each name.
     """
     replace_file(directory / AXES_FILE, json.dumps(dict(axes), indent=2).encode())
+
+
+def known_axes(directory: Path) -> dict[str, str]:
+    """Return the axes for someone who goes on with the run; where the file cannot be read, which is said once, none.
+
+    Args:
+        directory: The run directory.
+    """
+    try:
+        return read_axes(directory)
+    except (OSError, ValueError) as error:
+        _warn_once(f"{error} It is written anew.")
+        return {}
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    warn(message)

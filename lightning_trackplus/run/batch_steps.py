@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from lightning_trackplus.run.axes import BATCH, read_axes
-from lightning_trackplus.run_directory import METRICS_FILE
-from lightning_trackplus.writers.csv_rows import cells_of, read_row
+from lightning_trackplus.run.axes import BATCH, known_axes
+from lightning_trackplus.run.last_points import last_points
 
 
 class BatchSteps:
@@ -22,6 +21,7 @@ class BatchSteps:
     def __init__(self) -> None:
         self._last: dict[str, int] = {}
         self._offsets: dict[str, int] = {}
+        self._directory: Path | None = None
 
     def next(self, names: Iterable[str], step: int) -> int:
         """Return the step of some names that are logged together.
@@ -40,19 +40,12 @@ class BatchSteps:
         return step + offset
 
     def go_on(self, directory: Path) -> None:
-        """Begin behind what a run has already.
+        """Begin behind what a run has already, if that was not done yet.
 
         Args:
             directory: The run directory.
         """
-        table = directory / METRICS_FILE
-        names = {name for name, axis in read_axes(directory).items() if axis == BATCH}
-        if not names or not table.is_file():
-            return
-        with table.open("rb") as file:
-            columns = cells_of(read_row(file))
-            while row := read_row(file):
-                cells = dict(zip(columns, cells_of(row), strict=False))
-                if not cells.get("epoch") and cells.get("step", "").isdigit():
-                    found = names & {name for name, cell in cells.items() if cell}
-                    self._last.update(dict.fromkeys(found, int(cells["step"])))
+        if directory != self._directory:
+            self._directory = directory
+            names = {name for name, axis in known_axes(directory).items() if axis == BATCH}
+            self._last.update({name: point.step for name, point in last_points(directory, names).items()})

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
-from lightning_trackplus.run.axes import BATCH, read_axes
+from lightning_trackplus.run.axes import BATCH, known_axes
 from lightning_trackplus.run.byte_ranges import Parting, Range, RangesThatGo
 from lightning_trackplus.run_directory import BACKUP_FOLDER, MEDIA_FOLDER, MEDIA_INDEX, METRICS_FILE
 from lightning_trackplus.writers.csv_rows import cells_of, is_whole, read_row
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event
 
 _WITHOUT_EVENTS = {BACKUP_FOLDER, MEDIA_FOLDER, "checkpoints"}
-_FRAME = 16
 _OF_HYPERPARAMETERS = "_hparams_/"
 
 
@@ -26,15 +25,12 @@ def partings(directory: Path, step: int) -> Iterator[Parting]:
     Args:
         directory: The run directory; it need not exist.
         step: The first global step that goes.
-
-    Raises:
-        ValueError: If ``x_axis.json`` cannot be read.
     """
     yield from _of_table(directory / METRICS_FILE, step, by=("step", "epoch"))
     yield from _of_table(directory / MEDIA_INDEX, step, by=("step",))
     for folder in _folders_with_events(directory):
         # What a run below has, such as the curves of `add_scalars`, was given its step by the user.
-        yield from _of_events(folder, step, read_axes(directory) if folder == directory else {})
+        yield from _of_events(folder, step, known_axes(directory) if folder == directory else {})
 
 
 def _of_table(path: Path, step: int, by: tuple[str, ...]) -> Iterator[Parting]:
@@ -45,9 +41,10 @@ def _of_table(path: Path, step: int, by: tuple[str, ...]) -> Iterator[Parting]:
     with path.open("rb") as file:
         header = read_row(file)
         columns = cells_of(header)
-        wanted = [columns.index(name) for name in by if name in columns]
         if not is_whole(header) or "step" not in columns:
             return
+        wanted = _deciding(file, columns, by)
+        file.seek(len(header))
         ranges, start = RangesThatGo(), len(header)
         while row := read_row(file):
             end = start + len(row)
@@ -63,6 +60,13 @@ def _of_table(path: Path, step: int, by: tuple[str, ...]) -> Iterator[Parting]:
     going = ranges.of(path)
     if going or start < size:
         yield Parting(path, len(header), start, going)
+
+
+def _deciding(file: IO[bytes], columns: list[str], by: tuple[str, ...]) -> list[int]:
+    """Return which columns decide over rows: the step alone, where no row has all, so that none waits for another."""
+    wanted = [columns.index(name) for name in by if name in columns]
+    rows = iter(lambda: read_row(file), b"")
+    return wanted if any(_numbers(row, wanted) for row in rows) else [columns.index("step")]
 
 
 def _numbers(row: bytes, columns: list[int]) -> list[float] | None:
@@ -88,22 +92,19 @@ def _folders_with_events(directory: Path) -> Iterator[Path]:
 
 def _of_events(folder: Path, step: int, axes: Mapping[str, str]) -> Iterator[Parting]:
     # Imported here, since it needs tensorboard.
-    from tensorboard.compat.proto.event_pb2 import Event  # noqa: PLC0415
-
-    from lightning_trackplus.run.event_files import event_files, read_records  # noqa: PLC0415
+    from lightning_trackplus.run.event_files import event_files, placed_events  # noqa: PLC0415
 
     judge, files = _EventJudge(step, axes), []
     for path in event_files(folder):
         head = end = 0
-        for record in read_records(path):
-            bounds = start, end = end, end + len(record) + _FRAME
-            event = Event.FromString(record)
+        for event, event_end in placed_events(path):
+            bounds = start, end = end, event_end
             if start == 0 and event.file_version:
                 head = end
             else:
                 judge.judge(path, event, bounds)
         files.append((path, head, end))
-    judge.ranges.end()
+    judge.end()
     for path, head, end in files:
         if going := judge.ranges.of(path):
             yield Parting(path, head, end, going)
@@ -148,3 +149,8 @@ class _EventJudge:
             self.ranges.wait(path, bounds)
         elif self._last_goes:
             self.ranges.take(path, bounds)
+
+    def end(self) -> None:
+        """Let all go that waits; where no event has told how far the run had come, all stays."""
+        if self._last_goes is not None:
+            self.ranges.end()

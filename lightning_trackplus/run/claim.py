@@ -39,6 +39,7 @@ class RunClaim:
         self._given_version = version
         self._version: int | str | None = None if version == AUTO else version
         self._sub_dir = sub_dir
+        self._working_directory = ""
         self._is_settled = False
         self._lock: RunLock | None = None
         self._remote: RemoteRun | None = None
@@ -52,7 +53,7 @@ class RunClaim:
     def directory(self) -> Path:
         """The local folder that is written to: the run directory, or the spool of one at a URL."""
         folder = self._folders()[-1]
-        return spool_of(folder) if is_url(folder) else Path(folder)
+        return spool_of(folder) if is_url(folder) else Path(self._working_directory, folder)
 
     @property
     def version(self) -> int | str:
@@ -73,19 +74,19 @@ class RunClaim:
 
         Raises:
             RunInUseError: If a living process writes to the run that was asked for.
+            OSError: If a URL cannot be read.
         """
-        refusal = None
+        refusal: Exception | None = None
         if trainer.is_global_zero:
             run = seam.current_run()
             try:
                 self._settle(trainer, None if run is None else run.checkpoint)
-                self._acquire()
-            except RunInUseError as error:
-                # None of the others may wait for this one.
-                refusal = str(error)
+                self._open()
+            except Exception as error:  # noqa: BLE001  whatever it is, none of the others may wait for this one
+                refusal = error if isinstance(error, RunInUseError) else OSError(str(error))
         self._save_dir, self._version, refusal = trainer.strategy.broadcast((self._save_dir, self._version, refusal))
         if refusal is not None:
-            raise RunInUseError(refusal)
+            raise refusal
         self._is_settled = True
 
     def take(self) -> Path:
@@ -93,35 +94,28 @@ class RunClaim:
 
         Raises:
             RunInUseError: If a living process writes to it.
+            OSError: If a URL cannot be read.
         """
         self._settle(None, None)
-        self._acquire()
-        if is_url(self._root) and self._remote is None:
-            remote = RemoteRun(self._folders()[-1], self.directory)
-            remote.fetch()
-            remote.start()
-            self._remote = remote
+        self._open()
         return self.directory
 
     def release(self) -> None:
         """Let others write to the run directory; a new run's that is still empty is removed."""
-        if self._remote is not None:
-            self._remote.flush()
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        remote, self._remote = self._remote, None
+        lock, self._lock = self._lock, None
+        try:
+            # The next one to lock it may find nothing of the spool in the hands of this one.
+            if remote is not None:
+                remote.close()
+        finally:
+            if lock is not None:
+                lock.release()
         if self._is_settled and self._given_version in (None, AUTO) and not is_url(self._root):
             with contextlib.suppress(OSError):
                 for folder in reversed(self._folders()):
-                    os.rmdir(folder)
+                    os.rmdir(os.path.join(self._working_directory, folder))
                 self._is_settled = False
-
-    def close(self) -> None:
-        """Release the run directory for good."""
-        self.release()
-        if self._remote is not None:
-            self._remote.close()
-            self._remote = None
 
     def _settle(self, trainer: pl.Trainer | None, checkpoint: str | os.PathLike[str] | None) -> None:
         if not self._is_settled:
@@ -134,12 +128,20 @@ class RunClaim:
                 self._version = None if self._given_version in (None, AUTO) else self._version
             self._save_dir = self.save_dir
             self._choose_version(checkpoint)
+            # A program may change its working directory.
+            self._working_directory = os.getcwd()
             self._is_settled = True
 
-    def _acquire(self) -> None:
+    def _open(self) -> None:
+        """Keep others out, and bring what lies at a URL."""
         if self._lock is None:
             self._lock = RunLock(self.directory)
         self._lock.acquire()
+        if is_url(self._root) and self._remote is None:
+            remote = RemoteRun(self._folders()[-1], self.directory)
+            remote.fetch()
+            remote.start()
+            self._remote = remote
 
     def _choose_version(self, checkpoint: str | os.PathLike[str] | None) -> None:
         if self._given_version not in (None, AUTO):

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it ships no types
 from tensorboard.compat.proto.event_pb2 import Event
 
 from lightning_trackplus.writers.record_file import masked_checksum
@@ -54,4 +55,20 @@ def read_events(path: Path) -> Iterator[Event]:
     Args:
         path: The file.
     """
-    return map(Event.FromString, read_records(path))
+    return (event for event, _ in placed_events(path))
+
+
+def placed_events(path: Path) -> Iterator[tuple[Event, int]]:
+    """Yield the events of an event file, each with where it ends, up to the first that is torn or damaged.
+
+    Args:
+        path: The file.
+    """
+    end = 0
+    for record in read_records(path):
+        end += _HEADER + len(record) + _FOOTER
+        try:
+            event = Event.FromString(record)
+        except DecodeError:
+            return
+        yield event, end

@@ -22,6 +22,7 @@ class RunOutput:
     """Opens the writers of a run. Ours share one thread; each that was given has one of its own.
 
     Args:
+        summary: Writes ``summary.json``; it may have written before.
         directory: The run directory.
         choices: The writers that were asked for.
         x_axis: Over what chosen names stand in TensorBoard.
@@ -34,6 +35,7 @@ class RunOutput:
 
     def __init__(
         self,
+        summary: RunSummary,
         directory: Path,
         choices: Sequence[WriterChoice],
         *,
@@ -43,7 +45,7 @@ class RunOutput:
     ) -> None:
         self._hparam_metrics = hparam_metrics
         self._session: HParamsSession | None = None
-        self._summary = RunSummary(directory)
+        self._summary = summary
         names = [choice for choice in choices if isinstance(choice, str)]
         ours: list[Writer] = [open_writer(name, directory, x_axis) for name in names]
         if "tensorboard" in names:

@@ -4,7 +4,7 @@ All that is written is written beside what is there. Once it is complete, one re
 process after that, the next call completes what is left to do::
 
     backup/1.new/         in preparation: the files are as they were, and the next call removes it
-    backup/1/             decided: the removed rows, events and media, as the run directory has them
+    backup/1/             decided: the removed rows, events and media, as the run directory has them, and the summary
     backup/1/kept/        what is still to be put in its place
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lightning_trackplus.run.beyond import partings
-from lightning_trackplus.run_directory import BACKUP_FOLDER, MEDIA_INDEX
+from lightning_trackplus.run_directory import BACKUP_FOLDER, MEDIA_INDEX, SUMMARY_FILE
 from lightning_trackplus.writers.csv_rows import cells_of, read_row
 
 _NEW = ".new"
@@ -29,7 +29,8 @@ def rewind(directory: Path, step: int) -> Path | None:
 
     That is rows of ``metrics.csv`` and ``media.csv``, media files, and events of the run and of the runs below it.
     A row without an epoch, of an evaluation's batch, goes with the row after it that has one. Event files lie in the
-    backup under names that TensorBoard does not take for a run. No writer may have the files open.
+    backup under names that TensorBoard does not take for a run. ``summary.json`` goes as a whole, since it may tell of
+    what went; who goes on with the run makes it anew. No writer may have the files open.
 
     Args:
         directory: The run directory; it need not exist.
@@ -40,7 +41,6 @@ def rewind(directory: Path, step: int) -> Path | None:
 
     Raises:
         OSError: If a file could not be read or written. The next call then begins anew, or completes this one.
-        ValueError: If ``x_axis.json`` cannot be read.
 
     Examples:
         >>> import tempfile
@@ -87,6 +87,8 @@ def complete_rewind(directory: Path) -> Path | None:
         shutil.rmtree(unfinished)
     for kept in folder.glob(f"*/{_KEPT}"):
         _move_media(directory, kept.parent)
+        if (directory / SUMMARY_FILE).is_file():
+            (directory / SUMMARY_FILE).replace(kept.parent / SUMMARY_FILE)
         places = {path: directory / _seen(path.relative_to(kept)) for path in kept.rglob("*") if path.is_file()}
         for path, place in places.items():
             path.replace(place)

@@ -10,9 +10,8 @@ import os
 import re
 from pathlib import Path
 
-from lightning_trackplus.run_directory import METRICS_FILE
+from lightning_trackplus.run_directory import METRICS_FILE, VERSION_FOLDER
 
-_VERSION = re.compile(r"version_(\d+)(_.*)?")
 _RUN_FILES = ("hparams.yaml", METRICS_FILE, "events.out.tfevents.*")
 _LONGEST_JOB_ID = 80
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
@@ -31,7 +30,8 @@ def next_version(root: str | Path) -> int:
         return max(remote_versions(str(root)), default=-1) + 1
     root = Path(root)
     folders = root.glob("version_*") if root.is_dir() else ()
-    numbers = [int(match[1]) for folder in folders if (match := _VERSION.fullmatch(folder.name)) and folder.is_dir()]
+    found = ((VERSION_FOLDER.fullmatch(folder.name), folder) for folder in folders)
+    numbers = [int(match[1]) for match, folder in found if match and folder.is_dir()]
     return max(numbers, default=-1) + 1
 
 
@@ -82,7 +82,7 @@ def auto_version(root: str | Path, ckpt_path: str | os.PathLike[str] | None) -> 
     folder = _run_of(root, os.fspath(ckpt_path).removeprefix("file://")) if ckpt_path else None
     if folder is None:
         return _job()
-    match = _VERSION.fullmatch(folder)
+    match = VERSION_FOLDER.fullmatch(folder)
     # Of version_007, the number would stand for another folder.
     return int(match[1]) if match and folder == f"version_{int(match[1])}" else folder
 
@@ -125,7 +125,7 @@ def _run_of(root: str | Path, checkpoint: str) -> str | None:
 def _is_run(folder: Path, checkpoint: Path) -> bool:
     """Return whether a folder is a run, and none of the other things that hold a checkpoint, such as a model's."""
     return (
-        _VERSION.fullmatch(folder.name) is not None
+        VERSION_FOLDER.fullmatch(folder.name) is not None
         or checkpoint.relative_to(folder).parts[0] == "checkpoints"
         or any(any(folder.glob(pattern)) for pattern in _RUN_FILES)
     )

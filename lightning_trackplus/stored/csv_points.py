@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from lightning_trackplus.run.axes import BATCH
 from lightning_trackplus.run.axes import EPOCH as OVER_EPOCHS
 from lightning_trackplus.stored.metrics_file import EPOCH, STEP, StoredMetrics, number_in, read_stored, step_in
+from lightning_trackplus.writers.csv_rows import LOGGED_STEP
 
 _ROWS_AT_ONCE = 4096
 _LARGEST_STEP = 2.0**63
-_NAMES = {"step (logged)": "step"}
+_NAMES = {LOGGED_STEP: "step"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,9 @@ class Points:
 
     Attributes:
         steps: The step of each in TensorBoard, int64.
-        other_steps: A second one that each may have instead, int64. Where the axis is a scalar, it is the value before
-            the row, since a row does not tell which of its numbers were logged first.
+        other_steps: Another one, int64; each may have any from the one to the other. Where the axis is a scalar, it is
+            the value before the row: a row does not tell which of its numbers were logged first, nor which values the
+            axis had before the one that stands there.
         values: The numbers, float64.
         texts: Cells that hold no number, by their step.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, TypeAlias, get_args
@@ -13,19 +13,20 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_trackplus.run.axes import BATCH, read_axes
+from lightning_trackplus.run.axes import read_axes
 from lightning_trackplus.stored.metrics_file import (
     EPOCH,
     STEP,
     StepRow,
     StoredMetrics,
+    number_in,
     one_row_a_step,
     read_stored,
     step_rows,
 )
+from lightning_trackplus.writers.csv_rows import LOGGED_STEP
 
 Frames: TypeAlias = Literal["pandas", "polars"]
-_STEP_AS_A_NAME = "step (logged)"
 _PANDAS_WITH_EXACT_FLOATS = 3
 
 
@@ -53,7 +54,10 @@ def frame_of_events(directory: Path, frames: Frames) -> Any:
         directory: The run directory.
         frames: The package that the frame is of.
     """
-    rows = one_row_a_step(_rows_of_events(directory))
+    from lightning_trackplus.stored.event_values import event_rows  # noqa: PLC0415  needs tensorboard
+
+    found = event_rows(directory, read_axes(directory))
+    rows = one_row_a_step(StepRow(row.step, row.epoch, _as_columns(row.values)) for row in found)
     names = tuple(dict.fromkeys(name for row in rows for name in row.values))
     return _FRAMES[frames][1](_imported(frames), _in_order(_columns_of(rows, names), names))
 
@@ -92,30 +96,8 @@ def _imported(frames: Frames) -> ModuleType:
     return importlib.import_module(frames)
 
 
-def _rows_of_events(directory: Path) -> Iterator[StepRow]:
-    """Yield what stands behind each other at one step; what stands over another axis is of the step before it."""
-    from lightning_trackplus.stored.event_values import event_values  # noqa: PLC0415  needs tensorboard
-
-    axes = read_axes(directory)
-    place: tuple[int, bool] | None = None
-    values: dict[str, float] = {}
-    for event_step, tag, _, number in event_values(directory):
-        if number is None:
-            continue
-        axis = axes.get(tag)
-        own = event_step, axis == BATCH
-        if place is None or (axis in {None, BATCH} and own != place):
-            if place is not None:
-                yield _row(place[0], values)
-            place, values = own, {}
-        values[tag] = number
-    if place is not None:
-        yield _row(place[0], values)
-
-
-def _row(step: int, values: dict[str, float]) -> StepRow:
-    epoch = values.pop(EPOCH, None)
-    return StepRow(step, epoch, {_STEP_AS_A_NAME if name == STEP else name: value for name, value in values.items()})
+def _as_columns(values: Mapping[str, float | str]) -> dict[str, float | str]:
+    return {LOGGED_STEP if name == STEP else name: value for name, value in values.items()}
 
 
 def _has_rows_of_one_step(steps: NDArray[Any], epochs: NDArray[Any]) -> bool:
@@ -155,7 +137,10 @@ def _made_by_pandas(pandas: Any, columns: Mapping[str, Any]) -> Any:
         try:
             return np.asarray(column, np.int64 if name == STEP else np.float64)
         except ValueError:
-            return column  # What was logged as text stays text.
+            # An integer beyond 64 bits makes text of all cells, also of those that are empty.
+            cells = [(number_in(cell) if cell else np.nan) if isinstance(cell, str) else cell for cell in column]
+        # What was logged as text stays text.
+        return column if any(isinstance(cell, str) for cell in cells) else np.array(cells, np.float64)
 
     return pandas.DataFrame({name: numbers(name, column) for name, column in columns.items()})
 

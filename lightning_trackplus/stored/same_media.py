@@ -3,37 +3,74 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lightning_trackplus.reading import MediaRecord
-from lightning_trackplus.record import Histograms
+from lightning_trackplus.record import Histograms, Pages
 from lightning_trackplus.run_directory import MEDIA_INDEX
 from lightning_trackplus.stored.difference import Difference
 from lightning_trackplus.writers.media_values import CAPTIONS_SUFFIX
 
 
-def media_differences(media: Sequence[MediaRecord], tags: Iterable[str], directory: Path) -> list[Difference]:
-    """Return which names of media do not stand in both, and which files are missing.
+def media_differences(
+    media: Sequence[MediaRecord], in_events: Mapping[str, Counter[int]], directory: Path
+) -> list[Difference]:
+    """Return which names of media do not stand in both, which not at the same steps, and which files are missing.
 
     Args:
         media: What ``media.csv`` says.
-        tags: The tags of media in the event files.
+        in_events: How many items each tag of media has at each step in the event files.
         directory: The run directory of ``media.csv``, as the records have it.
     """
-    found = set(tags)
-    shown = {name: _tags_of(name, media_of_name) for name, media_of_name in _by_name(media).items()}
+    found = set(in_events)
+    by_name = _by_name(media)
+    shown = {name: _tags_of(name, media_of_name) for name, media_of_name in by_name.items()}
     without_tag = [name for name, own in shown.items() if not found & (own - {name + CAPTIONS_SUFFIX})]
     without_row = sorted(found.difference(*shown.values()))
     return [
         *(Difference(name, None, f"media in {MEDIA_INDEX} alone") for name in without_tag),
         *(Difference(tag, None, "media in TensorBoard alone") for tag in without_row),
+        *_other_counts({name: one for name, one in by_name.items() if name not in without_tag}, in_events, shown),
         *(
             Difference(one.name, one.step, f"{one.path.relative_to(directory).as_posix()} is missing")
             for one in media
             if not one.path.is_file()
         ),
     ]
+
+
+def _other_counts(
+    by_name: Mapping[str, Sequence[MediaRecord]],
+    in_events: Mapping[str, Counter[int]],
+    shown: Mapping[str, set[str]],
+) -> Iterator[Difference]:
+    """Yield the steps at which a name has not as many items in both."""
+    claims = Counter(tag for tags in shown.values() for tag in tags)
+    for name, media in by_name.items():
+        if any(claims[tag] > 1 for tag in shown[name]):
+            continue  # An event may be of this name or of another one.
+        in_index = Counter(one.step for one in media)
+        tags = shown[name] - {name + CAPTIONS_SUFFIX}
+        in_tensorboard = sum((in_events.get(tag, Counter[int]()) for tag in tags), Counter[int]())
+        # TensorBoard has a note in place of pages, however many they are.
+        of_pages = {one.step for one in media if one.kind == Pages.kind}
+        for step in sorted(in_index | in_tensorboard):
+            one, other = in_index[step], in_tensorboard[step]
+            if one != other and not (other and step in of_pages):
+                yield Difference(name, step, _what(one, other))
+
+
+def _what(in_index: int, in_tensorboard: int) -> str:
+    if not in_tensorboard:
+        return f"{_items(in_index)} in {MEDIA_INDEX} alone"
+    if not in_index:
+        return f"{_items(in_tensorboard)} in TensorBoard alone"
+    return f"{_items(in_index)} in {MEDIA_INDEX}, {in_tensorboard} in TensorBoard"
+
+
+def _items(count: int) -> str:
+    return f"{count} {'item' if count == 1 else 'items'}"
 
 
 def _by_name(media: Sequence[MediaRecord]) -> dict[str, list[MediaRecord]]:

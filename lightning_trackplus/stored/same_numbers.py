@@ -58,10 +58,9 @@ def _both(
 ) -> SameNumbers:
     latest = _last_of_each(steps)
     rows = np.arange(len(csv.steps)) if over_another else _last_of_each(csv.steps)
-    in_rows = np.array([_keys(one[rows], _float32(csv.values[rows])) for one in (csv.steps, csv.other_steps)])
-    in_events = _keys(steps, values)
-    has_event = np.isin(in_rows, in_events if over_another else in_events[latest]).any(axis=0)
-    no_event, no_row = rows[~has_event], latest[~np.isin(in_events[latest], in_rows)]
+    compared = np.arange(len(steps)) if over_another else latest
+    has_event, has_row = _matched(csv, rows, _keys(steps[compared], values[compared]))
+    no_event, no_row = rows[~has_event], np.intersect1d(latest, compared[~has_row])
     csv_left = dict(zip(csv.steps[no_event].tolist(), csv.values[no_event].tolist(), strict=True))
     events_left = dict(zip(steps[no_row].tolist(), map(str, values[no_row]), strict=True))
     if name == EPOCH:
@@ -69,6 +68,21 @@ def _both(
     found = {step: _what(csv_left.get(step), events_left.get(step)) for step in csv_left | events_left}
     found |= {step: f"{text!r} in the CSV, which is no number" for step, text in csv.texts.items()}
     return SameNumbers(int(has_event.sum()), tuple(Difference(name, step, found[step]) for step in sorted(found)))
+
+
+def _matched(
+    csv: Points, rows: NDArray[np.intp], events: NDArray[np.complex128]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return for rows whether an event has their value, at a step that they may have, and the same for events."""
+    values, ends = _float32(csv.values[rows]), (csv.steps[rows], csv.other_steps[rows])
+    order = np.argsort(events)
+    first = np.searchsorted(events[order], _keys(np.minimum(*ends), values), "left")
+    behind = np.searchsorted(events[order], _keys(np.maximum(*ends), values), "right")
+    # From the first event to behind the last one, a row counts for each.
+    begun, ended = (np.bincount(one, minlength=len(events) + 1) for one in (first, behind))
+    has_row = np.empty(len(events), np.bool_)
+    has_row[order] = np.cumsum(begun - ended)[:-1] > 0
+    return behind > first, has_row
 
 
 def _events_alone(name: str, events: Events) -> Iterator[Difference]:
@@ -100,7 +114,7 @@ def _float32(values: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def _keys(steps: NDArray[np.int64], values: NDArray[np.float32]) -> NDArray[np.complex128]:
-    """Return steps with values as one number each, so that they can be looked for among others at once."""
+    """Return values with steps as one number each, which are in the order of the steps where values are the same."""
     # Adding 0 makes -0 the same as 0; all NaN have the bits of one.
     bits = np.where(np.isnan(values), np.float32(np.nan), values + np.float32(0)).view(np.int32)
-    return steps + 1j * bits
+    return bits + 1j * steps

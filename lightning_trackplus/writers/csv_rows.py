@@ -10,6 +10,22 @@ from typing import IO
 _ENCODING = "utf-8"
 _BLOCK = 2**16
 
+LOGGED_STEP = "step (logged)"
+"""The column of a metric that is called step; the column ``step`` is the table's own."""
+
+
+def column_of(name: str) -> str:
+    """Return the column for the name of a metric: ``step`` is taken, and what has no UTF-8 stands there as its escape.
+
+    Args:
+        name: The name.
+
+    Examples:
+        >>> column_of("loss"), column_of("step")
+        ('loss', 'step (logged)')
+    """
+    return LOGGED_STEP if name == "step" else name.encode(_ENCODING, "backslashreplace").decode(_ENCODING)
+
 
 def row_bytes(cells: Iterable[object]) -> bytes:
     """Return cells as one row; what has no UTF-8 is written as its escape.

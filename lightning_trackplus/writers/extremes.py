@@ -61,6 +61,21 @@ class Extremes:
         for names, positions in sorted(tables.items(), key=lambda table: table[1][-1]):
             self._take_table(names, [records[position] for position in positions])
 
+    def take_series(self, name: str, values: Sequence[float], steps: Sequence[int]) -> None:
+        """Take values of one name in the order in which they were logged.
+
+        Args:
+            name: The name.
+            values: The values.
+            steps: The step of each.
+        """
+        if values:
+            table = np.array([values], np.float64)
+            (low,), (high,) = (_first_positions(table, ufunc.reduce(table, axis=1)) for ufunc in (np.fmin, np.fmax))
+            series = self.series.setdefault(name, Series((math.nan, 0)))
+            series.last = (values[-1], steps[-1])
+            _extend(series, (values[low], steps[low]), (values[high], steps[high]))
+
     def _take_table(self, names: tuple[str, ...], records: list[Record[float]]) -> None:
         table = _columns(records, len(names))
         lowest = _first_positions(table, np.fmin.reduce(table, axis=1))

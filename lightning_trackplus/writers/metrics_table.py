@@ -2,56 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
-import operator
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple, TypeAlias
+from typing import IO
 
 from lightning_trackplus.writers.csv_rows import cells_of, is_whole, last_row, read_row, row_bytes
+from lightning_trackplus.writers.metrics_rows import Cell, Columns, Row, RowText, epoch_cell, number_cell, quoted
 from lightning_trackplus.writers.whole_file import WholeFile
 
 FIRST_COLUMNS = ("step", "epoch")
-_LARGEST_EXACT = 2**53
 _LONGEST_TAIL = 1000
 _MOST_WAITING = 256 * 2**10
-_MOST_LAYOUTS = 1000
+# A new column costs a copy of the file.
+_MOST_WAITING_FOR_COLUMNS = 4 * 2**20
 _CHUNK = 2**20
-
-
-class _Cell(str):
-    """The text of a cell that is no float, or that was read from the file."""
-
-    __slots__ = ()
-
-    __repr__ = str.__str__
-
-
-_Row: TypeAlias = "dict[str, float | _Cell]"
-
-
-class _Layout(NamedTuple):
-    """How a row becomes text that has some of the columns.
-
-    Attributes:
-        text: The row with a place for each cell that it has.
-        cells: Returns these cells of a row, in the order of the columns.
-    """
-
-    text: str
-    cells: Callable[[_Row], Any]
-
-
-class _Text(NamedTuple):
-    """A row as text.
-
-    Attributes:
-        text: The row.
-        width: How many cells it has; columns that came later are not among them.
-    """
-
-    text: str
-    width: int
+_SMALLEST_CHUNK = 2**12
+_MOST_NAMES_SAID = 5
 
 
 class MetricsTable:
@@ -59,7 +26,7 @@ class MetricsTable:
 
     Rows wait in memory until a flush, or until they are many. What comes for the last row's step after a flush
     completes the row in place. A new name widens the whole file: the wider file is written beside the old one and
-    then takes its place.
+    then takes its place. Where that fails, rows are written without the new names, and it is tried again later.
 
     Lightning hands over series of evaluation batches, numbered by batch, while the row of a training step waits for
     its validation results. These get rows of their own before it, without an epoch.
@@ -71,19 +38,20 @@ class MetricsTable:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: WholeFile | None = None
-        self._columns: dict[str, None] = {}
-        self._new_columns: dict[str, None] = {}
-        self._column_of: dict[str, str] = {}
-        self._has_other_columns = False
-        self._layouts: dict[tuple[str, ...], _Layout] = {}
+        self._columns = Columns(FIRST_COLUMNS)
+        # How many of the columns are in the file.
+        self._width = 0
         self._body_start = 0
         # Rows that are complete and not in the file yet; behind them those that may get more, stored or not.
-        self._complete: list[_Text] = []
+        self._complete: list[RowText] = []
         self._complete_size = 0
-        self._tail: list[_Row] = []
+        self._tail: list[Row] = []
         self._tail_waits = False
         self._tail_start = self._end = 0
         self._is_stored = True
+        # Whether the last row has cells that the file has no columns for, and what the next flush has to say.
+        self._is_cut = False
+        self._failure: OSError | None = None
 
     def write(
         self,
@@ -105,65 +73,51 @@ class MetricsTable:
         """
         if self._file is None:
             self._open()
-        row = self._new_batch_row(_Cell(step), waiting_step) if counts_batches else self._row_of(_Cell(step))
-        if not numbers.keys() <= self._column_of.keys():
-            self._learn(numbers)
-        if self._has_other_columns:
-            numbers = {self._column_of[name]: number for name, number in numbers.items()}
+        row = self._new_batch_row(Cell(step), waiting_step) if counts_batches else self._row_of(Cell(step))
+        numbers = self._columns.by_column(numbers)
         before = row.get("epoch")
         row.update(numbers)
         if set(map(type, numbers.values())) != {float}:
-            row.update({name: _plain(number) for name, number in numbers.items()})
+            row.update({name: number_cell(number) for name, number in numbers.items()})
         # The column `epoch` is the Trainer's; what comes later for a row without saying its epoch leaves it as it is.
         is_known = before and "epoch" not in numbers
-        row["epoch"] = (before or _Cell()) if is_known or epoch is None else _epoch_cell(epoch)
+        row["epoch"] = (before or Cell()) if is_known or epoch is None else epoch_cell(epoch)
         self._is_stored = False
 
     def flush(self) -> None:
         """Bring all rows into the file, and the last one as far as it has come.
 
         Raises:
-            OSError: If they could not be written; then complete rows are lost. Also if the file was removed
-                meanwhile; then another one is begun.
+            OSError: If they could not be written since the last flush; then complete rows are lost. Also if the file
+                could not be widened; then complete rows have lost the cells of new names, and nothing else. Also if
+                the file was removed meanwhile; then another one is begun.
         """
-        if self._file is None or self._is_stored:
-            return
-        if self._file.is_there():
+        if self._file is not None and not self._is_stored:
+            if not self._file.is_there():
+                self._begin_again(self._file)
             self._store()
-            return
-        self._complete, self._complete_size = [], 0
-        self._file.close()
-        self._open(self._tail)
-        self._store()
-        raise FileNotFoundError(f"{self._path} was removed in mid-run, with what it held; it goes on with later rows.")
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
 
     def close(self) -> None:
         """Flush and close the file; a later ``write`` continues it."""
         try:
+            self._is_stored = self._is_stored and not self._is_cut
             self.flush()
         finally:
             if self._file is not None:
                 self._file.close()
                 self._file = None
 
-    def _learn(self, names: Iterable[str]) -> None:
-        """Note the columns of names that may be new."""
-        self._column_of |= {name: _column(name) for name in names}
-        self._has_other_columns = any(name != column for name, column in self._column_of.items())
-        columns = (self._column_of[name] for name in names)
-        new = [column for column in columns if column not in self._columns and column not in self._new_columns]
-        self._new_columns |= dict.fromkeys(new)
-        if new:
-            self._layouts.clear()
-
-    def _row_of(self, step: _Cell) -> _Row:
+    def _row_of(self, step: Cell) -> Row:
         """Return the row to add to: the one that waits, or a new one."""
         if self._tail and self._tail_waits and self._tail[-1].get("step") == step:
             return self._tail[-1]
         self._tail_waits = True
         return self._new_row(step)
 
-    def _new_batch_row(self, step: _Cell, waiting_step: int | None) -> _Row:
+    def _new_batch_row(self, step: Cell, waiting_step: int | None) -> Row:
         """Return a new row, which stands before the one that waits, or that is still to come."""
         waits = self._tail_waits and (waiting_step is None or self._tail[-1].get("step") == str(waiting_step))
         if waits and len(self._tail) <= _LONGEST_TAIL:
@@ -172,134 +126,153 @@ class MetricsTable:
         self._tail_waits = False
         return self._new_row(step)
 
-    def _new_row(self, step: _Cell) -> _Row:
-        tail = self._tail
-        if self._is_stored:
+    def _new_row(self, step: Cell) -> Row:
+        if self._is_stored and not self._is_cut:
             self._tail_start = self._end
         else:
-            for row in tail:
-                self._complete.append(text := self._formatted(row))
-                self._complete_size += len(text.text)
-        self._tail = tail = [{"step": step}]
-        if self._complete_size > _MOST_WAITING:
-            self._store()
-        return tail[-1]
-
-    def _formatted(self, row: _Row) -> _Text:
-        names = tuple(row)
-        layout = self._layouts.get(names) or self._new_layout(names)
-        text = layout.text % layout.cells(row)
-        # polars takes a column for numbers only with NaN spelled like this.
-        return _Text(text.replace("nan", "NaN") if "nan" in text else text, self._width)
-
-    def _new_layout(self, names: tuple[str, ...]) -> _Layout:
-        if len(self._layouts) >= _MOST_LAYOUTS:
-            self._layouts.clear()
-        columns = [*self._columns, *self._new_columns]
-        filled = set(names)
-        text = ",".join("%r" if column in filled else "" for column in columns) + "\n"
-        ordered = [column for column in columns if column in filled]
-        cells = operator.itemgetter(*ordered) if ordered else lambda _: ()
-        layout = self._layouts[names] = _Layout(text, cells)
-        return layout
-
-    @property
-    def _width(self) -> int:
-        """How many columns there are, with those that are not in the file yet."""
-        return len(self._columns) + len(self._new_columns)
+            for row in self._tail:
+                self._complete.append(text := self._columns.text(row))
+                self._complete_size += len(text.text) - text.width
+            self._tail = []
+            # As long as they will be in the file.
+            size = self._complete_size + len(self._complete) * len(self._columns)
+            if size > (_MOST_WAITING if len(self._columns) == self._width else _MOST_WAITING_FOR_COLUMNS):
+                self._store()
+        self._tail = [{"step": step}]
+        return self._tail[-1]
 
     def _store(self) -> None:
-        """Write what is not in the file."""
-        if self._is_stored or self._file is None:
+        """Write what is not in the file, and note for the next flush what fails."""
+        texts = [*self._complete, *map(self._columns.text, self._tail)]
+        try:
+            if not self._widened(texts):
+                self._write_in_place(self._lines(texts, self._width))
+        except OSError as error:
+            self._failure = self._failure or error
+            # The first one may have been in the file before; the others are lost.
+            self._keep(self._complete[:1])
             return
-        width = self._width
-        complete, self._complete, self._complete_size = self._complete, [], 0
-        texts = [
-            one.text if one.width == width else f"{one.text[:-1]}{',' * (width - one.width)}\n" for one in complete
-        ]
-        tail = [self._formatted(row).text for row in self._tail]
-        data, last = "".join(texts + tail).encode(), "".join(tail[-1:]).encode()
-        if self._new_columns:
-            try:
-                self._widen(data)
-            except OSError:
-                # Where no file can be written beside it, this one may still take what it has columns for.
-                narrow = [row_bytes(cells_of(row.encode())[: len(self._columns)]) for row in texts + tail]
-                self._write_in_place(b"".join(narrow))
-                self._go_on_behind(b"".join(narrow), b"".join(narrow[-1:]))
-                raise
-        else:
-            self._write_in_place(data)
-        self._go_on_behind(data, last)
+        self._keep([])
+        self._tail_start = self._end
+        if self._tail:
+            self._tail_start -= len(texts[-1].line(self._width).encode())
+        self._tail = self._tail[-1:]
         self._is_stored = True
+        self._is_cut = bool(self._tail) and texts[-1].width > self._width
+
+    def _keep(self, complete: list[RowText]) -> None:
+        """Let complete rows wait, and no others."""
+        self._complete = complete
+        self._complete_size = sum(len(text.text) - text.width for text in complete)
+
+    def _lines(self, texts: list[RowText], width: int) -> bytes:
+        lines = [text.text + "\n" if text.width == width else text.line(width) for text in texts]
+        return "".join(lines).encode()
 
     def _write_in_place(self, rows: bytes) -> None:
         """Write rows at the place where those begin that are not in the file."""
         if self._file is not None:
             self._file.seek(self._tail_start)
             self._file.write(rows)
-            if self._end > (end := self._tail_start + len(rows)):
+            end = self._tail_start + len(rows)
+            if self._end > end:
                 self._file.truncate(end)
+            self._end = end
 
-    def _go_on_behind(self, rows: bytes, last: bytes) -> None:
-        """Take rows for stored: all but the last one have all they get."""
-        self._end = self._tail_start + len(rows)
-        self._tail = self._tail[-1:]
-        self._tail_start = self._end - len(last)
+    def _widened(self, texts: list[RowText]) -> bool:
+        """Give the file the columns that some rows need, if any do, and the rows; return whether they are in it."""
+        if len(self._columns) == self._width or all(text.width <= self._width for text in texts):
+            return False
+        try:
+            self._widen(self._lines(texts, len(self._columns)))
+        except OSError as error:
+            if self._file is None:
+                raise
+            # Where no file can be written beside it, this one may still take what it has columns for.
+            self._failure = self._failure or self._without_columns(error)
+            return False
+        return True
 
     def _widen(self, rows: bytes) -> None:
         """Give the file more columns, and rows that have them at the place where those begin that are not in it."""
-        columns = self._columns | self._new_columns
-        header = row_bytes(columns)
+        header = row_bytes(self._columns)
         beside = self._path.with_suffix(".csv.new")
         try:
             with beside.open("wb") as wider:
                 wider.write(header)
-                self._copy_rows(wider, b"," * len(self._new_columns) + b"\n")
-                tail_start = wider.tell()
+                self._copy_rows(wider, b"," * (len(self._columns) - self._width) + b"\n")
                 wider.write(rows)
-            beside.replace(self._path)
+                end = wider.tell()
+            self._put_in_place(beside)
         except OSError:
-            beside.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                beside.unlink()
             raise
-        opened, self._file = self._file, None
-        if opened is not None:
-            opened.close()
-        self._file = WholeFile(self._path, "r+b")
-        self._columns, self._new_columns = columns, {}
-        self._body_start, self._tail_start = len(header), tail_start
+        self._width, self._body_start, self._end = len(self._columns), len(header), end
 
     def _copy_rows(self, wider: IO[bytes], end: bytes) -> None:
         """Copy the rows before the tail as they stand, with empty cells at their ends."""
+        size = max(_CHUNK // len(end), _SMALLEST_CHUNK)
         with self._path.open("rb") as file:
             left = self._tail_start - file.seek(self._body_start)
             # A row is one line: it holds numbers alone.
-            while left > 0 and (chunk := file.read(min(left, _CHUNK))):
+            while left > 0 and (chunk := file.read(min(left, size))):
                 left -= len(chunk)
                 wider.write(chunk.replace(b"\r", b"").replace(b"\n", end))
 
-    def _open(self, tail: list[_Row] | None = None) -> None:
+    def _put_in_place(self, beside: Path) -> None:
+        """Let another file take the place of the one that is open."""
+        opened, self._file = self._file, None
+        # Windows replaces no file that is open.
+        if opened is not None:
+            opened.close()
+        try:
+            beside.replace(self._path)
+        finally:
+            self._file = WholeFile(self._path, "r+b")
+
+    def _without_columns(self, error: OSError) -> OSError:
+        """Return what to say where the file could not be widened."""
+        names = list(self._columns)[self._width :]
+        others = f" and {rest} others" if (rest := len(names) - _MOST_NAMES_SAID) > 0 else ""
+        return OSError(
+            error.errno,
+            f"{error.strerror}: {self._path} has no column yet for {', '.join(map(repr, names[:_MOST_NAMES_SAID]))}"
+            f"{others}, and rows are written without",
+        )
+
+    def _begin_again(self, removed: WholeFile) -> None:
+        """Go on in a new file where the one that is open was removed."""
+        self._file = None
+        removed.close()
+        self._keep([])
+        self._open(self._tail)
+        self._failure = FileNotFoundError(
+            f"{self._path} was removed in mid-run, with what it held; it goes on with later rows."
+        )
+
+    def _open(self, tail: list[Row] | None = None) -> None:
         """Open the file; by default, its last row is the current one, so that its step can go on."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._path.touch()
         with self._path.open("rb") as file:
             header = read_row(file)
             if is_whole(header):
-                self._columns = dict.fromkeys(cells_of(header))
+                self._columns = Columns(cells_of(header))
                 self._body_start = file.tell()
                 self._read_tail(last_row(file, self._body_start))
             else:
                 # The file is new, or the process was killed while it wrote the header: it has no rows.
                 self._body_start = self._path.write_bytes(row_bytes(FIRST_COLUMNS))
-                self._columns = dict.fromkeys(FIRST_COLUMNS)
+                self._columns = Columns(FIRST_COLUMNS)
                 self._tail_start = self._end = self._body_start
                 self._tail, self._is_stored = [], True
         if tail is not None:
             self._tail_start, self._tail, self._is_stored = self._end, tail, not tail
-        self._column_of.clear()
-        self._layouts.clear()
-        wanted = dict.fromkeys([*FIRST_COLUMNS, *itertools.chain.from_iterable(self._tail)])
-        self._new_columns = {column: None for column in wanted if column not in self._columns}
+        self._width, self._is_cut = len(self._columns), False
+        self._columns.add(FIRST_COLUMNS)
+        for row in self._tail:
+            self._columns.add(row)
         self._file = WholeFile(self._path, "r+b")
 
     def _read_tail(self, last: bytes) -> None:
@@ -312,26 +285,6 @@ class MetricsTable:
             # The process was killed while it wrote. A line without its end lost its last cells, one of which may be
             # cut short; with an end, it is what the row before it had beyond its new end.
             cells = [] if is_whole(last) else cells[:-1]
-        row: _Row = {name: _quoted(cell) for name, cell in zip(self._columns, cells, strict=False) if cell}
+        row: Row = {name: quoted(cell) for name, cell in zip(self._columns, cells, strict=False) if cell}
         self._tail = [row] if row else []
         self._tail_waits = bool(row)
-
-
-def _column(name: str) -> str:
-    """Return the column for a name: ``step`` is taken, and what has no UTF-8 stands there as its escape."""
-    return "step (logged)" if name == "step" else name.encode("utf-8", "backslashreplace").decode()
-
-
-def _plain(number: float) -> float | _Cell:
-    """Return a float64; an integer that float64 cannot hold stays one."""
-    return _Cell(number) if isinstance(number, int) and abs(number) > _LARGEST_EXACT else float(number)
-
-
-def _epoch_cell(epoch: float) -> _Cell:
-    number = _plain(epoch)
-    return _Cell(int(number)) if isinstance(number, float) and number.is_integer() else _Cell(repr(number))
-
-
-def _quoted(cell: str) -> _Cell:
-    """Return a cell that was read as it is written."""
-    return _Cell(row_bytes([cell]).decode().removesuffix("\n"))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning_trackplus.name_patterns import matches
 from lightning_trackplus.record import Payload, Record
-from lightning_trackplus.run.axes import BATCH, EPOCH, read_axes, write_axes
+from lightning_trackplus.run.axes import BATCH, EPOCH, known_axes, write_axes
+from lightning_trackplus.run.last_points import last_points
 
 _MOST_LAYOUTS = 1000
 _LARGEST_STEP = 2**63
@@ -66,7 +66,7 @@ class NameAxes:
         self._chosen_axes: set[str] | None = None
         self._is_stored = True
         self._layouts: dict[tuple[str, ...], dict[str | None, list[str]]] = {}
-        self._latest: dict[str, float] = {}
+        self._latest: dict[str, float] | None = None
 
     def split(self, record: Record[Payload], numbers: Mapping[str, float]) -> list[tuple[int, Mapping[str, float]]]:
         """Return the numbers of a record by their step in TensorBoard; those over the global step come first.
@@ -78,6 +78,10 @@ class NameAxes:
         if not self._chosen and not record.counts_batches:
             return [(record.step, numbers)]
         by_axis = self._layout(tuple(numbers), counts_batches=record.counts_batches)
+        if self._latest is None:
+            # They go on where the run was.
+            points = last_points(self._directory, self._chosen - {EPOCH})
+            self._latest = {name: point.value for name, point in points.items()}
         self._latest |= {axis: numbers[axis] for axis in self._chosen if axis in numbers}
         return [
             (self._step_on(axis, record), {name: numbers[name] for name in names}) for axis, names in by_axis.items()
@@ -94,11 +98,7 @@ class NameAxes:
     def _axes(self) -> dict[str, str]:
         """The axis of each name that was met and does not stand over the global step."""
         if self._known is None:
-            self._known = {}
-            try:
-                self._known = read_axes(self._directory)
-            except ValueError as error:
-                warnings.warn(f"{error} It is written anew.", stacklevel=2)
+            self._known = known_axes(self._directory)
         return self._known
 
     @property
@@ -138,7 +138,7 @@ class NameAxes:
         if axis == EPOCH:
             value = record.epoch
         elif axis not in (None, BATCH):
-            value = self._latest.get(axis)
+            value = (self._latest or {}).get(axis)
         if value is None or not math.isfinite(value) or abs(value) >= _LARGEST_STEP:
             return record.step
         return round(value)

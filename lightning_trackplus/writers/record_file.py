@@ -7,6 +7,7 @@ The checksums are CRC-32C, masked as TensorFlow has it in ``tensorflow/core/lib/
 from __future__ import annotations
 
 import importlib.util
+import io
 import struct
 import warnings
 from collections.abc import Callable
@@ -30,6 +31,7 @@ class RecordFile:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._file = WholeFile(path, "x")
         # Records that wait to be written in one piece.
         self._waiting: list[bytes] = []
@@ -64,8 +66,17 @@ class RecordFile:
         """Return whether the file still lies where it was opened, and was not removed or replaced."""
         return self._file.is_there()
 
+    def go_on(self) -> None:
+        """Open the file again after `close`, to write behind what it has.
+
+        Raises:
+            OSError: If it cannot be opened; `FileNotFoundError` if it was removed.
+        """
+        self._file = WholeFile(self._path, "r+b")
+        self._file.seek(0, io.SEEK_END)
+
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; `go_on` opens it again."""
         try:
             self.flush()
         finally:

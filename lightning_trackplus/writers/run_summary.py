@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, cast
+from typing import Literal, TypeAlias, cast
 
 from lightning_trackplus.record import Payload, Record
 from lightning_trackplus.run_directory import METRICS_FILE, SUMMARY_FILE
-from lightning_trackplus.writers.csv_rows import cells_of, is_whole, read_row
-from lightning_trackplus.writers.extremes import Extremes, Point, Series
+from lightning_trackplus.writers.extremes import Extremes, Series
+from lightning_trackplus.writers.past_numbers import past_numbers
 from lightning_trackplus.writers.whole_file import replace_file
 
 Mode: TypeAlias = Literal["min", "max"]
@@ -21,7 +20,6 @@ Mode: TypeAlias = Literal["min", "max"]
 
 _SECONDS_BETWEEN_FILES = 10.0
 _MOST_WAITING = 8192
-_ROWS_AT_ONCE = 256
 
 
 class RunSummary:
@@ -32,9 +30,11 @@ class RunSummary:
     the best; where nothing else was logged, the best is null. ``epoch`` is left out. Series of evaluation batches
     count as all others do; their steps are those of ``metrics.csv``.
 
+    After `close`, it can be written to again. What it knows goes on to hold, and nothing is read, as long as the files
+    are those that it left.
+
     Args:
-        directory: The run directory. What is there already goes on: it is read from ``metrics.csv``, and where there
-            is none, from ``summary.json``.
+        directory: The run directory. What is there already goes on, as `past_numbers` reads it.
         modes: Whether the lowest or the highest value of a name is its best; the lowest, where a name is not there.
 
     Examples:
@@ -55,7 +55,8 @@ class RunSummary:
         # They are looked at many at once, which takes a fifth of the time.
         self._waiting: list[Record[float]] = []
         self._waiting_numbers = 0
-        self._has_begun = False
+        self._is_open = False
+        self._left: tuple[tuple[int, ...], int] | None = None
         self._is_written = True
         self._written_at = -math.inf
 
@@ -66,7 +67,7 @@ class RunSummary:
             modes: Whether the lowest or the highest value of a name is its best.
         """
         self._modes = modes
-        self._is_written = not self._has_begun
+        self._is_written = not self._is_open
 
     def write(self, record: Record[Payload]) -> None:
         """Take the numbers of one record.
@@ -82,19 +83,39 @@ class RunSummary:
         self._waiting.append(cast("Record[float]", record))
         self._waiting_numbers += len(record.values)
         self._is_written = False
-        if not self._has_begun:
-            self._has_begun = True
-            self._continue()
+        if not self._is_open:
+            self._open()
         if self._waiting_numbers >= _MOST_WAITING:
             self._take_waiting()
 
     def flush(self) -> None:
         """Write the file, if there is something new and ten seconds have passed since it was last written."""
         if time.monotonic() >= self._written_at + _SECONDS_BETWEEN_FILES:
-            self.close()
+            self._store()
 
     def close(self) -> None:
         """Write the file, if there is something new."""
+        self._store()
+        if self._is_open:
+            self._left, self._is_open = self._stamps(), False
+
+    def _open(self) -> None:
+        """Take what is there already; it may hold the first record too, which changes nothing."""
+        self._is_open = True
+        if self._left is None or not self._is_as_left(*self._left):
+            self._extremes = Extremes()
+            self._extremes = past_numbers(self._directory)
+
+    def _is_as_left(self, summary: tuple[int, ...], table_size: int) -> bool:
+        # The table is closed later, with more in it.
+        now = self._stamps()
+        return now[0] == summary and now[1] >= table_size
+
+    def _stamps(self) -> tuple[tuple[int, ...], int]:
+        table = self._directory / METRICS_FILE
+        return _stamp(self._directory / SUMMARY_FILE), table.stat().st_size if table.is_file() else 0
+
+    def _store(self) -> None:
         if self._is_written:
             return
         self._written_at = time.monotonic()
@@ -117,48 +138,13 @@ class RunSummary:
         waiting, self._waiting, self._waiting_numbers = self._waiting, [], 0
         self._extremes.take(waiting)
 
-    def _continue(self) -> None:
-        """Take what is there already; it may hold the first record too, which changes nothing."""
-        table, summary = self._directory / METRICS_FILE, self._directory / SUMMARY_FILE
-        names = _names(table) if table.is_file() else []
-        if names:
-            rows = _rows(table, names)
-            while some := list(itertools.islice(rows, _ROWS_AT_ONCE)):
-                self._extremes.take(some)
-        elif summary.is_file():
-            entries = json.loads(summary.read_text(encoding="utf-8"))
-            self._extremes.series = {name: _series(entry) for name, entry in entries.items()}
 
-
-def _names(path: Path) -> list[str]:
-    """Return what ``metrics.csv`` has columns for, after step and epoch; nothing, if it was just begun."""
-    with path.open("rb") as file:
-        header = read_row(file)
-    names = cells_of(header)[2:] if is_whole(header) else []
-    # The metric that is called step; the table's own column is the first.
-    return ["step" if name == "step (logged)" else name for name in names]
-
-
-def _rows(path: Path, names: list[str]) -> Iterator[Record[float]]:
-    """Yield the rows of ``metrics.csv``, without a cell that was torn."""
-    with path.open("rb") as file:
-        read_row(file)
-        while row := read_row(file):
-            # Most rows have no quotes, and are not decoded.
-            cells: list[str] | list[bytes] = cells_of(row) if b'"' in row else row.strip().split(b",")
-            if not is_whole(row) or len(cells) < 2 + len(names):
-                cells = cells[:-1]
-            values: Iterator[tuple[str, str | bytes]] = zip(names, cells[2:], strict=False)
-            numbers = {name: float(cell) for name, cell in values if cell}
-            if numbers:
-                yield Record(int(cells[0]), None, 0.0, numbers, only_numbers=True)
-
-
-def _series(entry: Mapping[str, Any]) -> Series:
-    """Return what a summary says of one name; of its extremes, the one that was not the best is not known."""
-    last = (float(entry["last"]), int(entry["last_step"]))
-    best: Point | None = None if entry["best"] is None else (float(entry["best"]), int(entry["best_step"]))
-    return Series(last, best, None) if entry["mode"] == "min" else Series(last, None, best)
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Return what tells one writing of a file from another."""
+    if not path.is_file():
+        return ()
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _text(name: str) -> str:

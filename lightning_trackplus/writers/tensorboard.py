@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import socket
@@ -41,6 +42,7 @@ class TensorBoardWriter:
         self._axes = axes
         self._number_events = NumberEvents()
         self._records: RecordFile | None = None
+        self._resting: RecordFile | None = None
         self._last_steps: dict[str, int] = {}
         self._highest_step = 0
         self._file_count = 0
@@ -84,12 +86,21 @@ class TensorBoardWriter:
                 f"The event file in {self._directory} was removed in mid-run, with what it held; another one is begun."
             )
 
+    def rest(self) -> None:
+        """Flush and close the event file; a later ``write`` goes on in it, or begins another if it was removed."""
+        try:
+            self.flush()
+        finally:
+            self._resting, self._records = self._records, None
+            if self._resting is not None:
+                self._resting.close()
+
     def close(self) -> None:
         """Flush and close the event file; a later ``write`` begins another one beside it."""
-        if self._records is not None:
-            records, self._records = self._records, None
-            self._last_steps.clear()
-            self._highest_step = 0
+        records, self._records, self._resting = self._records, None, None
+        self._last_steps.clear()
+        self._highest_step = 0
+        if records is not None:
             records.close()
 
     def _write_values(self, record: Record[Payload], numbers: Mapping[str, float], media: list[Fields]) -> None:
@@ -117,7 +128,7 @@ class TensorBoardWriter:
             self._begin_another_file()
         self._highest_step = max(step, self._highest_step)
         self._last_steps.update(dict.fromkeys(tags, step))
-        return self._records or self._open()
+        return self._records or self._reopened() or self._open()
 
     def _begin_another_file(self) -> None:
         self._file_count += 1
@@ -130,6 +141,15 @@ class TensorBoardWriter:
                 " step goes back.",
                 stacklevel=2,
             )
+
+    def _reopened(self) -> RecordFile | None:
+        """Return the file that rests, if there is one and it can be opened."""
+        resting, self._resting = self._resting, None
+        if resting is not None:
+            with contextlib.suppress(OSError):
+                resting.go_on()
+                self._records = resting
+        return self._records
 
     def _open(self) -> RecordFile:
         self._directory.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from lightning_trackplus.writers.name_axes import NameAxes
 from lightning_trackplus.writers.tensorboard import TensorBoardWriter
 
 _MOST_OPEN_FILES = 64
+_MOST_RESTING = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,9 @@ class TensorBoardRuns:
         self._directory = directory
         self._axes = NameAxes(directory, x_axis or {})
         self._run = TensorBoardWriter(directory, self._axes)
+        # The one used last stands last. Those that rest have no open file, and know how theirs goes on.
         self._below: dict[str, TensorBoardWriter] = {}
+        self._resting: dict[str, TensorBoardWriter] = {}
 
     def write(self, record: Record[Payload]) -> None:
         """Write one record as one event.
@@ -50,7 +53,10 @@ class TensorBoardRuns:
             return
         match tuple(record.values.values()):
             case (EventBelow(folder=folder),):
-                self._writer_below(folder).write(record)
+                try:
+                    self._writer_below(folder).write(record)
+                finally:
+                    self._let_rest()
             case _:
                 self._run.write(record)
 
@@ -61,6 +67,7 @@ class TensorBoardRuns:
 
     def close(self) -> None:
         """Flush and close the files; a later ``write`` begins others beside them."""
+        self._resting.clear()
         self._each(self._axes.flush, self._run.close, *(writer.close for writer in self._below.values()))
 
     @staticmethod
@@ -71,10 +78,16 @@ class TensorBoardRuns:
                 stack.callback(call)
 
     def _writer_below(self, folder: str) -> TensorBoardWriter:
-        writer = self._below.pop(folder, None) or TensorBoardWriter(self._directory / folder)
-        if len(self._below) >= _MOST_OPEN_FILES:
-            # A search over hyper-parameters makes a run for each trial, more than a process may have files.
-            self._below.pop(next(iter(self._below))).close()
-        # The one used last stands last.
-        self._below[folder] = writer
+        writer = self._below.pop(folder, None) or self._resting.pop(folder, None)
+        self._below[folder] = writer = writer or TensorBoardWriter(self._directory / folder)
         return writer
+
+    def _let_rest(self) -> None:
+        """Close the file that was not used for longest, if there are many: a process may have some hundreds."""
+        if len(self._below) > _MOST_OPEN_FILES:
+            folder = next(iter(self._below))
+            self._resting[folder] = writer = self._below.pop(folder)
+            if len(self._resting) > _MOST_RESTING:
+                # A search over hyper-parameters makes a run for each trial, which does not come again.
+                del self._resting[next(iter(self._resting))]
+            writer.rest()

@@ -1,0 +1,135 @@
+"""What a run's numbers were before it goes on, from the files that lie there."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from lightning_trackplus.record import Record
+from lightning_trackplus.run.axes import known_axes
+from lightning_trackplus.run_directory import METRICS_FILE, SUMMARY_FILE
+from lightning_trackplus.stored.metrics_file import EPOCH, STEP, number_in
+from lightning_trackplus.writers.csv_rows import LOGGED_STEP, cells_of, is_whole, read_row
+from lightning_trackplus.writers.extremes import Extremes, Point, Series
+
+_Cell: TypeAlias = str | bytes
+
+_CELLS_AT_ONCE = 2**14
+_FEWEST_ROWS = 64
+_EVENTS_AT_ONCE = 256
+# The metric that is called step; the table's own column has its name.
+_NAMES = {LOGGED_STEP: "step"}
+
+
+def past_numbers(directory: Path) -> Extremes:
+    r"""Return the last, the lowest and the highest value of each number that a run has.
+
+    They are read from ``metrics.csv``; where there is none, from ``summary.json``, which has no other extreme than the
+    best; and without that from the event files, which have float32, and what the user wrote there too.
+
+    Args:
+        directory: The run directory; it need not exist.
+
+    Examples:
+        >>> import tempfile
+        >>> run = Path(tempfile.mkdtemp())
+        >>> _ = (run / "metrics.csv").write_text("step,epoch,loss\n0,0,0.5\n1,0,0.25\n2,0,0.75\n")
+        >>> past_numbers(run).series
+        {'loss': Series(last=(0.75, 2), lowest=(0.25, 1), highest=(0.75, 2))}
+    """
+    extremes = Extremes()
+    if _take_table(directory / METRICS_FILE, extremes) or _take_summary(directory / SUMMARY_FILE, extremes):
+        return extremes
+    if any(directory.glob("*tfevents*")) and importlib.util.find_spec("tensorboard") is not None:
+        _take_events(directory, extremes)
+    return extremes
+
+
+def _take_table(path: Path, extremes: Extremes) -> bool:
+    """Take the numbers of a table; return whether there is one that has columns for any."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        header = read_row(file)
+        columns = cells_of(header) if is_whole(header) else []
+        if STEP not in columns or not set(columns) - {STEP, EPOCH}:
+            return False
+        rows = iter(lambda: read_row(file), b"")
+        count = max(_FEWEST_ROWS, _CELLS_AT_ONCE // len(columns))
+        while some := list(itertools.islice(rows, count)):
+            _take_rows(columns, [_cells(row, len(columns)) for row in some], extremes)
+    return True
+
+
+def _cells(row: bytes, width: int) -> Sequence[_Cell]:
+    """Return the cells of a row, without one that was torn."""
+    # Most rows have no quotes, and are not decoded.
+    cells: Sequence[_Cell] = cells_of(row) if b'"' in row else row.strip().split(b",")
+    return cells if len(cells) >= width and is_whole(row) else cells[:-1]
+
+
+def _take_rows(columns: Sequence[str], rows: Sequence[Sequence[_Cell]], extremes: Extremes) -> None:
+    at = columns.index(STEP)
+    rows = [row for row in rows if len(row) > at]  # The last one may be torn before its step.
+    steps = [int(row[at]) for row in rows]
+    for name, cells in zip(columns, itertools.zip_longest(*rows, fillvalue=b""), strict=False):
+        if name not in (STEP, EPOCH) and any(cells):
+            extremes.take_series(_NAMES.get(name, name), *_points(cells, steps))
+
+
+def _points(cells: Sequence[_Cell], steps: Sequence[int]) -> tuple[list[float], list[int]]:
+    """Return the numbers in some cells, and their steps."""
+    filled, at = [cell for cell in cells if cell], [*itertools.compress(steps, cells)]
+    try:
+        return [*map(float, filled)], at
+    except ValueError:  # Others' tables may hold text.
+        found = [number_in(cell if isinstance(cell, str) else cell.decode("utf-8", "replace")) for cell in filled]
+        points = [(number, step) for number, step in zip(found, at, strict=True) if not isinstance(number, str)]
+        return [number for number, _ in points], [step for _, step in points]
+
+
+def _take_summary(path: Path, extremes: Extremes) -> bool:
+    """Take what a summary says; return whether there is one that can be read."""
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return False
+    extremes.series = {name: _series(entry) for name, entry in entries.items()}
+    return True
+
+
+def _series(entry: Mapping[str, Any]) -> Series:
+    """Return what a summary says of one name; of its extremes, the one that was not the best is not known."""
+    last = (float(entry["last"]), int(entry["last_step"]))
+    best: Point | None = None if entry["best"] is None else (float(entry["best"]), int(entry["best_step"]))
+    return Series(last, best, None) if entry["mode"] == "min" else Series(last, None, best)
+
+
+def _take_events(directory: Path, extremes: Extremes) -> None:
+    records = _records_of_events(directory)
+    while some := list(itertools.islice(records, _EVENTS_AT_ONCE)):
+        extremes.take(some)
+    for series in extremes.series.values():
+        points = series.lowest, series.highest
+        series.last = _shortest(series.last)
+        series.lowest, series.highest = (None if point is None else _shortest(point) for point in points)
+
+
+def _records_of_events(directory: Path) -> Iterator[Record[float]]:
+    from lightning_trackplus.stored.event_values import event_rows  # noqa: PLC0415  needs tensorboard
+
+    for row in event_rows(directory, known_axes(directory)):
+        numbers = {name: float(value) for name, value in row.values.items()}
+        if numbers:
+            yield Record(row.step, row.epoch, 0.0, numbers, only_numbers=True)
+
+
+def _shortest(point: Point) -> Point:
+    """Return the shortest decimal that is the same float32, which is mostly the number that was logged."""
+    return float(str(np.float32(point[0]))), point[1]
