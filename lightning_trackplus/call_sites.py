@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
+from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 
 from lightning_trackplus import seam
@@ -111,11 +112,12 @@ class CallSites:
         if group is None or kwargs != group.options:
             return None
         size = kwargs.get("batch_size")
-        return {
-            name: value
-            for site, (name, value) in zip(group.sites, values.items(), strict=True)
-            if not site.take(value, size)
-        }
+        left: dict[str, Any] = {}
+        for site, (name, value) in zip(group.sites, values.items(), strict=True):
+            # All that follow are left too: if Lightning refuses one, it takes none after it.
+            if left or not site.take(value, size):
+                left[name] = value
+        return left
 
     def remember_all(self, values: Mapping[str, Any], kwargs: Mapping[str, Any]) -> None:
         """Remember where the values of a ``log_dict`` call went, if all went to Lightning alone.
@@ -147,22 +149,31 @@ class CallSites:
         """
         if (call := _read(args, kwargs)) is None or not all(one.is_plain for one in logged):
             return
-        hook, (name, _, _, options) = seam.hook_name(self._module), call
+        hook, (name, value, batch_size, options) = seam.hook_name(self._module), call
         place = self._places[hook] = seam.Place(self._trainer)
         site = None
         if native:
-            site = None if hook is None else self._native_site(hook, name, place, options)
+            if hook is None or (batch_size is not None and self._fetches_batches()):
+                return  # Lightning asks with each call whether there is a batch size.
+            site = self._native_site(hook, name, value, place, options)
             if site is None:
                 return
         elif not logged:
             return
         self._sites[hook, name, place.dataloader] = _Site(dict(options), logged, site)
 
-    def _native_site(self, hook: str, name: str, place: seam.Place, options: Mapping[str, Any]) -> NativeSite | None:
+    def _fetches_batches(self) -> bool:
+        step = self._module.training_step
+        return self._trainer.training and is_param_in_hook_signature(step, "dataloader_iter", explicit=True)
+
+    def _native_site(
+        self, hook: str, name: str, value: Any, place: seam.Place, options: Mapping[str, Any]
+    ) -> NativeSite | None:
         if self._fast is None or (options.get("logger") and not self._trainer.loggers):
             return None  # Lightning has a warning to give with each call.
         dataloader = place.dataloader if options.get("add_dataloader_idx", True) else None
-        return self._fast.site(hook, seam.entry_key(hook, name, dataloader))
+        key = seam.entry_key(hook, name, dataloader)
+        return self._fast.site(hook, key, taken=value, device=self._module.device)
 
 
 def _read(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, Any, int | None, Mapping[str, Any]] | None:
@@ -172,6 +183,6 @@ def _read(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, Any, i
     if len(args) > 2:  # noqa: PLR2004
         return None
     options = dict(kwargs)
-    name = args[0] if args else options.pop("name", "")
+    name = args[0] if args else options.pop("name", None)
     value = args[1] if len(args) > 1 else options.pop("value", None)
     return name, value, options.pop("batch_size", None), options

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
 from lightning_trackplus import seam
@@ -33,21 +34,23 @@ class HandOver:
         tensors = [value for value in metrics.values() if isinstance(value, Tensor)]
         if any(value.ndim for value in tensors) or not any(isinstance(one, TrackPlusLogger) for one in loggers):
             return False
-        metrics = dict(metrics)
+        # What lies on the host is a number at once.
+        late = {
+            name: value.item() if isinstance(value, Tensor) and value.is_cpu else value
+            for name, value in metrics.items()
+        }
         if step is None:
-            metrics.setdefault("epoch", self._trainer.current_epoch)
+            late.setdefault("epoch", self._trainer.current_epoch)
             step = seam.training_step(self._trainer)
         numbers: dict[str, Any] | None = None
         for logger in loggers:
-            if isinstance(logger, TrackPlusLogger):
-                logger.log_metrics(metrics if numbers is None else numbers, step)
-            else:
-                if numbers is None:
-                    numbers = {name: _number(value) for name, value in metrics.items()}
-                logger.log_metrics(metrics=numbers, step=step)
+            if numbers is None and not _takes_tensors(logger):
+                numbers = {name: value.item() if isinstance(value, Tensor) else value for name, value in late.items()}
+            logger.log_metrics(metrics=late if numbers is None else numbers, step=step)
             logger.save()
         return True
 
 
-def _number(value: Any) -> Any:
-    return value.item() if isinstance(value, Tensor) else value
+def _takes_tensors(logger: Logger) -> bool:
+    """Return whether a logger is ours, also where it takes its numbers in."""
+    return type(logger).log_metrics is TrackPlusLogger.log_metrics and "log_metrics" not in vars(logger)

@@ -154,20 +154,21 @@ class Door:
             self._log(args, kwargs, None if names is None else [str(name) for name in names])
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def log_dict(self, dictionary: Mapping[str, Any], *args: Any, **kwargs: Any) -> None:
+    def log_dict(self, *args: Any, **kwargs: Any) -> None:
         """Take a ``self.log_dict`` call.
 
         Args:
-            dictionary: The values by name.
             args: As for `LightningModule.log_dict`.
             kwargs: As for `LightningModule.log_dict`.
         """
-        is_plain = type(dictionary) is dict and not args
-        left = self._sites.take_all(dictionary, kwargs) if is_plain else None
+        if len(args) != 1 or type(args[0]) is not dict:
+            self._native_log_dict(*args, **kwargs)
+            return
+        (values,) = args
+        left = self._sites.take_all(values, kwargs)
         if left is None or left:
-            self._native_log_dict(dictionary if left is None else left, *args, **kwargs)
-            if is_plain:
-                self._sites.remember_all(dictionary, kwargs)
+            self._native_log_dict(values if left is None else left, **kwargs)
+            self._sites.remember_all(values, kwargs)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """Leave no trace in a pickle or a copy of the module: there, ``log`` is Lightning's."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
-from lightning_trackplus.host_copy import HostCopy
+from lightning_trackplus.late_numbers import LateNumbers
 
 
 class LaggingNumbers:
@@ -23,8 +22,7 @@ class LaggingNumbers:
 
     def __init__(self) -> None:
         self._latest: dict[str, float] = {}
-        self._names: tuple[str, ...] = ()
-        self._copy: HostCopy | None = None
+        self._sent: LateNumbers | None = None
 
     def of(self, values: Mapping[str, Tensor]) -> dict[str, float]:
         """Return the numbers by name.
@@ -38,13 +36,9 @@ class LaggingNumbers:
         return {name: numbers[name] for name in values}
 
     def _of_device(self, values: Mapping[str, Tensor]) -> dict[str, float]:
-        if self._copy is not None and self._copy.has_arrived():
-            self._latest.update(zip(self._names, self._copy.wait().tolist(), strict=True))
-            self._copy = None
-        if self._copy is None:
-            # Not every device has float64; of several devices, one takes all.
-            first = next(iter(values.values()))
-            dtype = max((value.dtype for value in values.values()), key=lambda dtype: dtype.itemsize)
-            stacked = torch.stack([value.to(first.device, dtype, non_blocking=True) for value in values.values()])
-            self._names, self._copy = tuple(values), HostCopy(stacked)
+        if self._sent is not None and self._sent.have_arrived():
+            self._latest.update(self._sent.numbers())
+            self._sent = None
+        if self._sent is None:
+            self._sent = LateNumbers(values)
         return {name: self._latest[name] if name in self._latest else value.item() for name, value in values.items()}

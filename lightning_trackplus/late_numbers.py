@@ -44,6 +44,10 @@ class LateNumbers(Mapping[str, float]):
                 kinds.setdefault((value.device, value.dtype), []).append(name)
         self._copies = [(names, HostCopy(self._packed(names))) for names in kinds.values()]
 
+    def have_arrived(self) -> bool:
+        """Return whether all are there; does not wait."""
+        return all(copy.has_arrived() for _, copy in self._copies)
+
     def numbers(self) -> dict[str, float]:
         """Return all, as soon as they have arrived."""
         for names, copy in self._copies:

@@ -37,11 +37,27 @@ class NativeSite:
         connector: The Trainer's logger connector.
         hook: The hook that logs.
         key: The key of the entry that Lightning has made.
+        taken: The value that Lightning has taken last.
+        device: The device of the module, on which Lightning puts Python's numbers.
     """
 
-    __slots__ = ("_connector", "_device", "_hook", "_key", "_metric", "_results", "_state", "_update")
+    __slots__ = (
+        "_connector",
+        "_device",
+        "_hook",
+        "_is_weighted",
+        "_key",
+        "_metric",
+        "_results",
+        "_size",
+        "_state",
+        "_takes_numbers",
+        "_update",
+        "_weight",
+        "_whole_as",
+    )
 
-    def __init__(self, results: Any, connector: Any, hook: str, key: str) -> None:
+    def __init__(self, results: Any, connector: Any, hook: str, key: str, *, taken: Any, device: torch.device) -> None:
         metric = results[key]
         self._results = results
         self._connector = connector
@@ -50,7 +66,14 @@ class NativeSite:
         self._metric = metric
         self._state: dict[str, Any] = metric.__dict__
         self._device: torch.device = metric.value.device
+        self._takes_numbers = device == self._device
+        # Of whole numbers in a tensor Lightning warns, with the dtype that they get.
+        is_whole = isinstance(taken, Tensor) and not (taken.is_floating_point() or taken.is_complex())
+        self._whole_as = _default_dtype() if is_whole else None
         self._update = _update_of(metric.meta)
+        self._is_weighted = metric.meta.on_epoch and metric.meta.is_mean_reduction
+        self._size: int | None = None
+        self._weight: Tensor | None = None
 
     def take(self, value: Any, batch_size: int | None) -> bool:
         """Take the value of one call; return False where only Lightning can.
@@ -62,76 +85,75 @@ class NativeSite:
         connector, state = self._connector, self._state
         if self._results.get(self._key) is not self._metric or state["value"].device != self._device:
             return False
-        if connector._current_fx != self._hook:
-            if connector._first_loop_iter in (None, True):
-                return False  # A new epoch: Lightning resets what this hook has logged.
-            connector._current_fx = self._hook
+        if connector._current_fx != self._hook and connector._first_loop_iter in (None, True):
+            return False  # A new epoch: Lightning resets what this hook has logged.
+        if batch_size is not None and type(batch_size) is not int:
+            return False  # Lightning also counts with fractions and tensors.
         if isinstance(value, Tensor):
-            if value.ndim or value.device != self._device or value.is_complex():
+            if value.ndim or value.device != self._device:
                 return False
             if value.requires_grad:
                 value = value.detach()
             if value.dtype not in _FLOATS:
-                value = value.to(_default_dtype())
-        elif type(value) in _NUMBERS:
+                dtype = _default_dtype()
+                if not value.is_floating_point() and (dtype != self._whole_as or value.is_complex()):
+                    return False
+                value = value.to(dtype)
+        elif self._takes_numbers and type(value) in _NUMBERS:
             value = _on(self._device, value, _default_dtype())
         else:
             return False
+        # Where a batch does not tell its size, this raises, and leaves everything as it was.
+        weight = self._weight_of(batch_size) if self._is_weighted else None
         state["_computed"] = None
         state["_update_count"] += 1
-        self._update(self._results, self._metric, state, value, batch_size)
+        self._update(state, value, weight)
         state["has_reset"] = False
+        connector._current_fx = self._hook
         return True
 
+    def _weight_of(self, size: int | None) -> Tensor:
+        """Return the batch size as a tensor, with which torch computes in half the time it takes with an int."""
+        if size is None and (size := self._results.batch_size) is None:
+            size = _found_batch_size(self._results, self._metric)
+        if self._weight is None or size != self._size:
+            self._size, self._weight = size, _on(self._device, size, torch.int64)
+        return self._weight
 
-_Update: TypeAlias = "Callable[[Any, Any, dict[str, Any], Tensor, int | None], None]"
+
+_Update: TypeAlias = "Callable[[dict[str, Any], Tensor, Any], None]"
 
 
 def _update_of(meta: Any) -> _Update:
     """Return what brings a value into an entry with such metadata."""
-    sync, sizes = meta.sync, _Sizes()
+    sync, reduce = meta.sync, meta.reduce_fx
+    # Python's own return one of the two tensors, which has to be none that is changed elsewhere.
+    copies = reduce in (max, min)
 
-    def add(results: Any, metric: Any, state: dict[str, Any], value: Tensor, batch_size: int | None) -> None:
-        size = batch_size if batch_size is not None else results.batch_size
-        weight = sizes.tensor(_batch_size(results, metric) if size is None else size, value.device)
+    def add(state: dict[str, Any], value: Tensor, weight: Tensor) -> None:
         state["value"] = state["value"] + value * weight
         state["cumulated_batch_size"] = state["cumulated_batch_size"] + weight
 
-    def add_up(_results: Any, _metric: Any, state: dict[str, Any], value: Tensor, _size: int | None) -> None:
+    def add_up(state: dict[str, Any], value: Tensor, _weight: None) -> None:
         state["value"] = state["value"] + value
 
-    def choose(_results: Any, _metric: Any, state: dict[str, Any], value: Tensor, _size: int | None) -> None:
-        state["value"] = meta.reduce_fx(state["value"], value)
+    def choose(state: dict[str, Any], value: Tensor, _weight: None) -> None:
+        state["value"] = reduce(state["value"], value.clone() if copies else value)
 
-    def show(_results: Any, _metric: Any, state: dict[str, Any], value: Tensor, _size: int | None) -> None:
+    def show(state: dict[str, Any], value: Tensor, _weight: None) -> None:
         state["value"] = state["_forward_cache"] = sync(value.clone())
 
-    def show_and_accumulate(
-        results: Any, metric: Any, state: dict[str, Any], value: Tensor, batch_size: int | None
-    ) -> None:
+    def show_and_accumulate(state: dict[str, Any], value: Tensor, weight: Any) -> None:
         state["_forward_cache"] = sync(value.clone())
-        accumulate(results, metric, state, value, batch_size)
+        accumulate(state, value, weight)
 
     if not meta.on_epoch:
         return show
-    accumulate = add if meta.is_mean_reduction else add_up if meta.is_sum_reduction else choose
+    accumulate: _Update = add if meta.is_mean_reduction else add_up if meta.is_sum_reduction else choose
     return show_and_accumulate if meta.on_step else accumulate
 
 
-class _Sizes:
-    """Batch sizes as tensors, with which torch computes in half the time that it takes with Python's numbers."""
-
-    def __init__(self) -> None:
-        self._size: int | None = None
-        self._tensor: Tensor | None = None
-
-    def tensor(self, size: int, device: torch.device) -> Tensor:
-        if self._tensor is None or size != self._size or type(size) is not int:
-            self._size, self._tensor = size, _on(device, size, torch.int64)
-        return self._tensor
-
-
-def _batch_size(results: Any, metric: Any) -> int:
+def _found_batch_size(results: Any, metric: Any) -> int:
     """Return the batch size that was not given, as ``_ResultCollection._extract_batch_size`` finds it."""
     if results.batch is not None:
         results.batch_size = plain_batch_size(results.batch)
@@ -198,7 +220,7 @@ class StepMetrics:
             value = state["_forward_cache"]
             if state["has_reset"] or dataloader != current or value is None:
                 continue
-            if not isinstance(value, Tensor):
+            if not isinstance(value, Tensor) or (in_progress_bar and value.numel() != 1):
                 return self._native(on_step)  # It says what is wrong.
             if value.requires_grad and not keeps_graph:
                 value = value.detach()
@@ -240,12 +262,14 @@ class FastResults:
         self._native_log_metrics = self._connector.log_metrics
         self._connector.log_metrics = self._log_metrics  # type: ignore[method-assign]
 
-    def site(self, hook: str, key: str) -> NativeSite | None:
+    def site(self, hook: str, key: str, *, taken: Any, device: torch.device) -> NativeSite | None:
         """Return a site for the entry that Lightning has made of a call; None if it is none for numbers.
 
         Args:
             hook: The hook that has logged.
             key: The key of the entry.
+            taken: The value that was logged.
+            device: The device of the module.
         """
         results: Any = self._trainer._results
         metric = None if results is None else results.get(key)
@@ -254,7 +278,7 @@ class FastResults:
         if not isinstance(vars(results).get("metrics"), StepMetrics):
             results.metrics = StepMetrics(results)
             self._opened.append(results)
-        return NativeSite(results, self._connector, hook, key)
+        return NativeSite(results, self._connector, hook, key, taken=taken, device=device)
 
     def close(self) -> None:
         """Give Lightning its own back."""
@@ -267,9 +291,8 @@ class FastResults:
         if not self._trainer.loggers or not metrics or "step" in metrics:
             self._native_log_metrics(metrics, step)
             return
-        if self._hand_over(metrics, step):
-            self._connector._logged_metrics.update(metrics)
-        else:
+        self._connector._logged_metrics.update(metrics)
+        if not self._hand_over(metrics, step):
             self._native_log_metrics(metrics, step)
 
 
@@ -296,11 +319,12 @@ def _agrees(*, on_step: bool, on_epoch: bool, reduce_fx: Any) -> bool:
     theirs, ours = collections
     theirs.log("training_step", "x", torch.tensor(0.75), **options)
     connector = SimpleNamespace(_current_fx="training_step", _first_loop_iter=False)
-    if not NativeSite(ours, connector, "training_step", "training_step.x").take(0.75, None):
+    key = "training_step.x"
+    site = NativeSite(ours, connector, "training_step", key, taken=1.5, device=ours[key].value.device)
+    if not site.take(0.75, None):
         return False
     states = [
-        {name: repr(value) for name, value in vars(results["training_step.x"]).items() if name in _STATE}
-        for results in collections
+        {name: repr(value) for name, value in vars(results[key]).items() if name in _STATE} for results in collections
     ]
     shown = [repr(theirs.metrics(True)), repr(StepMetrics(ours)(True))]
     return states[0] == states[1] and len(states[0]) >= len(_STATE) - 1 and shown[0] == shown[1]
@@ -312,8 +336,9 @@ _STATE = {"value", "cumulated_batch_size", "_forward_cache", "_computed", "_upda
 def _on(device: torch.device, number: float, dtype: torch.dtype) -> Tensor:
     """Return a number as a tensor on a device, which is not waited for."""
     if device.type == "cpu":
-        return torch.tensor(number, dtype=dtype)
-    return torch.full((), number, dtype=dtype, device=device)
+        return torch.tensor(number, dtype=dtype, device=device)
+    # Rounded as above: `full` refuses what is out of the dtype's range, where `tensor` makes it infinite.
+    return torch.full((), torch.tensor(number, dtype=dtype, device="cpu").item(), dtype=dtype, device=device)
 
 
 def _default_dtype() -> torch.dtype:

@@ -104,7 +104,7 @@ def test_print_config_shows_every_option_and_can_be_run(command, tmp_path):
     }
     assert trainer["callbacks"][0] == {
         "class_path": "lightning_trackplus.TrackPlus",
-        "init_args": {"reducers": None, "nan_policy": "omit", "samples": None},
+        "init_args": {"reducers": None, "nan_policy": "omit", "samples": None, "fast": True},
     }
     (tmp_path / "printed.yaml").write_text(printed)
     command("fit", "--config", "printed.yaml", "--trainer.fast_dev_run", "1")

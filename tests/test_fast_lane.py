@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import csv
 import json
 import os
 import pickle
@@ -25,11 +27,11 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.utils.data import DataLoader
 from torchmetrics import Metric
 
 from lightning_trackplus import TrackPlus, TrackPlusLogger
-from lightning_trackplus.hand_over import HandOver
 from lightning_trackplus.lagging_numbers import LaggingNumbers
 from lightning_trackplus.late_numbers import LateNumbers
 from tests.conftest import LoggingModule, goes_on_exactly, loader, quiet_trainer
@@ -48,16 +50,46 @@ from tests.fast_lane_runs import (
     values_of,
 )
 
-NUMBERS = st.floats(width=32) | st.integers(-100, 100)
+TENSORS = st.builds(
+    lambda number, dtype, shape: torch.tensor(number).to(dtype).reshape(shape),
+    st.integers(0, 100) | st.floats(-1e4, 1e4),
+    st.sampled_from(
+        [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64, torch.uint8, torch.bool]
+    ),
+    st.sampled_from([(), (), (), (1,)]),
+)
+VALUES = st.one_of(st.floats(), st.integers(-(2**40), 2**40), st.booleans(), TENSORS)
 
 
 def same(root, make, act=fit, **options):
     """Make a run in the three ways, show that they are the same, and return what was seen."""
     reports = {way: report(root, way, make, act, **options) for way in WAYS}
     for way in ("closed", "open"):
-        for part, expected in reports["without"].items():
-            assert reports[way][part] == expected, (way, part)
+        if (found := difference(reports["without"], reports[way])) is not None:
+            pytest.fail(f"{way}: {str(found)[:1000]}", pytrace=False)
     return reports["open"]
+
+
+def difference(expected, found):
+    """Return where two reports differ first, and how; None if they are equal."""
+    if expected == found:
+        return None
+    if isinstance(expected, dict) and isinstance(found, dict) and list(expected) == list(found):
+        key = next(key for key in expected if expected[key] != found[key])
+        return [key, *difference(expected[key], found[key])]
+    if isinstance(expected, list) and isinstance(found, list) and expected and found:
+        if len(expected) == len(found):
+            index = next(index for index, one in enumerate(expected) if one != found[index])
+            return [index, *difference(expected[index], found[index])]
+        return [
+            len(expected),
+            len(found),
+            *(
+                [one for one in part if one not in other or part.count(one) != other.count(one)]
+                for part, other in ((expected, found), (found, expected))
+            ),
+        ]
+    return [expected, found]
 
 
 def names(seen):
@@ -141,7 +173,7 @@ def test_however_the_arguments_are_given(tmp_path):
         module.log(value=float(count), name="d", on_epoch=True, batch_size=2)
         module.log("e", value=count, on_epoch=np.bool_(True))
         module.log("f", value, on_step=True if count % 2 else None)
-        module.log(str("g"), value, on_epoch=True, reduce_fx=str("mean"))
+        module.log("g", value, on_epoch=True, reduce_fx="mean")
 
     assert same(tmp_path, lambda: Saying(training_step=say))["error"] is None
 
@@ -272,10 +304,10 @@ def usual(module, count):
     module.log("both", module.current, on_step=True, on_epoch=True, prog_bar=True)
     module.log("count", float(count), on_epoch=True, reduce_fx="sum")
     module.log_dict({"a": module.current, "b": count, "c": torch.tensor(0.1)}, on_epoch=True)
-    module.mean_metric(module.current)
-    module.log("metric", module.mean_metric, on_step=True, on_epoch=True, prog_bar=True)
-    module.count_metric(module.current)
-    module.log("counted", module.count_metric, on_step=True, on_epoch=True, prog_bar=True)
+    for name in ("mean", "count"):
+        metric = module.metric(name)
+        metric(module.current)
+        module.log(f"metric/{name}", metric, on_step=True, on_epoch=True, prog_bar=True)
 
 
 def usually(**hooks):
@@ -377,14 +409,16 @@ def test_the_default_device_changes_in_mid_run(tmp_path):
 
 
 def test_values_on_another_device(tmp_path):
-    """The entry of a name moves to the device of each value; a number lies on that of its module."""
+    """The entry of a name moves to the device of each value, if it can; a number lies on that of its module."""
 
     def say(module, count):
-        device = "meta" if count in (1, 2) else "cpu"
-        module.log("x", torch.zeros((), device=device), on_step=True, on_epoch=False)
-        module.log("y", torch.zeros((), device=device) if count < 3 else 0.5, on_step=True, on_epoch=False, logger=False)
+        device = "meta" if count > 1 else "cpu"
+        module.log("x", torch.zeros((), device=device), on_step=True, on_epoch=False, logger=False)
+        if count == 4:
+            module.log("x", 0.5, on_step=True, on_epoch=False, logger=False)
 
-    assert same(tmp_path, lambda: Saying(training_step=say), logger=False)["error"] is None
+    seen = same(tmp_path, lambda: Saying(training_step=say), lambda of, module: of().fit(module, loader(40)))
+    assert seen["error"] == ["NotImplementedError", "Cannot copy out of meta tensor; no data!"]
 
 
 @pytest.mark.parametrize(
@@ -468,12 +502,11 @@ def test_a_step_that_takes_the_iterator(tmp_path):
         lambda m: m.log(value=1.0),
         lambda m: m.log(),
         lambda m: m.log("x", None),
-        lambda m: m.log("x", "text"),
         lambda m: m.log("x", {1, 2}),
         lambda m: m.log("x", torch.zeros(0).sum() + 1j),
         lambda m: m.log("x", 1 + 2j),
         lambda m: m.log("x", 2**2000),
-        lambda m: m.log("x", m.mean_metric),
+        lambda m: m.log("x", m.metric("mean")),
         lambda m: m.log("x/dataloader_idx_1", 1.0),
         lambda m: m.log_dict({"x": 5.0, "a": None, "b": 7.0}),
         lambda m: m.log_dict({"x": 5.0, "a": 2**2000, "b": 7.0}),
@@ -509,7 +542,7 @@ def test_errors_that_the_step_catches(tmp_path):
         for value in (None, 2**2000, torch.rand(3)[:0].sum() + 1j):
             try:
                 module.log_dict({"x": 6.0 * count, "a": value, "b": 7.0 * count}, on_epoch=True)
-            except Exception:  # noqa: BLE001, S110
+            except Exception:  # noqa: BLE001
                 pass
 
     assert same(tmp_path, lambda: Saying(training_step=say, validation_step=say))["error"] is None
@@ -667,6 +700,9 @@ def test_searches(tmp_path, finder):
         def train_dataloader(self):
             return loader(10, self.batch_size)
 
+        def val_dataloader(self):
+            return loader(2)
+
     def act(trainer_of, module):
         search = (
             LearningRateFinder(num_training_steps=5)
@@ -757,32 +793,33 @@ def test_subclasses_of_tensor(tmp_path):
     assert "Marked" in same(tmp_path, lambda: Saying(training_step=say), act)["result"]
 
 
-def test_a_module_that_is_copied_in_mid_run(tmp_path):
-    """A copy and a pickle log through Lightning alone, then and in a run of their own."""
-    copies = []
+class Copied(Saying):
+    """Logs the usual; pickle finds its class."""
 
-    def say(module, count):
-        usual(module, count)
-        if count == 2:
-            current, module.current = module.current, None
-            copies[:] = [copy.deepcopy(module), pickle.loads(pickle.dumps(module))]
-            module.current = current
+    copies: list[L.LightningModule] = []
+
+    def training_step(self, batch, batch_idx):
+        loss = self.loss(batch[0])
+        self.log("loss", loss, prog_bar=True, on_epoch=True)
+        self.log_dict({"a": float(batch_idx), "b": loss.detach()}, on_epoch=True)
+        if batch_idx == 1 and len(self.copies) < 2:
+            self.copies += [copy.deepcopy(self), pickle.loads(pickle.dumps(self))]
+        return loss
+
+
+def test_a_module_that_is_copied_in_mid_run(tmp_path):
+    """A copy and a pickle are what the module is, without the door, and run as it does."""
 
     def act(trainer_of, module):
+        Copied.copies = []
         trainer_of(max_epochs=1).fit(module, loader())
-        for one in copies:
-            one.says = {"training_step": usual}
+        for one in Copied.copies:
             trainer_of(max_epochs=1).fit(one, loader())
+        return [sorted(set(vars(one)) - set(vars(module))) for one in Copied.copies]
 
-    assert same(tmp_path, Copied, act)["error"] is None
-    assert len(copies) == 2
-
-
-class Copied(Saying):
-    """Logs the usual, and copies itself after some steps; its class can be found by pickle."""
-
-    def __init__(self):
-        super().__init__(training_step=usual)
+    seen = same(tmp_path, Copied, act)
+    assert seen["error"] is None
+    assert len(Copied.copies) == 2
 
 
 def test_a_name_that_is_a_reducers_first(tmp_path):
@@ -801,6 +838,281 @@ def test_a_name_that_is_a_reducers_first(tmp_path):
     assert reports[0]["error"] is None
 
 
+# Where the lane begins and ends.
+
+
+@pytest.fixture
+def reached(monkeypatch):
+    """Return the names that reach Lightning's results by Lightning's own way, in their order."""
+    found = []
+    native = _ResultCollection.log
+
+    def log(self, fx, name, *args, **kwargs):
+        found.append(name)
+        native(self, fx, name, *args, **kwargs)
+
+    monkeypatch.setattr(_ResultCollection, "log", log)
+    return found
+
+
+@pytest.mark.parametrize(("fast", "times"), [(True, 2), (False, 6)])
+def test_lightning_sees_the_first_call_of_an_epoch(tmp_path, reached, fast, times):
+    """Of three batches in two epochs, each name reaches Lightning twice where the lane is open, and each time if not."""
+
+    def say(module, batch, batch_idx):
+        module.log("x", 0.5)
+        module.log("y", batch.mean(), on_step=True, on_epoch=True, prog_bar=True)
+        module.log_dict({"a": 1, "b": batch.sum()}, on_epoch=True)
+
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus(fast=fast)], max_epochs=2)
+    trainer.fit(LoggingModule(training_step=say), loader())
+    assert {name: reached.count(name) for name in reached} <= {"x": 2, "y": times, "a": times, "b": times} | {
+        "x": times
+    }
+    assert len(reached) == 4 * times
+
+
+def left_of(trainer, module):
+    """Return what stands for Lightning's own in a Trainer and a module."""
+    loops = [trainer.fit_loop.epoch_loop, trainer.fit_loop.epoch_loop.val_loop, trainer.validate_loop]
+    return [
+        *(["metrics"] if any("metrics" in vars(loop._results) for loop in loops) else []),
+        *({"log_metrics"} & set(vars(trainer._logger_connector))),
+        *({"log", "log_dict"} & set(vars(module))),
+    ]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_nothing_stays_behind(tmp_path, fails):
+    """After a run and after a failure, Lightning's own is where it was."""
+    found = []
+
+    def say(module, batch, batch_idx):
+        module.log("x", 0.5)
+        found.append(left_of(module.trainer, module))
+        if fails and batch_idx == 2:
+            raise KeyError
+
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()])
+    module = LoggingModule(training_step=say, validation_step=say)
+    with pytest.raises(KeyError) if fails else contextlib.nullcontext():
+        trainer.fit(module, loader(), loader())
+    assert sorted(found[-1]) == ["log", "log_dict", "log_metrics", "metrics"]
+    assert left_of(trainer, module) == []
+
+
+OTHER_LIGHTNING = """
+import sys, warnings
+from lightning.pytorch.trainer.connectors.logger_connector import result
+
+native = result._ResultMetric.update
+
+def update(self, value, batch_size):
+    native(self, value if self.update_count == 1 else 2 * value, batch_size)
+
+result._ResultMetric.update = update
+from lightning_trackplus import TrackPlus
+from tests.conftest import LoggingModule, loader, quiet_trainer
+
+say = lambda module, batch, batch_idx: module.log("x", 1.0, on_step=False, on_epoch=True, reduce_fx="sum")
+for fast in (True, True, False):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer = quiet_trainer(sys.argv[1], callbacks=[TrackPlus(fast=fast)], max_epochs=2)
+        trainer.fit(LoggingModule(training_step=say), loader())
+    print(trainer.callback_metrics["x"].item(), *[one.message for one in caught if "fast lane" in str(one.message)])
+"""
+
+
+def test_on_another_lightning_the_lane_stays_closed(tmp_path):
+    """Where Lightning keeps what is logged in another way, one warning says so, and its way is what counts."""
+    program = tmp_path / "program.py"
+    program.write_text(OTHER_LIGHTNING)
+    checkout = Path(__file__).parents[1]
+    done = subprocess.run(
+        [sys.executable, str(program), str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(checkout)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "5.0 This version of Lightning keeps what is logged in another way than the fast lane of lightning-trackplus"
+        " knows, so every call of self.log goes to Lightning itself: the results are the same, at Lightning's own cost.",
+        "5.0",
+        "5.0",
+    ]
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@pytest.mark.parametrize("fast", [True, False])
+def test_compiled_steps(tmp_path, backend, fast):
+    """A step that torch has compiled logs what it logs uncompiled, in ``log`` and in ``log_dict``."""
+
+    class Compiled(Saying):
+        def training_step(self, batch, batch_idx):
+            loss = self.loss(batch[0])
+            self.log("loss", loss, on_step=True, on_epoch=True, prog_bar=True)
+            self.log("number", 0.5, on_epoch=True)
+            self.log_dict({"a": loss * 2, "b": 3}, on_epoch=True)
+            return loss
+
+    shown = []
+    for compiles in (False, True):
+        torch.manual_seed(0)
+        module = Compiled()
+        if compiles:
+            torch._dynamo.reset()
+            module.training_step = torch.compile(module.training_step, backend=backend)
+        trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus(fast=fast)], max_epochs=2, logger=ExactRows())
+        trainer.fit(module, loader(12))
+        shown.append([{name: value.item() for name, value in trainer.callback_metrics.items()}, trainer.logger.rows])
+    assert shown[0][0] == pytest.approx(shown[1][0], rel=1e-6)
+    assert [[step, [name for name, _ in row]] for step, row in shown[0][1]] == [
+        [step, [name for name, _ in row]] for step, row in shown[1][1]
+    ]
+
+
+# Numbers on their way to the loggers.
+
+
+class OnDevice(torch.Tensor):
+    """A tensor that says it lies on a CUDA device, and counts how often someone waits for its number."""
+
+    waits = 0
+    is_cpu = False
+    is_cuda = True
+
+    def item(self):
+        OnDevice.waits += 1
+        return self.as_subclass(torch.Tensor).item()
+
+    def __float__(self):
+        return self.item()
+
+    def to(self, *args, **kwargs):
+        moved = super().to(*args, **kwargs)
+        return moved.as_subclass(torch.Tensor) if "cpu" in args else moved
+
+
+@pytest.fixture
+def waits():
+    """Return how often was waited for a number so far."""
+    OnDevice.waits = 0
+    return lambda: OnDevice.waits
+
+
+def on_device(value):
+    """Return a tensor that says it lies on a device."""
+    return torch.as_tensor(value).as_subclass(OnDevice)
+
+
+def several(module, batch, batch_idx):
+    """Log tensors of a device, in training and evaluation."""
+    value = on_device(batch.mean())
+    module.log("x", value, on_step=True, on_epoch=True)
+    module.log("y", value * 2, on_epoch=True, reduce_fx="max")
+    module.log_dict({"a": value, "b": on_device(torch.tensor(batch_idx, dtype=torch.float64))}, on_epoch=True)
+
+
+def test_our_logger_waits_for_no_number(tmp_path, waits):
+    """What is handed over in steps is read by the delivery thread; only the ends of epochs are asked for at once."""
+    logger = TrackPlusLogger(tmp_path)
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=logger, max_epochs=2, num_sanity_val_steps=0)
+    trainer.fit(LoggingModule(training_step=several), loader(40))
+    assert waits() == 0
+    rows = [one for one in rows_of(logger) if one["x_step"]]
+    assert [float(row["x_step"]) for row in rows] == [0.0] * 20
+    assert [float(row["b_step"]) for row in rows] == [*range(10), *range(10)]
+
+
+def rows_of(logger):
+    """Return the rows of a run's numbers."""
+    with Path(logger.log_dir, "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class Floats(ExactRows):
+    """A logger of others."""
+
+
+class Own(TrackPlusLogger):
+    """A logger that takes the numbers in itself, as a class of a user may."""
+
+    def log_metrics(self, metrics, step=None):
+        self.types = {*getattr(self, "types", ()), *map(type, metrics.values())}
+        super().log_metrics(metrics, step)
+
+
+@pytest.mark.parametrize("ours_first", [True, False])
+def test_other_loggers_get_numbers(tmp_path, ours_first, waits):
+    """Whoever does not expect tensors gets what Lightning gives, beside ours, which writes the same."""
+    others, ours = [Floats(), Own(tmp_path / "own")], [TrackPlusLogger(tmp_path / "ours")]
+    loggers = [*ours, *others] if ours_first else [*others, *ours]
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=loggers)
+    trainer.fit(LoggingModule(training_step=several), loader())
+    assert {kind for _, row in others[0].rows for _, (kind, *_) in row} == {"float", "int"}
+    assert others[1].types == {float, int}
+    assert waits() > 0
+    assert [{**row, "wall_time": ""} for row in rows_of(ours[0])] == [
+        {**row, "wall_time": ""} for row in rows_of(others[1])
+    ]
+
+
+def test_a_number_of_lightnings_loggers_beside_ours(tmp_path):
+    """CSVLogger beside ours writes what it writes alone."""
+    written = []
+    for callbacks in ([], [TrackPlus()]):
+        torch.manual_seed(0)
+        folder = tmp_path / str(len(callbacks))
+        trainer = quiet_trainer(folder, callbacks=callbacks, logger=[TrackPlusLogger(folder), CSVLogger(folder, "csv")])
+        trainer.fit(usually(), loader(), loader())
+        written.append(Path(trainer.loggers[1].log_dir, "metrics.csv").read_bytes())
+    assert written[0] == written[1]
+
+
+@given(numbers=st.dictionaries(st.text(max_size=3), st.one_of(st.floats(), st.integers(), TENSORS), max_size=6))
+def test_late_numbers_are_what_the_tensors_held(numbers):
+    """Numbers of all dtypes arrive as they were when they left, in their order; numbers of the host are among them."""
+    held = {name: value.clone() if isinstance(value, torch.Tensor) else value for name, value in numbers.items()}
+    late = LateNumbers(held)
+    for value in held.values():
+        if isinstance(value, torch.Tensor):
+            value.zero_()
+    expected = {name: value.item() if isinstance(value, torch.Tensor) else value for name, value in numbers.items()}
+    assert list(late) == list(numbers)
+    assert len(late) == len(numbers)
+    assert late.have_arrived()
+    assert repr(dict(late)) == repr(expected)
+    assert repr(late.numbers()) == repr(expected)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="tests/gpu shows it on the device itself")
+def test_late_numbers_are_sent_without_being_read():
+    """A fake tensor has no number: whatever asked for one, and would wait for it on a device, would raise."""
+    with FakeTensorMode():
+        values = {f"n{index}": torch.empty((), device="cuda") for index in range(50)}
+        late = LateNumbers({**values, "epoch": 3, "double": torch.empty((), dtype=torch.float64, device="cuda")})
+        assert len(late) == 52
+        with pytest.raises(DataDependentOutputException):
+            values["n0"].item()
+
+
+def test_numbers_of_the_progress_bar(waits):
+    """On the host they are exact; on a device those that have arrived, and new names are waited for once."""
+    lagging = LaggingNumbers()
+    assert lagging.of({"a": torch.tensor(0.5), "b": torch.tensor([3])}) == {"a": 0.5, "b": 3}
+    first = {"c": on_device(0.5), "a": torch.tensor(1.5), "d": on_device(2**40 + 1)}
+    assert lagging.of(first) == {"c": 0.5, "a": 1.5, "d": 2**40 + 1}
+    assert list(lagging.of(first)) == ["c", "a", "d"]
+    before = waits()
+    second = {"c": on_device(0.75), "a": torch.tensor(2.5), "d": on_device(2**40 + 2)}
+    assert lagging.of(second) == {"c": 0.5, "a": 2.5, "d": 2**40 + 1}
+    assert lagging.of(second) == {"c": 0.75, "a": 2.5, "d": 2**40 + 2}
+    assert waits() == before
+
+
 # Sequences that nobody thought of.
 
 OPTIONS = [
@@ -815,19 +1127,6 @@ OPTIONS = [
     {"on_epoch": True, "enable_graph": True},
     {"on_epoch": True, "sync_dist": True, "rank_zero_only": True},
 ]
-VALUES = st.one_of(
-    st.floats(),
-    st.integers(-(2**40), 2**40),
-    st.booleans(),
-    st.builds(
-        lambda number, dtype, shape: torch.tensor(number).to(dtype).reshape(shape),
-        st.integers(0, 100) | st.floats(-1e4, 1e4),
-        st.sampled_from(
-            [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64, torch.uint8, torch.bool]
-        ),
-        st.sampled_from([(), (), (), (1,)]),
-    ),
-)
 
 
 @st.composite
