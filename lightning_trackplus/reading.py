@@ -2,47 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import importlib.util
-import io
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning_trackplus.files.media_index import MediaRecord, read_media
 from lightning_trackplus.run_directory import MEDIA_INDEX, METRICS_FILE
 from lightning_trackplus.stored.frames import Frames, check_frames, empty_frame, frame_of_csv, frame_of_events
-from lightning_trackplus.stored.metrics_file import warn_of_torn
-from lightning_trackplus.writers.csv_rows import is_whole, read_row
 
 _EVENT_FILES = "*tfevents*"
 _MOST_RUNS_NAMED = 5
-
-
-@dataclass(frozen=True, slots=True)
-class MediaRecord:
-    """One media file.
-
-    Attributes:
-        step: The global step.
-        epoch: The epoch, where it is known.
-        name: The name that the medium was logged under.
-        kind: ``"image"``, ``"video"``, ``"audio"``, ``"text"``, ``"html"``, ``"histogram"`` or ``"table"``.
-        path: The file, absolute.
-        caption: Its caption.
-        score: The score by which it was selected.
-        wall_time: When it was logged, in seconds since 1970-01-01 UTC.
-    """
-
-    step: int
-    epoch: float | None
-    name: str
-    kind: str
-    path: Path
-    caption: str | None
-    score: float | None
-    wall_time: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,19 +92,6 @@ def run_directory(path: str | os.PathLike[str]) -> Path:
     raise ValueError(f"{text} is not a run: no {METRICS_FILE}, {MEDIA_INDEX} or event file lies there.{hint}")
 
 
-def read_media(directory: Path) -> tuple[MediaRecord, ...]:
-    """Return the records of ``media.csv``, none where there is no such file.
-
-    Args:
-        directory: The run directory, absolute.
-    """
-    path = directory / MEDIA_INDEX
-    if not path.is_file():
-        return ()
-    rows = csv.DictReader(io.StringIO(b"".join(_whole_rows(path)).decode("utf-8", "replace"), newline=""))
-    return tuple(_media_record(directory, row) for row in rows)
-
-
 def has_events(directory: Path) -> bool:
     """Return whether event files lie in a folder itself.
 
@@ -162,24 +120,3 @@ def check_tensorboard(directory: Path) -> None:
 def _is_run(directory: Path) -> bool:
     files = (METRICS_FILE, MEDIA_INDEX)
     return directory.is_dir() and (any((directory / file).is_file() for file in files) or has_events(directory))
-
-
-def _whole_rows(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while is_whole(row := read_row(file)):
-            yield row
-    if row:
-        warn_of_torn(path)
-
-
-def _media_record(directory: Path, row: dict[str, str]) -> MediaRecord:
-    return MediaRecord(
-        int(row["step"]),
-        float(row["epoch"]) if row["epoch"] else None,
-        row["name"],
-        row["kind"],
-        directory / row["file"],
-        row["caption"] or None,
-        float(row["score"]) if row["score"] else None,
-        float(row["wall_time"]),
-    )

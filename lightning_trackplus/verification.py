@@ -10,8 +10,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_trackplus.reading import check_tensorboard, has_events, read_media, run_directory
-from lightning_trackplus.run.axes import BATCH, read_axes
+from lightning_trackplus.files.axes import BATCH, read_axes
+from lightning_trackplus.files.media_index import read_media
+from lightning_trackplus.reading import check_tensorboard, has_events, run_directory
 from lightning_trackplus.run_directory import MEDIA_INDEX, METRICS_FILE
 from lightning_trackplus.stored.csv_points import csv_points
 from lightning_trackplus.stored.difference import Difference

@@ -29,9 +29,9 @@ from tensorboard.data import server_ingester
 from tensorboard.util import grpc_util, tensor_util
 
 from lightning_trackplus import TrackPlusLogger
-from lightning_trackplus.run.axes import write_axes
+from lightning_trackplus.files.axes import write_axes
+from lightning_trackplus.files.record_file import RecordFile
 from lightning_trackplus.run.rewinding import complete_rewind, rewind
-from lightning_trackplus.writers.record_file import RecordFile
 from tests.conftest import disk_full_above
 
 STEPS_OF_AN_EPOCH = 4
@@ -447,7 +447,7 @@ KILLED = """
 import os, random, signal, sys, time
 from pathlib import Path
 from tensorboard.compat.proto import event_pb2
-from lightning_trackplus.run import event_files
+from lightning_trackplus.files import event_files
 from lightning_trackplus.run.rewinding import rewind
 
 def forked(run):

@@ -21,9 +21,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lightning_trackplus import Audio, Histogram, Image, Table, Text, TrackPlus, TrackPlusLogger, Video
 from lightning_trackplus.cli import main
-from lightning_trackplus.run.event_files import event_files, read_events
+from lightning_trackplus.files.event_files import event_files, read_events
+from lightning_trackplus.files.record_file import RecordFile
 from lightning_trackplus.verification import Difference, compare, differences
-from lightning_trackplus.writers.record_file import RecordFile
 from tests.conftest import LoggingModule, loader, quiet_trainer
 
 # Until pandas 3 the default was fast and one unit in the last place off.

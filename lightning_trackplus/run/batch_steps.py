@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from lightning_trackplus.run.axes import BATCH, known_axes
-from lightning_trackplus.run.last_points import last_points
+from lightning_trackplus.files.axes import BATCH, known_axes
+from lightning_trackplus.files.last_points import last_points
 
 
 class BatchSteps:

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from lightning_trackplus.run.axes import BATCH, known_axes
+from lightning_trackplus.files.axes import BATCH, known_axes
+from lightning_trackplus.files.csv_rows import cells_of, is_whole, read_row
 from lightning_trackplus.run.byte_ranges import Parting, Range, RangesThatGo
 from lightning_trackplus.run_directory import BACKUP_FOLDER, MEDIA_FOLDER, MEDIA_INDEX, METRICS_FILE
-from lightning_trackplus.writers.csv_rows import cells_of, is_whole, read_row
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event
@@ -92,7 +92,7 @@ def _folders_with_events(directory: Path) -> Iterator[Path]:
 
 def _of_events(folder: Path, step: int, axes: Mapping[str, str]) -> Iterator[Parting]:
     # Imported here, since it needs tensorboard.
-    from lightning_trackplus.run.event_files import event_files, placed_events  # noqa: PLC0415
+    from lightning_trackplus.files.event_files import event_files, placed_events  # noqa: PLC0415
 
     judge, files = _EventJudge(step, axes), []
     for path in event_files(folder):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypeVar
 
+from lightning_trackplus.files.csv_rows import cells_of, last_row, read_row
 from lightning_trackplus.run_directory import METRICS_FILE
-from lightning_trackplus.writers.csv_rows import cells_of, last_row, read_row
 
 NumberT = TypeVar("NumberT")
 

@@ -16,9 +16,9 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from lightning_trackplus.files.csv_rows import cells_of, read_row
 from lightning_trackplus.run.beyond import partings
 from lightning_trackplus.run_directory import BACKUP_FOLDER, MEDIA_INDEX, SUMMARY_FILE
-from lightning_trackplus.writers.csv_rows import cells_of, read_row
 
 _NEW = ".new"
 _KEPT = "kept"

@@ -11,10 +11,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_trackplus.run.axes import BATCH
-from lightning_trackplus.run.axes import EPOCH as OVER_EPOCHS
-from lightning_trackplus.stored.metrics_file import EPOCH, STEP, StoredMetrics, number_in, read_stored, step_in
-from lightning_trackplus.writers.csv_rows import LOGGED_STEP
+from lightning_trackplus.files.axes import BATCH
+from lightning_trackplus.files.axes import EPOCH as OVER_EPOCHS
+from lightning_trackplus.files.csv_rows import LOGGED_STEP
+from lightning_trackplus.files.metrics_file import EPOCH, STEP, StoredMetrics, number_in, read_stored, step_in
 
 _ROWS_AT_ONCE = 4096
 _LARGEST_STEP = 2.0**63

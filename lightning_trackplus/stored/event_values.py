@@ -12,9 +12,9 @@ from typing import NamedTuple
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.util.tensor_util import make_ndarray
 
-from lightning_trackplus.run.axes import BATCH
-from lightning_trackplus.run.event_files import event_files, read_events
-from lightning_trackplus.stored.metrics_file import EPOCH, StepRow
+from lightning_trackplus.files.axes import BATCH
+from lightning_trackplus.files.event_files import event_files, read_events
+from lightning_trackplus.files.metrics_file import EPOCH, StepRow
 
 _SCALARS = "scalars"
 _MEDIA_PLUGINS = frozenset({"images", "audio", "text", "histograms"})

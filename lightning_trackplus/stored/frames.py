@@ -13,8 +13,9 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_trackplus.run.axes import read_axes
-from lightning_trackplus.stored.metrics_file import (
+from lightning_trackplus.files.axes import read_axes
+from lightning_trackplus.files.csv_rows import LOGGED_STEP
+from lightning_trackplus.files.metrics_file import (
     EPOCH,
     STEP,
     StepRow,
@@ -24,7 +25,6 @@ from lightning_trackplus.stored.metrics_file import (
     read_stored,
     step_rows,
 )
-from lightning_trackplus.writers.csv_rows import LOGGED_STEP
 
 Frames: TypeAlias = Literal["pandas", "polars"]
 _PANDAS_WITH_EXACT_FLOATS = 3

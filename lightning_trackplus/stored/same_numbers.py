@@ -9,9 +9,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_trackplus.files.metrics_file import EPOCH
 from lightning_trackplus.stored.csv_points import Points
 from lightning_trackplus.stored.difference import Difference
-from lightning_trackplus.stored.metrics_file import EPOCH
 
 # Lightning's TensorBoardLogger writes it once, as a place for what may come.
 _PLACEHOLDER, _PLACEHOLDER_VALUE = "hp_metric", -1.0

@@ -23,9 +23,9 @@ from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
+from lightning_trackplus.files.record_file import RecordFile
 from lightning_trackplus.hparams import Shown
 from lightning_trackplus.record import Payload, Record
-from lightning_trackplus.writers.record_file import RecordFile
 
 _STATUSES = {
     "success": api_pb2.STATUS_SUCCESS,

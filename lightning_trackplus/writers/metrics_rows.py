@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
-from lightning_trackplus.writers.csv_rows import cells_of, column_of, row_bytes
+from lightning_trackplus.files.csv_rows import cells_of, column_of, row_bytes
 
 _LARGEST_EXACT = 2**53
 _MOST_LAYOUTS = 1000

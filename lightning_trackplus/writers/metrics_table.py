@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-from lightning_trackplus.writers.csv_rows import cells_of, is_whole, last_row, read_row, row_bytes
+from lightning_trackplus.files.csv_rows import cells_of, is_whole, last_row, read_row, row_bytes
+from lightning_trackplus.files.whole_file import WholeFile
 from lightning_trackplus.writers.metrics_rows import Cell, Columns, Row, RowText, epoch_cell, number_cell, quoted
-from lightning_trackplus.writers.whole_file import WholeFile
 
 FIRST_COLUMNS = ("step", "epoch")
 _LONGEST_TAIL = 1000

@@ -12,9 +12,9 @@ import PIL.Image
 from typing_extensions import assert_never
 
 from lightning_trackplus import seam
+from lightning_trackplus.files.csv_rows import row_bytes
 from lightning_trackplus.record import Encoded, Payload, Pictures, Record, TensorBoardEvent
 from lightning_trackplus.run_directory import MEDIA_FOLDER, media_folder
-from lightning_trackplus.writers.csv_rows import row_bytes
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import MLFlowLogger

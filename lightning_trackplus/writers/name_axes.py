@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lightning_trackplus.files.axes import BATCH, EPOCH, known_axes, write_axes
+from lightning_trackplus.files.last_points import last_points
 from lightning_trackplus.name_patterns import matches
 from lightning_trackplus.record import Payload, Record
-from lightning_trackplus.run.axes import BATCH, EPOCH, known_axes, write_axes
-from lightning_trackplus.run.last_points import last_points
 
 _MOST_LAYOUTS = 1000
 _LARGEST_STEP = 2**63

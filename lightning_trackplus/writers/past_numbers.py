@@ -11,11 +11,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from lightning_trackplus.files.axes import known_axes
+from lightning_trackplus.files.csv_rows import LOGGED_STEP, cells_of, is_whole, read_row
+from lightning_trackplus.files.metrics_file import EPOCH, STEP, number_in
 from lightning_trackplus.record import Record
-from lightning_trackplus.run.axes import known_axes
 from lightning_trackplus.run_directory import METRICS_FILE, SUMMARY_FILE
-from lightning_trackplus.stored.metrics_file import EPOCH, STEP, number_in
-from lightning_trackplus.writers.csv_rows import LOGGED_STEP, cells_of, is_whole, read_row
 from lightning_trackplus.writers.extremes import Extremes, Point, Series
 
 _Cell: TypeAlias = str | bytes

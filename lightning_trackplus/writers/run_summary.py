@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
+from lightning_trackplus.files.whole_file import replace_file
 from lightning_trackplus.record import Payload, Record
 from lightning_trackplus.run_directory import METRICS_FILE, SUMMARY_FILE
 from lightning_trackplus.writers.extremes import Extremes, Series
 from lightning_trackplus.writers.past_numbers import past_numbers
-from lightning_trackplus.writers.whole_file import replace_file
 
 Mode: TypeAlias = Literal["min", "max"]
 """Whether the lowest or the highest value of a name is its best."""

@@ -16,11 +16,11 @@ from typing import cast
 from tensorboard.compat.proto.event_pb2 import Event, SourceMetadata
 from typing_extensions import assert_never
 
+from lightning_trackplus.files.record_file import RecordFile
 from lightning_trackplus.record import Encoded, Payload, Record, TensorBoardEvent
 from lightning_trackplus.writers.media_values import Fields, media_values
 from lightning_trackplus.writers.name_axes import NameAxes
 from lightning_trackplus.writers.number_events import NumberEvents
-from lightning_trackplus.writers.record_file import RecordFile
 
 _MOST_FILES = 100
 _file_numbers = itertools.count()

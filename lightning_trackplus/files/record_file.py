@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from lightning_trackplus.writers.whole_file import WholeFile
+from lightning_trackplus.files.whole_file import WholeFile
 
 _MASK = 0xA282EAD8
 _MOST_WAITING = 256 * 2**10

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from lightning_trackplus.files.csv_rows import cells_of, is_whole, read_row
 from lightning_trackplus.run_directory import METRICS_FILE
-from lightning_trackplus.writers.csv_rows import cells_of, is_whole, read_row
 
 _BLOCK = 2**18
 
@@ -69,7 +69,7 @@ def _rows_from_the_end(file: IO[bytes], start: int) -> Iterator[bytes]:
 
 def _in_events(directory: Path, names: set[str]) -> dict[str, Point]:
     # Imported here, since it needs tensorboard.
-    from lightning_trackplus.run.event_files import event_files, read_events  # noqa: PLC0415
+    from lightning_trackplus.files.event_files import event_files, read_events  # noqa: PLC0415
 
     found: dict[str, Point] = {}
     for event in (event for path in event_files(directory) for event in read_events(path)):

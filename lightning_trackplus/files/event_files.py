@@ -9,7 +9,7 @@ from pathlib import Path
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it ships no types
 from tensorboard.compat.proto.event_pb2 import Event
 
-from lightning_trackplus.writers.record_file import masked_checksum
+from lightning_trackplus.files.record_file import masked_checksum
 
 _HEADER, _FOOTER = 12, 4
 
@@ -30,7 +30,7 @@ def read_records(path: Path) -> Iterator[bytes]:
         path: The file.
 
     Examples:
-        >>> from lightning_trackplus.writers.record_file import RecordFile
+        >>> from lightning_trackplus.files.record_file import RecordFile
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp(), "events")
         >>> file = RecordFile(path)

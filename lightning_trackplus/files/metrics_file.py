@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lightning_trackplus.files.csv_rows import cells_of, is_whole, read_row
 from lightning_trackplus.run_directory import METRICS_FILE
-from lightning_trackplus.writers.csv_rows import cells_of, is_whole, read_row
 
 STEP, EPOCH = "step", "epoch"
 _BOOLEANS = {"True": 1.0, "False": 0.0}

@@ -12,9 +12,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from lightning_trackplus.files.whole_file import replace_file
 from lightning_trackplus.losses import warn
 from lightning_trackplus.run_directory import AXES_FILE
-from lightning_trackplus.writers.whole_file import replace_file
 
 BATCH = "batch"
 EPOCH = "epoch"
