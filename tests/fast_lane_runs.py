@@ -54,7 +54,11 @@ BACKWARD = (
     "configure_gradient_clipping",
 )
 MODULE_HOOKS = (*TRAINING, *VALIDATION, *TESTING, *BACKWARD)
-WATCHED = (*TRAINING, *VALIDATION, *TESTING, "on_train_end", "on_validation_end", "on_test_end", "on_exception")
+WATCHED = (
+    *(f"on_{stage}_{end}" for stage in ("train", "validation", "test") for end in ("batch_end", "epoch_end", "end")),
+    "on_train_batch_start",
+    "on_exception",
+)
 
 STAGES = ("fitting", "loader0", "loader1")
 
@@ -212,7 +216,7 @@ def exact(metrics):
 
 def _exact(value):
     if isinstance(value, torch.Tensor):
-        bits = value.detach().reshape(-1).view(torch.uint8).tolist()
+        bits = None if value.is_meta else value.detach().reshape(-1).view(torch.uint8).numpy().tobytes().hex()
         return [str(value.dtype), str(value.device), list(value.shape), value.requires_grad, bits]
     if isinstance(value, float):
         return [type(value).__name__, "nan" if math.isnan(value) else value.hex()]

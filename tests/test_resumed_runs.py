@@ -114,6 +114,8 @@ def test_a_resumed_run_is_what_it_would_have_been(tmp_path, saving, options, nam
     options = {**options, "logger": {"prefix": prefix}}
     run = fit(tmp_path, checkpoints(**saving), **options)
     table, events = (run / "metrics.csv").read_text(), in_slow_loader(run)
+    # Which step the last one has differs from version to version.
+    is_at_the_end = torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True)["global_step"] == 15
 
     assert fit(tmp_path, ckpt_path=run / f"checkpoints/{name}.ckpt", **options) == run
 
@@ -121,7 +123,7 @@ def test_a_resumed_run_is_what_it_would_have_been(tmp_path, saving, options, nam
     assert in_slow_loader(run) == events
     assert differences(run) == []
     assert runs(tmp_path) == ["version_0"]
-    assert (run / "backup/1/metrics.csv").is_file() == (name != "step=15")
+    assert (run / "backup/1/metrics.csv").is_file() == (not is_at_the_end)
 
 
 class Relog(LoggingModule):
