@@ -16,6 +16,7 @@ class LaggingNumbers:
     none yet is waited for. Numbers on the host are exact.
 
     Examples:
+        >>> import torch
         >>> LaggingNumbers().of({"loss": torch.tensor(0.5)})
         {'loss': 0.5}
     """

@@ -138,7 +138,7 @@ def train_until_a_rank_is_gone(root, gone):
     def step(module, batch, index):
         module.log("x", float(index))
         if index == 5:
-            if gone == 0 == module.global_rank:
+            if module.global_rank == 0:
                 module.logger.experiment.flush()  # As after a flush interval.
             module.trainer.strategy.barrier()
             if module.global_rank == gone:
@@ -167,7 +167,7 @@ def test_an_exception_in_forked_processes_loses_nothing(tmp_path):
 
 @pytest.mark.parametrize("gone", [0, 1])
 def test_a_rank_that_is_gone_takes_nothing_with_it(tmp_path, gone):
-    """After os._exit in rank one, all that was logged is there; in rank zero, what was flushed; and the run goes on."""
+    """After os._exit in a rank, all that was flushed is there, and the run goes on."""
     code, output = in_a_process(train_until_a_rank_is_gone, tmp_path, tmp_path, gone)
     assert code == 1, output
     assert "terminated with exit code 7" in output or "Connection closed by peer" in output
@@ -297,8 +297,11 @@ def test_training_goes_on_when_the_run_directory_is_read_only(tmp_path):
     # Nobody may enter the test's own folder.
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o777)
-        if os.getuid() == 0 and not all(path.stat().st_mode & 0o001 for path in Path(folder).parents):
-            pytest.skip("nobody may enter the folder for temporary files")
+        packages = Path(pytest.__file__)
+        if os.getuid() == 0 and not all(
+            path.stat().st_mode & 0o001 for path in (*Path(folder).parents, *packages.parents)
+        ):
+            pytest.skip("nobody may enter the folder for temporary files, or that of Python's packages")
         code, output = in_a_process(log_while_nothing_can_be_made, tmp_path, Path(folder))
         assert code == 0, output
         run = Path(folder, "run")
