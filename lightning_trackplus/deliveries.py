@@ -62,6 +62,10 @@ class Deliveries:
             for delivery in reversed(self._deliveries):
                 stack.callback(delivery.close)
 
+    def has_flushed(self) -> bool:
+        """Return whether anything that was put is in the files of one."""
+        return any(delivery.has_flushed() for delivery in self._deliveries)
+
     def is_current_thread(self) -> bool:
         """Return whether one of the delivery threads asks."""
         return any(delivery.is_current_thread() for delivery in self._deliveries)

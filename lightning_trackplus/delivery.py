@@ -168,6 +168,10 @@ class Delivery:
         self._at_exit.cancel()
         self._losses.report()
 
+    def has_flushed(self) -> bool:
+        """Return whether anything that was put is in the files."""
+        return self._flushed_count > 0
+
     def is_current_thread(self) -> bool:
         """Return whether the delivery's own thread asks."""
         return threading.current_thread() is self._thread

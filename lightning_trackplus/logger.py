@@ -307,7 +307,8 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
     @rank_zero_only
     def save(self) -> None:
         """Write hparams.yaml, once there is something in the run directory; what was logged is written without this."""
-        if self._wrote_hparams:
+        # The Trainer asks after each record; to look at the folder each time would take longer than to log.
+        if self._wrote_hparams or (self._output is not None and not self._output.deliveries.has_flushed()):
             return
         directory = self._claim.directory
         if not directory.is_dir() or not any(directory.iterdir()):

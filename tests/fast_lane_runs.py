@@ -182,7 +182,12 @@ class Watcher(Callback):
 
 def _watching(hook):
     def method(self, trainer, *args):
-        self.seen.append([hook, {kind: exact(getattr(trainer, kind)) for kind in KINDS}])
+        try:
+            self.seen.append([hook, {kind: exact(getattr(trainer, kind)) for kind in KINDS}])
+        except Exception as error:
+            if hook != "on_exception":
+                raise
+            self.seen.append([hook, {"error": [[str(error)]]}])
 
     return method
 
@@ -204,6 +209,10 @@ class ExactRows(Logger):
     @rank_zero_only
     def log_metrics(self, metrics, step=None):
         self.rows.append([step, exact(metrics)])
+
+    @rank_zero_only
+    def save(self):
+        self.rows.append("saved")
 
     def log_hyperparams(self, *args, **kwargs):
         pass

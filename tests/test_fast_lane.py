@@ -11,6 +11,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightning as L
 import numpy as np
@@ -34,6 +35,7 @@ from torchmetrics import Metric
 from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.lagging_numbers import LaggingNumbers
 from lightning_trackplus.late_numbers import LateNumbers
+from lightning_trackplus.seam_results import NativeSite, StepMetrics
 from tests.conftest import LoggingModule, goes_on_exactly, loader, quiet_trainer
 from tests.fast_lane_runs import (
     BACKWARD,
@@ -45,6 +47,7 @@ from tests.fast_lane_runs import (
     ExactRows,
     Saying,
     Talking,
+    exact,
     fit,
     report,
     values_of,
@@ -227,6 +230,28 @@ def test_values_of_another_kind_than_the_first(tmp_path):
     assert any("needs to be floating" in text for _, text in seen["warnings"])
 
 
+def test_a_metric_called_step(tmp_path):
+    """It is the step under which Lightning hands over what is logged with it."""
+
+    def say(module, count):
+        module.log("step", 100.0 + 2 * count)
+        module.log("x", 0.5 * count)
+
+    seen = same(tmp_path, lambda: Saying(training_step=say, on_validation_epoch_end=say))
+    assert seen["rows"][0][0] == 100
+
+
+def test_each_call_for_a_logger_that_is_not_there(tmp_path):
+    """Lightning warns of each."""
+
+    def say(module, count):
+        module.log("x", 0.5, logger=True)
+        module.log_dict({"a": 0.5, "b": 1.5}, logger=True)
+
+    seen = same(tmp_path, lambda: Saying(training_step=say), logger=False)
+    assert sum("have no logger configured" in text for _, text in seen["warnings"]) == 18
+
+
 def test_a_tensor_that_is_changed_after_the_call(tmp_path):
     """What counts is what a tensor held when it was logged, in every reduction."""
 
@@ -265,6 +290,25 @@ def test_what_is_shown_may_be_changed(tmp_path):
             module.trainer.logged_metrics.clear()
 
     assert same(tmp_path, lambda: Saying(training_step=say))["error"] is None
+
+
+def test_metrics_that_are_read_between_calls(tmp_path):
+    """A result that was asked for in an epoch-end hook is made anew when more is logged there."""
+    read = []
+
+    def say(module, count):
+        for number in range(4):
+            module.log("x", count + number, prog_bar=True)
+            module.log_dict({"a": 1.5 * number, "b": number}, reduce_fx="max")
+            read.append(exact(module.trainer.callback_metrics) + exact(module.trainer.progress_bar_metrics))
+
+    make = lambda: Saying(**{"training_step": usual, hook: say})  # noqa: E731
+    for hook in ("on_train_epoch_end", "on_validation_epoch_end", "on_validation_start", "training_step"):
+        read.clear()
+        assert same(tmp_path / hook, make)["error"] is None
+        third = len(read) // 3
+        assert read[:third] == read[third : 2 * third] == read[2 * third :]
+        assert third > 4
 
 
 # Every hook.
@@ -569,7 +613,8 @@ def test_errors_that_the_step_catches(tmp_path):
     assert same(tmp_path, lambda: Saying(training_step=say, validation_step=say))["error"] is None
 
 
-def test_a_metric_whose_step_is_no_number(tmp_path):
+@pytest.mark.parametrize("options", [{"prog_bar": True}, {}, {"logger": False}, {"prog_bar": True, "logger": False}])
+def test_a_metric_whose_step_is_no_number(tmp_path, options):
     """Lightning's message, not torch's."""
 
     class Vector(Metric):
@@ -583,7 +628,7 @@ def test_a_metric_whose_step_is_no_number(tmp_path):
             self.total = self.total + value
 
         def compute(self):
-            return self.total[: 1 if self.total.sum() < 3 else 2]
+            return self.total
 
     class Module(Saying):
         def __init__(self, **says):
@@ -593,10 +638,11 @@ def test_a_metric_whose_step_is_no_number(tmp_path):
     def say(module, count):
         module.log("x", 1.0, prog_bar=True)
         module.vector(torch.ones(2) * count)
-        torch.as_tensor(0).add_(0)
-        super(Module, module).log("v", module.vector, on_step=True, on_epoch=False, prog_bar=True)
+        # Past the door, which knows what to do with it.
+        L.LightningModule.log(module, "v", module.vector, on_step=True, on_epoch=False, **options)
 
-    same(tmp_path, lambda: Module(training_step=say))
+    seen = same(tmp_path, lambda: Module(training_step=say), briefly)
+    assert (seen["error"] is None) == (options == {"logger": False})
 
 
 @pytest.mark.parametrize("where", ["first", "last"])
@@ -985,11 +1031,11 @@ def test_compiled_steps(tmp_path, backend, fast):
             module.training_step = torch.compile(module.training_step, backend=backend)
         trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus(fast=fast)], max_epochs=2, logger=ExactRows())
         trainer.fit(module, loader(12))
-        shown.append([{name: value.item() for name, value in trainer.callback_metrics.items()}, trainer.logger.rows])
+        rows = [row for row in trainer.logger.rows if row != "saved"]
+        shown.append([{name: value.item() for name, value in trainer.callback_metrics.items()}, rows])
     assert shown[0][0] == pytest.approx(shown[1][0], rel=1e-6)
-    assert [[step, [name for name, _ in row]] for step, row in shown[0][1]] == [
-        [step, [name for name, _ in row]] for step, row in shown[1][1]
-    ]
+    rows = [[(step, [name for name, _ in row]) for step, row in rows if row] for _, rows in shown]
+    assert rows[0] == rows[1]
 
 
 # Numbers on their way to the loggers.
@@ -1070,7 +1116,9 @@ def test_other_loggers_get_numbers(tmp_path, ours_first, waits):
     loggers = [*ours, *others] if ours_first else [*others, *ours]
     trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=loggers)
     trainer.fit(LoggingModule(training_step=several), loader())
-    assert {kind for _, row in others[0].rows for _, (kind, *_) in row} == {"float", "int"}
+    rows = [row for row in others[0].rows if row != "saved"]
+    assert {kind for _, row in rows for _, (kind, *_) in row} == {"float", "int"}
+    assert others[0].rows.count("saved") >= len(rows) > 3
     assert others[1].types == {float, int}
     assert waits() > 0
     assert [{**row, "wall_time": ""} for row in rows_of(ours[0])] == [
@@ -1115,6 +1163,32 @@ def test_late_numbers_are_sent_without_being_read():
         assert len(late) == 52
         with pytest.raises(DataDependentOutputException):
             values["n0"].item()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="tests/gpu shows it on the device itself")
+@pytest.mark.parametrize("reduction", ["mean", "sum", "max"])
+@pytest.mark.parametrize(("on_step", "on_epoch"), [(True, True), (True, False), (False, True)])
+def test_values_are_taken_without_being_read(reduction, on_step, on_epoch):
+    """Tensors and Python's numbers go into an entry on a device, and out of it, while no number is to be had."""
+    results = _ResultCollection(training=True)
+    options = {"on_step": on_step, "on_epoch": on_epoch, "reduce_fx": reduction}
+    results.log("training_step", "x", torch.tensor(1.0), **options)
+    entry = results["training_step.x"]
+    connector = SimpleNamespace(_current_fx="training_step", _first_loop_iter=False)
+    with FakeTensorMode():
+        entry.value = value = torch.empty((), device="cuda")
+        entry.cumulated_batch_size = torch.empty((), dtype=torch.int64, device="cuda")
+        results.batch = torch.empty(3, device="cuda")
+        site = NativeSite(results, connector, "training_step", "training_step.x", taken=value, device=value.device)
+        for one in (value, 0.5, 3, 1e300, 2**70, value.half(), value.double()):
+            assert site.take(one, None)
+            assert site.take(one, 7)
+            assert entry.value.device == value.device
+        assert len(StepMetrics(results)(True)["log"]) == on_step
+        entry.value = torch.empty(())
+        assert not site.take(value, 7)
+        with pytest.raises(DataDependentOutputException):
+            entry.value.item()
 
 
 def test_numbers_of_the_progress_bar(waits):
