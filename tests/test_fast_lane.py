@@ -238,7 +238,7 @@ def test_a_metric_called_step(tmp_path):
         module.log("x", 0.5 * count)
 
     seen = same(tmp_path, lambda: Saying(training_step=say, on_validation_epoch_end=say))
-    assert seen["rows"][0][0] == 100
+    assert 100 in [row[0] for row in seen["rows"]]
 
 
 def test_each_call_for_a_logger_that_is_not_there(tmp_path):
