@@ -11,7 +11,8 @@ from torch import Tensor
 
 from lightning_trackplus import seam
 from lightning_trackplus.logged import Logged
-from lightning_trackplus.seam_results import FastResults, NativeSite
+from lightning_trackplus.seam.fast_results import FastResults
+from lightning_trackplus.seam.native_site import NativeSite
 
 _NUMBERS = (float, int)
 _MOST_GROUPS = 100

@@ -18,7 +18,7 @@ from lightning_trackplus.interception import Door
 from lightning_trackplus.media.selection import Selection
 from lightning_trackplus.reducers.names import OneReduction
 from lightning_trackplus.reducers.samples import NanPolicy
-from lightning_trackplus.seam_results import is_as_mirrored
+from lightning_trackplus.seam.fast_results import is_as_mirrored
 from lightning_trackplus.streams import Streams
 
 warning_cache = WarningCache()

@@ -29,7 +29,7 @@ from lightning_trackplus.reducer_lane import ReducerLane
 from lightning_trackplus.reducers.names import is_native
 from lightning_trackplus.reducers.reducer import Reducer
 from lightning_trackplus.reducers.samples import NanPolicy
-from lightning_trackplus.seam_results import FastResults
+from lightning_trackplus.seam.fast_results import FastResults
 from lightning_trackplus.streams import Streams
 
 warning_cache = WarningCache()

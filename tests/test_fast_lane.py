@@ -35,7 +35,8 @@ from torchmetrics import Metric
 from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.lagging_numbers import LaggingNumbers
 from lightning_trackplus.late_numbers import LateNumbers
-from lightning_trackplus.seam_results import NativeSite, StepMetrics
+from lightning_trackplus.seam.native_site import NativeSite
+from lightning_trackplus.seam.step_metrics import StepMetrics
 from tests.conftest import LoggingModule, goes_on_exactly, loader, quiet_trainer
 from tests.fast_lane_runs import (
     BACKWARD,

@@ -1,7 +1,7 @@
 """Every private name of Lightning and torchmetrics that this package touches, one small function each.
 
 Each function says which line of Lightning it mirrors, and has a contract test in
-``tests/test_seam.py`` that fails first when Lightning moves. No other file names these.
+``tests/test_seam.py`` that fails first when Lightning moves. No file outside of this folder names these.
 
 The links are to Lightning 2.6.
 """
@@ -22,7 +22,7 @@ from lightning.pytorch.trainer.connectors.logger_connector.fx_validator import _
 from lightning.pytorch.trainer.connectors.logger_connector.logger_connector import _LoggerConnector
 from lightning.pytorch.utilities.data import extract_batch_size
 
-from lightning_trackplus.seam_results import plain_batch_size
+from lightning_trackplus.seam.native_site import plain_batch_size
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl

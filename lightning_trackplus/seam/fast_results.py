@@ -1,0 +1,106 @@
+"""The fast lane's part in a Trainer: what stands for Lightning's own in its results and its logger connector."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from lightning.pytorch.trainer.connectors.logger_connector.logger_connector import _LoggerConnector
+from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
+
+from lightning_trackplus.seam.native_site import NativeSite
+from lightning_trackplus.seam.step_metrics import StepMetrics
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
+
+
+class FastResults:
+    """Opens and closes what stands for Lightning's own in one Trainer.
+
+    Args:
+        trainer: The Trainer.
+        hand_over: Gives the metrics of a step to the loggers; it is asked with them and with the step, which is None
+            for that of training, and returns False where Lightning is to do it.
+    """
+
+    def __init__(self, trainer: pl.Trainer, hand_over: Callable[[Mapping[str, Any], int | None], bool]) -> None:
+        self._trainer = trainer
+        self._connector = trainer._logger_connector
+        self._opened: list[Any] = []
+        self._hand_over = hand_over
+        self._native_log_metrics = self._connector.log_metrics
+        self._connector.log_metrics = self._log_metrics  # type: ignore[method-assign]
+
+    def site(self, hook: str, key: str, *, taken: Any, device: torch.device) -> NativeSite | None:
+        """Return a site for the entry that Lightning has made of a call; None if it is none for numbers.
+
+        Args:
+            hook: The hook that has logged.
+            key: The key of the entry.
+            taken: The value that was logged.
+            device: The device of the module.
+        """
+        results: Any = self._trainer._results
+        metric = None if results is None else results.get(key)
+        if metric is None or not metric.is_tensor or metric.meta.enable_graph:
+            return None
+        if not isinstance(vars(results).get("metrics"), StepMetrics):
+            results.metrics = StepMetrics(results)
+            self._opened.append(results)
+        return NativeSite(results, self._connector, hook, key, taken=taken, device=device)
+
+    def close(self) -> None:
+        """Give Lightning its own back."""
+        del self._connector.log_metrics
+        for results in self._opened:
+            del results.metrics
+
+    def _log_metrics(self, metrics: Any, step: int | None = None) -> None:
+        """Mirror ``_LoggerConnector.log_metrics``."""
+        if not self._trainer.loggers or not metrics or "step" in metrics:
+            self._native_log_metrics(metrics, step)
+            return
+        self._connector._logged_metrics.update(metrics)
+        if not self._hand_over(metrics, step):
+            self._native_log_metrics(metrics, step)
+
+
+@functools.cache
+def is_as_mirrored() -> bool:
+    """Return whether this Lightning keeps what is logged as it is mirrored here; each kind of entry is tried."""
+    try:
+        return all(
+            _agrees(on_step=on_step, on_epoch=on_epoch, reduce_fx=reduce_fx)
+            for on_step, on_epoch in ((True, False), (False, True), (True, True))
+            for reduce_fx in ("mean", "sum", "max", "min")
+        ) and hasattr(_LoggerConnector, "log_metrics")
+    except Exception:  # noqa: BLE001  whatever it is, it is not as it was
+        return False
+
+
+def _agrees(*, on_step: bool, on_epoch: bool, reduce_fx: Any) -> bool:
+    """Return whether a second value changes an entry as Lightning does, and is shown as Lightning does."""
+    options = {"on_step": on_step, "on_epoch": on_epoch, "reduce_fx": reduce_fx, "prog_bar": True}
+    collections = [_ResultCollection(training=True) for _ in range(2)]
+    for results in collections:
+        results.batch = torch.zeros(3)
+        results.log("training_step", "x", torch.tensor(1.5), **options)
+    theirs, ours = collections
+    theirs.log("training_step", "x", torch.tensor(0.75), **options)
+    connector = SimpleNamespace(_current_fx="training_step", _first_loop_iter=False)
+    key = "training_step.x"
+    site = NativeSite(ours, connector, "training_step", key, taken=1.5, device=ours[key].value.device)
+    if not site.take(0.75, None):
+        return False
+    states = [
+        {name: repr(value) for name, value in vars(results[key]).items() if name in _STATE} for results in collections
+    ]
+    shown = [repr(theirs.metrics(True)), repr(StepMetrics(ours)(True))]
+    return states[0] == states[1] and len(states[0]) >= len(_STATE) - 1 and shown[0] == shown[1]
+
+
+_STATE = {"value", "cumulated_batch_size", "_forward_cache", "_computed", "_update_count", "has_reset"}
