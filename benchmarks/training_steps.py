@@ -23,6 +23,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
 from torch.utils.data import DataLoader
+from torchmetrics import MeanMetric
 from typing_extensions import override
 
 from lightning_trackplus import TrackPlus, TrackPlusLogger
@@ -32,19 +33,21 @@ WARM = 20
 
 
 class Module(L.LightningModule):
-    """Trains one weight, and logs so many scalars in each step."""
+    """Trains one weight, and logs so many values in each step: scalars, or metric objects that get none."""
 
-    def __init__(self, count: int, **options: Any) -> None:
+    def __init__(self, count: int, *, metrics: bool = False, **options: Any) -> None:
         super().__init__()
         self.layer = torch.nn.Linear(1, 1)
+        self.metrics = torch.nn.ModuleList(MeanMetric() for _ in range(count if metrics else 0))
+        for metric in self.metrics:
+            metric(1.0)
         self.names = [f"train/metric_{number}" for number in range(count)]
         self.options = options
 
     @override
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         loss: Tensor = self.layer(batch).mean()
-        value = loss.detach()
-        for name in self.names:
+        for name, value in zip(self.names, self.metrics or [loss.detach()] * len(self.names), strict=True):
             self.log(name, value, **self.options)
         return loss
 
@@ -160,6 +163,7 @@ def main() -> None:
     compare("10 scalars every step", 10, 1)
     compare("10 scalars, on_step and on_epoch", 10, 1, on_step=True, on_epoch=True)
     compare("10 scalars, log_every_n_steps=50", 10, 50)
+    compare("10 metric objects, on_step and on_epoch", 10, 1, metrics=True, on_step=True, on_epoch=True)
     attached_alone()
 
 

@@ -83,7 +83,7 @@ class Door:
         )
         self._arrays = MetricArrays(self._native, module, trainer, self.media.deliver)
         self._fast: FastResults | None = None
-        self._is_fast = fast and _is_lightnings(self._native, pl.LightningModule.log) and not trainer.barebones
+        self._is_fast = fast and _is_lightnings(self._native) and not trainer.barebones
         self._sites = CallSites(module, trainer, None)
         self._configured = configured
 
@@ -93,7 +93,7 @@ class Door:
             self._fast = FastResults(self._trainer, HandOver(self._trainer))
             self._sites = CallSites(self._module, self._trainer, self._fast)
         self._place(self)
-        if self._is_fast and _is_lightnings(self._module.log_dict, pl.LightningModule.log_dict):
+        if self._is_fast and _is_lightnings(self._module.log_dict):
             self._module.log_dict = _LogDict(self, self._module)  # type: ignore[method-assign]
             self._stands_in_log_dict = True
 
@@ -190,8 +190,10 @@ class Door:
                 self._log_part(f"{name}/{part}", one, args, kwargs if names is None else {**kwargs, "names": names})
         elif isinstance(value, Metric) and not isinstance(value, Reducer):
             _check_metric(name, value, _argument(args, kwargs, "reduce_fx"))
-            self._arrays.log(*_bound(args, kwargs), names)
+            is_native = self._arrays.log(*_bound(args, kwargs), names)
             self._log_configured(*_bound(args, kwargs))
+            if is_native and names is None:
+                self._sites.remember(args, kwargs, [], native=True)
         elif names is not None and not _is_matrix(value):
             _check_names(name, value, names)
             for part, one in zip(names, value, strict=True):
@@ -274,9 +276,10 @@ class _LogDict:
         return getattr, (self._module, "log_dict")
 
 
-def _is_lightnings(method: Callable[..., None], lightnings: Callable[..., None]) -> bool:
-    """Return whether a method of a module is Lightning's own, and not one that the module has in its place."""
-    return getattr(method, "__func__", None) is lightnings
+def _is_lightnings(method: Callable[..., None]) -> bool:
+    """Return whether a method of a module is Lightning's own, and none that somebody has put in its place."""
+    function = getattr(method, "__func__", None)
+    return inspect.isfunction(function) and inspect.getfile(function) == inspect.getfile(pl.LightningModule)
 
 
 def _bound(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, Any, dict[str, Any]]:

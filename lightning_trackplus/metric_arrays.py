@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -65,8 +66,8 @@ class MetricArrays:
         # Those that Lightning was not given, and in which loop.
         self._to_reset: list[tuple[bool, Metric]] = []
 
-    def log(self, name: str, metric: Metric, arguments: dict[str, Any], names: Sequence[str] | None) -> None:
-        """Take one call.
+    def log(self, name: str, metric: Metric, arguments: dict[str, Any], names: Sequence[str] | None) -> bool:
+        """Take one call; return whether each like it is for Lightning, while its value is a number.
 
         Args:
             name: The name.
@@ -84,11 +85,13 @@ class MetricArrays:
             # What Lightning computes at this epoch's end may be an array; others are not computed.
             if hook is not None and not is_late and seam.check_levels(hook, *_levels(arguments))[1]:
                 self._remember(hook, logged)
-        elif is_late:
+            return not is_late
+        if is_late:
             self._show(logged, value)
             self._reset_later(metric)
         else:
             self._log_step(hook, logged, value)
+        return False
 
     def end_epoch(self, dataloaders: Sequence[int]) -> None:
         """Show the results of the epoch that ends now.
@@ -97,9 +100,11 @@ class MetricArrays:
             dataloaders: The evaluation dataloaders that had batches, in their order.
         """
         training, results = self._trainer.training, seam.results_of(self._trainer)
-        for key in [key for key in self._logged if key[0] == training]:
-            logged, entry = self._logged.pop(key), results.get(key[1])
-            if entry is not None and _is_array(value := logged.metric.compute()):
+        for (of_training, key), logged in self._logged.items():
+            if of_training != training or not seam.is_shown(entry := results.get(key)):
+                continue
+            if _is_array(_quietly_computed(logged.metric)):
+                value = logged.metric.compute()
                 seam.hide(entry)
                 seam.withdraw_stored(self._trainer, logged.full_name)
                 with seam.dataloader_results(self._trainer, logged.dataloader, dataloaders):
@@ -145,6 +150,15 @@ class MetricArrays:
         options = {name: logged.arguments[name] for name in ("prog_bar", "logger", "rank_zero_only")}
         for name, number in zip(logged.names or range(len(value)), value, strict=True):
             self._native(f"{logged.name}/{name}", number, **options)
+
+
+def _quietly_computed(metric: Metric) -> Any:
+    """Return a metric's result; that it never had an update is said by who computes it next."""
+    if metric.update_called:
+        return metric.compute()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return metric.compute()
 
 
 def _levels(arguments: dict[str, Any]) -> tuple[bool | None, bool | None]:

@@ -30,12 +30,12 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.utils.data import DataLoader
-from torchmetrics import Metric
+from torchmetrics import MeanMetric, Metric
 
 from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.lagging_numbers import LaggingNumbers
 from lightning_trackplus.late_numbers import LateNumbers
-from lightning_trackplus.seam.native_site import NativeSite
+from lightning_trackplus.seam.number_site import NumberSite
 from lightning_trackplus.seam.step_metrics import StepMetrics
 from tests.conftest import LoggingModule, goes_on_exactly, loader, quiet_trainer
 from tests.fast_lane_runs import (
@@ -240,6 +240,34 @@ def test_a_metric_called_step(tmp_path):
 
     seen = same(tmp_path, lambda: Saying(training_step=say, on_validation_epoch_end=say))
     assert 100 in [row[0] for row in seen["rows"]]
+
+
+def test_a_metric_that_training_and_validation_share(tmp_path):
+    """It is reset by the validation, and asked once for a training that had no more batches."""
+
+    def say(module, count):
+        metric = module.metrics["fitting"]["mean"]
+        metric(module.current)
+        module.log("shared", metric, on_step=False, on_epoch=True)
+
+    seen = same(tmp_path, lambda: Saying(training_step=say, validation_step=say))
+    assert sum("was called before the ``update`` method" in text for _, text in seen["warnings"]) == 2
+
+
+def test_a_metric_logged_under_another_name_in_turn(tmp_path):
+    """The name says which of two metrics it is, and an error which arguments differ."""
+
+    def say(module, count):
+        first, second = module.metrics["fitting"].values()
+        first(module.current)
+        second(module.current)
+        module.log("first", first, on_epoch=True)
+        module.log_dict({"second": second, "x": 0.5})
+        if count == 4:
+            module.log("first", second, on_epoch=True)
+
+    seen = same(tmp_path, lambda: Saying(training_step=say))
+    assert "with different arguments" in str(seen["error"])
 
 
 def test_each_call_for_a_logger_that_is_not_there(tmp_path):
@@ -926,14 +954,41 @@ def reached(monkeypatch):
 def test_lightning_sees_the_first_call_of_an_epoch(tmp_path, reached, fast, x_times, times):
     """Of six calls in two epochs, two reach Lightning, of other names one; all where the lane is closed."""
 
+    class Module(LoggingModule):
+        def __init__(self, **hooks):
+            super().__init__(**hooks)
+            self.mean = MeanMetric()
+
     def say(module, batch, batch_idx):
         module.log("x", 0.5)
+        module.mean(batch)
+        module.log("m", module.mean)
         module.log("y", batch.mean(), on_step=True, on_epoch=True, prog_bar=True)
         module.log_dict({"a": 1, "b": batch.sum()}, on_epoch=True)
 
     trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus(fast=fast)], max_epochs=2)
+    trainer.fit(Module(training_step=say), loader())
+    assert {name: reached.count(name) for name in reached} == {"x": x_times, **dict.fromkeys("myab", times)}
+
+
+@pytest.mark.parametrize("name", ["log", "log_dict"])
+def test_a_way_that_somebody_gave_lightning(tmp_path, monkeypatch, name):
+    """Each call passes through what stands in Lightning's own place."""
+    passed = []
+    native = getattr(L.LightningModule, name)
+
+    def patched(self, *args, **kwargs):
+        passed.append(args)
+        native(self, *args, **kwargs)
+
+    monkeypatch.setattr(L.LightningModule, name, patched)
+
+    def say(module, batch, batch_idx):
+        module.log("x", 0.5) if name == "log" else module.log_dict({"x": 0.5})
+
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], max_epochs=2)
     trainer.fit(LoggingModule(training_step=say), loader())
-    assert {name: reached.count(name) for name in reached} == {"x": x_times, **dict.fromkeys("yab", times)}
+    assert len(passed) == 6
 
 
 def left_of(trainer, module):
@@ -1180,7 +1235,7 @@ def test_values_are_taken_without_being_read(reduction, on_step, on_epoch):
         entry.value = value = torch.empty((), device="cuda")
         entry.cumulated_batch_size = torch.empty((), dtype=torch.int64, device="cuda")
         results.batch = torch.empty(3, device="cuda")
-        site = NativeSite(results, connector, "training_step", "training_step.x", taken=value, device=value.device)
+        site = NumberSite(results, connector, "training_step", "training_step.x", taken=value, device=value.device)
         for one in (value, 0.5, 3, 1e300, 2**70, value.half(), value.double()):
             assert site.take(one, None)
             assert site.take(one, 7)

@@ -182,7 +182,9 @@ def test_an_entry_that_is_hidden_is_passed_over_until_it_is_shown(tmp_path):
         module.mean.update(float(index))
         module.log("x", module.mean, on_step=True, on_epoch=False)
         entry = seam.results_of(trainer)[seam.entry_key("training_step", "x", None)]
+        assert seam.is_shown(entry)
         seam.hide(entry)
+        assert not seam.is_shown(entry)
         seen.append(dict(trainer.callback_metrics))
         seam.show(entry, step_value=torch.tensor(42.0 + index))
         seen.append(dict(trainer.callback_metrics))

@@ -22,7 +22,7 @@ from lightning.pytorch.trainer.connectors.logger_connector.fx_validator import _
 from lightning.pytorch.trainer.connectors.logger_connector.logger_connector import _LoggerConnector
 from lightning.pytorch.utilities.data import extract_batch_size
 
-from lightning_trackplus.seam.native_site import plain_batch_size
+from lightning_trackplus.seam.number_site import plain_batch_size
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -320,6 +320,14 @@ def full_name(name: str, dataloader_idx: int | None) -> str:
     Mirrors ``_ResultCollection._forked_name`` in ``logger_connector/result.py``.
     """
     return name if dataloader_idx is None else f"{name}/dataloader_idx_{dataloader_idx}"
+
+
+def is_shown(entry: Any) -> bool:
+    """Return whether there is an entry, and Lightning has taken something for it since it was reset or hidden.
+
+    Mirrors ``_ResultCollection.valid_items`` in ``logger_connector/result.py``.
+    """
+    return entry is not None and not entry.has_reset
 
 
 def hide(entry: Any) -> None:

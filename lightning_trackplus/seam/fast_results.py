@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning.pytorch.trainer.connectors.logger_connector.logger_connector import _LoggerConnector
 from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
+from torch import Tensor
+from torchmetrics import MeanMetric, Metric
 
+from lightning_trackplus.seam.metric_site import MetricSite
 from lightning_trackplus.seam.native_site import NativeSite
+from lightning_trackplus.seam.number_site import NumberSite
 from lightning_trackplus.seam.step_metrics import StepMetrics
 
 if TYPE_CHECKING:
@@ -36,7 +40,7 @@ class FastResults:
         self._connector.log_metrics = self._log_metrics  # type: ignore[method-assign]
 
     def site(self, hook: str, key: str, *, taken: Any, device: torch.device) -> NativeSite | None:
-        """Return a site for the entry that Lightning has made of a call; None if it is none for numbers.
+        """Return a site for the entry that Lightning has made of a call; None where it keeps a graph.
 
         Args:
             hook: The hook that has logged.
@@ -45,13 +49,15 @@ class FastResults:
             device: The device of the module.
         """
         results: Any = self._trainer._results
-        metric = None if results is None else results.get(key)
-        if metric is None or not metric.is_tensor or metric.meta.enable_graph:
+        entry = None if results is None else results.get(key)
+        if entry is None or entry.meta.enable_graph:
             return None
         if not isinstance(vars(results).get("metrics"), StepMetrics):
             results.metrics = StepMetrics(results)
             self._opened.append(results)
-        return NativeSite(results, self._connector, hook, key, taken=taken, device=device)
+        if not entry.is_tensor:
+            return MetricSite(results, self._connector, hook, key)
+        return NumberSite(results, self._connector, hook, key, taken=taken, device=device)
 
     def close(self) -> None:
         """Give Lightning its own back."""
@@ -72,35 +78,42 @@ class FastResults:
 @functools.cache
 def is_as_mirrored() -> bool:
     """Return whether this Lightning keeps what is logged as it is mirrored here; each kind of entry is tried."""
+    number = torch.tensor(1.5)
+    kinds: list[tuple[Tensor | Metric, str]] = [(number, name) for name in ("mean", "sum", "max", "min")]
+    kinds.append((MeanMetric(), "mean"))
     try:
         return all(
-            _agrees(on_step=on_step, on_epoch=on_epoch, reduce_fx=reduce_fx)
+            _agrees(value, on_step=on_step, on_epoch=on_epoch, reduce_fx=reduce_fx)
             for on_step, on_epoch in ((True, False), (False, True), (True, True))
-            for reduce_fx in ("mean", "sum", "max", "min")
+            for value, reduce_fx in kinds
         ) and hasattr(_LoggerConnector, "log_metrics")
     except Exception:  # noqa: BLE001  whatever it is, it is not as it was
         return False
 
 
-def _agrees(*, on_step: bool, on_epoch: bool, reduce_fx: Any) -> bool:
+def _agrees(value: Tensor | Metric, **options: Any) -> bool:
     """Return whether a second value changes an entry as Lightning does, and is shown as Lightning does."""
-    options = {"on_step": on_step, "on_epoch": on_epoch, "reduce_fx": reduce_fx, "prog_bar": True}
-    collections = [_ResultCollection(training=True) for _ in range(2)]
+    hook, key = "training_step", "training_step.x"
+    theirs, ours = collections = [_ResultCollection(training=True) for _ in range(2)]
     for results in collections:
         results.batch = torch.zeros(3)
-        results.log("training_step", "x", torch.tensor(1.5), **options)
-    theirs, ours = collections
-    theirs.log("training_step", "x", torch.tensor(0.75), **options)
-    connector = SimpleNamespace(_current_fx="training_step", _first_loop_iter=False)
-    key = "training_step.x"
-    site = NativeSite(ours, connector, "training_step", key, taken=1.5, device=ours[key].value.device)
-    if not site.take(0.75, None):
+        results.log(hook, "x", value, prog_bar=True, **options)
+    connector = SimpleNamespace(_current_fx=hook, _first_loop_iter=False)
+    site: NativeSite
+    if isinstance(value, Metric):
+        site = MetricSite(ours, connector, hook, key)
+        value(0.75)
+    else:
+        site = NumberSite(ours, connector, hook, key, taken=value, device=value.device)
+        value = value / 2
+    theirs.log(hook, "x", value, prog_bar=True, **options)
+    if not site.take(value, None):
         return False
     states = [
-        {name: repr(value) for name, value in vars(results[key]).items() if name in _STATE} for results in collections
+        {name: repr(state) for name, state in vars(results[key]).items() if name in _STATE} for results in collections
     ]
     shown = [repr(theirs.metrics(True)), repr(StepMetrics(ours)(True))]
-    return states[0] == states[1] and len(states[0]) >= len(_STATE) - 1 and shown[0] == shown[1]
+    return states[0] == states[1] and states[0].keys() >= _STATE - {"cumulated_batch_size"} and shown[0] == shown[1]
 
 
 _STATE = {"value", "cumulated_batch_size", "_forward_cache", "_computed", "_update_count", "has_reset"}
