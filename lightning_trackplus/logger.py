@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 import os
-import threading
 import time
 import weakref
 from argparse import Namespace
@@ -15,12 +14,11 @@ import lightning.pytorch as pl
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.core.saving import save_hparams_to_yaml
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
 from torch import Tensor
 from typing_extensions import override
 
 from lightning_trackplus import seam
-from lightning_trackplus.deliveries import Deliveries
 from lightning_trackplus.delivery import DEFAULT_MAX_BYTES
 from lightning_trackplus.direct_calls import DirectCalls
 from lightning_trackplus.flat_numbers import flat_numbers
@@ -31,22 +29,17 @@ from lightning_trackplus.monitors import monitored
 from lightning_trackplus.no_experiment import NoExperiment
 from lightning_trackplus.queue_room import Overflow, check_queue
 from lightning_trackplus.record import Record
-from lightning_trackplus.run.batch_steps import BatchSteps
 from lightning_trackplus.run.claim import RunClaim, local_or_url
-from lightning_trackplus.run.lock import parents
-from lightning_trackplus.run.output import RunOutput
-from lightning_trackplus.run.resumed import Resumed
-from lightning_trackplus.run.rewinding import complete_rewind, rewind
+from lightning_trackplus.run.written_run import WrittenRun
 from lightning_trackplus.trainer_clock import TrainerClock
 from lightning_trackplus.writers.name_axes import check_x_axis, prefixed_axes
 from lightning_trackplus.writers.names import WriterChoice, available
-from lightning_trackplus.writers.run_summary import Mode, RunSummary
+from lightning_trackplus.writers.run_summary import Mode
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 _loggers: weakref.WeakSet[TrackPlusLogger] = weakref.WeakSet()
-_opening = threading.Lock()
 
 
 class TrackPlusLogger(TensorBoardLogger, DirectCalls):
@@ -116,8 +109,6 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
             super().__init__(".", name, version, log_graph, default_hp_metric, prefix, sub_dir)
         else:
             seam.init_without_tensorboard(self, name, version, prefix=prefix, sub_dir=sub_dir)
-        self._claim = RunClaim(None if save_dir is None else local_or_url(save_dir), self.name, version, sub_dir)
-        self._x_axis = dict(x_axis or {})
         self._has_default_hp_metric = default_hp_metric
         self._name_prefix = f"{prefix}{self.LOGGER_JOIN_CHAR}" if prefix else ""
         self._queue_options: dict[str, Any] = {
@@ -125,19 +116,15 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
             "overflow": media_overflow,
             "max_bytes": int(max_queue_bytes),
         }
-        self._hparam_metrics = {self._name_prefix + name: mode for name, mode in (hparam_metrics or {}).items()}
-        self._modes = self._hparam_metrics
+        self._run = WrittenRun(
+            RunClaim(None if save_dir is None else local_or_url(save_dir), self.name, version, sub_dir),
+            self._writer_choices,
+            x_axis=prefixed_axes(x_axis or {}, self._name_prefix),
+            hparam_metrics={self._name_prefix + name: mode for name, mode in (hparam_metrics or {}).items()},
+            queue_options=self._queue_options,
+        )
         self._shown_hparams: dict[str, Shown] = {}
         self._clock = TrainerClock()
-        self._batch_steps = BatchSteps()
-        self._resumed: Resumed | None = None
-        self._output: RunOutput | None = None
-        self._flushes_next = False
-        self._end_with_logger: weakref.finalize[Any, Any] | None = None
-        # It goes on where it was when the run's files are opened again.
-        self._summary: RunSummary | None = None
-        # The process that writes; those that it forks or spawns do not, unless a Trainer runs there.
-        self._owner: int | None = None
         self._summary_writer: SummaryWriter | None = None
         self._wrote_hparams = self._failed_hparams = False
         _loggers.add(self)
@@ -146,7 +133,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
     @override
     def save_dir(self) -> str:
         """Where the runs lie."""
-        return self._claim.save_dir
+        return self._run.claim.save_dir
 
     @property
     @override
@@ -158,7 +145,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
     @override
     def version(self) -> int | str:
         """The run's number, or the name of its folder if it was given one."""
-        return self._claim.version
+        return self._run.claim.version
 
     @property
     @rank_zero_experiment
@@ -191,18 +178,14 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
             RunInUseError: If a living process writes to the run that was asked for.
         """
         self._clock.follow(trainer)
-        self._claim.share(trainer)
-        self._owner = os.getpid()
-        self._modes = {**monitored(trainer, self._name_prefix), **self._hparam_metrics}
-        if self._output is not None:
-            self._output.set_modes(self._modes)
+        self._run.attach(trainer, monitored(trainer, self._name_prefix))
 
     def before_checkpoint(self) -> None:
         """Bring what is logged up to a checkpoint into the files at once: a run that is resumed from it has that.
 
         Lightning hands over the numbers of the checkpoint's step after the checkpoint.
         """
-        self._flushes_next = self._output is not None
+        self._run.flush_next()
 
     @rank_zero_only
     def rewind(self, step: int) -> None:
@@ -213,17 +196,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         Args:
             step: The first global step that is logged from now on.
         """
-        directory = self._claim.take()
-        self._close_output(None)
-        self._summary, self._batch_steps = None, BatchSteps()
-        try:
-            backup = rewind(directory, step)
-        except OSError as error:
-            rank_zero_warn(f"What {directory} has from step {step} on could not be moved to a backup: {error}")
-            return
-        self._resumed = Resumed(directory, step)
-        if backup is not None:
-            rank_zero_info(f"What {directory} had from step {step} on is in {backup} now: the run goes on from there.")
+        self._run.rewind(step)
 
     @override
     @rank_zero_only
@@ -249,10 +222,9 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         if prefix := self._name_prefix:
             numbers = {prefix + name: number for name, number in numbers.items()}
         if counts_batches := waiting_step is not None:
-            self._open_delivery()  # It reads which batches a continued run has.
-            step = self._batch_steps.next(numbers, step)
-        elif self._resumed is not None:
-            numbers = self._resumed.without_what_was_logged(step, numbers)
+            step = self._run.batch_step(numbers, step)
+        else:
+            numbers = self._run.without_what_was_logged(step, numbers)
         self._clock.set(step, epoch)
         if numbers:
             record = Record(
@@ -264,11 +236,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
                 counts_batches=counts_batches,
                 waiting_step=waiting_step,
             )
-            delivery = self._open_delivery()
-            delivery.put(record)
-            if self._flushes_next:
-                self._flushes_next = False
-                delivery.flush_soon()
+            self._run.put_numbers(record)
 
     @override
     @rank_zero_only
@@ -280,7 +248,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
             )
         current_step, epoch = self._clock.now()
         step = current_step if step is None else operator.index(step)
-        self._open_delivery().put_medium(self._name_prefix + key, media, step, epoch, time.time())
+        self._run.deliveries().put_medium(self._name_prefix + key, media, step, epoch, time.time())
 
     @override
     @rank_zero_only
@@ -296,8 +264,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         """
         super().log_hyperparams(params, {})  # Without metrics it writes nothing, and keeps them for hparams.yaml.
         self._shown_hparams = {**self._shown_hparams, **flat_hparams(params)}
-        if self._output is not None:
-            self._output.set_hparams(self._shown_hparams)
+        self._run.set_hparams(self._shown_hparams)
         if metrics is None and self._has_default_hp_metric:
             metrics = {"hp_metric": -1}
         if metrics is not None:
@@ -308,9 +275,9 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
     def save(self) -> None:
         """Write hparams.yaml, once there is something in the run directory; what was logged is written without this."""
         # The Trainer asks after each record; to look at the folder each time would take longer than to log.
-        if self._wrote_hparams or (self._output is not None and not self._output.deliveries.has_flushed()):
+        if self._wrote_hparams or not self._run.has_files():
             return
-        directory = self._claim.directory
+        directory = self._run.claim.directory
         if not directory.is_dir() or not any(directory.iterdir()):
             return
         file = directory / self.NAME_HPARAMS_FILE
@@ -333,25 +300,15 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
             status: How the run ended, such as ``"success"``; TensorBoard's HParams tab shows it.
         """
         try:
-            self._close_output(status)
+            self._run.close(status)
             self._wrote_hparams = self._wrote_hparams and not self._failed_hparams
             self.save()
         finally:
-            if self._owner not in parents():
-                self._claim.release()
-
-    def _close_output(self, status: str | None) -> None:
-        output, self._output = self._output, None
-        if self._end_with_logger is not None:
-            self._end_with_logger.detach()
-            self._end_with_logger = None
-        if output is not None:
-            output.close(status)
+            self._run.release()
 
     @override
     def __getstate__(self) -> dict[str, Any]:
-        left_behind = ("_output", "_summary_writer", "_summary", "_end_with_logger")
-        return {**self.__dict__, **dict.fromkeys(left_behind)}
+        return {**self.__dict__, "_summary_writer": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -361,69 +318,16 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
     def _writes_tensorboard(self) -> bool:
         return "tensorboard" in self._writer_choices
 
-    def _open_delivery(self) -> Deliveries:
-        """Return what takes the records, which is opened for the first one."""
-        output = self._output
-        # A forked process has inherited the deliveries, but not their threads.
-        if output is not None and output.deliveries.is_of_this_process():
-            return output.deliveries
-        with _opening:
-            if self._output is None or not self._output.deliveries.is_of_this_process():
-                self._output = self._new_output()
-            return self._output.deliveries
-
-    def _new_output(self) -> RunOutput:
-        if self._owner in parents():
-            rank_zero_warn(
-                "Something was logged in a process that the one which writes the run has begun, such as a worker of a"
-                " DataLoader. It is not written: log in the process that trains."
-            )
-            directory = self._claim.directory
-            return RunOutput(RunSummary(directory), directory, (), x_axis={}, hparam_metrics={}, queue_options={})
-        directory = self._claim.take()
-        self._owner = os.getpid()
-        complete_rewind(directory)
-        self._batch_steps.go_on(directory)
-        self._summary = self._summary or RunSummary(directory)
-        output = RunOutput(
-            self._summary,
-            directory,
-            self._writer_choices,
-            x_axis=prefixed_axes(self._x_axis, self._name_prefix),
-            hparam_metrics=self._hparam_metrics,
-            queue_options=self._queue_options,
-        )
-        output.set_hparams(self._shown_hparams)
-        output.set_modes(self._modes)
-        # A logger that nobody finalizes is written out when it goes.
-        self._end_with_logger = weakref.finalize(self, _end, output, self._claim)
-        return output
-
     def _open_experiment(self) -> SummaryWriter:
         if not self._writes_tensorboard:
             return cast("SummaryWriter", NoExperiment())
         # Imported here, since it needs tensorboard.
         from lightning_trackplus.experiment import DeliveredSummaryWriter  # noqa: PLC0415
 
-        return DeliveredSummaryWriter(lambda: str(self._claim.directory), self._open_delivery, self._flush)
-
-    def _flush(self) -> None:
-        if self._output is not None:
-            self._output.deliveries.flush()
+        run = self._run
+        return DeliveredSummaryWriter(lambda: str(run.claim.directory), run.deliveries, run.flush)
 
 
 def loggers_exist() -> bool:
     """Return whether there is a TrackPlusLogger in this process."""
     return bool(_loggers)
-
-
-def _end(output: RunOutput, claim: RunClaim) -> None:
-    # A process that was forked from the one that writes ends as well, and leaves to that what is its.
-    if not output.deliveries.is_of_this_process():
-        return
-    if output.deliveries.is_current_thread():
-        # The garbage collector runs on any thread, and one of these cannot wait for its own end.
-        threading.Thread(target=_end, args=(output, claim)).start()
-        return
-    output.close()
-    claim.release()
