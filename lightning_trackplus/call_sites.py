@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signatu
 from torch import Tensor
 
 from lightning_trackplus import seam
+from lightning_trackplus.log_arguments import plain_call
 from lightning_trackplus.logged import Logged
 from lightning_trackplus.seam.fast_results import FastResults
 from lightning_trackplus.seam.native_site import NativeSite
@@ -75,7 +76,7 @@ class CallSites:
         """
         hook = seam.hook_name(self._module)
         place = self._places.get(hook)
-        if place is None or (call := _read(args, kwargs)) is None:
+        if place is None or (call := plain_call(args, kwargs)) is None:
             return False
         name, value, batch_size, options = call
         site = self._sites.get((hook, name, place.dataloader))
@@ -148,7 +149,7 @@ class CallSites:
             logged: Where the value went.
             native: Whether Lightning took it too.
         """
-        if (call := _read(args, kwargs)) is None or not all(one.is_plain for one in logged):
+        if (call := plain_call(args, kwargs)) is None or not all(one.is_plain for one in logged):
             return
         hook, (name, value, batch_size, options) = seam.hook_name(self._module), call
         place = self._places[hook] = seam.Place(self._trainer)
@@ -175,15 +176,3 @@ class CallSites:
         dataloader = place.dataloader if options.get("add_dataloader_idx", True) else None
         key = seam.entry_key(hook, name, dataloader)
         return self._fast.site(hook, key, taken=value, device=self._module.device)
-
-
-def _read(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[str, Any, int | None, Mapping[str, Any]] | None:
-    """Return name, value, batch size and the other options; None if more than name and value have no keyword."""
-    if len(args) == 2 and "batch_size" not in kwargs:  # noqa: PLR2004  name and value; the commonest call
-        return *args, None, kwargs
-    if len(args) > 2:  # noqa: PLR2004
-        return None
-    options = dict(kwargs)
-    name = args[0] if args else options.pop("name", None)
-    value = args[1] if len(args) > 1 else options.pop("value", None)
-    return name, value, options.pop("batch_size", None), options

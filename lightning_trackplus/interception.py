@@ -19,6 +19,7 @@ from lightning_trackplus import processes, seam
 from lightning_trackplus.call_sites import CallSites
 from lightning_trackplus.configured import ConfiguredReducers
 from lightning_trackplus.hand_over import HandOver
+from lightning_trackplus.log_arguments import argument, bound, with_value
 from lightning_trackplus.logged import Logged
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.media.plain import media_of
@@ -33,11 +34,6 @@ from lightning_trackplus.seam.fast_results import FastResults
 from lightning_trackplus.streams import Streams
 
 warning_cache = WarningCache()
-
-_SIGNATURE = inspect.signature(pl.LightningModule.log)
-_PARAMETERS = list(_SIGNATURE.parameters.values())[1:]
-_POSITIONS = {parameter.name: position for position, parameter in enumerate(_PARAMETERS)}
-_DEFAULTS = {parameter.name: parameter.default for parameter in _PARAMETERS}
 
 
 class Door:
@@ -178,20 +174,20 @@ class Door:
         self._module.log = log  # type: ignore[method-assign]
         seam.set_callbacks_log(self._trainer, log)
 
-    def _log(self, args: tuple[Any, ...], kwargs: dict[str, Any], names: list[str] | None) -> None:
+    def _log(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], names: list[str] | None) -> None:
         """Send a call down its lane."""
-        name, value = _argument(args, kwargs, "name"), _argument(args, kwargs, "value")
+        name, value = argument(args, kwargs, "name"), argument(args, kwargs, "value")
         if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
             # torch has neither the other order of bytes nor strides below zero.
             value = torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("=")))
-            args, kwargs = _with_value(args, kwargs, value)
+            args, kwargs = with_value(args, kwargs, value)
         if isinstance(value, Mapping | MetricCollection):
             for part, one in value.items():
                 self._log_part(f"{name}/{part}", one, args, kwargs if names is None else {**kwargs, "names": names})
         elif isinstance(value, Metric) and not isinstance(value, Reducer):
-            _check_metric(name, value, _argument(args, kwargs, "reduce_fx"))
-            is_native = self._arrays.log(*_bound(args, kwargs), names)
-            self._log_configured(*_bound(args, kwargs))
+            _check_metric(name, value, argument(args, kwargs, "reduce_fx"))
+            is_native = self._arrays.log(*bound(args, kwargs), names)
+            self._log_configured(*bound(args, kwargs))
             if is_native and names is None:
                 self._sites.remember(args, kwargs, [], native=True)
         elif names is not None and not _is_matrix(value):
@@ -199,37 +195,37 @@ class Door:
             for part, one in zip(names, value, strict=True):
                 self._log_part(f"{name}/{part}", one, args, kwargs)
         elif (media := self._media_of(value, args, kwargs, names)) is not None:
-            self.media.log(name, media, _bound(args, kwargs)[2])
+            self.media.log(name, media, bound(args, kwargs)[2])
         else:
             self._log_numbers(args, kwargs)
 
-    def _log_part(self, name: str, value: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _log_part(self, name: str, value: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Log a part of a value under a name of its own."""
         self(name, value, *args[2:], **{key: one for key, one in kwargs.items() if key not in ("name", "value")})
 
     def _media_of(
-        self, value: Any, args: tuple[Any, ...], kwargs: dict[str, Any], names: list[str] | None
+        self, value: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], names: list[str] | None
     ) -> Media[Any] | None:
         """Return the medium that is given, or that a value plainly is; None if Lightning or a reducer takes it."""
         if isinstance(value, Media):
             return value
         if isinstance(value, Number | Metric) or (isinstance(value, Tensor) and not _is_matrix(value)):
             return None
-        reduce_fx = _argument(args, kwargs, "reduce_fx")
+        reduce_fx = argument(args, kwargs, "reduce_fx")
         if isinstance(value, Tensor) and reduce_fx != "mean" and not is_selection(reduce_fx):
             return None  # A reducer says what is wrong.
         return media_of(value, names)
 
-    def _log_numbers(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def _log_numbers(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Take a number or several, and remember where they went."""
         is_native = not self._is_ours(args, kwargs)
         logged: list[Logged] = []
         if is_native:
             self._native(*args, **kwargs)
         else:
-            logged += self.reducers.log(*_bound(args, kwargs))
-        if self._configured.of(_argument(args, kwargs, "name")):
-            logged += self._log_configured(*_bound(args, kwargs))
+            logged += self.reducers.log(*bound(args, kwargs))
+        if self._configured.of(argument(args, kwargs, "name")):
+            logged += self._log_configured(*bound(args, kwargs))
         self._sites.remember(args, kwargs, logged, native=is_native)
 
     def _log_configured(self, name: str, value: Any, arguments: dict[str, Any]) -> list[Logged]:
@@ -242,10 +238,10 @@ class Door:
             )
         return []
 
-    def _is_ours(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    def _is_ours(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Return whether a call is for our reducers; if not, Lightning also judges what nobody takes."""
         wanted = ("name", "value", "reduce_fx", "sync_dist")
-        name, value, reduce_fx, sync_dist = (_argument(args, kwargs, parameter) for parameter in wanted)
+        name, value, reduce_fx, sync_dist = (argument(args, kwargs, parameter) for parameter in wanted)
         if isinstance(value, Tensor) and (value.numel() != 1 or not is_native(reduce_fx)):
             _check_values(name, value)
             return True
@@ -280,26 +276,6 @@ def _is_lightnings(method: Callable[..., None]) -> bool:
     """Return whether a method of a module is Lightning's own, and none that somebody has put in its place."""
     function = getattr(method, "__func__", None)
     return inspect.isfunction(function) and inspect.getfile(function) == inspect.getfile(pl.LightningModule)
-
-
-def _bound(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, Any, dict[str, Any]]:
-    """Return the name, the value, and all other arguments by name."""
-    call = _SIGNATURE.bind(None, *args, **kwargs)
-    call.apply_defaults()
-    _, name, value, *_ = call.args
-    return name, value, dict(list(call.arguments.items())[3:])
-
-
-def _argument(args: tuple[Any, ...], kwargs: dict[str, Any], name: str) -> Any:
-    position = _POSITIONS[name]
-    return args[position] if position < len(args) else kwargs.get(name, _DEFAULTS[name])
-
-
-def _with_value(args: tuple[Any, ...], kwargs: dict[str, Any], value: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Return the arguments of a call with another value."""
-    if "value" in kwargs:
-        return args, {**kwargs, "value": value}
-    return (args[0], value, *args[2:]), kwargs
 
 
 def _is_matrix(value: object) -> bool:

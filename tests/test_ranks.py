@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lightning_trackplus.reducers.names import REDUCERS, reducers_of
+from tests.programs import run_program
 from tests.ranks import EDGES, PARTS, SPECS, SPLITS
 
 
@@ -20,15 +17,7 @@ from tests.ranks import EDGES, PARTS, SPECS, SPLITS
 def reports(tmp_path_factory):
     """Run the program once, and return what both processes saw in each of its parts."""
     folder = tmp_path_factory.mktemp("ranks")
-    checkout = Path(__file__).parents[1]
-    command = [sys.executable, str(checkout / "tests/ranks.py"), str(folder), *PARTS]
-    subprocess.run(
-        command,
-        env={**os.environ, "PYTHONPATH": str(checkout)},
-        cwd=folder,
-        capture_output=True,
-        timeout=120,
-    )
+    run_program("tests/ranks.py", folder, *PARTS, cwd=folder)
     return {path.name.removesuffix(".json"): json.loads(path.read_text()) for path in folder.glob("*.json")}
 
 

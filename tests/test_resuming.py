@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -20,6 +17,7 @@ from lightning_trackplus.reducers.histogram import Histogram
 from lightning_trackplus.reducers.since_logged import SinceLogged
 from lightning_trackplus.reducers.sums import Count
 from tests.conftest import LoggingModule, goes_on_exactly, loader, quiet_trainer
+from tests.programs import run_program
 from tests.recording import Rows, numbers
 from tests.resuming import BATCHES, EPOCHS, Save, every_step, train, values
 
@@ -64,15 +62,7 @@ def two_processes(tmp_path_factory, one_process):
     """Do the same in two processes, and from a checkpoint of one; return the folder and what each saw."""
     root = tmp_path_factory.mktemp("two_processes")
     shutil.copy(one_process[0] / "step=4.ckpt", root / "of_one_process.ckpt")
-    checkout = Path(__file__).parents[1]
-    done = subprocess.run(
-        [sys.executable, str(checkout / "tests/resuming.py"), str(root)],
-        env={**os.environ, "PYTHONPATH": str(checkout)},
-        cwd=root,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = run_program("tests/resuming.py", root, cwd=root)
     reports = [json.loads((root / f"rank{rank}.json").read_text()) for rank in range(2)]
     assert "error" not in reports[0], reports[0]["error"]
     assert done.returncode == 0, done.stderr

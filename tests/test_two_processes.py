@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +10,7 @@ import pandas
 import PIL.Image
 import pytest
 
+from tests.programs import run_program
 from tests.two_processes import REDUCTIONS
 
 ALL, FIRST_PART, SECOND_PART = np.arange(10.0), np.arange(6.0), np.arange(6.0, 10.0)
@@ -35,16 +33,9 @@ ORACLES = {
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """Run the program once, as Lightning starts it: the second process is a child of the first."""
+    """Run the program once."""
     folder = tmp_path_factory.mktemp("two_processes")
-    checkout = Path(__file__).parents[1]
-    done = subprocess.run(
-        [sys.executable, str(checkout / "tests/two_processes.py"), str(folder)],
-        env={**os.environ, "PYTHONPATH": str(checkout)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    done = run_program("tests/two_processes.py", folder)
     assert done.returncode == 0, done.stderr
     return folder
 

@@ -158,6 +158,23 @@ class ByHand(Saying):
             self.say("training_step")
 
 
+def usual(module, count):
+    """Log what modules usually log."""
+    module.log("loss", module.current, prog_bar=True)
+    module.log("both", module.current, on_step=True, on_epoch=True, prog_bar=True)
+    module.log("count", float(count), on_epoch=True, reduce_fx="sum")
+    module.log_dict({"a": module.current, "b": count, "c": torch.tensor(0.1)}, on_epoch=True)
+    for name in ("mean", "count"):
+        metric = module.metric(name)
+        metric(module.current)
+        module.log(f"metric/{name}", metric, on_step=True, on_epoch=True, prog_bar=True)
+
+
+def usually(**hooks):
+    """Return a module that logs the usual in training and validation."""
+    return Saying(**{"training_step": usual, "validation_step": usual, **hooks})
+
+
 class Talking(Callback):
     """A callback that logs, by its own ``log`` and ``log_dict``, and by the module's."""
 
