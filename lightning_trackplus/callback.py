@@ -12,14 +12,14 @@ from lightning.pytorch.utilities.rank_zero import WarningCache, rank_zero_warn
 from typing_extensions import override
 
 from lightning_trackplus.attachment import attach_loggers, flush_loggers, put_first, rewind_loggers
-from lightning_trackplus.batch_samples import BatchSamples
-from lightning_trackplus.configured import ConfiguredReducers
 from lightning_trackplus.interception import Door
+from lightning_trackplus.lanes.batch_samples import BatchSamples
+from lightning_trackplus.lanes.configured import ConfiguredReducers
+from lightning_trackplus.lanes.streams import Streams
 from lightning_trackplus.media.selection import Selection
 from lightning_trackplus.reducers.names import OneReduction
 from lightning_trackplus.reducers.samples import NanPolicy
 from lightning_trackplus.seam.fast_results import is_as_mirrored
-from lightning_trackplus.streams import Streams
 
 warning_cache = WarningCache()
 

@@ -16,22 +16,22 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from lightning_trackplus import processes, seam
-from lightning_trackplus.call_sites import CallSites
-from lightning_trackplus.configured import ConfiguredReducers
-from lightning_trackplus.hand_over import HandOver
-from lightning_trackplus.log_arguments import argument, bound, with_value
-from lightning_trackplus.logged import Logged
+from lightning_trackplus.lanes.call_sites import CallSites
+from lightning_trackplus.lanes.configured import ConfiguredReducers
+from lightning_trackplus.lanes.hand_over import HandOver
+from lightning_trackplus.lanes.log_arguments import argument, bound, with_value
+from lightning_trackplus.lanes.logged import Logged
+from lightning_trackplus.lanes.media_lane import MediaLane
+from lightning_trackplus.lanes.metric_arrays import MetricArrays
+from lightning_trackplus.lanes.reducer_lane import ReducerLane
+from lightning_trackplus.lanes.streams import Streams
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.media.plain import media_of
 from lightning_trackplus.media.selection import is_selection
-from lightning_trackplus.media_lane import MediaLane
-from lightning_trackplus.metric_arrays import MetricArrays
-from lightning_trackplus.reducer_lane import ReducerLane
 from lightning_trackplus.reducers.names import is_native
 from lightning_trackplus.reducers.reducer import Reducer
 from lightning_trackplus.reducers.samples import NanPolicy
 from lightning_trackplus.seam.fast_results import FastResults
-from lightning_trackplus.streams import Streams
 
 warning_cache = WarningCache()
 

@@ -19,15 +19,15 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_trackplus import seam
-from lightning_trackplus.delivery import DEFAULT_MAX_BYTES
-from lightning_trackplus.direct_calls import DirectCalls
+from lightning_trackplus.delivery.delivery import DEFAULT_MAX_BYTES
+from lightning_trackplus.delivery.queue_room import Overflow, check_queue
+from lightning_trackplus.direct.direct_calls import DirectCalls
+from lightning_trackplus.direct.no_experiment import NoExperiment
 from lightning_trackplus.flat_numbers import flat_numbers
 from lightning_trackplus.hparams import Shown, check_hparam_metrics, flat_hparams
 from lightning_trackplus.late_numbers import on_their_way
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.monitors import monitored
-from lightning_trackplus.no_experiment import NoExperiment
-from lightning_trackplus.queue_room import Overflow, check_queue
 from lightning_trackplus.record import Record
 from lightning_trackplus.run.claim import RunClaim, local_or_url
 from lightning_trackplus.run.written_run import WrittenRun
@@ -322,7 +322,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         if not self._writes_tensorboard:
             return cast("SummaryWriter", NoExperiment())
         # Imported here, since it needs tensorboard.
-        from lightning_trackplus.experiment import DeliveredSummaryWriter  # noqa: PLC0415
+        from lightning_trackplus.direct.experiment import DeliveredSummaryWriter  # noqa: PLC0415
 
         run = self._run
         return DeliveredSummaryWriter(lambda: str(run.claim.directory), run.deliveries, run.flush)

@@ -22,9 +22,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lightning_trackplus.deliveries import Deliveries
-from lightning_trackplus.delivery import Delivery
-from lightning_trackplus.encoded_once import EncodedOnce
+from lightning_trackplus.delivery.deliveries import Deliveries
+from lightning_trackplus.delivery.delivery import Delivery
+from lightning_trackplus.delivery.encoded_once import EncodedOnce
 from lightning_trackplus.record import Item, Pictures, Record, Texts
 from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.tensorboard import TensorBoardWriter
@@ -491,7 +491,7 @@ def test_without_failures_there_are_no_warnings():
 
 PROGRAM = """
 import pathlib, sys
-from lightning_trackplus.delivery import Delivery
+from lightning_trackplus.delivery.delivery import Delivery
 from lightning_trackplus.record import Item, Pictures, Record
 from lightning_trackplus.writers.csv import CSVWriter
 

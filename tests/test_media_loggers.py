@@ -18,7 +18,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_trackplus import Image, Text, TrackPlus, TrackPlusLogger
-from lightning_trackplus.media_loggers import MediaLoggers
+from lightning_trackplus.lanes.media_loggers import MediaLoggers
 from tests.conftest import LoggingModule, loader, quiet_trainer
 from tests.loggers import NO_DATA, Silent, events, media_of, no_warnings, picture, pixels_of, trainer_with
 

@@ -179,7 +179,7 @@ import lightning_trackplus
 before = sorted({"lightning", "torch", "wandb", "mlflow"} & set(sys.modules))
 import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning_trackplus.media_loggers import MediaLoggers
+from lightning_trackplus.lanes.media_loggers import MediaLoggers
 loggers = MediaLoggers(L.Trainer(logger=TensorBoardLogger("."), accelerator="cpu"))
 loggers.deliver("report", lightning_trackplus.Text("one"), 7)
 loggers.close()

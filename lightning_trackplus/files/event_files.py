@@ -11,6 +11,9 @@ from tensorboard.compat.proto.event_pb2 import Event
 
 from lightning_trackplus.files.record_file import masked_checksum
 
+CAPTIONS_SUFFIX = "/captions"
+"""Behind the tag of media, the tag of the text that holds their captions."""
+
 _HEADER, _FOOTER = 12, 4
 
 

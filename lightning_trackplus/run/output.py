@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_trackplus.deliveries import Deliveries
-from lightning_trackplus.delivery import Delivery
+from lightning_trackplus.delivery.deliveries import Deliveries
+from lightning_trackplus.delivery.delivery import Delivery
 from lightning_trackplus.hparams import Shown
 from lightning_trackplus.run_directory import BEST_FOLDER
 from lightning_trackplus.writers.names import WriterChoice, open_writer

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import lightning.pytorch as pl
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
-from lightning_trackplus.deliveries import Deliveries
+from lightning_trackplus.delivery.deliveries import Deliveries
 from lightning_trackplus.hparams import Shown
 from lightning_trackplus.record import Record
 from lightning_trackplus.run.batch_steps import BatchSteps

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from lightning_trackplus.files.event_files import CAPTIONS_SUFFIX
 from lightning_trackplus.files.media_index import MediaRecord
 from lightning_trackplus.record import Histograms, Pages
 from lightning_trackplus.run_directory import MEDIA_INDEX
 from lightning_trackplus.stored.difference import Difference
-from lightning_trackplus.writers.media_values import CAPTIONS_SUFFIX
 
 
 def media_differences(

@@ -25,6 +25,7 @@ from tensorboard.plugins.image import metadata as image
 from tensorboard.plugins.text import metadata as text
 from typing_extensions import assert_never
 
+from lightning_trackplus.files.event_files import CAPTIONS_SUFFIX
 from lightning_trackplus.record import (
     Cell,
     Histograms,
@@ -45,7 +46,6 @@ from lightning_trackplus.writers.number_events import tag_of
 Fields: TypeAlias = dict[str, Any]
 """The fields of a message by name, which a message around them takes at less cost than the message itself."""
 
-CAPTIONS_SUFFIX = "/captions"
 _TEXT = text.create_summary_metadata("", "")
 _IMAGE = image.create_summary_metadata("", "")
 _AUDIO = audio.create_summary_metadata("", "", audio.Encoding.Value("WAV"))

@@ -14,17 +14,18 @@ import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
-from lightning_trackplus import exchange, processes, seam
-from lightning_trackplus.configured import ConfiguredReducers
-from lightning_trackplus.logged import Arguments, Key, Logged
+from lightning_trackplus import processes, seam
+from lightning_trackplus.lanes import exchange
+from lightning_trackplus.lanes.configured import ConfiguredReducers
+from lightning_trackplus.lanes.logged import Arguments, Key, Logged
+from lightning_trackplus.lanes.streams import Streams
+from lightning_trackplus.lanes.views import Views
 from lightning_trackplus.media.histogram import Histogram
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.reducers.names import OneReduction, Reduction, is_native, reducers_of
 from lightning_trackplus.reducers.reducer import Reducer
 from lightning_trackplus.reducers.samples import Counts, NanPolicy
 from lightning_trackplus.reducers.stream import Summary
-from lightning_trackplus.streams import Streams
-from lightning_trackplus.views import Views
 
 
 class ReducerLane:

@@ -18,8 +18,8 @@ from torch.utils.tensorboard.summary import hparams, scalar
 from torch.utils.tensorboard.writer import FileWriter, SummaryWriter
 from typing_extensions import override
 
-from lightning_trackplus.delivered_events import DeliveredFileWriter
-from lightning_trackplus.deliveries import Deliveries
+from lightning_trackplus.delivery.deliveries import Deliveries
+from lightning_trackplus.direct.delivered_events import DeliveredFileWriter
 from lightning_trackplus.media.arrays import as_tensor
 from lightning_trackplus.media.video import Video
 from lightning_trackplus.record import TensorBoardEvent

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from tensorboard.compat.proto.event_pb2 import Event
 from torch.utils.tensorboard.writer import FileWriter
 
-from lightning_trackplus.deliveries import Deliveries
+from lightning_trackplus.delivery.deliveries import Deliveries
 from lightning_trackplus.record import Record, TensorBoardEvent
 from lightning_trackplus.writers.tensorboard_runs import EventBelow
 

@@ -9,11 +9,12 @@ import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import WarningCache
 
-from lightning_trackplus import media_exchange, processes, seam
+from lightning_trackplus import processes, seam
+from lightning_trackplus.lanes import media_exchange
+from lightning_trackplus.lanes.media_loggers import MediaLoggers
 from lightning_trackplus.media.kept import Kept, Shelf, shown
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.media.selection import First, Selection, selection_of
-from lightning_trackplus.media_loggers import MediaLoggers
 
 warning_cache = WarningCache()
 

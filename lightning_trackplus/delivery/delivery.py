@@ -26,9 +26,9 @@ from collections.abc import Callable, Sequence
 from typing import Literal, ParamSpec, TypeVar, cast
 
 from lightning_trackplus import forks
+from lightning_trackplus.delivery.queue_room import Overflow, QueueRoom
 from lightning_trackplus.late_numbers import LateNumbers
 from lightning_trackplus.losses import Losses
-from lightning_trackplus.queue_room import Overflow, QueueRoom
 from lightning_trackplus.record import Encodable, Encoded, Payload, Record, TensorBoardEvent
 from lightning_trackplus.writers.writer import Writer
 

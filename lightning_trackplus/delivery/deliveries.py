@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from lightning_trackplus.delivery import Delivery
-from lightning_trackplus.encoded_once import EncodedOnce
+from lightning_trackplus.delivery.delivery import Delivery
+from lightning_trackplus.delivery.encoded_once import EncodedOnce
 from lightning_trackplus.record import Encodable, Payload, Record, TensorBoardEvent
 
 

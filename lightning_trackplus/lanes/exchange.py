@@ -11,7 +11,7 @@ import numpy as np
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from lightning_trackplus import processes
-from lightning_trackplus.logged import Key, Logged
+from lightning_trackplus.lanes.logged import Key, Logged
 from lightning_trackplus.reducers.samples import Floats
 from lightning_trackplus.reducers.stream import Summary
 

@@ -8,13 +8,7 @@ from typing import Any, TypeVar
 
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from lightning_trackplus.media.audio import Audio
-from lightning_trackplus.media.figure import Figure
-from lightning_trackplus.media.histogram import Histogram
-from lightning_trackplus.media.image import Image
-from lightning_trackplus.media.media import Media
-from lightning_trackplus.media.video import Video
-from lightning_trackplus.wandb_arguments import (
+from lightning_trackplus.direct.wandb_arguments import (
     Drawn,
     are_figures,
     captions_of,
@@ -27,6 +21,12 @@ from lightning_trackplus.wandb_arguments import (
     warn_of_unused,
     with_classes,
 )
+from lightning_trackplus.media.audio import Audio
+from lightning_trackplus.media.figure import Figure
+from lightning_trackplus.media.histogram import Histogram
+from lightning_trackplus.media.image import Image
+from lightning_trackplus.media.media import Media
+from lightning_trackplus.media.video import Video
 
 MediaT = TypeVar("MediaT", bound=Media[Any])
 _DEFAULT_FPS = 4

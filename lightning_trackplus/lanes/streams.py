@@ -10,7 +10,7 @@ import lightning.pytorch as pl
 import torch
 
 from lightning_trackplus import processes
-from lightning_trackplus.logged import Key, Logged
+from lightning_trackplus.lanes.logged import Key, Logged
 from lightning_trackplus.reducers.reducer import Reducer
 from lightning_trackplus.reducers.stream import Stream, Summary
 

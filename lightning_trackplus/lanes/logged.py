@@ -14,12 +14,12 @@ from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from torch import Tensor
 
 from lightning_trackplus import processes, seam
+from lightning_trackplus.lanes.views import Views, is_late
 from lightning_trackplus.reducers.names import OneReduction, Reduction, reducers_of
 from lightning_trackplus.reducers.reducer import Reducer
 from lightning_trackplus.reducers.samples import Counts, NanPolicy, Span
 from lightning_trackplus.reducers.stream import Stream, Summary
 from lightning_trackplus.reducers.sums import NanCount
-from lightning_trackplus.views import Views, is_late
 
 Arguments: TypeAlias = dict[str, Any]
 """The arguments of `LightningModule.log` other than name, value, ``reduce_fx`` and ``batch_size``, by name."""

@@ -15,9 +15,9 @@ from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
 
 from lightning_trackplus import seam
-from lightning_trackplus.deliveries import Deliveries
-from lightning_trackplus.delivery import Delivery
-from lightning_trackplus.encoded_once import EncodedOnce
+from lightning_trackplus.delivery.deliveries import Deliveries
+from lightning_trackplus.delivery.delivery import Delivery
+from lightning_trackplus.delivery.encoded_once import EncodedOnce
 from lightning_trackplus.logger import TrackPlusLogger
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.writers.csv_logger import MediaFilesWriter

@@ -1,0 +1,1 @@
+"""What was logged, on its way from training to the writers, on threads of its own."""

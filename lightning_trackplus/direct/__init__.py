@@ -1,0 +1,1 @@
+"""What code calls on the logger itself: the calls of WandbLogger and of a SummaryWriter."""
