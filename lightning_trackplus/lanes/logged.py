@@ -6,7 +6,7 @@ import copy
 import functools
 import pickle
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -14,12 +14,12 @@ from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from torch import Tensor
 
 from lightning_trackplus import processes, seam
+from lightning_trackplus.lanes.result_names import ResultNames
 from lightning_trackplus.lanes.views import Views, is_late
 from lightning_trackplus.reducers.names import OneReduction, Reduction, reducers_of
 from lightning_trackplus.reducers.reducer import Reducer
-from lightning_trackplus.reducers.samples import Counts, NanPolicy, Span
+from lightning_trackplus.reducers.samples import NanPolicy, Span
 from lightning_trackplus.reducers.stream import Stream, Summary
-from lightning_trackplus.reducers.sums import NanCount
 
 Arguments: TypeAlias = dict[str, Any]
 """The arguments of `LightningModule.log` other than name, value, ``reduce_fx`` and ``batch_size``, by name."""
@@ -76,13 +76,9 @@ class Logged:
         self.nan_policy = nan_policy
         self._is_weighted = any(reducer.weighted for reducer in self.stream.reducers)
         self._spans = {reducer.span for reducer in self.stream.reducers}
-        # What the names of the results are shows in those of nothing.
-        self._nothing = self.stream.results(Stream(self.stream.reducers).summary())
-        named = self._named(self._nothing)
-        self.names = list(named)
-        self._check_names()
-        self.numbers = [name for name, result in named.items() if not isinstance(result, Counts)]
-        self.views = Views(self.numbers, key.hook, key.dataloader, arguments)
+        of_several = isinstance(reduce_fx, list | tuple) or key.asked_by != "module"
+        self.names = ResultNames(key.name, reduce_fx, self.stream.reducers, of_several=of_several)
+        self.views = Views(self.names.numbers, key.hook, key.dataloader, arguments)
         self._warned: set[type[Warning]] = set()
 
     @property
@@ -151,7 +147,7 @@ class Logged:
             reduction: The reduction, as one of a list.
         """
         other = Logged(self.key, [reduction], self.arguments, training=self.training, nan_policy=self.nan_policy)
-        return not set(other.names) <= set(self.names)
+        return not set(other.names.all) <= set(self.names.all)
 
     def check_call(self, reduce_fx: Reduction, arguments: Arguments) -> None:
         """Raise if a later call differs from the first; a function may be a new one with the same name.
@@ -213,7 +209,7 @@ class Logged:
 
     def latest(self) -> dict[str, Any]:
         """Return the results of the last call by their names."""
-        return self._named(self._made(self.stream.latest_results))
+        return self.names.named(self._made(self.stream.latest_results))
 
     def results(self, summaries: list[Summary]) -> dict[str, Any]:
         """Return the results of an epoch by their names.
@@ -224,7 +220,7 @@ class Logged:
         Raises:
             ValueError: If there was NaN and a reducer's policy is to raise.
         """
-        return self._named(self._made(lambda: self.stream.results(summaries)))
+        return self.names.named(self._made(lambda: self.stream.results(summaries)))
 
     def has_been_logged(self, step: int) -> None:
         """Let what counts from one logged step to the next begin anew with the next step.
@@ -257,7 +253,7 @@ class Logged:
             )
         # Of a span longer than the epoch there are more.
         nan_count = min(summary.nan_count for summary in self.stream.summary())
-        if nan_count and (omitting := self._omitting()):
+        if nan_count and (omitting := self.names.omitting_nan()):
             self._warn_once(
                 f"self.log({self.key.name!r}, …): {nan_count} values of this epoch were NaN and are left out of"
                 f" {', '.join(omitting)}. Further epochs are not warned of."
@@ -266,14 +262,6 @@ class Logged:
     @property
     def _syncs_itself(self) -> bool:
         return processes.are_several() and self.attached is not None and bool(self.attached.sync_on_compute)
-
-    def _omitting(self) -> list[str]:
-        """Return the names of the results that leave NaN out, and do not count it."""
-        omitting = [
-            result if reducer.nan_policy == "omit" and not _counts_nan(reducer) else None
-            for reducer, result in zip(self.stream.reducers, self._nothing, strict=True)
-        ]
-        return [name for name, result in self._named(omitting).items() if result is not None]
 
     def _copies(self, place: seam.Place, batch_size: int | None) -> int:
         """Return for how many samples a value stands."""
@@ -285,37 +273,11 @@ class Logged:
         except ValueError as error:
             raise ValueError(f"self.log({self.key.name!r}, …): {error}") from error
 
-    def _named(self, results: list[Any]) -> dict[str, Any]:
-        is_list = isinstance(self.reduce_fx, list | tuple) or self.key.asked_by != "module"
-        named: dict[str, Any] = {}
-        for reducer, result in zip(self.stream.reducers, results, strict=True):
-            if isinstance(result, Mapping):
-                named.update({f"{self.key.name}_{part}": number for part, number in result.items()})
-            else:
-                named[f"{self.key.name}_{reducer.name}" if is_list else self.key.name] = result
-        return named
-
-    def _check_names(self) -> None:
-        """Raise if two reducers give one name and need not mean the same by it."""
-        given: dict[str, Any] = {}
-        for reducer, result in zip(self.stream.reducers, self._nothing, strict=True):
-            for part in result if isinstance(result, Mapping) else [reducer.name]:
-                other = given.setdefault(part, reducer)
-                if type(other) is not type(reducer) and other.state_key != reducer.state_key:
-                    raise MisconfigurationException(
-                        f"reduce_fx={self.reduce_fx!r}: {other.name} and {reducer.name} both give"
-                        f" {self.key.name}_{part}; log them under two names."
-                    )
-
     def _warn_once(self, message: str, category: type[Warning] = UserWarning) -> None:
         """Warn, once for each category; each process says it, since each has its own values."""
         if category not in self._warned:
             self._warned.add(category)
             warnings.warn(message, category, stacklevel=2)
-
-
-def _counts_nan(reducer: object) -> bool:
-    return isinstance(getattr(reducer, "reducer", reducer), NanCount)
 
 
 def _same(one: Reduction, other: Reduction) -> bool:

@@ -186,7 +186,7 @@ class ReducerLane:
     def _show_epoch(self, logged: Logged, summaries: list[Summary]) -> None:
         logged.warn_of_what_is_missing()
         results = logged.results(summaries)
-        numbers = {name: results[name] for name in logged.numbers}
+        numbers = {name: results[name] for name in logged.names.numbers}
         if logged.is_registered:
             logged.views.show_epoch(numbers)
         else:
@@ -226,7 +226,7 @@ class ReducerLane:
         on_device = isinstance(value, Tensor) and value.device.type != "cpu"
         if logged.on_step and (is_logged or not on_device or logged.arguments["prog_bar"]):
             results = logged.latest()
-            logged.views.show_step({name: results[name] for name in logged.numbers})
+            logged.views.show_step({name: results[name] for name in logged.names.numbers})
             if is_logged:
                 self._deliver_counts(logged, results, "_step")
         if is_logged:
@@ -259,7 +259,7 @@ class ReducerLane:
         hook, name, dataloader, _ = logged.key
         for other in self._streams:
             same_place = other.key.dataloader == dataloader or not logged.arguments["add_dataloader_idx"]
-            if other.key.hook == hook and same_place and (common := set(other.names) & set(logged.names)):
+            if other.key.hook == hook and same_place and (common := set(other.names.all) & set(logged.names.all)):
                 if other.key.dataloader != dataloader:
                     raise MisconfigurationException(
                         f"You called `self.log({name}, ...)` twice in `{hook}` with different arguments. This is not"
