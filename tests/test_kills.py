@@ -24,7 +24,7 @@ STEPS, EVERY = 90, 10
 _processes = multiprocessing.get_context("forkserver")
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_killed_process_leaves_whole_files_and_a_run_that_goes_on(tmp_path, seed):
     """Both formats hold all that was logged up to near the kill, and what went on in the run holds it still.
 
