@@ -218,7 +218,8 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         epoch = float(epoch) if isinstance(epoch, Tensor) else epoch
         if epoch is None:
             epoch, waiting_step = self._clock.of_numbers()
-        step = operator.index(step)
+        # A metric called `step` is a float in Lightning 2.4.
+        step = int(step)
         if prefix := self._name_prefix:
             numbers = {prefix + name: number for name, number in numbers.items()}
         if counts_batches := waiting_step is not None:

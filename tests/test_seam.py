@@ -161,6 +161,32 @@ def test_what_an_evaluation_has_stored_can_be_withdrawn(tmp_path):
         assert {name.split("/")[0] for name in shown} == {"y"}
 
 
+def test_a_raw_result_is_neither_kept_nor_warned_of(recwarn):
+    """A metric that never had an update says nothing; what is added behind its back shows."""
+    metric = MeanMetric()
+    assert seam.raw_result(metric).isnan()
+    metric.update(1.0)
+    assert seam.raw_result(metric) == 1
+    metric.mean_value += 2.0
+    assert metric.compute() == 3
+    assert not [one for one in recwarn if "compute" in str(one.message)]
+
+
+@pytest.mark.parametrize(("on_step", "name"), [(True, "x_epoch"), (False, "x")])
+def test_the_name_of_an_epochs_result(tmp_path, on_step, name):
+    """It is forked where steps are shown as well."""
+    seen = []
+
+    def step(module, batch, index):
+        module.log("x", 1.0, on_step=on_step, on_epoch=True)
+        seen.append(seam.epoch_name(seam.results_of(module.trainer)[seam.entry_key("validation_step", "x", None)]))
+
+    trainer = quiet_trainer(tmp_path)
+    trainer.validate(LoggingModule(validation_step=step), loader(4), verbose=False)
+    assert seen == [name]
+    assert name in trainer.callback_metrics
+
+
 def test_the_step_of_a_place_is_the_loggers_in_training_and_the_batch_in_an_evaluation(tmp_path):
     """Validation counts its batches anew each time, training goes on."""
     seen = []

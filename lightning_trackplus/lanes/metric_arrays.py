@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +9,7 @@ import lightning.pytorch as pl
 from torch import Tensor
 from torchmetrics import Metric
 
-from lightning_trackplus import seam
+from lightning_trackplus import processes, seam
 from lightning_trackplus.media.heat_map import HeatMap
 from lightning_trackplus.media.media import Media
 
@@ -63,6 +62,8 @@ class MetricArrays:
         self._trainer = trainer
         self._deliver = deliver
         self._logged: dict[tuple[bool, str], _Logged] = {}
+        # Whether a metric's result is an array, by the key of its entry.
+        self._known: dict[str, tuple[Metric, bool]] = {}
         # Those that Lightning was not given, and in which loop.
         self._to_reset: list[tuple[bool, Metric]] = []
 
@@ -77,21 +78,29 @@ class MetricArrays:
         """
         hook = seam.hook_name(self._module)
         is_late = hook is not None and hook.endswith("_epoch_end")
-        value = metric.compute() if is_late else seam.step_value(metric)
-        index = seam.Place(self._trainer).dataloader if hook is not None and arguments["add_dataloader_idx"] else None
-        logged = _Logged(name, index, metric, arguments, names)
-        if hook is None or not _is_array(value):
+        if hook is None or self._is_shown_nowhere(arguments):
             self._native(name, metric, **arguments)
-            # What Lightning computes at this epoch's end may be an array; others are not computed.
-            if hook is not None and not is_late and seam.check_levels(hook, *_levels(arguments))[1]:
-                self._remember(hook, logged)
             return not is_late
+        _, on_epoch = seam.check_levels(hook, *_levels(arguments))
+        index = seam.Place(self._trainer).dataloader if arguments["add_dataloader_idx"] else None
+        logged = _Logged(name, index, metric, arguments, names)
+        key = seam.entry_key(hook, name, index)
         if is_late:
-            self._show(logged, value)
-            self._reset_later(metric)
-        else:
+            if self._gives_array(key, metric):
+                self._show(logged, metric.compute())
+                self._reset_later(metric)
+            else:
+                self._native(name, metric, **arguments)
+            return False
+        value = seam.step_value(metric)
+        if _is_array(value):
             self._log_step(hook, logged, value)
-        return False
+            return False
+        self._native(name, metric, **arguments)
+        # Where a step's value is a number, so is the epoch's, and where there is none, it may be an array.
+        if value is None and on_epoch:
+            self._logged[self._trainer.training, key] = logged
+        return True
 
     def end_epoch(self, dataloaders: Sequence[int]) -> None:
         """Show the results of the epoch that ends now.
@@ -103,12 +112,16 @@ class MetricArrays:
         for (of_training, key), logged in self._logged.items():
             if of_training != training or not seam.is_shown(entry := results.get(key)):
                 continue
-            if _is_array(_quietly_computed(logged.metric)):
+            if self._trainer.sanity_checking and logged.dataloader is not None:
+                continue  # Lightning asks for none of several dataloaders.
+            if self._gives_array(key, logged.metric):
                 value = logged.metric.compute()
                 seam.hide(entry)
-                seam.withdraw_stored(self._trainer, logged.full_name)
+                shown = logged._replace(name=seam.epoch_name(entry))
+                for full_name in (logged.full_name, shown.full_name):
+                    seam.withdraw_stored(self._trainer, full_name)
                 with seam.dataloader_results(self._trainer, logged.dataloader, dataloaders):
-                    self._show(logged, value)
+                    self._show(shown, value)
 
     def begin_epoch(self) -> None:
         """Reset the metrics of this loop that Lightning was not given."""
@@ -118,8 +131,22 @@ class MetricArrays:
                 metric.reset()
         self._to_reset = [one for one in self._to_reset if one[0] != training]
 
-    def _remember(self, hook: str, logged: _Logged) -> None:
-        self._logged[self._trainer.training, seam.entry_key(hook, logged.name, logged.dataloader)] = logged
+    def _is_shown_nowhere(self, arguments: dict[str, Any]) -> bool:
+        """Return whether Lightning keeps an array as well, since neither a logger nor the progress bar gets it."""
+        return not arguments["prog_bar"] and (arguments["logger"] is False or not self._trainer.loggers)
+
+    def _gives_array(self, key: str, metric: Metric) -> bool:
+        """Return whether a metric's result is an array; what it was once, it stays."""
+        if processes.are_several():
+            return _is_array(metric.compute())  # For which all processes have to meet.
+        known, is_array = self._known.get(key, (None, False))
+        if known is not metric:
+            try:
+                is_array = _is_array(seam.raw_result(metric))
+            except Exception:  # noqa: BLE001  Lightning says it best, if it asks for the result at all
+                return False
+            self._known[key] = metric, is_array
+        return is_array
 
     def _reset_later(self, metric: Metric) -> None:
         if not any(metric is one for _, one in self._to_reset):
@@ -136,7 +163,7 @@ class MetricArrays:
             # A progress bar could not show it, and Lightning would raise before any hook of the epoch's end.
             told = {**logged.arguments, "on_step": False, "on_epoch": True, "prog_bar": False}
             self._native(logged.name, logged.metric, **told)
-            self._remember(hook, logged)
+            self._logged[self._trainer.training, seam.entry_key(hook, logged.name, logged.dataloader)] = logged
         else:
             self._reset_later(logged.metric)
 
@@ -150,15 +177,6 @@ class MetricArrays:
         options = {name: logged.arguments[name] for name in ("prog_bar", "logger", "rank_zero_only")}
         for name, number in zip(logged.names or range(len(value)), value, strict=True):
             self._native(f"{logged.name}/{name}", number, **options)
-
-
-def _quietly_computed(metric: Metric) -> Any:
-    """Return a metric's result; that it never had an update is said by who computes it next."""
-    if metric.update_called:
-        return metric.compute()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return metric.compute()
 
 
 def _levels(arguments: dict[str, Any]) -> tuple[bool | None, bool | None]:

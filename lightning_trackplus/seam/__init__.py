@@ -173,6 +173,14 @@ def step_value(metric: Metric) -> Any:
     return metric._forward_cache
 
 
+def raw_result(metric: Metric) -> Any:
+    """Return what a metric computes in this process, which is neither kept nor warned of.
+
+    Mirrors ``Metric._wrap_compute`` of torchmetrics, which keeps the method that it wraps.
+    """
+    return getattr(metric.compute, "__wrapped__", metric.compute)()
+
+
 def logs_this_step(trainer: pl.Trainer) -> bool:
     """Return whether Lightning hands the metrics of the current training batch to the loggers.
 
@@ -320,6 +328,14 @@ def full_name(name: str, dataloader_idx: int | None) -> str:
     Mirrors ``_ResultCollection._forked_name`` in ``logger_connector/result.py``.
     """
     return name if dataloader_idx is None else f"{name}/dataloader_idx_{dataloader_idx}"
+
+
+def epoch_name(entry: Any) -> str:
+    """Return the name under which the result of an epoch is shown, without the dataloader.
+
+    Mirrors ``_Metadata.forked_name`` in ``logger_connector/result.py``.
+    """
+    return str(entry.meta.forked_name(on_step=False))
 
 
 def is_shown(entry: Any) -> bool:
