@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from typing import TypeAlias
 
 from lightning_trackplus.delivery.delivery import Delivery
 from lightning_trackplus.delivery.encoded_once import EncodedOnce
@@ -73,3 +74,15 @@ class Deliveries:
     def is_of_this_process(self) -> bool:
         """Return whether the deliveries were opened in this process, and not in one that was forked since."""
         return all(delivery.is_of_this_process() for delivery in self._deliveries)
+
+
+AnyDelivery: TypeAlias = "Delivery | Deliveries"
+
+
+def joined(deliveries: Sequence[Delivery]) -> AnyDelivery:
+    """Return what hands records to all of some deliveries; the one itself, where there is no other.
+
+    Args:
+        deliveries: The deliveries.
+    """
+    return deliveries[0] if len(deliveries) == 1 else Deliveries(deliveries)

@@ -39,8 +39,8 @@ T = TypeVar("T")
 _PAYLOADS = (float, int, Encoded, TensorBoardEvent)
 
 DEFAULT_MAX_BYTES = 256 * 2**20
-# To count each record of numbers by itself would cost more than to write it.
-_NUMBERS_AT_ONCE = 64 * 2**10
+# To make room for each record of numbers by itself would cost more than to write it.
+_ROOM_AT_ONCE = 64 * 2**10
 _LOOKS_AGAIN_SECS = 1.0
 
 
@@ -100,15 +100,13 @@ class Delivery:
         Returns:
             Whether it was taken, and not dropped.
         """
-        if not self._admits(name, medium):
+        if self._room.drops_media and not self._admits(name, medium):
             return False
         self.put(Record(step, epoch, wall_time, {name: medium.snapshot()}), is_media=True)
         return True
 
     def _admits(self, name: str, medium: Encodable | TensorBoardEvent) -> bool:
-        """Return whether a medium may be put, before it is copied."""
-        if not self._room.drops_media:
-            return True
+        """Return whether a medium that may be dropped may be put, before it is copied."""
         size = self._size_of(medium)
         with self._lock:
             if size is None or self._closing or self._room.fits(size, is_media=True):
@@ -222,7 +220,7 @@ class Delivery:
         self._each_writer("close")
 
     def _deliver(self, count: int) -> None:
-        held = 0
+        done = dict.fromkeys((False, True), 0)
         # Under failures this says what is missing; to look at each record would cost more than it says.
         self._steps = (self._waiting[0][0].step, self._waiting[count - 1][0].step) if count else None
         for _ in range(count):
@@ -234,12 +232,12 @@ class Delivery:
                     writer.write(payloads)
                 except BaseException as error:  # noqa: BLE001, PERF203  a writer may raise anything
                     self._losses.failed(_title(writer), error, (record.step, record.step))
-            if is_media:
-                self._make_room(size, is_media=True)
-            elif (held := held + size) >= _NUMBERS_AT_ONCE:
-                self._make_room(held, is_media=False)
-                held = 0
-        self._make_room(held, is_media=False)
+            done[is_media] += size
+            if done[is_media] >= _ROOM_AT_ONCE:
+                self._make_room(done[is_media], is_media=is_media)
+                done[is_media] = 0
+        for is_media, size in done.items():
+            self._make_room(size, is_media=is_media)
 
     def _make_room(self, size: int, *, is_media: bool) -> None:
         with self._lock:

@@ -24,6 +24,7 @@ class QueueRoom:
     def __init__(self, max_bytes: int, overflow: Overflow) -> None:
         self.max_bytes = max_bytes
         self.drops_media = overflow == "drop"
+        self._half = max_bytes // 2
         self._numbers = 0
         self._media = 0
 
@@ -51,8 +52,7 @@ class QueueRoom:
 
     def is_half_full(self) -> bool:
         """Return whether it is time to make room."""
-        half = self.max_bytes // 2
-        return self._numbers > half or self._media > half
+        return self._numbers > self._half or self._media > self._half
 
 
 def check_queue(flush_secs: float, media_overflow: str, max_queue_bytes: int) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from tensorboard.compat.proto.event_pb2 import Event
 from torch.utils.tensorboard.writer import FileWriter
 
-from lightning_trackplus.delivery.deliveries import Deliveries
+from lightning_trackplus.delivery.deliveries import AnyDelivery
 from lightning_trackplus.record import Record, TensorBoardEvent
 from lightning_trackplus.writers.tensorboard_runs import EventBelow
 
@@ -26,7 +26,7 @@ class DeliveredFileWriter(FileWriter):
     """
 
     def __init__(
-        self, log_dir: Callable[[], str], delivery: Callable[[], Deliveries], flush: Callable[[], None], folder: str
+        self, log_dir: Callable[[], str], delivery: Callable[[], AnyDelivery], flush: Callable[[], None], folder: str
     ) -> None:
         self.event_writer = _EventSink(log_dir, delivery, flush, folder)
 
@@ -35,7 +35,7 @@ class _EventSink:
     """What a FileWriter asks of the EventFileWriter below it."""
 
     def __init__(
-        self, log_dir: Callable[[], str], delivery: Callable[[], Deliveries], flush: Callable[[], None], folder: str
+        self, log_dir: Callable[[], str], delivery: Callable[[], AnyDelivery], flush: Callable[[], None], folder: str
     ) -> None:
         self.get_logdir = log_dir
         self.flush = flush

@@ -18,7 +18,7 @@ from torch.utils.tensorboard.summary import hparams, scalar
 from torch.utils.tensorboard.writer import FileWriter, SummaryWriter
 from typing_extensions import override
 
-from lightning_trackplus.delivery.deliveries import Deliveries
+from lightning_trackplus.delivery.deliveries import AnyDelivery
 from lightning_trackplus.direct.delivered_events import DeliveredFileWriter
 from lightning_trackplus.media.arrays import as_tensor
 from lightning_trackplus.media.video import Video
@@ -40,7 +40,7 @@ class DeliveredSummaryWriter(SummaryWriter):
     """
 
     def __init__(
-        self, log_dir: Callable[[], str], delivery: Callable[[], Deliveries], flush: Callable[[], None]
+        self, log_dir: Callable[[], str], delivery: Callable[[], AnyDelivery], flush: Callable[[], None]
     ) -> None:
         self._ask_log_dir = log_dir
         self._delivery = delivery

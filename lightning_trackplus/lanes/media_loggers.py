@@ -15,7 +15,7 @@ from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
 
 from lightning_trackplus import seam
-from lightning_trackplus.delivery.deliveries import Deliveries
+from lightning_trackplus.delivery.deliveries import joined
 from lightning_trackplus.delivery.delivery import Delivery
 from lightning_trackplus.delivery.encoded_once import EncodedOnce
 from lightning_trackplus.logger import TrackPlusLogger
@@ -40,7 +40,7 @@ class MediaLoggers:
     def __init__(self, trainer: pl.Trainer) -> None:
         self._trainer = trainer
         self._served: list[Logger] = []
-        self._deliveries = Deliveries([])
+        self._deliveries = joined([])
         self._warnings: set[str] = set()
 
     @rank_zero_only
@@ -72,7 +72,7 @@ class MediaLoggers:
     @rank_zero_only
     def close(self) -> None:
         """Write what waits for the loggers that are not ours; a further `deliver` begins anew."""
-        deliveries, self._deliveries, self._served = self._deliveries, Deliveries([]), []
+        deliveries, self._deliveries, self._served = self._deliveries, joined([]), []
         deliveries.close()
 
     def _share(self, loggers: list[Logger], name: str, media: EncodedOnce, step: int) -> None:
@@ -89,7 +89,7 @@ class MediaLoggers:
         ours = [logger for logger in loggers if isinstance(logger, TrackPlusLogger)]
         # What our logger was told to do in a flood of media holds for all.
         options = ours[0].queue_options if ours else {}
-        self._deliveries = Deliveries([Delivery([writer], **options) for writer in self._writers(loggers)])
+        self._deliveries = joined([Delivery([writer], **options) for writer in self._writers(loggers)])
         self._served = loggers
 
     def _writers(self, loggers: Sequence[Logger]) -> Iterator[Writer]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_trackplus.delivery.deliveries import Deliveries
+from lightning_trackplus.delivery.deliveries import joined
 from lightning_trackplus.delivery.delivery import Delivery
 from lightning_trackplus.hparams import Shown
 from lightning_trackplus.run_directory import BEST_FOLDER
@@ -53,7 +53,7 @@ class RunOutput:
         # The summary reads what is there before the others add to it.
         ours = [self._summary, *ours] if ours else []
         given = [[choice] for choice in choices if not isinstance(choice, str)]
-        self.deliveries = Deliveries([Delivery(some, **queue_options) for some in [ours, *given] if some])
+        self.deliveries = joined([Delivery(some, **queue_options) for some in [ours, *given] if some])
 
     def set_hparams(self, params: Mapping[str, Shown]) -> None:
         """Set the hyper-parameters of the HParams tab.

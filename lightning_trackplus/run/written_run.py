@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import lightning.pytorch as pl
 from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 
-from lightning_trackplus.delivery.deliveries import Deliveries
+from lightning_trackplus.delivery.deliveries import AnyDelivery
 from lightning_trackplus.hparams import Shown
 from lightning_trackplus.record import Record
 from lightning_trackplus.run.batch_steps import BatchSteps
@@ -92,7 +92,7 @@ class WrittenRun:
         if self._output is not None:
             self._output.set_hparams(params)
 
-    def deliveries(self) -> Deliveries:
+    def deliveries(self) -> AnyDelivery:
         """Return what takes the records.
 
         Raises:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lightning_trackplus.files.event_files import event_files, read_events
-from lightning_trackplus.record import Payload, Record
+from lightning_trackplus.record import NUMBERS, Payload, Record
 from lightning_trackplus.run_directory import BEST_FOLDER
 from lightning_trackplus.writers.run_summary import Mode
 from lightning_trackplus.writers.tensorboard import TensorBoardWriter
@@ -53,7 +53,7 @@ class BestMetrics:
         better: dict[str, Payload] = {}
         for name, mode in self._modes.items():
             value = record.values.get(name)
-            if isinstance(value, float | int) and _is_better(value, best.get(name), mode):
+            if isinstance(value, NUMBERS) and _is_better(value, best.get(name), mode):
                 better[name] = best[name] = value
         if better:
             self._events.write(Record(record.step, record.epoch, record.wall_time, better, only_numbers=True))

@@ -63,6 +63,8 @@ class HParamsSession:
         self.status: str | None = None
         self._directory = directory
         self._has_begun = False
+        # Whether the tab has them, of this writer or of an earlier one.
+        self._is_shown = False
         self._written: Mapping[str, Shown] | None = None
 
     def write(self, _record: Record[Payload]) -> None:
@@ -73,6 +75,7 @@ class HParamsSession:
         """
         if not self._has_begun:
             self._has_begun = True
+            self._is_shown = any(self._directory.glob("*tfevents*.hparams"))
             self._replace("status", None)
         if self._written is not self.params:
             self._write_params()
@@ -86,7 +89,7 @@ class HParamsSession:
         """Write the status, if the run has begun and its end is known."""
         self.flush()
         status = _STATUSES.get(self.status or "")
-        if status is not None and any(self._directory.glob("*tfevents*.hparams")):
+        if status is not None and self._is_shown:
             self._replace("status", _session_end(status))
 
     def _write_params(self) -> None:
@@ -94,6 +97,7 @@ class HParamsSession:
         if params:
             # With a name of its own, or the tab would merge runs with the same hyper-parameters into one row.
             self._replace("hparams", hparams_pb(dict(params), trial_id=""))
+            self._is_shown = True
         self._written = params
 
     def _replace(self, kind: Literal["hparams", "status"], summary: Summary | None) -> None:

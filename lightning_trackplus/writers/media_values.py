@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 import itertools
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -29,7 +29,6 @@ from lightning_trackplus.files.event_files import CAPTIONS_SUFFIX
 from lightning_trackplus.record import (
     Cell,
     Histograms,
-    Item,
     MediaPayload,
     Pages,
     Pictures,
@@ -82,7 +81,10 @@ def media_values(name: str, media: MediaPayload) -> list[Fields]:
             values = [_histogram(tag, bins) for tag, bins in zip(tags, media.bins, strict=True)]
         case _:
             assert_never(media)
-    return [*values, *_captions(name, media.items)]
+    captions = [item.caption for item in media.items]
+    if any(captions):
+        values.append(_strings(name + CAPTIONS_SUFFIX, [_listed(captions)], (), _TEXT))
+    return values
 
 
 def _texts(name: str, texts: Sequence[bytes]) -> Fields:
@@ -120,11 +122,10 @@ def _histogram(tag: str, table: NDArray[np.float64]) -> Fields:
     return {"tag": tag_of(tag), "tensor": tensor, "metadata": histogram.create_summary_metadata("", "")}
 
 
-def _captions(name: str, items: Sequence[Item]) -> Iterable[Fields]:
-    """Yield the captions as a text: TensorBoard has no place for them beside an image or a sound."""
-    if any(item.caption for item in items):
-        lines = [f"{number}. {_plain(item.caption or '')}" for number, item in enumerate(items, start=1)]
-        yield _strings(name + CAPTIONS_SUFFIX, ["\n".join(lines).encode("utf-8", "backslashreplace")], (), _TEXT)
+def _listed(captions: Sequence[str | None]) -> bytes:
+    """Return captions as a text: TensorBoard has no place for them beside an image or a sound."""
+    lines = [f"{number}. {_plain(caption or '')}" for number, caption in enumerate(captions, start=1)]
+    return "\n".join(lines).encode("utf-8", "backslashreplace")
 
 
 def _plain(caption: str) -> str:

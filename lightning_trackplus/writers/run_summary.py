@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
 from lightning_trackplus.files.whole_file import replace_file
-from lightning_trackplus.record import Payload, Record
+from lightning_trackplus.record import NUMBERS, Payload, Record
 from lightning_trackplus.run_directory import METRICS_FILE, SUMMARY_FILE
 from lightning_trackplus.writers.extremes import Extremes, Series
 from lightning_trackplus.writers.past_numbers import past_numbers
@@ -76,7 +76,7 @@ class RunSummary:
             record: What was logged in one call.
         """
         if not record.only_numbers:
-            numbers = {name: value for name, value in record.values.items() if isinstance(value, float | int)}
+            numbers = {name: value for name, value in record.values.items() if isinstance(value, NUMBERS)}
             if not numbers:
                 return
             record = Record(record.step, record.epoch, record.wall_time, numbers)

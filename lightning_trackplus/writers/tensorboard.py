@@ -60,10 +60,10 @@ class TensorBoardWriter:
         media: list[Fields] = []
         for name, value in record.values.items():
             match value:
+                case Encoded():
+                    media += media_values(name, value)
                 case float() | int():
                     numbers[name] = value
-                case Encoded():
-                    media.extend(media_values(name, value))
                 case TensorBoardEvent():
                     self._write_event({one.tag for one in value.event.summary.value}, value.event)
                 case _:

@@ -51,14 +51,14 @@ class TensorBoardRuns:
         if record.only_numbers:
             self._run.write(record)
             return
-        match tuple(record.values.values()):
-            case (EventBelow(folder=folder),):
-                try:
-                    self._writer_below(folder).write(record)
-                finally:
-                    self._let_rest()
-            case _:
-                self._run.write(record)
+        value = next(iter(record.values.values()), None)
+        if isinstance(value, EventBelow):  # Such an event is always alone.
+            try:
+                self._writer_below(value.folder).write(record)
+            finally:
+                self._let_rest()
+        else:
+            self._run.write(record)
 
     def flush(self) -> None:
         """Bring everything that was written into the files."""
