@@ -30,6 +30,7 @@ from lightning_trackplus.media.media import Media
 from lightning_trackplus.monitors import monitored
 from lightning_trackplus.record import Record
 from lightning_trackplus.run.claim import RunClaim, local_or_url
+from lightning_trackplus.run.output import OutputOptions
 from lightning_trackplus.run.written_run import WrittenRun
 from lightning_trackplus.trainer_clock import TrainerClock
 from lightning_trackplus.writers.name_axes import check_x_axis, prefixed_axes
@@ -111,18 +112,14 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
             seam.init_without_tensorboard(self, name, version, prefix=prefix, sub_dir=sub_dir)
         self._has_default_hp_metric = default_hp_metric
         self._name_prefix = f"{prefix}{self.LOGGER_JOIN_CHAR}" if prefix else ""
-        self._queue_options: dict[str, Any] = {
-            "flush_secs": flush_secs,
-            "overflow": media_overflow,
-            "max_bytes": int(max_queue_bytes),
-        }
-        self._run = WrittenRun(
-            RunClaim(None if save_dir is None else local_or_url(save_dir), self.name, version, sub_dir),
+        options = OutputOptions(
             self._writer_choices,
             x_axis=prefixed_axes(x_axis or {}, self._name_prefix),
             hparam_metrics={self._name_prefix + name: mode for name, mode in (hparam_metrics or {}).items()},
-            queue_options=self._queue_options,
+            queue={"flush_secs": flush_secs, "overflow": media_overflow, "max_bytes": int(max_queue_bytes)},
         )
+        directory = None if save_dir is None else local_or_url(save_dir)
+        self._run = WrittenRun(RunClaim(directory, self.name, version, sub_dir), options)
         self._shown_hparams: dict[str, Shown] = {}
         self._clock = TrainerClock()
         self._summary_writer: SummaryWriter | None = None
@@ -164,7 +161,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
     @property
     def queue_options(self) -> Mapping[str, Any]:
         """The options of the delivery: ``flush_secs``, ``overflow`` and ``max_bytes``."""
-        return self._queue_options
+        return self._run.options.queue
 
     def attach(self, trainer: pl.Trainer) -> None:
         """Learn whose run this is: where it lies, and its step and epoch from now on.

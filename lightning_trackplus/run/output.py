@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lightning_trackplus.delivery.deliveries import joined
 from lightning_trackplus.delivery.delivery import Delivery
@@ -18,42 +18,46 @@ if TYPE_CHECKING:
     from lightning_trackplus.writers.hparams_session import HParamsSession
 
 
+class OutputOptions(NamedTuple):
+    """How a run is written.
+
+    Attributes:
+        writers: The writers that were asked for.
+        x_axis: Over what chosen names stand in TensorBoard.
+        hparam_metrics: Which names stand in the HParams tab, and whether the lowest or the highest value is the best.
+        queue: The options of each delivery: ``flush_secs``, ``overflow`` and ``max_bytes``.
+    """
+
+    writers: Sequence[WriterChoice]
+    x_axis: Mapping[str, str]
+    hparam_metrics: Mapping[str, Mode]
+    queue: Mapping[str, Any]
+
+
 class RunOutput:
     """Opens the writers of a run. Ours share one thread; each that was given has one of its own.
 
     Args:
         summary: Writes ``summary.json``; it may have written before.
         directory: The run directory.
-        choices: The writers that were asked for.
-        x_axis: Over what chosen names stand in TensorBoard.
-        hparam_metrics: Which names stand in the HParams tab, and whether the lowest or the highest value is the best.
-        queue_options: The options of each delivery.
+        options: How it is written.
 
     Attributes:
         deliveries: Takes the records.
     """
 
-    def __init__(
-        self,
-        summary: RunSummary,
-        directory: Path,
-        choices: Sequence[WriterChoice],
-        *,
-        x_axis: Mapping[str, str],
-        hparam_metrics: Mapping[str, Mode],
-        queue_options: Mapping[str, Any],
-    ) -> None:
-        self._hparam_metrics = hparam_metrics
+    def __init__(self, summary: RunSummary, directory: Path, options: OutputOptions) -> None:
+        self._hparam_metrics = options.hparam_metrics
         self._session: HParamsSession | None = None
         self._summary = summary
-        names = [choice for choice in choices if isinstance(choice, str)]
-        ours: list[Writer] = [open_writer(name, directory, x_axis) for name in names]
+        names = [choice for choice in options.writers if isinstance(choice, str)]
+        ours: list[Writer] = [open_writer(name, directory, options.x_axis) for name in names]
         if "tensorboard" in names:
             ours += self._hparams_writers(directory)
         # The summary reads what is there before the others add to it.
         ours = [self._summary, *ours] if ours else []
-        given = [[choice] for choice in choices if not isinstance(choice, str)]
-        self.deliveries = joined([Delivery(some, **queue_options) for some in [ours, *given] if some])
+        given = [[choice] for choice in options.writers if not isinstance(choice, str)]
+        self.deliveries = joined([Delivery(some, **options.queue) for some in [ours, *given] if some])
 
     def set_hparams(self, params: Mapping[str, Shown]) -> None:
         """Set the hyper-parameters of the HParams tab.

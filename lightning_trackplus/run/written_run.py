@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import lightning.pytorch as pl
@@ -18,10 +17,9 @@ from lightning_trackplus.record import Record
 from lightning_trackplus.run.batch_steps import BatchSteps
 from lightning_trackplus.run.claim import RunClaim
 from lightning_trackplus.run.lock import parents
-from lightning_trackplus.run.output import RunOutput
+from lightning_trackplus.run.output import OutputOptions, RunOutput
 from lightning_trackplus.run.resumed import Resumed
 from lightning_trackplus.run.rewinding import complete_rewind, rewind
-from lightning_trackplus.writers.names import WriterChoice
 from lightning_trackplus.writers.run_summary import Mode, RunSummary
 
 NumberT = TypeVar("NumberT")
@@ -34,27 +32,17 @@ class WrittenRun:
 
     Args:
         claim: Which run directory it is.
-        choices: The writers that were asked for.
-        x_axis: Over what chosen names stand in TensorBoard.
-        hparam_metrics: Which names stand in the HParams tab, and whether the lowest or the highest value is the best.
-        queue_options: The options of each delivery.
+        options: How it is written.
+
+    Attributes:
+        claim: Which run directory it is.
+        options: How it is written.
     """
 
-    def __init__(
-        self,
-        claim: RunClaim,
-        choices: Sequence[WriterChoice],
-        *,
-        x_axis: Mapping[str, str],
-        hparam_metrics: Mapping[str, Mode],
-        queue_options: Mapping[str, Any],
-    ) -> None:
+    def __init__(self, claim: RunClaim, options: OutputOptions) -> None:
         self.claim = claim
-        self._choices = choices
-        self._x_axis = x_axis
-        self._hparam_metrics = hparam_metrics
-        self._queue_options = queue_options
-        self._modes: Mapping[str, Mode] = hparam_metrics
+        self.options = options
+        self._modes: Mapping[str, Mode] = options.hparam_metrics
         self._hparams: Mapping[str, Shown] = {}
         self._batch_steps = BatchSteps()
         self._resumed: Resumed | None = None
@@ -78,7 +66,7 @@ class WrittenRun:
         """
         self.claim.share(trainer)
         self._owner = os.getpid()
-        self._modes = {**modes, **self._hparam_metrics}
+        self._modes = {**modes, **self.options.hparam_metrics}
         if self._output is not None:
             self._output.set_modes(self._modes)
 
@@ -193,28 +181,19 @@ class WrittenRun:
                 "Something was logged in a process that the one which writes the run has begun, such as a worker of a"
                 " DataLoader. It is not written: log in the process that trains."
             )
-            return self._output_in(self.claim.directory, ())
+            directory = self.claim.directory
+            return RunOutput(RunSummary(directory), directory, self.options._replace(writers=()))
         directory = self.claim.take()
         self._owner = os.getpid()
         complete_rewind(directory)
         self._batch_steps.go_on(directory)
-        output = self._output_in(directory, self._choices)
+        self._summary = self._summary or RunSummary(directory)
+        output = RunOutput(self._summary, directory, self.options)
         output.set_hparams(self._hparams)
         output.set_modes(self._modes)
         # A run that nobody closes is written out when its logger goes.
         self._end_with_self = weakref.finalize(self, _end, output, self.claim)
         return output
-
-    def _output_in(self, directory: Path, choices: Sequence[WriterChoice]) -> RunOutput:
-        self._summary = self._summary or RunSummary(directory)
-        return RunOutput(
-            self._summary,
-            directory,
-            choices,
-            x_axis=self._x_axis,
-            hparam_metrics=self._hparam_metrics,
-            queue_options=self._queue_options,
-        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, **dict.fromkeys(("_output", "_summary", "_end_with_self"))}
