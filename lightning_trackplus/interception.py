@@ -65,7 +65,8 @@ class Door:
         self._trainer = trainer
         self._native: Callable[..., None] = module.log
         self._native_log_dict: Callable[..., None] = module.log_dict
-        self._stands_in_log_dict = False
+        self._log_dict: _LogDict | None = None
+        self._is_open = False
         self._was_own_attribute = "log" in vars(module)
         self.media = MediaLane(module, trainer)
         self.reducers = ReducerLane(
@@ -88,23 +89,28 @@ class Door:
         if self._is_fast:
             self._fast = FastResults(self._trainer, HandOver(self._trainer))
             self._sites = CallSites(self._module, self._trainer, self._fast)
-        self._place(self)
+        self._module.log = self  # type: ignore[method-assign]
+        seam.set_callbacks_log(self._trainer, self)
+        self._is_open = True
         if self._is_fast and _is_lightnings(self._module.log_dict):
-            self._module.log_dict = _LogDict(self, self._module)  # type: ignore[method-assign]
-            self._stands_in_log_dict = True
+            self._module.log_dict = self._log_dict = _LogDict(self, self._module)  # type: ignore[method-assign]
 
     def close(self) -> None:
-        """Give ``log`` back."""
+        """Give ``log`` back; what somebody has put around it meanwhile stays, and leads to Lightning's own."""
         self.media.close()
         if self._fast is not None:
             self._fast.close()
             self._fast = None
-        self._place(self._native)
-        if not self._was_own_attribute:
+        self._is_open = False
+        self._sites = CallSites(self._module, self._trainer, None)
+        seam.set_callbacks_log(self._trainer, self._native)
+        own = vars(self._module)
+        if own.get("log") is self:
             del self._module.log
-        if self._stands_in_log_dict:
+            if self._was_own_attribute:
+                self._module.log = self._native
+        if self._log_dict is not None and own.get("log_dict") is self._log_dict:
             del self._module.log_dict
-            self._stands_in_log_dict = False
 
     def begin_training(self) -> None:
         """Begin a training."""
@@ -143,7 +149,9 @@ class Door:
         """
         if self._sites.take(args, kwargs):
             return
-        if self._trainer.barebones:
+        if not self._is_open:
+            self._native(*args, **kwargs)
+        elif self._trainer.barebones:
             self._native("", 0.0)  # Says, as always, that nothing is logged.
         else:
             names = kwargs.pop("names", None)
@@ -169,10 +177,6 @@ class Door:
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """Leave no trace in a pickle or a copy of the module: there, ``log`` is Lightning's."""
         return getattr, (self._module, "log")
-
-    def _place(self, log: Callable[..., None]) -> None:
-        self._module.log = log  # type: ignore[method-assign]
-        seam.set_callbacks_log(self._trainer, log)
 
     def _log(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], names: list[str] | None) -> None:
         """Send a call down its lane."""

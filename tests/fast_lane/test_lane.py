@@ -20,6 +20,7 @@ from torchmetrics import MeanMetric
 from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.lagging_numbers import LaggingNumbers
 from lightning_trackplus.late_numbers import LateNumbers
+from lightning_trackplus.seam.fast_results import is_as_mirrored
 from lightning_trackplus.seam.number_site import NumberSite
 from lightning_trackplus.seam.step_metrics import StepMetrics
 from tests.conftest import LoggingModule, loader, quiet_trainer
@@ -37,6 +38,7 @@ from tests.programs import run_program
 @pytest.fixture
 def reached(monkeypatch):
     """Return the names that reach Lightning's results by Lightning's own way, in their order."""
+    is_as_mirrored()  # It logs too, once in a process.
     found = []
     native = _ResultCollection.log
 
@@ -116,6 +118,26 @@ def test_nothing_stays_behind(tmp_path, fails):
         trainer.fit(module, loader(), loader())
     assert sorted(found[-1]) == ["log", "log_dict", "log_metrics", "metrics"]
     assert left_of(trainer, module) == []
+
+
+@pytest.mark.parametrize("name", ["log", "log_dict"])
+def test_what_is_put_around_log_in_a_run_stays(tmp_path, name):
+    """It is there afterwards, and leads to Lightning's own."""
+    passed = []
+
+    def wrap(module, batch, batch_idx):
+        if not passed:
+            inner = getattr(module, name)
+            setattr(module, name, lambda *args, **kwargs: passed.append(args) or inner(*args, **kwargs))
+        module.log("x", 0.5) if name == "log" else module.log_dict({"x": 0.5})
+
+    module = LoggingModule(training_step=wrap)
+    quiet_trainer(tmp_path, callbacks=[TrackPlus()]).fit(module, loader())
+    assert len(passed) == 3
+    trainer = quiet_trainer(tmp_path)
+    trainer.fit(module, loader())
+    assert len(passed) == 6
+    assert trainer.callback_metrics["x"] == 0.5
 
 
 OTHER_LIGHTNING = """
