@@ -447,9 +447,16 @@ class Gated:
     def close(self): ...
 
 
-def test_a_writer_that_blocks_holds_up_no_other(tmp_path):
+@pytest.fixture
+def gated():
+    """Return a writer that waits at a gate, which is open once the test has ended."""
+    writer = Gated()
+    yield writer
+    writer.gate.set()
+
+
+def test_a_writer_that_blocks_holds_up_no_other(tmp_path, gated):
     """While one writer is stuck, CSV and events grow; when it goes on, it gets everything."""
-    gated = Gated()
     logger = TrackPlusLogger(tmp_path, writers=[gated, "tensorboard", "csv"], flush_secs=0.01)
     run = Path(logger.log_dir)
     for step in range(20):
@@ -465,9 +472,9 @@ def test_a_writer_that_blocks_holds_up_no_other(tmp_path):
     assert differences(run) == []
 
 
-def test_a_writer_slower_than_the_producer_bounds_what_waits(tmp_path):
+def test_a_writer_slower_than_the_producer_bounds_what_waits(tmp_path, gated):
     """When what waits for a stuck writer fills the queue, logging waits; nothing is lost in any format."""
-    gated, bound = Gated(), 64 * 100
+    bound = 64 * 100
     logger = TrackPlusLogger(tmp_path, writers=[gated, "tensorboard", "csv"], flush_secs=0.01, max_queue_bytes=bound)
     logged = []
 

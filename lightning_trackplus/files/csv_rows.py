@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable
+from pathlib import Path
 from typing import IO
+
+from lightning_trackplus.files.whole_file import replace_file
 
 _ENCODING = "utf-8"
 _BLOCK = 2**16
@@ -62,6 +65,29 @@ def read_row(file: IO[bytes]) -> bytes:
         if row.count(b'"') % 2 == 0:
             break
     return row
+
+
+def header_of(path: Path, columns: Iterable[str]) -> bytes:
+    """Return the first row of a table, which gets one where it has none; nobody finds the file without it.
+
+    Args:
+        path: The file; its folder is there.
+        columns: The columns of a new table.
+
+    Raises:
+        OSError: If it could not be written.
+    """
+    header = b""
+    if path.is_file():
+        with path.open("rb") as file:
+            header = read_row(file)
+    if not is_whole(header):
+        header = row_bytes(columns)
+        try:
+            replace_file(path, header)
+        except OSError:
+            path.write_bytes(header)  # Nothing may be written beside it, but it itself.
+    return header
 
 
 def last_row(file: IO[bytes], start: int) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lightning_trackplus.files.csv_rows import is_whole, read_row, row_bytes
+from lightning_trackplus.files.csv_rows import header_of, is_whole, read_row, row_bytes
 from lightning_trackplus.files.whole_file import WholeFile, replace_file
 from lightning_trackplus.record import Encoded
 from lightning_trackplus.run_directory import MEDIA_INDEX, media_file
@@ -68,16 +68,14 @@ class MediaFiles:
     def _open_index(self) -> WholeFile:
         self._directory.mkdir(parents=True, exist_ok=True)
         path = self._directory / MEDIA_INDEX
-        path.touch()
-        end = 0
+        end = len(header_of(path, COLUMNS))
         with path.open("rb") as rows:
+            rows.seek(end)
             while is_whole(row := read_row(rows)):
                 end += len(row)
         index = WholeFile(path, "r+b")
         # What lies behind is a row that was cut short when the process was killed; its file stays.
         index.seek(end)
         index.truncate()
-        if end == 0:
-            index.write(row_bytes(COLUMNS))
         self._index = index
         return index

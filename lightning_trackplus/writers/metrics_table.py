@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-from lightning_trackplus.files.csv_rows import cells_of, is_whole, last_row, read_row, row_bytes
+from lightning_trackplus.files.csv_rows import cells_of, header_of, is_whole, last_row, row_bytes
 from lightning_trackplus.files.whole_file import WholeFile
 from lightning_trackplus.writers.metrics_rows import Cell, Columns, Row, RowText, epoch_cell, number_cell, quoted
 
@@ -254,19 +254,11 @@ class MetricsTable:
     def _open(self, tail: list[Row] | None = None) -> None:
         """Open the file; by default, its last row is the current one, so that its step can go on."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.touch()
+        header = header_of(self._path, FIRST_COLUMNS)
+        self._columns = Columns(cells_of(header))
+        self._body_start = len(header)
         with self._path.open("rb") as file:
-            header = read_row(file)
-            if is_whole(header):
-                self._columns = Columns(cells_of(header))
-                self._body_start = file.tell()
-                self._read_tail(last_row(file, self._body_start))
-            else:
-                # The file is new, or the process was killed while it wrote the header: it has no rows.
-                self._body_start = self._path.write_bytes(row_bytes(FIRST_COLUMNS))
-                self._columns = Columns(FIRST_COLUMNS)
-                self._tail_start = self._end = self._body_start
-                self._tail, self._is_stored = [], True
+            self._read_tail(last_row(file, self._body_start))
         if tail is not None:
             self._tail_start, self._tail, self._is_stored = self._end, tail, not tail
         self._width, self._is_cut = len(self._columns), False
