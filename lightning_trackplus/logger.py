@@ -75,7 +75,8 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
             numbers may hold as much each. A medium larger than that waits alone.
 
     Raises:
-        ValueError: If a writer is unknown, there is none, ``save_dir`` is a URL, or another option is none of these.
+        ValueError: If a writer is unknown, there is none, the URL has a protocol that nobody knows, or another option
+            is none of these.
         RunInUseError: From a Trainer's run or the first record, if a living process writes to this run.
 
     Examples:

@@ -3,7 +3,7 @@
 Each function says which line of Lightning it mirrors, and has a contract test in
 ``tests/test_seam.py`` that fails first when Lightning moves. No file outside of this folder names these.
 
-The links are to Lightning 2.6.
+The lines are those of Lightning 2.6.
 """
 
 from __future__ import annotations

@@ -244,7 +244,6 @@ def test_audio_tab_plays_an_epoch(page: Page) -> None:
     )
     assert samples == pytest.approx(SECONDS * SAMPLE_RATE)
     assert loudest == pytest.approx(0.5, abs=0.01)
-    save_screenshot(page, "audio.png", 1280, 420)
 
 
 def files_of(run: Path, name: str) -> list[Path]:
