@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Number
 from typing import Any
 
@@ -19,7 +19,7 @@ from lightning_trackplus import processes, seam
 from lightning_trackplus.lanes.call_sites import CallSites
 from lightning_trackplus.lanes.configured import ConfiguredReducers
 from lightning_trackplus.lanes.hand_over import HandOver
-from lightning_trackplus.lanes.log_arguments import argument, bound, with_value
+from lightning_trackplus.lanes.log_call import LogCall
 from lightning_trackplus.lanes.logged import Logged
 from lightning_trackplus.lanes.media_lane import MediaLane
 from lightning_trackplus.lanes.metric_arrays import MetricArrays
@@ -155,7 +155,7 @@ class Door:
             self._native("", 0.0)  # Says, as always, that nothing is logged.
         else:
             names = kwargs.pop("names", None)
-            self._log(args, kwargs, None if names is None else [str(name) for name in names])
+            self._log(LogCall(args, kwargs, None if names is None else [str(name) for name in names]))
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def log_dict(self, *args: Any, **kwargs: Any) -> None:
@@ -178,83 +178,83 @@ class Door:
         """Leave no trace in a pickle or a copy of the module: there, ``log`` is Lightning's."""
         return getattr, (self._module, "log")
 
-    def _log(self, args: tuple[Any, ...], kwargs: Mapping[str, Any], names: list[str] | None) -> None:
+    def _log(self, call: LogCall) -> None:
         """Send a call down its lane."""
-        name, value = argument(args, kwargs, "name"), argument(args, kwargs, "value")
+        name, value, names = call.name, call.value, call.names
         if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
             # torch has neither the other order of bytes nor strides below zero.
             value = torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("=")))
-            args, kwargs = with_value(args, kwargs, value)
+            call = call.of_part(name, value)
         if isinstance(value, Mapping | MetricCollection):
             for part, one in value.items():
-                self._log_part(f"{name}/{part}", one, args, kwargs if names is None else {**kwargs, "names": names})
+                self._log_part(call.of_part(f"{name}/{part}", one))
         elif isinstance(value, Metric) and not isinstance(value, Reducer):
-            _check_metric(name, value, argument(args, kwargs, "reduce_fx"))
-            is_native = self._arrays.log(*bound(args, kwargs), names)
-            self._log_configured(*bound(args, kwargs))
+            _check_metric(call)
+            is_native = self._arrays.log(*call.bound(), names)
+            self._log_configured(call)
             if is_native and names is None:
-                self._sites.remember(args, kwargs, [], native=True)
+                self._sites.remember(call.args, call.kwargs, [], native=True)
         elif names is not None and not _is_matrix(value):
             _check_names(name, value, names)
             for part, one in zip(names, value, strict=True):
-                self._log_part(f"{name}/{part}", one, args, kwargs)
-        elif (media := self._media_of(value, args, kwargs, names)) is not None:
-            self.media.log(name, media, bound(args, kwargs)[2])
+                self._log_part(call.of_part(f"{name}/{part}", one)._replace(names=None))
+        elif (media := self._media_of(call)) is not None:
+            self.media.log(name, media, call.bound()[2])
         else:
-            self._log_numbers(args, kwargs)
+            self._log_numbers(call)
 
-    def _log_part(self, name: str, value: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Log a part of a value under a name of its own."""
-        self(name, value, *args[2:], **{key: one for key, one in kwargs.items() if key not in ("name", "value")})
+    def _log_part(self, call: LogCall) -> None:
+        """Log a part of a value, which may have been seen before under its name."""
+        if call.names is not None or not self._sites.take(call.args, call.kwargs):
+            self._log(call)
 
-    def _media_of(
-        self, value: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], names: list[str] | None
-    ) -> Media[Any] | None:
+    def _media_of(self, call: LogCall) -> Media[Any] | None:
         """Return the medium that is given, or that a value plainly is; None if Lightning or a reducer takes it."""
+        value = call.value
         if isinstance(value, Media):
             return value
         if isinstance(value, Number | Metric) or (isinstance(value, Tensor) and not _is_matrix(value)):
             return None
-        reduce_fx = argument(args, kwargs, "reduce_fx")
-        if isinstance(value, Tensor) and reduce_fx != "mean" and not is_selection(reduce_fx):
+        if isinstance(value, Tensor) and call.reduce_fx != "mean" and not is_selection(call.reduce_fx):
             return None  # A reducer says what is wrong.
-        return media_of(value, names)
+        return media_of(value, call.names)
 
-    def _log_numbers(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def _log_numbers(self, call: LogCall) -> None:
         """Take a number or several, and remember where they went."""
-        is_native = not self._is_ours(args, kwargs)
+        is_native = not self._is_ours(call)
         logged: list[Logged] = []
         if is_native:
-            self._native(*args, **kwargs)
+            self._native(*call.args, **call.kwargs)
         else:
-            logged += self.reducers.log(*bound(args, kwargs))
-        if self._configured.of(argument(args, kwargs, "name")):
-            logged += self._log_configured(*bound(args, kwargs))
-        self._sites.remember(args, kwargs, logged, native=is_native)
+            logged += self.reducers.log(*call.bound())
+        logged += self._log_configured(call)
+        self._sites.remember(call.args, call.kwargs, logged, native=is_native)
 
-    def _log_configured(self, name: str, value: Any, arguments: dict[str, Any]) -> list[Logged]:
-        if isinstance(value, int | float | Tensor) and seam.hook_name(self._module) is not None:
-            return self.reducers.log_configured(name, value, arguments)
-        if isinstance(value, Metric) and self._configured.of(name):
+    def _log_configured(self, call: LogCall) -> list[Logged]:
+        """Take a call for the reducers that `TrackPlus` was given for its name."""
+        if not self._configured.of(call.name):
+            return []
+        if isinstance(call.value, int | float | Tensor) and seam.hook_name(self._module) is not None:
+            return self.reducers.log_configured(*call.bound())
+        if isinstance(call.value, Metric):
             warning_cache.warn(
-                f"TrackPlus(reducers=…) has reducers for {name!r}, which is logged as the metric"
-                f" {type(value).__name__}; a metric reduces itself, so they show nothing of it."
+                f"TrackPlus(reducers=…) has reducers for {call.name!r}, which is logged as the metric"
+                f" {type(call.value).__name__}; a metric reduces itself, so they show nothing of it."
             )
         return []
 
-    def _is_ours(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    def _is_ours(self, call: LogCall) -> bool:
         """Return whether a call is for our reducers; if not, Lightning also judges what nobody takes."""
-        wanted = ("name", "value", "reduce_fx", "sync_dist")
-        name, value, reduce_fx, sync_dist = (argument(args, kwargs, parameter) for parameter in wanted)
-        if isinstance(value, Tensor) and (value.numel() != 1 or not is_native(reduce_fx)):
-            _check_values(name, value)
+        value, has_native_fx = call.value, is_native(call.reduce_fx)
+        if isinstance(value, Tensor) and (value.numel() != 1 or not has_native_fx):
+            _check_values(call.name, value)
             return True
         if not isinstance(value, Number | Tensor | Reducer):
             return False
         if isinstance(value, Reducer):
-            _check_metric(name, value, reduce_fx)
+            _check_metric(call)
             return True
-        return not is_native(reduce_fx) or self.reducers.takes(name, value, sync_dist=bool(sync_dist))
+        return not has_native_fx or self.reducers.takes(call.name, value, sync_dist=bool(call.argument("sync_dist")))
 
 
 class _LogDict:
@@ -286,15 +286,15 @@ def _is_matrix(value: object) -> bool:
     return isinstance(value, Tensor) and value.ndim == 2 and value.numel() != 1  # noqa: PLR2004  rows and columns
 
 
-def _check_metric(name: str, metric: Metric, reduce_fx: Any) -> None:
-    if not is_native(reduce_fx):
+def _check_metric(call: LogCall) -> None:
+    if not is_native(call.reduce_fx):
         raise MisconfigurationException(
-            f"self.log({name!r}, …) got the metric {type(metric).__name__} and reduce_fx={reduce_fx!r};"
+            f"self.log({call.name!r}, …) got the metric {type(call.value).__name__} and reduce_fx={call.reduce_fx!r};"
             " a metric reduces itself, so leave reduce_fx out."
         )
 
 
-def _check_names(name: str, value: Any, names: list[str]) -> None:
+def _check_names(name: str, value: Any, names: Sequence[str]) -> None:
     if not isinstance(value, Tensor) or value.shape != (len(names),) or len(set(names)) < len(names):
         given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
         raise ValueError(

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signatu
 from torch import Tensor
 
 from lightning_trackplus import seam
-from lightning_trackplus.lanes.log_arguments import plain_call
+from lightning_trackplus.lanes.log_call import plain_call
 from lightning_trackplus.lanes.logged import Logged
 from lightning_trackplus.seam.fast_results import FastResults
 from lightning_trackplus.seam.native_site import NativeSite

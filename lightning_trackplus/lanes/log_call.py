@@ -1,0 +1,104 @@
+"""A ``log`` call, as it was given."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import lightning.pytorch as pl
+
+_SIGNATURE = inspect.signature(pl.LightningModule.log)
+_PARAMETERS = list(_SIGNATURE.parameters.values())[1:]
+_POSITIONS = {parameter.name: position for position, parameter in enumerate(_PARAMETERS)}
+_DEFAULTS = {parameter.name: parameter.default for parameter in _PARAMETERS}
+
+
+# No NamedTuple: each call of `self.log` makes one.
+PlainCall: TypeAlias = tuple[Any, Any, Any, Mapping[str, Any]]
+"""Name, value, batch size or None, and the other arguments that were given."""
+
+
+def plain_call(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> PlainCall | None:
+    """Return a call in which no more than name and value have no keyword; None for any other.
+
+    Args:
+        args: The positional arguments.
+        kwargs: The others.
+
+    Examples:
+        >>> plain_call(("loss", 0.5), {"batch_size": 8, "on_epoch": True})
+        ('loss', 0.5, 8, {'on_epoch': True})
+    """
+    if len(args) == 2 and "batch_size" not in kwargs:  # noqa: PLR2004  name and value; the commonest call
+        return *args, None, kwargs
+    if len(args) > 2:  # noqa: PLR2004
+        return None
+    options = dict(kwargs)
+    name = args[0] if args else options.pop("name", None)
+    value = args[1] if len(args) > 1 else options.pop("value", None)
+    return name, value, options.pop("batch_size", None), options
+
+
+class LogCall(NamedTuple):
+    """A call that has to be looked at.
+
+    Attributes:
+        args: The positional arguments of `LightningModule.log`.
+        kwargs: The others.
+        names: Names for the elements or the classes of the value, which are ours.
+
+    Examples:
+        >>> call = LogCall(("loss", 0.5), {"on_epoch": True})
+        >>> call.name, call.value, call.reduce_fx
+        ('loss', 0.5, 'mean')
+    """
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    names: Sequence[str] | None = None
+
+    @property
+    def name(self) -> str:
+        """The name."""
+        return self.argument("name")  # type: ignore[no-any-return]  # whatever it is
+
+    @property
+    def value(self) -> Any:
+        """The value."""
+        return self.argument("value")
+
+    @property
+    def reduce_fx(self) -> Any:
+        """The reduction."""
+        return self.argument("reduce_fx")
+
+    def argument(self, parameter: str) -> Any:
+        """Return one argument, or its default.
+
+        Args:
+            parameter: The parameter of `LightningModule.log`.
+        """
+        position = _POSITIONS[parameter]
+        return self.args[position] if position < len(self.args) else self.kwargs.get(parameter, _DEFAULTS[parameter])
+
+    def bound(self) -> tuple[str, Any, dict[str, Any]]:
+        """Return the name, the value, and all other arguments by name, with their defaults.
+
+        Raises:
+            TypeError: If `LightningModule.log` takes no such arguments.
+        """
+        call = _SIGNATURE.bind(None, *self.args, **self.kwargs)
+        call.apply_defaults()
+        _, name, value, *_ = call.args
+        return name, value, dict(list(call.arguments.items())[3:])
+
+    def of_part(self, name: str, value: Any) -> LogCall:
+        """Return the same call of another value under another name.
+
+        Args:
+            name: The other name.
+            value: The other value.
+        """
+        others = {key: one for key, one in self.kwargs.items() if key not in ("name", "value")}
+        return LogCall((name, value, *self.args[2:]), others, self.names)
