@@ -34,7 +34,15 @@ LATER = 3600.0
 """An interval that is over in no test: what is uploaded then, `flush` and `close` upload."""
 
 
-class Store(LocalFileSystem):
+class LocalStore(LocalFileSystem):
+    """A local folder under a protocol of its own; fsspec before 2026 strips none but ``file``."""
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return super()._strip_protocol(str(path).removeprefix(f"{cls.protocol}://"))
+
+
+class Store(LocalStore):
     """An object store in a local folder: a put is all or nothing, and there is neither append nor move."""
 
     protocol = "objects"
@@ -61,7 +69,7 @@ class Store(LocalFileSystem):
         super().cp_file(path1, path2, **options)
 
 
-class RefusingStore(LocalFileSystem):
+class RefusingStore(LocalStore):
     """A file system that refuses to append, to move over a file, and to write where there is no folder."""
 
     protocol = "refusing"
