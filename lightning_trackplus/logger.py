@@ -24,7 +24,7 @@ from lightning_trackplus.delivery.queue_room import Overflow, check_queue
 from lightning_trackplus.direct.direct_calls import DirectCalls
 from lightning_trackplus.direct.no_experiment import NoExperiment
 from lightning_trackplus.flat_numbers import flat_numbers
-from lightning_trackplus.hparams import Shown, check_hparam_metrics, flat_hparams
+from lightning_trackplus.hparams import check_hparam_metrics, flat_hparams
 from lightning_trackplus.late_numbers import on_their_way
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.monitors import monitored
@@ -121,7 +121,6 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         )
         directory = None if save_dir is None else local_or_url(save_dir)
         self._run = WrittenRun(RunClaim(directory, self.name, version, sub_dir), options)
-        self._shown_hparams: dict[str, Shown] = {}
         self._clock = TrainerClock()
         self._summary_writer: SummaryWriter | None = None
         self._wrote_hparams = self._failed_hparams = False
@@ -262,8 +261,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
             step: The global step of the metrics; Lightning 2.4 takes 0 for TensorBoard.
         """
         super().log_hyperparams(params, {})  # Without metrics it writes nothing, and keeps them for hparams.yaml.
-        self._shown_hparams = {**self._shown_hparams, **flat_hparams(params)}
-        self._run.set_hparams(self._shown_hparams)
+        self._run.add_hparams(flat_hparams(params))
         if metrics is None and self._has_default_hp_metric:
             metrics = {"hp_metric": -1}
         if metrics is not None:

@@ -81,7 +81,7 @@ class MetricArrays:
         if hook is None or self._is_shown_nowhere(arguments):
             self._native(name, metric, **arguments)
             return not is_late
-        _, on_epoch = seam.check_levels(hook, *_levels(arguments))
+        levels = seam.check_levels(hook, arguments["on_step"], arguments["on_epoch"])
         index = seam.Place(self._trainer).dataloader if arguments["add_dataloader_idx"] else None
         logged = _Logged(name, index, metric, arguments, names)
         key = seam.entry_key(hook, name, index)
@@ -94,11 +94,11 @@ class MetricArrays:
             return False
         value = seam.step_value(metric)
         if _is_array(value):
-            self._log_step(hook, logged, value)
+            self._log_step(hook, logged, value, *levels)
             return False
         self._native(name, metric, **arguments)
         # Where a step's value is a number, so is the epoch's, and where there is none, it may be an array.
-        if value is None and on_epoch:
+        if value is None and levels[1]:
             self._logged[self._trainer.training, key] = logged
         return True
 
@@ -152,9 +152,8 @@ class MetricArrays:
         if not any(metric is one for _, one in self._to_reset):
             self._to_reset.append((self._trainer.training, metric))
 
-    def _log_step(self, hook: str, logged: _Logged, value: Tensor) -> None:
+    def _log_step(self, hook: str, logged: _Logged, value: Tensor, on_step: bool, on_epoch: bool) -> None:
         """Show the value of a step where it is wanted, and let Lightning have the metric for its epoch."""
-        on_step, on_epoch = seam.check_levels(hook, *_levels(logged.arguments))
         _check_names(logged, value)
         if on_step and seam.logs_this_step(self._trainer):
             self._show(logged._replace(name=f"{logged.name}_step") if on_epoch else logged, value)
@@ -163,7 +162,9 @@ class MetricArrays:
             # A progress bar could not show it, and Lightning would raise before any hook of the epoch's end.
             told = {**logged.arguments, "on_step": False, "on_epoch": True, "prog_bar": False}
             self._native(logged.name, logged.metric, **told)
-            self._logged[self._trainer.training, seam.entry_key(hook, logged.name, logged.dataloader)] = logged
+            key = seam.entry_key(hook, logged.name, logged.dataloader)
+            self._logged[self._trainer.training, key] = logged
+            self._known[key] = logged.metric, True
         else:
             self._reset_later(logged.metric)
 
@@ -177,10 +178,6 @@ class MetricArrays:
         options = {name: logged.arguments[name] for name in ("prog_bar", "logger", "rank_zero_only")}
         for name, number in zip(logged.names or range(len(value)), value, strict=True):
             self._native(f"{logged.name}/{name}", number, **options)
-
-
-def _levels(arguments: dict[str, Any]) -> tuple[bool | None, bool | None]:
-    return arguments["on_step"], arguments["on_epoch"]
 
 
 def _check_names(logged: _Logged, value: Tensor) -> None:

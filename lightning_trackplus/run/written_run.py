@@ -70,15 +70,15 @@ class WrittenRun:
         if self._output is not None:
             self._output.set_modes(self._modes)
 
-    def set_hparams(self, params: Mapping[str, Shown]) -> None:
-        """Set the hyper-parameters of the HParams tab.
+    def add_hparams(self, params: Mapping[str, Shown]) -> None:
+        """Add hyper-parameters to those of the HParams tab.
 
         Args:
             params: The hyper-parameters, as `flat_hparams` returns them.
         """
-        self._hparams = params
+        self._hparams = {**self._hparams, **params}
         if self._output is not None:
-            self._output.set_hparams(params)
+            self._output.set_hparams(self._hparams)
 
     def deliveries(self) -> AnyDelivery:
         """Return what takes the records.
