@@ -1,6 +1,6 @@
 """Kill a process that logs, at random moments, again and again, and check what is left and whether it can go on.
 
-`tests/test_kills.py` kills a few; this kills 200, or as many as are named on the command line::
+`tests/processes/test_kills.py` kills a few; this kills 200, or as many as are named on the command line::
 
     python benchmarks/kills.py 200
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.killing import FLUSH_SECS, Campaign
+from tests.support.killing import FLUSH_SECS, Campaign
 
 KILLS_IN_A_RUN = 5
 

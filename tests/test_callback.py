@@ -10,7 +10,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from lightning_trackplus import Image, Text, TrackPlus
-from tests.conftest import LoggingModule, loader, quiet_trainer
+from tests.support.training import LoggingModule, loader, quiet_trainer
 
 
 def is_native(module: L.LightningModule) -> bool:

@@ -29,7 +29,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.gradient_norms import GradientNorms
 from lightning_trackplus.gradients import Gradients, layers_of
-from tests.conftest import leave, loader, quiet_trainer
+from tests.support.training import leave, loader, quiet_trainer
 
 
 class Net(L.LightningModule):
@@ -455,7 +455,7 @@ PROGRAM = """
 import torch
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel
-from tests.conftest import leave
+from tests.support.training import leave
 
 class Model(BoringModel):
     def training_step(self, batch, batch_idx):

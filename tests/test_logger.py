@@ -24,7 +24,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_trackplus import Image, Text, TrackPlus, TrackPlusLogger
-from tests.conftest import LoggingModule, loader, quiet_trainer
+from tests.support.training import LoggingModule, loader, quiet_trainer
 
 
 def events(directory: str) -> EventAccumulator:
@@ -507,7 +507,7 @@ def test_where_tensorboard_is_missing_csv_is_written_and_said_once(tmp_path):
             importlib.metadata.distribution = absent
             import torch
             from lightning_trackplus import Image, Text, TrackPlus, TrackPlusLogger
-            from tests.conftest import LoggingModule, loader, quiet_trainer
+            from tests.support.training import LoggingModule, loader, quiet_trainer
 
             def step(module, batch, index):
                 module.log("x", batch[:, 0], reduce_fx=["max"])
@@ -705,7 +705,7 @@ def test_a_run_in_forked_processes_is_written(tmp_path):
     program = f"""
 import torch
 from lightning_trackplus import TrackPlus, TrackPlusLogger
-from tests.conftest import LoggingModule, loader, quiet_trainer
+from tests.support.training import LoggingModule, loader, quiet_trainer
 
 logger = TrackPlusLogger({str(tmp_path)!r})
 logger.log_metrics({{"before": 1.0}}, step=0)

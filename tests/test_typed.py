@@ -6,8 +6,8 @@ import pandas
 import pytest
 
 from lightning_trackplus import TrackPlus, TrackPlusLogger
-from tests.conftest import loader, quiet_trainer
-from tests.typed_logging import Typed
+from tests.support.training import loader, quiet_trainer
+from tests.support.typed_logging import Typed
 
 
 def test_it_logs_what_self_log_does(tmp_path):

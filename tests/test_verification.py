@@ -24,7 +24,7 @@ from lightning_trackplus.cli import main
 from lightning_trackplus.files.event_files import event_files, read_events
 from lightning_trackplus.files.record_file import RecordFile
 from lightning_trackplus.verification import Difference, compare, differences
-from tests.conftest import LoggingModule, loader, quiet_trainer
+from tests.support.training import LoggingModule, loader, quiet_trainer
 
 # Until pandas 3 the default was fast and one unit in the last place off.
 EXACT = None if int(pandas.__version__.split(".")[0]) >= 3 else "round_trip"

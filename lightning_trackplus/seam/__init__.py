@@ -1,7 +1,7 @@
 """Every private name of Lightning and torchmetrics that this package touches, one small function each.
 
 Each function says which line of Lightning it mirrors, and has a contract test in
-``tests/test_seam.py`` that fails first when Lightning moves. No file outside of this folder names these.
+``tests/seam/test_contract.py`` that fails first when Lightning moves. No file outside of this folder names these.
 
 The lines are those of Lightning 2.6.
 """

@@ -1,0 +1,926 @@
+"""Delivery: everything that is put reaches every writer in order, whatever else fails."""
+
+from __future__ import annotations
+
+import csv
+import gc
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import warnings
+import weakref
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lightning_trackplus.delivery.deliveries import Deliveries
+from lightning_trackplus.delivery.delivery import Delivery
+from lightning_trackplus.delivery.encoded_once import EncodedOnce
+from lightning_trackplus.record import Item, Pictures, Record, Texts
+from lightning_trackplus.writers.csv import CSVWriter
+from lightning_trackplus.writers.tensorboard import TensorBoardWriter
+from lightning_trackplus.writers.writer import Writer
+
+# Seconds after which a wait is given up; where delivery works nothing takes this long.
+GUARD = 60.0
+
+
+def record(step, values=None, epoch=None):
+    return Record(step, epoch, 1e9, {"x": float(step)} if values is None else values)
+
+
+@dataclass
+class Collector:
+    """A writer that keeps what it is given."""
+
+    records: list = field(default_factory=list)
+    calls: list = field(default_factory=list)
+    threads: set = field(default_factory=set)
+
+    def write(self, one):
+        self._called("write")
+        self.records.append(one)
+
+    def flush(self):
+        self._called("flush")
+
+    def close(self):
+        self._called("close")
+
+    @property
+    def steps(self):
+        return [one.step for one in self.records]
+
+    def _called(self, method):
+        self.calls.append(method)
+        self.threads.add(threading.current_thread())
+
+
+class Gated(Collector):
+    """A writer that waits at a gate before each record, and says that it has come there."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate = threading.Event()
+        self.arrived = threading.Event()
+
+    def write(self, one):
+        self.arrived.set()
+        assert self.gate.wait(GUARD)
+        super().write(one)
+
+
+@pytest.fixture
+def gated():
+    """Hand out a gated writer, and open its gate in the end, so that a test that fails leaves nothing waiting."""
+    writer = Gated()
+    yield writer
+    writer.gate.set()
+
+
+class Broken(Collector):
+    """A writer that fails where it is told to."""
+
+    def __init__(self, method, steps=()):
+        super().__init__()
+        self._method = method
+        self._steps = steps
+
+    def write(self, one):
+        if self._method == "write" and one.step in self._steps:
+            raise OSError(f"no room for {one.step}")
+        super().write(one)
+
+    def flush(self):
+        super().flush()
+        if self._method == "flush":
+            raise OSError("no room")
+
+    def close(self):
+        super().close()
+        if self._method == "close":
+            raise OSError("no room")
+
+
+@dataclass
+class Encoded:
+    """A value that is encoded, or fails to be; it says on which thread."""
+
+    content: str
+    nbytes: int = 100
+    error: Exception | None = None
+    threads: set = field(default_factory=set)
+
+    def encode(self, name):
+        self.threads.add(threading.current_thread())
+        if self.error is not None:
+            raise self.error
+        return Texts((Item(f"{name}={self.content}".encode(), ".md"),))
+
+    def snapshot(self):
+        return self
+
+
+def contents(one, name):
+    return [item.data.decode() for item in one.values[name].items]
+
+
+def messages_of(caught):
+    return [str(warning.message) for warning in caught]
+
+
+def is_waiting(thread):
+    """Return whether a thread stands in a wait of the threading module."""
+    frame = sys._current_frames().get(thread.ident)
+    return frame is not None and any(
+        code.filename == threading.__file__ and code.name == "wait" for code in traceback.extract_stack(frame)
+    )
+
+
+def let_it_wait(thread):
+    """Start a thread and come back when it waits for something; fail if it ends without waiting."""
+    thread.start()
+    while thread.is_alive() and not is_waiting(thread):
+        time.sleep(0.001)
+    assert thread.is_alive()
+
+
+def join(thread):
+    thread.join(GUARD)
+    assert not thread.is_alive()
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.sampled_from(["put", "put", "put", "flush"]), max_size=30), st.sampled_from([1, 64, 200, 2**20]))
+def test_records_arrive_in_the_order_of_the_calls(calls, max_bytes):
+    """Every writer gets every record once, in order, with any flushes between them and any bound on the memory."""
+    writers = [Collector(), Collector()]
+    delivery = Delivery(writers, max_bytes=max_bytes)
+    count = 0
+    for call in calls:
+        if call == "put":
+            delivery.put(record(count))
+            count += 1
+        else:
+            delivery.flush()
+            assert [writer.steps for writer in writers] == [list(range(count))] * 2
+            assert not count or [writer.calls[-1] for writer in writers] == ["flush"] * 2
+    delivery.close()
+
+    for writer in writers:
+        assert writer.steps == list(range(count))
+        assert writer.calls[-2:] == ["flush", "close"]
+        assert writer.calls.count("close") == 1
+
+
+def test_several_threads_may_put():
+    """Records of several threads all arrive, those of each thread in order."""
+    writer = Collector()
+    delivery = Delivery([writer], max_bytes=500)
+    threads = [
+        threading.Thread(target=lambda start=start: [delivery.put(record(start + number)) for number in range(200)])
+        for start in range(0, 4000, 1000)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        join(thread)
+    delivery.close()
+
+    for start in range(0, 4000, 1000):
+        assert [step for step in writer.steps if start <= step < start + 1000] == list(range(start, start + 200))
+    assert len(writer.steps) == 800
+
+
+def test_writers_and_encoders_work_on_one_thread_that_is_not_the_caller():
+    """All that costs time happens on the delivery thread, so that a writer needs no locks."""
+    writers, value = [Collector(), Collector()], Encoded("text")
+    delivery = Delivery(writers)
+    delivery.put(record(0, {"note": value}))
+    delivery.flush()
+    delivery.put(record(1, {"note": value}))
+    delivery.close()
+
+    (thread,) = writers[0].threads
+    assert thread is not threading.current_thread()
+    assert writers[1].threads == value.threads == {thread}
+    assert isinstance(writers[0], Writer)
+
+
+def test_values_are_encoded_once_and_stay_in_order():
+    """Writers get payloads by name in the order of the call; what is no medium is handed through."""
+    picture = Pictures((Item(b"", ".png"),), 1, 1)
+    writers = [Collector(), Collector()]
+    delivery = Delivery(writers)
+    delivery.put(Record(3, 1.0, 1234.5, {"b": 0.5, "note": Encoded("text"), "a": 2, "img": picture}))
+    delivery.close()
+
+    (one,), (same,) = (writer.records for writer in writers)
+    assert one is same
+    assert (one.step, one.epoch, one.wall_time) == (3, 1.0, 1234.5)
+    assert list(one.values) == ["b", "note", "a", "img"]
+    assert (one.values["b"], one.values["a"], one.values["img"]) == (0.5, 2, picture)
+    assert contents(one, "note") == ["note=text"]
+
+
+def test_put_comes_back_while_a_writer_is_busy(gated):
+    """A slow writer holds up nobody as long as there is room."""
+    delivery = Delivery([gated], flush_secs=0.001)
+    delivery.put(record(0))
+    assert gated.arrived.wait(GUARD)
+
+    for step in range(1, 1000):
+        delivery.put(record(step))
+    assert gated.steps == []
+
+    gated.gate.set()
+    delivery.close()
+    assert gated.steps == list(range(1000))
+
+
+def test_put_waits_for_room_and_then_goes_on(gated):
+    """Where the waiting records hold more than the bound, put waits until the writers have made room."""
+    delivery = Delivery([gated], max_bytes=1000)
+    delivery.put(record(0, {"note": Encoded("0", nbytes=600)}))
+    assert gated.arrived.wait(GUARD)
+    delivery.put(record(1, {"note": Encoded("1", nbytes=400)}))
+
+    # A record that is being written holds its memory: there is room for nothing.
+    putting = threading.Thread(target=lambda: [delivery.put(record(step)) for step in range(2, 50)])
+    let_it_wait(putting)
+    assert gated.steps == []
+
+    gated.gate.set()
+    join(putting)
+    delivery.close()
+    assert gated.steps == list(range(50))
+
+
+def test_waiting_records_never_hold_more_than_the_bound():
+    """However fast records are put, those that were put and not yet written stay within the bound."""
+    held, most, lock = 0, 0, threading.Lock()
+
+    class Slow(Collector):
+        def write(self, one):
+            nonlocal held
+            super().write(one)
+            with lock:
+                held -= 100
+
+    delivery = Delivery([Slow()], max_bytes=1000)
+    for step in range(500):
+        delivery.put(record(step, {"note": Encoded("text", nbytes=100)}))
+        with lock:
+            held += 100
+            most = max(most, held)
+    delivery.close()
+
+    assert held == 0
+    assert most <= 1000
+
+
+def test_a_record_larger_than_the_bound_is_delivered_alone(gated):
+    """A single record that exceeds the bound goes through once nothing else waits."""
+    delivery = Delivery([gated], max_bytes=10)
+    delivery.put(record(0, {"note": Encoded("large", nbytes=10_000)}))
+    assert gated.arrived.wait(GUARD)
+    putting = threading.Thread(target=delivery.put, args=[record(1, {"note": Encoded("larger", nbytes=20_000)})])
+    let_it_wait(putting)
+
+    gated.gate.set()
+    join(putting)
+    delivery.close()
+    assert gated.steps == [0, 1]
+
+
+def test_flush_waits_until_everything_is_written(gated):
+    """Flush comes back after the writers have written and flushed what was put before, and not earlier."""
+    delivery = Delivery([gated])
+    for step in range(3):
+        delivery.put(record(step))
+
+    flushing = threading.Thread(target=delivery.flush)
+    let_it_wait(flushing)
+    assert gated.steps == []
+
+    gated.gate.set()
+    join(flushing)
+    assert (gated.steps, gated.calls[-1]) == ([0, 1, 2], "flush")
+    delivery.close()
+
+
+def test_after_flush_everything_is_on_disk(tmp_path):
+    """Other programs read all of it after a flush, while the run goes on."""
+    delivery = Delivery([CSVWriter(tmp_path), TensorBoardWriter(tmp_path)])
+    for count in (1, 50, 200):
+        for step in range(count):
+            delivery.put(record(count * 1000 + step, {"loss": step / 4, "note": Encoded(str(step))}))
+        delivery.flush()
+
+        table = pandas.read_csv(tmp_path / "metrics.csv").set_index("step").loc[count * 1000 :]
+        assert table["loss"].tolist() == [step / 4 for step in range(count)]
+        index = pandas.read_csv(tmp_path / "media.csv").set_index("step").loc[count * 1000 :]
+        assert [(tmp_path / file).read_text() for file in index["file"]] == [f"note={step}" for step in range(count)]
+        events = EventAccumulator(str(tmp_path), size_guidance={"scalars": 0}).Reload()
+        assert [event.value for event in events.Scalars("loss")][-count:] == [step / 4 for step in range(count)]
+    delivery.close()
+
+
+def test_files_are_flushed_without_being_asked(tmp_path):
+    """What was put is in the files after the flush interval, though nobody calls flush."""
+    flushed = threading.Event()
+
+    class Telling(CSVWriter):
+        def flush(self):
+            super().flush()
+            if (tmp_path / "metrics.csv").exists():
+                flushed.set()
+
+    delivery = Delivery([Telling(tmp_path)], flush_secs=0.01)
+    delivery.put(record(0))
+
+    assert flushed.wait(GUARD)
+    assert pandas.read_csv(tmp_path / "metrics.csv")["x"].tolist() == [0.0]
+    delivery.close()
+
+
+def test_close_writes_everything_and_may_be_called_again(tmp_path):
+    """Close comes back when all is written and the writers are closed, and a second close does nothing."""
+    writer = Collector()
+    delivery = Delivery([writer, CSVWriter(tmp_path)], flush_secs=GUARD)
+    for step in range(300):
+        delivery.put(record(step))
+    delivery.close()
+    delivery.close()
+
+    assert writer.steps == pandas.read_csv(tmp_path / "metrics.csv")["step"].tolist() == list(range(300))
+    assert (writer.calls[-1], writer.calls.count("close")) == ("close", 1)
+
+
+@pytest.mark.parametrize("position", [0, 1], ids=["broken first", "broken last"])
+def test_a_broken_writer_costs_one_warning_and_a_report(position):
+    """A writer that raises is warned of once, is tried again, and is reported at the end with what it missed."""
+    broken, sound = Broken("write", {1, 3, 4}), Collector()
+    delivery = Delivery([broken, sound] if position == 0 else [sound, broken])
+    with pytest.warns(UserWarning, match="failed") as caught:
+        for step in range(6):
+            delivery.put(record(step))
+            delivery.flush()
+    assert messages_of(caught) == ["Broken failed, training goes on. OSError: no room for 1"]
+
+    with pytest.warns(UserWarning, match="failed") as caught:
+        delivery.close()
+    assert messages_of(caught) == [
+        (
+            "Broken failed 3 times in this run, between the steps 1 and 4, and what it was given then is missing there."
+            " The first time: OSError: no room for 1"
+        )
+    ]
+    assert broken.steps == [0, 2, 5]
+    assert sound.steps == list(range(6))
+
+
+@pytest.mark.parametrize("method", ["flush", "close"])
+def test_a_writer_that_cannot_finish_leaves_the_others_theirs(method):
+    """What flush or close of a writer raises keeps no other writer from being flushed and closed."""
+    broken, sound = Broken(method), Collector()
+    delivery = Delivery([broken, sound])
+    delivery.put(record(0))
+    with pytest.warns(UserWarning, match="Broken failed") as caught:
+        delivery.close()
+
+    warning, report = messages_of(caught)
+    assert warning == "Broken failed, training goes on. OSError: no room"
+    assert report.startswith("Broken failed ")
+    assert report.endswith(
+        " in this run, at step 0, and what it was given then is missing there. The first time: OSError: no room"
+    )
+    assert sound.steps == broken.steps == [0]
+    assert sound.calls[-2:] == broken.calls[-2:] == ["flush", "close"]
+
+
+def test_a_run_directory_that_cannot_be_made_costs_no_training(tmp_path):
+    """Where a file is in the way of one writer's directory, another writer gets everything."""
+    (tmp_path / "in the way").touch()
+    delivery = Delivery(
+        [
+            CSVWriter(tmp_path / "in the way" / "run"),
+            TensorBoardWriter(tmp_path / "in the way" / "run"),
+            CSVWriter(tmp_path / "run"),
+        ]
+    )
+    with pytest.warns(UserWarning, match="failed") as caught:
+        for step in range(3):
+            delivery.put(record(step))
+        delivery.close()
+
+    starts = [message.split(" NotADirectoryError")[0] for message in messages_of(caught)]
+    missing = "failed 3 times in this run, between the steps 0 and 2, and what it was given then is missing there."
+    assert starts == [
+        "CSVWriter failed, training goes on.",
+        "TensorBoardWriter failed, training goes on.",
+        f"CSVWriter {missing} The first time:",
+        f"TensorBoardWriter {missing} The first time:",
+    ]
+    assert pandas.read_csv(tmp_path / "run" / "metrics.csv")["x"].tolist() == [0.0, 1.0, 2.0]
+
+
+def test_an_encoder_that_raises_loses_its_value_alone():
+    """The other values of the record arrive, and the loss is warned of once for each name."""
+    writer = Collector()
+    delivery = Delivery([writer])
+    with pytest.warns(UserWarning, match="failed") as caught:
+        for step in range(3):
+            values = {
+                "loss": 0.5,
+                "val/bad": Encoded("", error=ValueError(f"no pixels at {step}")),
+                "good": Encoded("text"),
+            }
+            delivery.put(record(step, values | ({"worse": Encoded("", error=KeyError("k"))} if step == 1 else {})))
+        delivery.close()
+
+    assert messages_of(caught) == [
+        "Encoding 'val/bad' failed, training goes on. ValueError: no pixels at 0",
+        "Encoding 'worse' failed, training goes on. KeyError: 'k'",
+        (
+            "Encoding 'val/bad' failed 3 times in this run, and what it was given then is missing there."
+            " The first time: ValueError: no pixels at 0"
+        ),
+        (
+            "Encoding 'worse' failed once in this run, and what it was given then is missing there."
+            " The first time: KeyError: 'k'"
+        ),
+    ]
+    assert [list(one.values) for one in writer.records] == [["loss", "good"]] * 3
+
+
+def test_warnings_that_are_errors_do_not_end_delivery():
+    """Under -W error the thread lives on, and close still reports."""
+    broken, sound = Broken("write", {0, 1}), Collector()
+    delivery = Delivery([broken, sound])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for step in range(4):
+            delivery.put(record(step))
+        delivery.flush()
+
+    with pytest.warns(UserWarning, match="^Broken failed 2 times in this run"):
+        delivery.close()
+    assert (sound.steps, broken.steps) == ([0, 1, 2, 3], [2, 3])
+
+
+@pytest.mark.filterwarnings("error")
+def test_without_failures_there_are_no_warnings():
+    """A run in which all went well ends in silence."""
+    writer = Collector()
+    delivery = Delivery([writer])
+    delivery.put(record(0))
+    delivery.close()
+
+    assert writer.steps == [0]
+
+
+PROGRAM = """
+import pathlib, sys
+from lightning_trackplus.delivery.delivery import Delivery
+from lightning_trackplus.record import Item, Pictures, Record
+from lightning_trackplus.writers.csv import CSVWriter
+
+class Encoded:
+    nbytes = 10
+    def encode(self, name):
+        return Pictures((Item(b"encoded", ".png"),), 1, 1)
+
+deliveries = [Delivery([CSVWriter(pathlib.Path(folder))], flush_secs=1000) for folder in sys.argv[1:]]
+for step in range(500):
+    for delivery in deliveries:
+        delivery.put(Record(step, None, 0.0, {"x": float(step)}))
+for delivery in deliveries:
+    delivery.put(Record(500, None, 0.0, {"img": Encoded()}))
+"""
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [("", 0), ("sys.exit(3)", 3), ("raise RuntimeError('training broke')", 1), ("raise KeyboardInterrupt", None)],
+    ids=["end", "exit", "error", "interrupt"],
+)
+def test_what_was_put_before_the_interpreter_ends_is_written(ending, code, tmp_path):
+    """A program that ends in any way without closing has everything of all its runs on disk."""
+    folders = [tmp_path / "one", tmp_path / "two"]
+    command = [sys.executable, "-c", PROGRAM + ending, *map(str, folders)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=GUARD, check=False)
+
+    assert done.returncode == code if code is not None else done.returncode != 0
+    for folder in folders:
+        with (folder / "metrics.csv").open(newline="") as file:
+            assert [(row["step"], row["x"]) for row in csv.DictReader(file)] == [
+                (str(step), str(float(step))) for step in range(500)
+            ]
+        with (folder / "media.csv").open(newline="") as file:
+            (row,) = csv.DictReader(file)
+        assert (folder / row["file"]).read_bytes() == b"encoded"
+
+
+def test_what_comes_after_close_is_said_to_be_lost(tmp_path):
+    """A record that nobody will write is warned of, and keeps nobody waiting, however full the queue is."""
+    delivery = Delivery([], max_bytes=1)
+    delivery.close()
+    with pytest.warns(UserWarning, match=r"^Logging failed, training goes on\. RuntimeError: it was closed before"):
+        for step in range(3):
+            delivery.put(Record(step, None, 0.0, {"x": 1.0}))
+
+
+def test_a_writer_that_exits_does_not_end_the_delivery():
+    """Even an exit in a writer leaves the others their records."""
+
+    class Exiting:
+        def write(self, record):
+            raise SystemExit(3)
+
+        def flush(self):
+            pass
+
+        def close(self):
+            pass
+
+    class Keeping(Exiting):
+        def __init__(self):
+            self.steps = []
+
+        def write(self, record):
+            self.steps.append(record.step)
+
+    keeping = Keeping()
+    delivery = Delivery([Exiting(), keeping])
+    with pytest.warns(UserWarning, match=r"Exiting failed 3 times in this run"):
+        for step in range(3):
+            delivery.put(Record(step, None, 0.0, {"x": 1.0}))
+        delivery.close()
+    assert keeping.steps == [0, 1, 2]
+
+
+def test_a_writer_that_logs_does_not_wait_for_itself():
+    """A writer may put a record, flush and close from within; what it puts is delivered."""
+
+    class Echo:
+        def __init__(self):
+            self.steps = []
+
+        def write(self, record):
+            self.steps.append(record.step)
+            if record.step < 3:
+                delivery.put(Record(record.step + 1, None, 0.0, {"x": 1.0}))
+                delivery.flush()
+
+        def flush(self):
+            pass
+
+        def close(self):
+            pass
+
+    echo = Echo()
+    delivery = Delivery([echo], max_bytes=1)
+    delivery.put(Record(0, None, 0.0, {"x": 1.0}))
+    while len(echo.steps) < 4:
+        delivery.flush()
+    delivery.close()
+    assert echo.steps == [0, 1, 2, 3]
+
+
+def test_an_error_without_words_is_reported_by_its_name():
+    """An exception whose text cannot be had ends nothing."""
+
+    class MuteError(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    class Broken:
+        def write(self, record):
+            raise MuteError
+
+        def flush(self):
+            pass
+
+        def close(self):
+            pass
+
+    delivery = Delivery([Broken()])
+    with pytest.warns(UserWarning, match=r"^Broken failed, training goes on\. MuteError$"):
+        delivery.put(Record(0, None, 0.0, {"x": 1.0}))
+        delivery.flush()
+    with pytest.warns(UserWarning, match=r"The first time: MuteError$"):
+        delivery.close()
+
+
+def put_media(delivery, step, size, name="img"):
+    """Put a medium as a logger does; return whether it was admitted."""
+    return delivery.put_medium(name, Encoded(str(step), nbytes=size), step, 0, 1e9)
+
+
+def test_media_without_room_are_dropped_and_counted(gated):
+    """With ``drop``, what does not fit is left out, said once with its name, and counted at the end."""
+    delivery = Delivery([gated], max_bytes=1000, overflow="drop")
+    assert put_media(delivery, 0, 600)
+    assert gated.arrived.wait(GUARD)
+    with pytest.warns(UserWarning, match="dropped") as caught:
+        admitted = [put_media(delivery, step, 300, f"img/{step % 2}") for step in range(1, 8)]
+    assert admitted == [True] + [False] * 6
+    assert messages_of(caught) == [
+        "'img/0' was dropped, training goes on. Media come faster than they are written, and those that wait may hold"
+        ' 1,000 bytes in all. What is dropped is counted until the end of the run; media_overflow="block" would wait'
+        " for room, and a larger max_queue_bytes gives more of it."
+    ]
+
+    gated.gate.set()
+    with pytest.warns(UserWarning, match="dropped") as caught:
+        delivery.close()
+    assert messages_of(caught) == [
+        "Media were dropped 6 times in this run, since they came faster than they were written: 'img/0' 3 times,"
+        " 'img/1' 3 times."
+    ]
+    assert gated.steps == [0, 1]
+
+
+def test_a_report_of_many_names_is_short(gated):
+    """The names of which most was dropped are told, and how many others there are."""
+    delivery = Delivery([gated], max_bytes=10, overflow="drop")
+    assert put_media(delivery, 0, 10)
+    with pytest.warns(UserWarning, match="'n0' was dropped"):
+        for number in range(9):
+            put_media(delivery, 1, 10, f"n{number}")
+        put_media(delivery, 1, 10, "n8")
+    gated.gate.set()
+    with pytest.warns(UserWarning, match="Media were dropped") as caught:
+        delivery.close()
+    assert messages_of(caught) == [
+        "Media were dropped 10 times in this run, since they came faster than they were written: 'n8' 2 times,"
+        " 'n0' once, 'n1' once, 'n2' once, 'n3' once, and 4 other names."
+    ]
+
+
+def test_numbers_are_never_dropped_and_never_wait_behind_media(gated):
+    """With ``drop``, a queue full of media takes numbers at once, in their order."""
+    delivery = Delivery([gated], max_bytes=1000, overflow="drop")
+    assert put_media(delivery, 0, 1000)
+    assert gated.arrived.wait(GUARD)
+    with pytest.warns(UserWarning, match="was dropped"):
+        for step in range(1, 16):
+            delivery.put(record(step))
+            assert not put_media(delivery, step, 1)
+    assert gated.steps == []
+
+    gated.gate.set()
+    with pytest.warns(UserWarning, match="dropped 15 times"):
+        delivery.close()
+    assert gated.steps == list(range(16))
+
+
+def test_numbers_wait_for_numbers(gated):
+    """With ``drop``, memory is bounded for numbers too: they wait where the bound is full of numbers."""
+    delivery = Delivery([gated], max_bytes=640, overflow="drop")
+    for step in range(10):
+        delivery.put(record(step))
+    putting = threading.Thread(target=lambda: [delivery.put(record(step)) for step in range(10, 50)])
+    let_it_wait(putting)
+    assert put_media(delivery, 50, 600)
+
+    gated.gate.set()
+    join(putting)
+    delivery.close()
+    assert sorted(gated.steps) == list(range(51))
+    assert [step for step in gated.steps if step != 50] == list(range(50))
+
+
+def test_with_block_media_are_always_admitted(gated):
+    """The other policy drops nothing, however full the queue is."""
+    delivery = Delivery([gated], max_bytes=10)
+    assert put_media(delivery, 0, 10)
+    putting = threading.Thread(target=put_media, args=[delivery, 1, 10])
+    let_it_wait(putting)
+    gated.gate.set()
+    join(putting)
+    delivery.close()
+    assert gated.steps == [0, 1]
+
+
+def test_a_medium_larger_than_the_bound_is_taken_where_no_other_waits(gated):
+    """With ``drop`` too, one that never fits is written when it comes alone, and dropped when it does not."""
+    delivery = Delivery([gated], max_bytes=200, overflow="drop")
+    for step in range(3):
+        delivery.put(record(step))
+    assert put_media(delivery, 3, 10_000)
+    with pytest.warns(UserWarning, match="'img' was dropped"):
+        assert not put_media(delivery, 4, 10_000)
+
+    gated.gate.set()
+    delivery.flush()
+    assert put_media(delivery, 5, 10_000)
+    with pytest.warns(UserWarning, match="Media were dropped once in this run"):
+        delivery.close()
+    assert gated.steps == [0, 1, 2, 3, 5]
+
+
+def test_a_drop_lets_the_thread_make_room():
+    """Media are written before the flush interval is over where others found no room."""
+    writer = Collector()
+    delivery = Delivery([writer], max_bytes=1000, overflow="drop", flush_secs=GUARD * 10)
+    assert put_media(delivery, 0, 400)
+    with pytest.warns(UserWarning, match="'img' was dropped"):
+        assert not put_media(delivery, 1, 700)
+    deadline = time.monotonic() + GUARD
+    while not put_media(delivery, 2, 700):
+        assert time.monotonic() < deadline
+    with pytest.warns(UserWarning, match="Media were dropped"):
+        delivery.close()
+    assert writer.steps == [0, 2]
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.tuples(st.sampled_from(["numbers", "media", "flush"]), st.integers(0, 300)), max_size=40),
+    st.sampled_from([1, 100, 500]),
+)
+def test_whatever_is_dropped_the_rest_arrives_in_order(calls, max_bytes):
+    """All numbers and the media that were admitted arrive in the order of the calls, and the rest is counted."""
+    writer = Collector()
+    expected, dropped = [], 0
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        delivery = Delivery([writer], max_bytes=max_bytes, overflow="drop")
+        for step, (call, size) in enumerate(calls):
+            if call == "flush":
+                delivery.flush()
+            elif call == "numbers":
+                delivery.put(record(step))
+                expected.append(step)
+            elif put_media(delivery, step, size):
+                expected.append(step)
+            else:
+                dropped += 1
+        delivery.close()
+    assert writer.steps == expected
+    times = "once" if dropped == 1 else f"{dropped} times"
+    assert [message for message in messages_of(caught) if message.startswith("Media")] == (
+        [f"Media were dropped {times} in this run, since they came faster than they were written: 'img' {times}."]
+        if dropped
+        else []
+    )
+
+
+def test_several_threads_may_be_admitted_at_once(gated):
+    """Threads that log media at the same moment exceed the bound by no more than one medium each."""
+    delivery = Delivery([gated], max_bytes=1000, overflow="drop")
+    start, admitted = threading.Barrier(4), []
+
+    def flood(first):
+        start.wait()
+        admitted.extend(step for step in range(first, first + 50) if put_media(delivery, step, 250))
+
+    threads = [threading.Thread(target=flood, args=[first]) for first in range(0, 400, 100)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            join(thread)
+        gated.gate.set()
+        delivery.close()
+    assert 4 <= len(admitted) <= 4 + 4
+    assert sorted(gated.steps) == sorted(admitted)
+
+
+@pytest.mark.parametrize("overflow", ["block", "drop"])
+def test_a_size_that_cannot_be_told_costs_one_record(overflow):
+    """What raises where it is asked for its size is lost alone, and said."""
+
+    class Sizeless(Encoded):
+        @property
+        def nbytes(self):
+            raise RuntimeError("no size")
+
+        @nbytes.setter
+        def nbytes(self, _):
+            pass
+
+    writer = Collector()
+    delivery = Delivery([writer], overflow=overflow)
+    medium = Sizeless("text")
+    with pytest.warns(UserWarning, match="failed") as caught:
+        for step in range(2):
+            delivery.put_medium("img", medium, step, 0, 1e9)
+        delivery.put(record(2))
+        delivery.close()
+    assert messages_of(caught) == [
+        "Logging failed, training goes on. RuntimeError: no size",
+        "Logging failed 2 times in this run, and what it was given then is missing there."
+        " The first time: RuntimeError: no size",
+    ]
+    assert writer.steps == [2]
+
+
+def test_a_closed_delivery_says_so_with_either_policy():
+    """After its end media are not counted as dropped, but as lost, like numbers."""
+    delivery = Delivery([], max_bytes=1, overflow="drop")
+    delivery.close()
+    with pytest.warns(UserWarning, match=r"^Logging failed, training goes on\. RuntimeError: it was closed before"):
+        assert put_media(delivery, 0, 10)
+
+
+FLOOD = """
+import resource, sys, threading, time, warnings
+import torch
+from lightning_trackplus.logger import TrackPlusLogger
+from lightning_trackplus.media.image import Image
+
+class Slow:
+    def __init__(self):
+        self.numbers, self.images = [], 0
+    def write(self, record):
+        if "x" in record.values:
+            self.numbers.append(record.values["x"])
+        else:
+            time.sleep(0.01)
+            self.images += len(record.values["img"].items)
+    def flush(self): pass
+    def close(self): pass
+
+warnings.simplefilter("always")
+slow = Slow()
+logger = TrackPlusLogger(".", writers=[slow], media_overflow=sys.argv[1], max_queue_bytes=8 * 2**20)
+pixels = torch.zeros(3, 512, 512)
+logger.log_media("img", Image(pixels))
+logger.finalize("success")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for step in range(60):
+    logger.log_media("img", Image(pixels), step)
+    logger.log_metrics({"x": float(step)}, step)
+logger.finalize("success")
+grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+print(slow.numbers == [float(step) for step in range(60)], slow.images - 1, grown)
+"""
+
+
+@pytest.mark.parametrize("overflow", ["block", "drop"])
+def test_under_a_flood_of_images_memory_stays_flat(overflow, tmp_path):
+    """A slow writer and 180 MB of images: memory grows by little more than the bound, and no number is lost."""
+    pytest.importorskip("resource")
+    command = [sys.executable, "-c", FLOOD, overflow]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=GUARD * 5)
+    assert done.returncode == 0, done.stderr
+    in_order, images, grown = done.stdout.split()
+    dropped = re.findall(r"Media were dropped (\d+) times in this run", done.stderr)
+    assert in_order == "True"
+    assert int(images) + sum(map(int, dropped)) == 60
+    assert bool(dropped) == (overflow == "drop")
+    assert int(grown) < 80 * 2**20
+
+
+def test_a_medium_that_fails_is_encoded_once_and_said_by_each_delivery():
+    """Three deliveries share it: the error comes to each of them, from one attempt."""
+    attempts = []
+
+    class Failing(Encoded):
+        def encode(self, name):
+            attempts.append(name)
+            return super().encode(name)
+
+    writers = [Collector(), Collector(), Collector()]
+    deliveries = Deliveries([Delivery([writer]) for writer in writers])
+    with pytest.warns(UserWarning, match="Encoding 'm' failed") as caught:
+        deliveries.put_medium("m", Failing("a", error=RuntimeError("bad")), 0, None, 1e9)
+        deliveries.close()
+    assert attempts == ["m"]
+    first = "Encoding 'm' failed, training goes on. RuntimeError: bad"
+    assert messages_of(caught).count(first) == 3
+    assert [list(one.values) for writer in writers for one in writer.records] == [[], [], []]
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("bad")])
+def test_what_was_encoded_is_not_held(error):
+    """A medium that several share is let go as soon as it is encoded, or could not be; what is asked again is known."""
+    medium = Encoded("a", error=error)
+    shared, held = EncodedOnce(medium).snapshot(), weakref.ref(medium)
+    assert shared.nbytes == 100
+    del medium
+    found = []
+    for _ in range(2):
+        try:
+            found.append(shared.encode("m"))
+        except RuntimeError as raised:
+            found.append(raised)
+    gc.collect()
+    assert held() is None
+    assert found[0] is found[1]
+    assert shared.snapshot() is shared
+    assert (found[0] is error, shared.nbytes) == (True, 0) if error else (False, len(b"m=a"))

@@ -1,0 +1,562 @@
+"""Runs that real Trainers begin, break off and continue, as they lie in the run directory and in TensorBoard."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas
+import pytest
+import torch
+import yaml
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+
+from lightning_trackplus import Image, TrackPlus, TrackPlusLogger
+from lightning_trackplus.run.lock import RunInUseError
+from lightning_trackplus.verification import differences
+from tests.run.test_rewinding import in_fast_loader, in_slow_loader, in_table
+from tests.support.resuming import Save
+from tests.support.training import LoggingModule, goes_on_exactly, loader, quiet_trainer
+
+CHECKOUT = Path(__file__).parents[2]
+PATIENCE = 120
+EPOCHS = 3
+
+
+class Module(LoggingModule):
+    """Logs numbers that follow from epoch and batch alone, in all ways in which a row of the table is made.
+
+    Args:
+        late: The first step that has a name of its own.
+        media: Whether each step logs a picture.
+    """
+
+    def __init__(self, *, late: int | None = None, media: bool = False) -> None:
+        super().__init__()
+        self.late, self.media = late, media
+
+    def training_step(self, batch, batch_idx):
+        place = float(10 * self.current_epoch + batch_idx)
+        self.log("train/step", place)
+        values = torch.arange(place, place + 5)
+        self.log("train/epoch", values, reduce_fx=["mean", "p95", "count"], on_step=False, on_epoch=True)
+        self.log("train/ema", place, reduce_fx="ema")
+        if self.late is not None and self.global_step >= self.late:
+            self.log("late", place)
+        if self.media:
+            self.log("picture", Image(torch.full((3, 2, 2), batch_idx / 10)))
+        return super().training_step(batch, batch_idx)
+
+    def validation_step(self, batch, batch_idx):
+        place = float(1000 * self.global_step + batch_idx)
+        self.log("val/loss", place, on_step=True, on_epoch=True)
+        self.log("val/tail", torch.arange(place, place + 5), reduce_fx=["p95"])
+
+    def on_train_epoch_end(self):
+        self.log("end", float(self.current_epoch))
+
+
+def fit(root, *callbacks, version="auto", track=True, ckpt_path=None, module=None, **options):
+    """Train in a run of a root, whose folder's name is the version; return the run directory."""
+    logger = TrackPlusLogger(root, name="", version=version, **options.pop("logger", {}))
+    callbacks = [*([TrackPlus()] if track else []), *callbacks]
+    options = {"max_epochs": EPOCHS, "num_sanity_val_steps": 0, "enable_checkpointing": True, **options}
+    trainer = quiet_trainer(root, callbacks=callbacks, logger=logger, **options)
+    trainer.fit(module or Module(), loader(20), loader(8), ckpt_path=ckpt_path)
+    return Path(logger.log_dir)
+
+
+def checkpoints(**options):
+    """Return what saves checkpoints named by their step, all of them."""
+    return ModelCheckpoint(filename="{step}", save_top_k=-1, **options)
+
+
+def plain(root, **options):
+    """Train a module without reducers, as does who has the logger alone."""
+    module = LoggingModule(training_step=lambda m, b, i: m.log("x", float(m.global_step)))
+    return fit(root, track=False, module=module, **{"max_epochs": 1, **options})
+
+
+def runs(root):
+    """Return the names of the run directories."""
+    return sorted(path.name for path in Path(root).glob("version_*"))
+
+
+RESUMES = {
+    "in mid-epoch": ({"every_n_train_steps": 3}, {}, "step=3"),
+    "in mid-epoch, later": ({"every_n_train_steps": 3}, {}, "step=12"),
+    "at the last batch of an epoch": ({"every_n_train_steps": 5}, {}, "step=5"),
+    "at a validation's end": ({"monitor": "val/tail_p95"}, {}, "step=5"),
+    "at an epoch's end": ({"save_on_train_epoch_end": True}, {}, "step=10"),
+    "the last": ({"every_n_train_steps": 4, "save_last": True}, {}, "last"),
+    "at the end": ({"save_on_train_epoch_end": True}, {}, "step=15"),
+    "within a validation in mid-epoch": ({"monitor": "val/tail_p95"}, {"val_check_interval": 2}, "step=7"),
+    "where gradients accumulate": ({"every_n_train_steps": 2}, {"accumulate_grad_batches": 2}, "step=4"),
+    "where few steps are logged": ({"every_n_train_steps": 4}, {"log_every_n_steps": 3}, "step=4"),
+    "before a validation at a step that is not logged": (
+        {"every_n_train_steps": 2},
+        {"log_every_n_steps": 2},
+        "step=4",
+    ),
+    "the same, at the end": ({"every_n_train_steps": 7}, {"log_every_n_steps": 2}, "step=14"),
+}
+
+
+@goes_on_exactly
+@pytest.mark.parametrize("prefix", ["", "mine"])
+@pytest.mark.parametrize(("saving", "options", "name"), RESUMES.values(), ids=RESUMES)
+def test_a_resumed_run_is_what_it_would_have_been(tmp_path, saving, options, name, prefix):
+    """To the byte, whatever it had logged beyond the checkpoint; both formats agree, and nothing is there twice."""
+    options = {**options, "logger": {"prefix": prefix}}
+    run = fit(tmp_path, checkpoints(**saving), **options)
+    table, events = (run / "metrics.csv").read_text(), in_slow_loader(run)
+    # Which step the last one has differs from version to version.
+    is_at_the_end = torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True)["global_step"] == 15
+
+    assert fit(tmp_path, ckpt_path=run / f"checkpoints/{name}.ckpt", **options) == run
+
+    assert (run / "metrics.csv").read_text() == table
+    assert in_slow_loader(run) == events
+    assert differences(run) == []
+    assert runs(tmp_path) == ["version_0"]
+    assert (run / "backup/1/metrics.csv").is_file() == (not is_at_the_end)
+
+
+class Relog(LoggingModule):
+    """Logs with Lightning's own means, of which a checkpoint within a validation has a part."""
+
+    def training_step(self, batch, batch_idx):
+        self.log("mean", float(10 * self.current_epoch + batch_idx), on_step=True, on_epoch=True)
+        return super().training_step(batch, batch_idx)
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val", float(self.global_step))
+
+    def on_train_epoch_end(self):
+        self.log("end", float(self.current_epoch))
+
+
+@goes_on_exactly
+@pytest.mark.parametrize("track", [True, False])
+@pytest.mark.parametrize("hook", ["on_validation_start", "on_validation_end", "on_train_epoch_end"])
+def test_the_step_of_the_checkpoint_keeps_its_values(tmp_path, hook, track):
+    """Lightning ends the epoch again, with means of nothing; what the run has of it stays."""
+    run = fit(tmp_path, Save(hook), module=Relog(), track=track, max_epochs=2)
+    table = (run / "metrics.csv").read_text()
+    options = {"version": "version_0", "max_epochs": 2, "module": Relog(), "track": track}
+    fit(tmp_path, ckpt_path=tmp_path / f"{hook}-5.ckpt", **options)
+    assert (run / "metrics.csv").read_text() == table
+    assert differences(run) == []
+
+
+@goes_on_exactly
+def test_fewer_steps_and_other_names_leave_nothing_of_the_first_try(tmp_path):
+    """In the table, in both loaders of TensorBoard and in the backup."""
+    run = fit(tmp_path, checkpoints(every_n_train_steps=3), module=Module(late=8))
+    before = in_table(run)
+
+    fit(tmp_path, ckpt_path=run / "checkpoints/step=3.ckpt", max_epochs=1)
+
+    table = in_table(run)
+    assert set(table) == set(before)
+    assert [step for step, _ in table["train/step"]] == [0, 1, 2, 3, 4]
+    assert [step for step, _ in table["val/loss_step"]] == [0, 1]
+    shown = {name: points for name, points in table.items() if points}
+    assert set(before) - set(shown) == {"late"}
+    single = {name: [(step, torch.tensor(value).item()) for step, value in shown[name]] for name in shown}
+    assert in_slow_loader(run) == single
+    assert in_fast_loader(tmp_path, lambda found: found.get("version_0") == single) == {"version_0": single}
+    moved = in_table(run / "backup/1")
+    assert moved["late"] == before["late"]
+    assert [step for step, _ in moved["train/step"]] == list(range(3, 15))
+    assert [step for step, _ in moved["val/loss_step"]] == list(range(6))
+
+
+@goes_on_exactly
+def test_media_go_on_with_the_run(tmp_path):
+    """Each step has its picture once, and those of the first try are in the backup."""
+    run = fit(tmp_path, checkpoints(every_n_train_steps=4), module=Module(media=True), max_epochs=2)
+    fit(tmp_path, ckpt_path=run / "checkpoints/step=4.ckpt", module=Module(media=True), max_epochs=2)
+    for folder, steps in ((run, range(10)), (run / "backup/1", range(4, 10))):
+        index = pandas.read_csv(folder / "media.csv")
+        assert index["step"].to_list() == list(steps)
+        assert all((folder / file).read_bytes().startswith(b"\x89PNG") for file in index["file"])
+        assert len(list((folder / "media").rglob("*.png"))) == len(steps)
+    assert differences(run) == []
+
+
+@goes_on_exactly
+def test_a_run_can_be_resumed_again_and_again(tmp_path):
+    """Each time what lay beyond has a folder of its own, and the run is the same in the end."""
+    run = fit(tmp_path, checkpoints(every_n_train_steps=3))
+    table = (run / "metrics.csv").read_text()
+    for step in (12, 3, 9):
+        fit(tmp_path, ckpt_path=run / f"checkpoints/step={step}.ckpt")
+        assert (run / "metrics.csv").read_text() == table
+    assert differences(run) == []
+    moved = [pandas.read_csv(run / f"backup/{number}/metrics.csv")["train/step"].count() for number in (1, 2, 3)]
+    assert moved == [3, 12, 6]
+
+
+@goes_on_exactly
+def test_more_epochs_go_on_behind_a_validation_of_their_own(tmp_path):
+    """What ``validate`` logged after the training is beyond the last checkpoint, with the batches it had."""
+    whole = fit(tmp_path / "whole")
+    saving = checkpoints(save_on_train_epoch_end=True)
+    logger = TrackPlusLogger(tmp_path, name="", version=0)
+    options = {"num_sanity_val_steps": 0, "enable_checkpointing": True, "max_epochs": EPOCHS - 1}
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus(), saving], logger=logger, **options)
+    trainer.fit(Module(), loader(20), loader(8))
+    trainer.validate(Module(), loader(8), verbose=False)
+    run = Path(logger.log_dir)
+    assert differences(run) == []
+
+    fit(tmp_path, ckpt_path=run / "checkpoints/step=10.ckpt")
+
+    assert (run / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
+    assert in_slow_loader(run) == in_slow_loader(whole)
+    assert in_table(run / "backup/1")["val/loss_step"] == [(4, 10000.0), (5, 10001.0)]
+
+
+def test_batches_of_evaluations_are_counted_over_all_runs_of_trainers(tmp_path):
+    """Training, validation and test of one version, with a new logger each time, have no step of a batch twice."""
+    fit(tmp_path, version=0, max_epochs=1, logger={"prefix": "p"})
+    for name in ("validate", "test"):
+        logger = TrackPlusLogger(tmp_path, name="", version=0, prefix="p")
+        module = Module()
+        module.test_step = module.validation_step
+        trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=logger)
+        getattr(trainer, name)(module, loader(8), verbose=False)
+    run = tmp_path / "version_0"
+    assert [step for step, _ in in_table(run)["p-val/loss_step"]] == [0, 1, 2, 3, 4, 5]
+    assert differences(run) == []
+
+
+def test_without_a_checkpoint_a_version_is_appended_to(tmp_path):
+    """Both series are there, nothing is moved, and TensorBoard's fast loader shows the later one."""
+    for _ in range(2):
+        run = plain(tmp_path, version=3)
+    series = [(step, float(step)) for step in range(5)]
+    assert in_table(run)["x"] == in_slow_loader(run)["x"] == series * 2
+    assert in_fast_loader(tmp_path, lambda found: found == {"version_3": {"x": series}}) == {"version_3": {"x": series}}
+    assert not (run / "backup").exists()
+    assert runs(tmp_path) == ["version_3"]
+    assert differences(run) == []
+
+
+@goes_on_exactly
+@pytest.mark.parametrize("track", [True, False])
+def test_auto_is_the_run_of_the_checkpoint(tmp_path, track):
+    """With the callback and without, by path and by ``"last"``; without a checkpoint it is the next number."""
+    options = {"track": track, "module": Relog()}
+    first, second = (
+        fit(tmp_path, checkpoints(save_on_train_epoch_end=True), max_epochs=1, **options) for _ in range(2)
+    )
+    assert runs(tmp_path) == ["version_0", "version_1"]
+    last = ModelCheckpoint(first / "checkpoints", save_last=True)
+    assert fit(tmp_path, last, ckpt_path=first / "checkpoints/step=5.ckpt", max_epochs=2, **options) == first
+    assert fit(tmp_path, last, ckpt_path="last", **options) == first
+    assert fit(tmp_path, ckpt_path=os.path.relpath(second / "checkpoints/step=5.ckpt"), **options) == second
+    assert runs(tmp_path) == ["version_0", "version_1"]
+    assert (second / "checkpoints/epoch=2-step=15.ckpt").is_file()
+    assert fit(tmp_path, max_epochs=1, **options) == tmp_path / "version_2"
+
+
+SLURM = {"JOB_ID": "4711", "JOB_NAME": "train", "NTASKS": "1", "NTASKS_PER_NODE": "1", "LOCALID": "0"}
+SLURM |= {"PROCID": "0", "NODEID": "0", "NODELIST": "n1", "NNODES": "1"}
+ELASTIC = {"RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}
+JOBS = {
+    "job_4711": {f"SLURM_{name}": value for name, value in SLURM.items()},
+    "job_nightly": {"TORCHELASTIC_RUN_ID": "nightly", "MASTER_ADDR": "localhost", "MASTER_PORT": "29555", **ELASTIC},
+}
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_auto_is_the_run_of_the_job(tmp_path, monkeypatch, job):
+    """A job that is started again goes on in its run; outside of it the next number is taken."""
+    with monkeypatch.context() as patch:
+        for name, value in JOBS[job].items():
+            patch.setenv(name, value)
+        assert [plain(tmp_path).name for _ in range(2)] == [job, job]
+    assert plain(tmp_path).name == "version_0"
+    assert plain(tmp_path, version=None).name == "version_1"
+    assert len(in_table(tmp_path / job)["x"]) == 10
+
+
+def start(program, *arguments, cwd):
+    """Start a program with the tests' modules; return its process."""
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    path = cwd / "program.py"
+    path.write_text(program)
+    command = [sys.executable, str(path), *map(str, arguments)]
+    return subprocess.Popen(command, **pipes, text=True, cwd=cwd, env=environment)
+
+
+AT_ONCE = """
+import sys
+from tests.integration.test_resumed_runs import *
+for version in (None, "auto"):
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print("run", plain(Path("root"), version=version), flush=True)
+"""
+CLI = """
+import sys
+from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel
+import lightning_trackplus.logger
+
+class Model(BoringModel):
+    def training_step(self, batch, batch_idx):
+        self.log("x", float(batch_idx))
+        return super().training_step(batch, batch_idx)
+
+if len(sys.argv) == 1:
+    print("ready", flush=True)
+    sys.argv += sys.stdin.readline().split()
+# Else Lightning refuses to write the config of a run again.
+cli = LightningCLI(Model, BoringDataModule, save_config_kwargs={"overwrite": True})
+print("run", cli.trainer.log_dir, flush=True)
+"""
+CONFIG = """
+trainer:
+  accelerator: cpu
+  devices: 1
+  max_epochs: 1
+  limit_train_batches: 4
+  log_every_n_steps: 1
+  limit_val_batches: 0
+  enable_progress_bar: false
+  logger:
+    class_path: lightning_trackplus.TrackPlusLogger
+    init_args:
+      save_dir: root
+      name: ""
+      version: auto
+"""
+
+
+def wait_for(process, word):
+    """Return what a process says behind a word."""
+    said = []
+    for line in process.stdout:
+        said.append(line)
+        if line.startswith(word):
+            return line.removeprefix(word).strip()
+    raise AssertionError("".join(said))
+
+
+def two_at_once(processes, line="\n"):
+    """Let two processes begin a run each, and return their run directories."""
+    for process in processes:
+        wait_for(process, "ready")
+    for process in processes:
+        process.stdin.write(line)
+        process.stdin.flush()
+    return [wait_for(process, "run") for process in processes]
+
+
+def end(process):
+    """Wait until a process has ended well."""
+    output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, output
+
+
+def test_processes_that_start_at_once_have_runs_of_their_own(tmp_path):
+    """Each has its own rows and events, with a version that is the next one, and with ``"auto"``."""
+    processes = [start(AT_ONCE, cwd=tmp_path) for _ in range(2)]
+    found = [*two_at_once(processes), *two_at_once(processes)]
+    for process in processes:
+        end(process)
+    assert sorted(found) == [f"root/version_{number}" for number in range(4)]
+    for run in found:
+        assert in_table(tmp_path / run)["x"] == [(step, float(step)) for step in range(5)]
+        assert len(list((tmp_path / run).glob("events*"))) == 1
+
+
+@goes_on_exactly
+def test_lightning_cli_begins_runs_at_once_and_resumes_one(tmp_path):
+    """Each with its config, also where ``version: auto`` stands in YAML; with ``--ckpt_path`` its run goes on."""
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    processes = [start(CLI, cwd=tmp_path) for _ in range(2)]
+    found = two_at_once(processes, "fit --config config.yaml\n")
+    for process in processes:
+        end(process)
+    assert sorted(found) == ["root/version_0", "root/version_1"]
+    checkpoint = "--ckpt_path=root/version_0/checkpoints/epoch=0-step=4.ckpt"
+    end(start(CLI, "fit", "--config", "config.yaml", "--trainer.max_epochs=2", checkpoint, cwd=tmp_path))
+    for number, epochs in ((0, 2), (1, 1)):
+        run = tmp_path / f"root/version_{number}"
+        assert in_table(run)["x"] == [(step, float(step % 4)) for step in range(4 * epochs)]
+        assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["max_epochs"] == epochs
+        assert differences(run) == []
+    assert runs(tmp_path / "root") == ["version_0", "version_1"]
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from lightning_trackplus.run.lock import RunLock
+lock = RunLock(Path(sys.argv[1]))
+lock.acquire()
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def held(tmp_path):
+    """A run directory that another process writes."""
+    run = tmp_path / "version_0"
+    process = start(HOLD, run, cwd=tmp_path)
+    wait_for(process, "locked")
+    yield run
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize("track", [True, False])
+def test_a_run_that_another_process_writes_is_refused_before_the_training(tmp_path, held, track):
+    """With what to do about it, and without a trace; the next number is free."""
+    message = (
+        f"The run directory {held} is still being written by a living process. Wait for it or end it, or leave out"
+        " version= to begin a new run."
+    )
+    trained = []
+    module = LoggingModule(training_step=lambda *_: trained.append(1))
+    with pytest.raises(RunInUseError, match=f"^{re.escape(message)}$"):
+        fit(tmp_path, version=0, track=track, module=module)
+    assert not trained
+    assert not list(held.iterdir())
+    assert plain(tmp_path, version=None).name == "version_1"
+
+
+IN_USE = """
+import sys
+from tests.integration.test_resumed_runs import *
+
+if __name__ == "__main__":
+    try:
+        fit(Path(sys.argv[1]), version=0, devices=2, strategy="ddp", max_epochs=1)
+    except RunInUseError as error:
+        sys.exit(f"refused: {error}")
+"""
+
+
+def test_two_processes_are_refused_together(tmp_path, held):
+    """None of them waits for the other."""
+    process = start(IN_USE, tmp_path, cwd=tmp_path)
+    output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert f"refused: The run directory {held} is still being written by a living process." in output
+    assert not list(held.iterdir())
+
+
+class Stop(Callback):
+    """Ends the training in a batch, after what was logged is in the files.
+
+    Args:
+        batch: How many batches are trained before.
+        how: What to do.
+    """
+
+    def __init__(self, batch, how):
+        self.batch, self.how = batch, how
+
+    def on_train_batch_start(self, trainer, *_):
+        if trainer.global_step == self.batch:
+            trainer.logger.experiment.flush()
+            self.how()
+
+
+KILLED = """
+import sys
+from tests.integration.test_resumed_runs import *
+fit(Path(sys.argv[1]), checkpoints(every_n_train_steps=3), Stop(8, lambda: os.kill(os.getpid(), signal.SIGKILL)))
+"""
+
+
+@goes_on_exactly
+def test_a_killed_run_goes_on(tmp_path):
+    """After SIGKILL, from its last checkpoint, it becomes what it would have been, and the kill shows nowhere."""
+    whole = fit(tmp_path / "whole")
+    root = tmp_path / "root"
+    root.mkdir()
+    process = start(KILLED, root, cwd=root)
+    output, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == -signal.SIGKILL, output
+    run = root / "version_0"
+    assert [step for step, _ in in_table(run)["train/step"]] == list(range(8))
+    assert differences(run) == []
+
+    assert fit(root, ckpt_path=run / "checkpoints/step=6.ckpt") == run
+
+    assert (run / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
+    assert in_slow_loader(run) == in_slow_loader(whole)
+    assert differences(run) == []
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+@goes_on_exactly
+def test_an_interrupt_frees_the_run(tmp_path):
+    """What was logged is there, and the same process can go on with it at once."""
+    with pytest.raises(BaseException) as caught:
+        fit(tmp_path, checkpoints(every_n_train_steps=3), Stop(4, interrupt), max_epochs=1)
+    assert caught.type in (KeyboardInterrupt, SystemExit)
+    run = tmp_path / "version_0"
+    assert [step for step, _ in in_table(run)["train/step"]] == [0, 1, 2, 3]
+    assert fit(tmp_path, ckpt_path=run / "checkpoints/step=3.ckpt", max_epochs=1) == run
+    assert [step for step, _ in in_table(run)["train/step"]] == [0, 1, 2, 3, 4]
+    assert differences(run) == []
+
+
+def test_an_exception_frees_the_run(tmp_path):
+    """A new logger for the same version is not refused."""
+
+    def fail():
+        raise RuntimeError("on purpose")
+
+    with pytest.raises(RuntimeError, match="on purpose"):
+        fit(tmp_path, Stop(2, fail), version=0)
+    assert len(in_table(plain(tmp_path, version=0))["x"]) == 5
+
+
+@pytest.mark.parametrize("track", [True, False])
+@pytest.mark.parametrize("version", [None, "auto"])
+def test_what_logs_nothing_leaves_nothing(tmp_path, track, version):
+    """A quick run, a prediction, and a training without a single value leave no folder, and take no number."""
+    root = tmp_path / "root"
+    callbacks = [TrackPlus()] if track else []
+    for work in ("fast", "predict", "silent"):
+        logger = TrackPlusLogger(root, version=version)
+        options = {"fast_dev_run": work == "fast", "callbacks": callbacks, "logger": logger}
+        trainer = quiet_trainer(root, **options)
+        if work == "predict":
+            trainer.predict(LoggingModule(predict_step=lambda *_: None), loader())
+        else:
+            module = Module() if work == "fast" and track else LoggingModule()
+            trainer.fit(module, loader(), loader(8))
+        assert not [path for path in root.rglob("*") if path.name != "lightning_logs"]
+    assert plain(root, version=version).name == "version_0"
+
+
+def test_one_logger_serves_several_trainers(tmp_path):
+    """The second one goes on in the same run, with its own steps."""
+    logger = TrackPlusLogger(tmp_path, name="")
+    for _ in range(2):
+        trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=logger)
+        trainer.fit(Module(), loader(20), loader(8))
+        trainer.validate(Module(), loader(8), verbose=False)
+    run = tmp_path / "version_0"
+    assert [step for step, _ in in_table(run)["train/step"]] == [*range(5), *range(5)]
+    assert [step for step, _ in in_table(run)["val/loss_step"]] == list(range(8))
+    assert runs(tmp_path) == ["version_0"]
+    assert differences(run) == []

@@ -1,0 +1,374 @@
+"""Where the fast lane begins and ends, and how numbers go from it to the loggers."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+from pathlib import Path
+from types import SimpleNamespace
+
+import lightning as L
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torchmetrics import MeanMetric
+
+from lightning_trackplus import TrackPlus, TrackPlusLogger
+from lightning_trackplus.lagging_numbers import LaggingNumbers
+from lightning_trackplus.late_numbers import LateNumbers
+from lightning_trackplus.seam.fast_results import is_as_mirrored
+from lightning_trackplus.seam.number_site import NumberSite
+from lightning_trackplus.seam.step_metrics import StepMetrics
+from tests.support.drawn import TENSORS
+from tests.support.paired_runs import (
+    ExactRows,
+    Saying,
+    usually,
+)
+from tests.support.programs import run_program
+from tests.support.training import LoggingModule, loader, quiet_trainer
+
+# Where the lane begins and ends.
+
+
+@pytest.fixture
+def reached(monkeypatch):
+    """Return the names that reach Lightning's results by Lightning's own way, in their order."""
+    is_as_mirrored()  # It logs too, once in a process.
+    found = []
+    native = _ResultCollection.log
+
+    def log(self, fx, name, *args, **kwargs):
+        found.append(name)
+        native(self, fx, name, *args, **kwargs)
+
+    monkeypatch.setattr(_ResultCollection, "log", log)
+    return found
+
+
+@pytest.mark.parametrize(("fast", "x_times", "times"), [(True, 2, 1), (False, 6, 6)])
+def test_lightning_sees_the_first_call_of_an_epoch(tmp_path, reached, fast, x_times, times):
+    """Of six calls in two epochs, two reach Lightning, of other names one; all where the lane is closed."""
+
+    class Module(LoggingModule):
+        def __init__(self, **hooks):
+            super().__init__(**hooks)
+            self.mean = MeanMetric()
+
+    def say(module, batch, batch_idx):
+        module.log("x", 0.5)
+        module.mean(batch)
+        module.log("m", module.mean)
+        module.log("y", batch.mean(), on_step=True, on_epoch=True, prog_bar=True)
+        module.log_dict({"a": 1, "b": batch.sum()}, on_epoch=True)
+
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus(fast=fast)], max_epochs=2)
+    trainer.fit(Module(training_step=say), loader())
+    assert {name: reached.count(name) for name in reached} == {"x": x_times, **dict.fromkeys("myab", times)}
+
+
+@pytest.mark.parametrize("name", ["log", "log_dict"])
+def test_a_way_that_somebody_gave_lightning(tmp_path, monkeypatch, name):
+    """Each call passes through what stands in Lightning's own place."""
+    passed = []
+    native = getattr(L.LightningModule, name)
+
+    def patched(self, *args, **kwargs):
+        passed.append(args)
+        native(self, *args, **kwargs)
+
+    monkeypatch.setattr(L.LightningModule, name, patched)
+
+    def say(module, batch, batch_idx):
+        module.log("x", 0.5) if name == "log" else module.log_dict({"x": 0.5})
+
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], max_epochs=2)
+    trainer.fit(LoggingModule(training_step=say), loader())
+    assert len(passed) == 6
+
+
+def left_of(trainer, module):
+    """Return what stands for Lightning's own in a Trainer and a module."""
+    loops = [trainer.fit_loop.epoch_loop, trainer.fit_loop.epoch_loop.val_loop, trainer.validate_loop]
+    return [
+        *(["metrics"] if any("metrics" in vars(loop._results) for loop in loops) else []),
+        *({"log_metrics"} & set(vars(trainer._logger_connector))),
+        *({"log", "log_dict"} & set(vars(module))),
+    ]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_nothing_stays_behind(tmp_path, fails):
+    """After a run and after a failure, Lightning's own is where it was."""
+    found = []
+
+    def say(module, batch, batch_idx):
+        module.log("x", 0.5)
+        found.append(left_of(module.trainer, module))
+        if fails and batch_idx == 2:
+            raise KeyError
+
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()])
+    module = LoggingModule(training_step=say, validation_step=say)
+    with pytest.raises(KeyError) if fails else contextlib.nullcontext():
+        trainer.fit(module, loader(), loader())
+    assert sorted(found[-1]) == ["log", "log_dict", "log_metrics", "metrics"]
+    assert left_of(trainer, module) == []
+
+
+@pytest.mark.parametrize("name", ["log", "log_dict"])
+def test_what_is_put_around_log_in_a_run_stays(tmp_path, name):
+    """It is there afterwards, and leads to Lightning's own."""
+    passed = []
+
+    def wrap(module, batch, batch_idx):
+        if not passed:
+            inner = getattr(module, name)
+            setattr(module, name, lambda *args, **kwargs: passed.append(args) or inner(*args, **kwargs))
+        module.log("x", 0.5) if name == "log" else module.log_dict({"x": 0.5})
+
+    module = LoggingModule(training_step=wrap)
+    quiet_trainer(tmp_path, callbacks=[TrackPlus()]).fit(module, loader())
+    assert len(passed) == 3
+    trainer = quiet_trainer(tmp_path)
+    trainer.fit(module, loader())
+    assert len(passed) == 6
+    assert trainer.callback_metrics["x"] == 0.5
+
+
+OTHER_LIGHTNING = """
+import sys, warnings
+from lightning.pytorch.trainer.connectors.logger_connector import result
+
+native = result._ResultMetric.update
+
+def update(self, value, batch_size):
+    native(self, value if self.update_count == 1 else 2 * value, batch_size)
+
+result._ResultMetric.update = update
+from lightning_trackplus import TrackPlus
+from tests.support.training import LoggingModule, loader, quiet_trainer
+
+say = lambda module, batch, batch_idx: module.log("x", 1.0, on_step=False, on_epoch=True, reduce_fx="sum")
+for fast in (True, True, False):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer = quiet_trainer(sys.argv[1], callbacks=[TrackPlus(fast=fast)], max_epochs=2)
+        trainer.fit(LoggingModule(training_step=say), loader())
+    print(trainer.callback_metrics["x"].item(), *[one.message for one in caught if "fast lane" in str(one.message)])
+"""
+
+
+def test_on_another_lightning_the_lane_stays_closed(tmp_path):
+    """Where Lightning keeps what is logged in another way, one warning says so, and its way is what counts."""
+    program = tmp_path / "program.py"
+    program.write_text(OTHER_LIGHTNING)
+    done = run_program(program, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "5.0 This version of Lightning keeps what is logged in another way than the fast lane of lightning-trackplus"
+        " knows, so every call of self.log goes to Lightning itself: the results are the same, at Lightning's own"
+        " cost.",
+        "5.0",
+        "5.0",
+    ]
+
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+@pytest.mark.parametrize("fast", [True, False])
+def test_compiled_steps(tmp_path, backend, fast):
+    """A step that torch has compiled logs what it logs uncompiled, in ``log`` and in ``log_dict``."""
+
+    class Compiled(Saying):
+        def training_step(self, batch, batch_idx):
+            loss = self.loss(batch[0])
+            self.log("loss", loss, on_step=True, on_epoch=True, prog_bar=True)
+            self.log("number", 0.5, on_epoch=True)
+            self.log_dict({"a": loss * 2, "b": 3}, on_epoch=True)
+            return loss
+
+    shown = []
+    for compiles in (False, True):
+        torch.manual_seed(0)
+        module = Compiled()
+        if compiles:
+            torch._dynamo.reset()
+            module.training_step = torch.compile(module.training_step, backend=backend)
+        trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus(fast=fast)], max_epochs=2, logger=ExactRows())
+        trainer.fit(module, loader(12))
+        rows = [row for row in trainer.logger.rows if row != "saved"]
+        shown.append([{name: value.item() for name, value in trainer.callback_metrics.items()}, rows])
+    assert shown[0][0] == pytest.approx(shown[1][0], rel=1e-6)
+    rows = [[(step, [name for name, _ in row]) for step, row in rows if row] for _, rows in shown]
+    assert rows[0] == rows[1]
+
+
+# Numbers on their way to the loggers.
+
+
+class OnDevice(torch.Tensor):
+    """A tensor that says it lies on a CUDA device, and counts how often someone waits for its number."""
+
+    waits = 0
+    is_cpu = False
+    is_cuda = True
+
+    def item(self):
+        OnDevice.waits += 1
+        return self.as_subclass(torch.Tensor).item()
+
+    def __float__(self):
+        return self.item()
+
+    def to(self, *args, **kwargs):
+        moved = super().to(*args, **kwargs)
+        return moved.as_subclass(torch.Tensor) if "cpu" in args else moved
+
+
+@pytest.fixture
+def waits():
+    """Return how often was waited for a number so far."""
+    OnDevice.waits = 0
+    return lambda: OnDevice.waits
+
+
+def on_device(value):
+    """Return a tensor that says it lies on a device."""
+    return torch.as_tensor(value).as_subclass(OnDevice)
+
+
+def several(module, batch, batch_idx):
+    """Log tensors of a device, in training and evaluation."""
+    value = on_device(batch.mean())
+    module.log("x", value, on_step=True, on_epoch=True)
+    module.log("y", value * 2, on_epoch=True, reduce_fx="max")
+    module.log_dict({"a": value, "b": on_device(torch.tensor(batch_idx, dtype=torch.float64))}, on_epoch=True)
+
+
+def test_our_logger_waits_for_no_number(tmp_path, waits):
+    """What is handed over in steps is read by the delivery thread; only the ends of epochs are asked for at once."""
+    logger = TrackPlusLogger(tmp_path)
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=logger, max_epochs=2, num_sanity_val_steps=0)
+    trainer.fit(LoggingModule(training_step=several), loader(40))
+    assert waits() == 0
+    rows = [one for one in rows_of(logger) if one["x_step"]]
+    assert [float(row["x_step"]) for row in rows] == [0.0] * 20
+    assert [float(row["b_step"]) for row in rows] == [*range(10), *range(10)]
+
+
+def rows_of(logger):
+    """Return the rows of a run's numbers."""
+    with Path(logger.log_dir, "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+class Floats(ExactRows):
+    """A logger of others."""
+
+
+class Own(TrackPlusLogger):
+    """A logger that takes the numbers in itself, as a class of a user may."""
+
+    def log_metrics(self, metrics, step=None):
+        self.types = {*getattr(self, "types", ()), *map(type, metrics.values())}
+        super().log_metrics(metrics, step)
+
+
+@pytest.mark.parametrize("ours_first", [True, False])
+def test_other_loggers_get_numbers(tmp_path, ours_first, waits):
+    """Whoever does not expect tensors gets what Lightning gives, beside ours, which writes the same."""
+    others, ours = [Floats(), Own(tmp_path / "own")], [TrackPlusLogger(tmp_path / "ours")]
+    loggers = [*ours, *others] if ours_first else [*others, *ours]
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=loggers)
+    trainer.fit(LoggingModule(training_step=several), loader())
+    rows = [row for row in others[0].rows if row != "saved"]
+    assert {kind for _, row in rows for _, (kind, *_) in row} == {"float", "int"}
+    assert others[0].rows.count("saved") >= len(rows) > 3
+    assert others[1].types == {float, int}
+    assert waits() > 0
+    assert [{**row, "wall_time": ""} for row in rows_of(ours[0])] == [
+        {**row, "wall_time": ""} for row in rows_of(others[1])
+    ]
+
+
+def test_a_number_of_lightnings_loggers_beside_ours(tmp_path):
+    """CSVLogger beside ours writes what it writes alone."""
+    written = []
+    for callbacks in ([], [TrackPlus()]):
+        torch.manual_seed(0)
+        folder = tmp_path / str(len(callbacks))
+        trainer = quiet_trainer(folder, callbacks=callbacks, logger=[TrackPlusLogger(folder), CSVLogger(folder, "csv")])
+        trainer.fit(usually(), loader(), loader())
+        written.append(Path(trainer.loggers[1].log_dir, "metrics.csv").read_bytes())
+    assert written[0] == written[1]
+
+
+@given(numbers=st.dictionaries(st.text(max_size=3), st.one_of(st.floats(), st.integers(), TENSORS), max_size=6))
+def test_late_numbers_are_what_the_tensors_held(numbers):
+    """Numbers of all dtypes arrive as they were when they left, in their order; numbers of the host are among them."""
+    held = {name: value.clone() if isinstance(value, torch.Tensor) else value for name, value in numbers.items()}
+    late = LateNumbers(held)
+    for value in held.values():
+        if isinstance(value, torch.Tensor):
+            value.zero_()
+    expected = {name: value.item() if isinstance(value, torch.Tensor) else value for name, value in numbers.items()}
+    assert list(late) == list(numbers)
+    assert len(late) == len(numbers)
+    assert late.have_arrived()
+    assert repr(dict(late)) == repr(expected)
+    assert repr(late.numbers()) == repr(expected)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="tests/gpu shows it on the device itself")
+def test_late_numbers_are_sent_without_being_read():
+    """A fake tensor has no number: whatever asked for one, and would wait for it on a device, would raise."""
+    with FakeTensorMode():
+        values = {f"n{index}": torch.empty((), device="cuda") for index in range(50)}
+        late = LateNumbers({**values, "epoch": 3, "double": torch.empty((), dtype=torch.float64, device="cuda")})
+        assert len(late) == 52
+        with pytest.raises(DataDependentOutputException):
+            values["n0"].item()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="tests/gpu shows it on the device itself")
+@pytest.mark.parametrize("reduction", ["mean", "sum", "max"])
+@pytest.mark.parametrize(("on_step", "on_epoch"), [(True, True), (True, False), (False, True)])
+def test_values_are_taken_without_being_read(reduction, on_step, on_epoch):
+    """Tensors and Python's numbers go into an entry on a device, and out of it, while no number is to be had."""
+    results = _ResultCollection(training=True)
+    options = {"on_step": on_step, "on_epoch": on_epoch, "reduce_fx": reduction}
+    results.log("training_step", "x", torch.tensor(1.0), **options)
+    entry = results["training_step.x"]
+    connector = SimpleNamespace(_current_fx="training_step", _first_loop_iter=False)
+    with FakeTensorMode():
+        entry.value = value = torch.empty((), device="cuda")
+        entry.cumulated_batch_size = torch.empty((), dtype=torch.int64, device="cuda")
+        results.batch = torch.empty(3, device="cuda")
+        site = NumberSite(results, connector, "training_step", "training_step.x", taken=value, device=value.device)
+        for one in (value, 0.5, 3, 1e300, 2**70, value.half(), value.double()):
+            assert site.take(one, None)
+            assert site.take(one, 7)
+            assert entry.value.device == value.device
+        assert len(StepMetrics(results)(True)["log"]) == on_step
+        entry.value = torch.empty(())
+        assert not site.take(value, 7)
+        with pytest.raises(DataDependentOutputException):
+            entry.value.item()
+
+
+def test_numbers_of_the_progress_bar(waits):
+    """On the host they are exact; on a device those that have arrived, and new names are waited for once."""
+    lagging = LaggingNumbers()
+    assert lagging.of({"a": torch.tensor(0.5), "b": torch.tensor([3])}) == {"a": 0.5, "b": 3}
+    first = {"c": on_device(0.5), "a": torch.tensor(1.5), "d": on_device(2**40 + 1)}
+    assert lagging.of(first) == {"c": 0.5, "a": 1.5, "d": 2**40 + 1}
+    assert list(lagging.of(first)) == ["c", "a", "d"]
+    before = waits()
+    second = {"c": on_device(0.75), "a": torch.tensor(2.5), "d": on_device(2**40 + 2)}
+    assert lagging.of(second) == {"c": 0.5, "a": 2.5, "d": 2**40 + 1}
+    assert lagging.of(second) == {"c": 0.75, "a": 2.5, "d": 2**40 + 2}
+    assert waits() == before

@@ -1,0 +1,53 @@
+"""The same run made in three ways, and where they differ."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.paired_runs import (
+    WAYS,
+    fit,
+    report,
+)
+from tests.support.training import loader
+
+
+def same(root, make, act=fit, **options):
+    """Make a run in the three ways, show that they are the same, and return what was seen."""
+    reports = {way: report(root, way, make, act, **options) for way in WAYS}
+    for way in ("closed", "open"):
+        if (found := difference(reports["without"], reports[way])) is not None:
+            pytest.fail(f"{way}: {str(found)[:1000]}", pytrace=False)
+    return reports["open"]
+
+
+def briefly(trainer_of, module):
+    """Train and validate on as few batches as show all: the first, another, and those of a second epoch."""
+    trainer_of(num_sanity_val_steps=0).fit(module, loader(6), [loader(6), loader(2)])
+
+
+def difference(expected, found):
+    """Return where two reports differ first, and how; None if they are equal."""
+    if expected == found:
+        return None
+    if isinstance(expected, dict) and isinstance(found, dict) and list(expected) == list(found):
+        key = next(key for key in expected if expected[key] != found[key])
+        return [key, *difference(expected[key], found[key])]
+    if isinstance(expected, list) and isinstance(found, list) and expected and found:
+        if len(expected) == len(found):
+            index = next(index for index, one in enumerate(expected) if one != found[index])
+            return [index, *difference(expected[index], found[index])]
+        return [
+            len(expected),
+            len(found),
+            *(
+                [one for one in part if one not in other or part.count(one) != other.count(one)]
+                for part, other in ((expected, found), (found, expected))
+            ),
+        ]
+    return [expected, found]
+
+
+def names(seen):
+    """Return the names that were shown at any time."""
+    return {name for _, kinds in seen["seen"] for metrics in kinds.values() for name, _ in metrics}

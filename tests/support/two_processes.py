@@ -1,0 +1,108 @@
+"""A program that trains in two processes over gloo, and leaves what each of them saw as JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_trackplus import Image, TrackPlus, TrackPlusLogger
+from tests.support.training import LoggingModule, leave, quiet_trainer
+
+REDUCTIONS = ["mean", "sum", "min", "max", "count", "std", "var", "median", "p90", "first", "last"]
+
+
+def order(values):
+    """Return a number that tells in which order the values came."""
+    return (values * 10.0 ** torch.arange(len(values)).flip(0)).sum()
+
+
+class Steps(Callback):
+    """Notes the step values of a training."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, float]] = []
+
+    def on_train_batch_end(self, trainer, module, *args):
+        metrics = trainer.callback_metrics
+        self.seen.append({name: metrics[name].item() for name in ("step_synced", "step_local")})
+
+
+class Uneven(LoggingModule):
+    """Rank 0 validates 0 … 5 in two batches, rank 1 validates 6 … 9 in one."""
+
+    def training_step(self, batch, batch_idx):
+        values = batch[0][:, 0]
+        self.log("step_synced", values, reduce_fx="max", sync_dist=True)
+        self.log("step_local", values, reduce_fx="max")
+        return self.layer(batch[0]).pow(2).mean()
+
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        values = batch[0][:, 0]
+        self.log("synced", values, reduce_fx=[*REDUCTIONS, len], sync_dist=True)
+        self.log("order", values, reduce_fx=order, sync_dist=True)
+        self.log("local", values, reduce_fx=REDUCTIONS)
+        self.log("scalar", values.mean(), reduce_fx=["median", "count"], sync_dist=True)
+        self.log("plain_vector", values, sync_dist=True)
+        self.log("rank_zero", values, reduce_fx="max", sync_dist=True, rank_zero_only=True)
+        some = values[: 1 if self.global_rank else 3]
+        self.log("one_or_more", some, sync_dist=True, batch_size=len(some))
+        self.log("native", values.mean(), sync_dist=True, reduce_fx="max")
+        nan = torch.full_like(values, torch.nan) if self.global_rank else values
+        self.log("one_rank_nan", nan, reduce_fx="max", sync_dist=True)
+        shades = Image(values[:, None, None, None].expand(-1, 1, 4, 4) / 255, score=(values % 4))
+        self.log("img", shades)
+        self.log("hard", shades, reduce_fx=["top3", "bottom4", "last2", "sample4"])
+        if self.global_rank:
+            self.log("elsewhere", shades, reduce_fx="first1")
+
+
+def part(rank: int) -> DataLoader:
+    """Return what a rank sees."""
+    numbers = torch.arange(6.0) if rank == 0 else torch.arange(6.0, 10.0)
+    return DataLoader(TensorDataset(torch.stack([numbers, -numbers], dim=1)), batch_size=4)
+
+
+class Parts(Uneven):
+    """The module with its data, which differ by rank."""
+
+    def train_dataloader(self):
+        return DataLoader(part(self.global_rank).dataset, batch_size=2, drop_last=False)
+
+    def val_dataloader(self):
+        return part(self.global_rank)
+
+
+def main(root: Path) -> None:
+    """Train and validate for two epochs."""
+    steps, logger = Steps(), TrackPlusLogger()
+    trainer = quiet_trainer(
+        root,
+        callbacks=[TrackPlus(), steps],
+        logger=logger,
+        strategy="ddp",
+        devices=2,
+        use_distributed_sampler=False,
+        limit_train_batches=2,
+        max_epochs=2,
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer.fit(Parts())
+    report = {
+        "metrics": {name: value.item() for name, value in trainer.callback_metrics.items()},
+        "steps": steps.seen,
+        "log_dir": trainer.log_dir,
+        "warnings": [str(warning.message) for warning in caught],
+    }
+    Path(root, f"rank{trainer.global_rank}.json").write_text(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
+    leave()

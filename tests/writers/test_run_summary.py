@@ -1,0 +1,369 @@
+"""summary.json, as a strict reader of JSON finds it, against what pandas and numpy find in the same numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from tensorboard.compat.proto.event_pb2 import Event
+
+from lightning_trackplus import TrackPlusLogger
+from lightning_trackplus.record import Item, Pictures, Record, TensorBoardEvent
+from lightning_trackplus.writers.csv import CSVWriter
+from lightning_trackplus.writers.run_summary import RunSummary
+from tests.support.training import disk_full_above
+
+NAMES = st.sampled_from(["loss", "acc", "epoch", "step", "", "🎉", "a,b", 'say "hi"', "two\nlines"])
+NUMBERS = st.floats() | st.integers(-(2**70), 2**70) | st.sampled_from([math.nan, math.inf, -math.inf, 10**400, -0.0])
+RECORDS = st.lists(st.dictionaries(NAMES, NUMBERS, min_size=1, max_size=4), min_size=1, max_size=12)
+
+
+def record(step, values, *, only_numbers=True, epoch=0):
+    return Record(step, epoch, 1e9, values, only_numbers)
+
+
+def no_constant(text):
+    raise AssertionError(f"{text} is no JSON")
+
+
+def read(directory):
+    """Return the summary as a reader finds it that knows no NaN."""
+    return json.loads((directory / "summary.json").read_text(encoding="utf-8"), parse_constant=no_constant)
+
+
+def summary_of(directory, *records, modes=None):
+    summary = RunSummary(directory, modes)
+    for one in records:
+        summary.write(one)
+    summary.close()
+    return read(directory)
+
+
+def as_json(number):
+    if isinstance(number, int) or math.isfinite(number):
+        return number
+    return {math.inf: "Infinity", -math.inf: "-Infinity"}.get(number, "NaN")
+
+
+def is_nan(number):
+    return isinstance(number, float) and math.isnan(number)
+
+
+def wanted(logged, mode):
+    """Return the entry of one name by a plain search over its (step, value)."""
+    numbers = [(value, step) for step, value in logged if not is_nan(value)]
+    sign = 1 if mode == "min" else -1
+    best, best_step = min(numbers, key=lambda point: (sign * point[0], point[1])) if numbers else (None, None)
+    last_step, last = logged[-1]
+    best = None if best is None else as_json(best)
+    return {"last": as_json(last), "last_step": last_step, "best": best, "best_step": best_step, "mode": mode}
+
+
+@settings(deadline=None)
+@given(RECORDS, st.dictionaries(NAMES, st.sampled_from(["min", "max"])))
+@example([{"loss": math.nan}, {"loss": math.nan, "acc": 1}], {})
+@example([{"loss": 2.0}, {"loss": 1.0, "acc": 1}, {"loss": 3.0}], {"acc": "max"})
+@example([{"loss": math.nan}, {"loss": math.inf}], {})
+def test_the_summary_has_last_and_best_of_each_name(records, modes):
+    """Names, values and steps are those of a plain search, over any names, numbers and modes; epoch is left out."""
+    series = {}
+    for step, values in enumerate(records):
+        for name, value in values.items():
+            series.setdefault(name, []).append((step, value))
+    series.pop("epoch", None)
+
+    with tempfile.TemporaryDirectory() as folder:
+        found = summary_of(Path(folder), *(record(*one) for one in enumerate(records)), modes=modes)
+
+    # An integer beyond all floats is as good as infinity.
+    assert {name: {**entry, "best": 0, "best_step": 0} for name, entry in found.items()} == {
+        name: {**wanted(logged, modes.get(name, "min")), "best": 0, "best_step": 0} for name, logged in series.items()
+    }
+    for name, logged in series.items():
+        if all(abs(value) < 10**300 or is_nan(value) for _, value in logged):
+            assert found[name] == wanted(logged, modes.get(name, "min"))
+
+
+def test_long_runs_are_summarized_as_numpy_does(tmp_path):
+    """Of 3,000 steps of 100 numbers, all minima and maxima stand there with the first step that has them."""
+    numbers = np.random.default_rng(0).normal(size=(3000, 100)).round(2)
+    numbers[::7] = np.nan
+    names = [f"metric {index}" for index in range(100)]
+    modes = dict.fromkeys(names[::2], "max")
+
+    rows = (record(step, dict(zip(names, row.tolist(), strict=True))) for step, row in enumerate(numbers))
+    found = summary_of(tmp_path, *rows, modes=modes)
+
+    lowest, highest = np.nanargmin(numbers, axis=0).tolist(), np.nanargmax(numbers, axis=0).tolist()
+    for index, name in enumerate(names):
+        step = highest[index] if name in modes else lowest[index]
+        assert (found[name]["best"], found[name]["best_step"]) == (numbers[step, index], step)
+        assert (found[name]["last"], found[name]["last_step"]) == (numbers[-1, index], 2999)
+
+
+def test_ten_thousand_names_that_come_in_any_company_are_summarized(tmp_path):
+    """Each of 10,000 names has its entry, though no two records have the same names."""
+    records = [
+        record(step, {f"m{(step * 10 + index) % 10_000}": float(step) for index in range(20)}) for step in range(1000)
+    ]
+    found = summary_of(tmp_path, *records)
+
+    assert len(found) == 10_000
+    assert found["m15"] == {"last": 1.0, "last_step": 1, "best": 0.0, "best_step": 0, "mode": "min"}
+
+
+def test_media_and_events_are_left_out(tmp_path):
+    """Of a record that holds other things, the numbers count; one without numbers makes no file."""
+    picture = Pictures((Item(b"png", ".png"),), 1, 1)
+    event = TensorBoardEvent(Event(), 0)
+    summary = RunSummary(tmp_path / "run")
+    summary.write(record(0, {"image": picture, "event": event}, only_numbers=False))
+    summary.close()
+    assert not (tmp_path / "run").exists()
+
+    summary.write(record(1, {"image": picture, "loss": 0.5}, only_numbers=False))
+    summary.close()
+    assert list(read(tmp_path / "run")) == ["loss"]
+
+
+def test_steps_of_evaluation_batches_count(tmp_path):
+    """A series that is numbered by batch, and has no epoch, has its best there too."""
+    batches = [record(step, {"val/loss_step": value}, epoch=None) for step, value in enumerate([0.5, 0.25, 0.75])]
+    found = summary_of(tmp_path, *batches)
+    assert found == {"val/loss_step": {"last": 0.75, "last_step": 2, "best": 0.25, "best_step": 1, "mode": "min"}}
+
+
+def test_modes_can_be_given_later(tmp_path):
+    """Modes that come after the numbers hold for them as well, and write a file that stood there already."""
+    summary = RunSummary(tmp_path)
+    summary.set_modes({"acc": "min"})
+    summary.close()
+    assert not (tmp_path / "summary.json").exists()
+
+    for step, value in enumerate([0.1, 0.9, 0.5]):
+        summary.write(record(step, {"acc": value}))
+    summary.flush()
+    assert read(tmp_path)["acc"]["best"] == 0.1
+    summary.set_modes({"acc": "max"})
+    summary.close()
+    assert read(tmp_path)["acc"] == {"last": 0.5, "last_step": 2, "best": 0.9, "best_step": 1, "mode": "max"}
+
+
+def test_a_flush_writes_the_file_once_in_ten_seconds(tmp_path, monkeypatch):
+    """The first flush writes, later ones only when ten seconds have passed and there is something new."""
+    clock = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    summary = RunSummary(tmp_path)
+    seen = []
+    for seconds in [0, 1, 9.9, 10, 15, 25]:
+        clock[0] = 1000.0 + seconds
+        summary.write(record(len(seen), {"loss": 1.0}))
+        summary.flush()
+        seen.append(read(tmp_path)["loss"]["last_step"])
+    assert seen == [0, 0, 0, 3, 3, 5]
+
+    (tmp_path / "summary.json").unlink()
+    clock[0] += 100
+    summary.flush()
+    assert not (tmp_path / "summary.json").exists()
+
+
+RUN = [{"loss": 3.0, "epoch": 0.0}, {"loss": 1.0, "step": 7.0}, {"acc": 0.5}, {"loss": math.nan, "acc": 0.25}]
+WHOLE = {
+    "loss": {"last": "NaN", "last_step": 3, "best": 1.0, "best_step": 1, "mode": "min"},
+    "step": {"last": 7.0, "last_step": 1, "best": 7.0, "best_step": 1, "mode": "min"},
+    "acc": {"last": 0.25, "last_step": 3, "best": 0.5, "best_step": 2, "mode": "max"},
+}
+MODES = {"acc": "max"}
+
+
+def write_run(directory, records, first_step=0):
+    """Write records with both writers, as delivery does."""
+    writers = [CSVWriter(directory), RunSummary(directory, MODES)]
+    for step, values in enumerate(records, start=first_step):
+        for writer in writers:
+            writer.write(record(step, values))
+    for writer in writers:
+        writer.close()
+
+
+@pytest.mark.parametrize("table", [True, False], ids=["metrics.csv", "summary.json"])
+@pytest.mark.parametrize("cut", range(1, len(RUN)))
+def test_a_run_that_goes_on_begins_from_what_is_there(tmp_path, table, cut):
+    """Best and last before it count as if it had never stopped, from metrics.csv or, without it, from the summary."""
+    write_run(tmp_path, RUN[:cut])
+    if not table:
+        (tmp_path / "metrics.csv").unlink()
+    write_run(tmp_path, RUN[cut:], first_step=cut)
+    assert read(tmp_path) == WHOLE
+
+
+def test_what_a_resume_took_away_is_forgotten(tmp_path):
+    """Where metrics.csv was cut back, the best that went with it is no longer in the summary."""
+    write_run(tmp_path, [{"loss": 2.0}, {"loss": 0.1}])
+    table = tmp_path / "metrics.csv"
+    pandas.read_csv(table, dtype=str)[:1].to_csv(table, index=False)
+    write_run(tmp_path, [{"loss": 3.0}], first_step=1)
+    assert read(tmp_path)["loss"] == {"last": 3.0, "last_step": 1, "best": 2.0, "best_step": 0, "mode": "min"}
+
+
+@pytest.mark.parametrize("length", range(len("step,epoch,loss,acc\n0,0,0.5,0.5\n1,0,0.25,0.75\n") + 1))
+def test_a_table_that_was_torn_is_read_up_to_there(tmp_path, length):
+    """Cut off anywhere, every cell that is whole counts, and no other."""
+    text = "step,epoch,loss,acc\n0,0,0.5,0.5\n1,0,0.25,0.75\n"[:length]
+    (tmp_path / "metrics.csv").write_text(text)
+    found = summary_of(tmp_path, record(5, {"other": 1.0}), modes=MODES)
+
+    *whole, torn = [line.split(",") for line in text.split("\n")]
+    cells = [*whole[1:], torn[:-1]] if whole else []
+    points = {
+        name: [(int(row[0]), float(row[index])) for row in cells if len(row) > index]
+        for index, name in ((2, "loss"), (3, "acc"))
+    }
+    assert found.pop("other")["last_step"] == 5
+    assert found == {name: wanted(logged, MODES.get(name, "min")) for name, logged in points.items() if logged}
+
+
+def test_a_full_disk_leaves_the_last_summary(tmp_path):
+    """What cannot be written raises and leaves the earlier file whole; the next one has all."""
+    run = tmp_path / "run"
+    summary = RunSummary(run)
+    summary.write(record(0, {"loss": 1.0}))
+    summary.close()
+    summary.write(record(1, {f"metric {index}": 2.0 for index in range(1000)}))
+    with disk_full_above(1000), pytest.raises(OSError, match="File too large"):
+        summary.close()
+    assert list(read(run)) == ["loss"]
+    assert [path.name for path in run.iterdir()] == ["summary.json"]
+
+    summary.close()
+    assert len(read(run)) == 1001
+
+
+def test_names_without_utf8_have_their_escape(tmp_path):
+    """A name that no file can hold stands there as it does in metrics.csv."""
+    write_run(tmp_path, [{"bad \udcff": 1.0}])
+    assert list(read(tmp_path)) == ["bad \\udcff"] == list(pandas.read_csv(tmp_path / "metrics.csv").columns[2:])
+
+
+@pytest.mark.parametrize("header", ["epoch,loss,step", "loss,step", "step,loss", "note,step,epoch,loss"])
+def test_columns_are_looked_up_by_name(tmp_path, header):
+    """A table of Lightning's CSVLogger, in whose order its names come, and with text in it, goes on."""
+    rows = [{"loss": value, "epoch": "0", "step": str(step), "note": "hm"} for step, value in enumerate("315")]
+    lines = [header, *(",".join(row[name] for name in header.split(",")) for row in rows)]
+    (tmp_path / "metrics.csv").write_text("\r\n".join([*lines, ""]))
+    found = summary_of(tmp_path, record(3, {"loss": 4.0}))
+    assert found == {"loss": {"last": 4.0, "last_step": 3, "best": 1.0, "best_step": 1, "mode": "min"}}
+
+
+def test_text_and_booleans_of_other_tables_count_as_far_as_they_are_numbers(tmp_path):
+    """A column may hold both."""
+    (tmp_path / "metrics.csv").write_text("step,a,b\n0,high,True\n1,0.5,False\n2,low,True\n")
+    found = summary_of(tmp_path, record(3, {"c": 0.0}))
+    assert found["a"] == {"last": 0.5, "last_step": 1, "best": 0.5, "best_step": 1, "mode": "min"}
+    assert found["b"] == {"last": 1.0, "last_step": 2, "best": 0.0, "best_step": 1, "mode": "min"}
+
+
+@pytest.mark.parametrize("writers", [["csv"], ["tensorboard"], ["csv", "tensorboard"]])
+def test_a_best_that_was_taken_back_is_forgotten(tmp_path, writers):
+    """After a rewinding, the summary is that of what the run still has, whichever format that is in."""
+    for _ in range(2):
+        logger = TrackPlusLogger(tmp_path, version=0, writers=writers)
+        for step in range(10):
+            logger.log_metrics({"loss": 1.0 - step / 16, "epoch": 0}, step)
+        logger.finalize("success")
+        logger.rewind(5)
+        logger.log_metrics({"loss": 0.8125, "acc": 0.5, "epoch": 0}, 5)
+        logger.finalize("success")
+        summary = {"last": 0.8125, "last_step": 5, "best": 0.75, "best_step": 4, "mode": "min"}
+        assert read(Path(logger.log_dir))["loss"] == summary
+        logger.rewind(0)
+        logger.finalize("success")
+        assert not (Path(logger.log_dir) / "summary.json").exists()
+
+
+def test_without_a_table_and_a_summary_event_files_are_read(tmp_path):
+    """Names over another axis have the global step; numbers are the shortest that are the same float32."""
+    logger = TrackPlusLogger(tmp_path, version=0, writers=["tensorboard"], x_axis={"val": "epoch"})
+    for step, value in enumerate([0.3, 0.1, math.nan, math.inf]):
+        logger.log_metrics({"loss": value, "step": 7, "epoch": step // 2, "val": -value}, step)
+    logger.finalize("success")
+    run = Path(logger.log_dir)
+    whole = read(run)
+    (run / "summary.json").unlink()
+    assert summary_of(run, record(3, {"loss": math.inf})) == whole
+    assert whole["val"] == {"last": "-Infinity", "last_step": 3, "best": "-Infinity", "best_step": 3, "mode": "min"}
+
+
+def test_a_summary_that_cannot_be_read_is_made_anew(tmp_path):
+    """As after a power cut."""
+    (tmp_path / "summary.json").write_text("")
+    assert list(summary_of(tmp_path, record(3, {"loss": 1.0}))) == ["loss"]
+
+
+def test_it_goes_on_after_it_was_closed(tmp_path):
+    """What it has in memory holds, and the table is not read again, which has ended in something else by now."""
+    summary, table = RunSummary(tmp_path), tmp_path / "metrics.csv"
+    table.write_text("step,epoch,loss\n0,0,0.5\n")
+    summary.write(record(1, {"loss": 0.25}))
+    summary.close()
+    table.write_text("step,epoch,loss\n0,0,0.5\n1,0,0.25\n2,0,-9\n")
+    summary.write(record(3, {"loss": 1.0}))
+    summary.close()
+    assert read(tmp_path)["loss"] == {"last": 1.0, "last_step": 3, "best": 0.25, "best_step": 1, "mode": "min"}
+
+
+@pytest.mark.parametrize("change", ["table", "summary", "no summary"])
+def test_it_reads_anew_what_another_has_changed_meanwhile(tmp_path, change):
+    """A table that was cut back, and a summary that is another file or is gone."""
+    summary, table = RunSummary(tmp_path), tmp_path / "metrics.csv"
+    table.write_text("step,epoch,loss\n0,0,0.5\n1,0,0.25\n")
+    summary.write(record(1, {"loss": 0.25}))
+    summary.close()
+    if change == "table":
+        table.write_text("step,epoch,loss\n0,0,0.5\n")
+    else:
+        table.write_text("step,epoch,loss\n0,0,0.5\n1,0,0.75\n")
+        (tmp_path / "summary.json").unlink()
+    if change == "summary":
+        (tmp_path / "summary.json").write_text("{}")
+    summary.write(record(2, {"loss": 1.0}))
+    summary.close()
+    assert read(tmp_path)["loss"] == {"last": 1.0, "last_step": 2, "best": 0.5, "best_step": 0, "mode": "min"}
+
+
+def test_modes_that_come_between_write_nothing(tmp_path):
+    """A summary that is closed leaves its file alone until something is logged."""
+    summary = RunSummary(tmp_path)
+    summary.write(record(1, {"loss": 0.25}))
+    summary.close()
+    (tmp_path / "summary.json").write_text("{}")
+    summary.set_modes({"loss": "max"})
+    summary.close()
+    assert read(tmp_path) == {}
+    summary.write(record(2, {"acc": 0.25}))
+    summary.close()
+    assert list(read(tmp_path)) == ["acc"]
+
+
+def test_wide_and_long_tables_are_read_whole(tmp_path):
+    """Over many portions of rows, also where most cells are empty."""
+    numbers = np.random.default_rng(0).normal(size=(9000, 7)).round(3)
+    numbers[np.random.default_rng(1).random(numbers.shape) < 0.7] = np.nan
+    names = [f"m{index}" for index in range(7)]
+    frame = pandas.DataFrame(numbers, columns=names)
+    frame.insert(3, "step", range(9000))
+    frame.to_csv(tmp_path / "metrics.csv", index=False)
+    found = summary_of(tmp_path, record(9000, {"other": 1.0}))
+    for index, name in enumerate(names):
+        step = int(np.nanargmin(numbers[:, index]))
+        last = int(np.flatnonzero(~np.isnan(numbers[:, index]))[-1])
+        entry = {"last": numbers[last, index], "last_step": last, "best": numbers[step, index], "best_step": step}
+        assert found[name] == {**entry, "mode": "min"}
