@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import ast
 import concurrent.futures
+import contextlib
 import copy
 import json
 import os
@@ -23,6 +24,7 @@ import queue
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -30,6 +32,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+import coverage
+import pytest
 from xml.etree import ElementTree
 
 CHECKOUT = Path(__file__).parents[1]
@@ -48,6 +53,10 @@ COMPARISONS = {
     ast.NotIn: ast.In,
 }
 OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult}
+
+
+# Of pytest: all pass; the tests named are not there; no test was found. All else is that something failed.
+_OUTCOMES = {0: "survived", 4: "error", 5: "error"}
 
 
 class Mutant(NamedTuple):
@@ -144,8 +153,6 @@ class Tests:
     """Which tests reach a line, by a run of the suite with coverage, and how long each takes."""
 
     def __init__(self, coverage_file: Path, durations: Path) -> None:
-        import coverage
-
         self._data = coverage.CoverageData(str(coverage_file))
         self._data.read()
         self._files = {name.split(f"/{PACKAGE}/", 1)[1]: name for name in self._data.measured_files()}
@@ -153,6 +160,10 @@ class Tests:
         for case in ElementTree.parse(durations).iter("testcase"):
             self._seconds[f"{case.get('classname')}.{case.get('name')}"] = float(case.get("time"))
         self._contexts = {}
+        command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "--no-cov"]
+        # A name that holds an address is another one in each process.
+        listed = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
+        self._names = {line for line in listed.splitlines() if "::" in line}
 
     def reaching(self, mutant: Mutant, seconds: float) -> list[str]:
         """Return tests that run a mutant's lines, the shortest first, as many as fit into some seconds.
@@ -163,6 +174,7 @@ class Tests:
         reach = {test for line in range(mutant.line, mutant.last_line + 1) for test in lines.get(line, ())}
         if not reach:  # It runs when the module is imported, or in another process: all that use the module.
             reach = {test for tests in lines.values() for test in tests}
+        reach &= self._names
         rank, seen = {}, Counter()
         for test in sorted(reach, key=lambda test: (self.seconds(test), test)):
             function = test.split("[", 1)[0]
@@ -214,13 +226,13 @@ def run_in_fork(checkout: Path, tests: list[str], limit: float) -> str:
         while time.monotonic() < end:
             ended, status = os.waitpid(child, os.WNOHANG)
             if ended:
-                return "survived" if os.waitstatus_to_exitcode(status) == 0 else "killed"
+                return _OUTCOMES.get(os.waitstatus_to_exitcode(status), "killed")
             time.sleep(0.05)
         os.killpg(child, signal.SIGKILL)
         os.waitpid(child, 0)
         return "hung"
     finally:
-        with __import__("contextlib").suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(child, signal.SIGKILL)
 
 
@@ -233,8 +245,6 @@ def run_tests(checkout: Path, tests: list[str]) -> None:
     os.chdir(checkout)
     sys.path.insert(0, str(checkout))
     os.environ["PYTHONPATH"] = str(checkout)
-    import pytest
-
     options = ["-x", "-q", "--no-cov", "-p", "no:cacheprovider", "-p", "no:randomly"]
     os._exit(int(pytest.main([*options, *tests])))
 

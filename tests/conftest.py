@@ -2,9 +2,68 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import re
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+from tests.support import forking
+
+TESTS = Path(__file__).parent
+OPTIONAL = {
+    "matplotlib", "mlflow", "omegaconf", "playwright", "plotly", "polars", "rich", "scipy", "sklearn", "soundfile",
+    "wandb",
+}  # fmt: skip
+"""Packages without which the tests that import them are skipped."""
+NOT_QUICK = {
+    "browser", "delivery", "gpu", "integration", "processes", "remote", "run",
+    "lanes/test_call_sites.py", "media/test_figure.py", "media/test_heat_map.py", "media/test_histogram.py",
+    "media/test_imports.py", "media/test_selection.py", "reducers/test_contract.py", "reducers/test_quantile.py",
+    "reducers/test_series.py", "reducers/test_stream.py", "seam/test_fast_calls.py", "test_hparams.py",
+    "writers/test_csv.py", "writers/test_mlflow.py", "writers/test_wandb.py",
+}  # fmt: skip
+"""Folders and files of tests that take long; all others are the quick part."""
+
+collect_ignore = ["support"]
+
+# A slow machine is no failure. Where CI is set, a run draws what the last one drew: a change is not blamed for what it
+# has not done. Elsewhere each run looks at something new.
+settings.register_profile(
+    "suite", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
+)
+settings.load_profile("suite")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the quick part."""
+    for item in items:
+        path = Path(os.path.relpath(item.path, TESTS))
+        if not NOT_QUICK & {path.parts[0], path.as_posix()}:
+            item.add_marker("quick")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Skip a file that imports a package of the optional ones which is not there."""
+    report = yield
+    missing = report.failed and re.search(r"ModuleNotFoundError: No module named '(\w+)", str(report.longrepr))
+    if missing and missing[1] in OPTIONAL and importlib.util.find_spec(missing[1]) is None:
+        report.outcome = "skipped"
+        report.longrepr = (str(collector.path), 0, f"Skipped: {missing[1]} is not installed")
+    return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """Prepare what processes are forked from, when all is imported, nobody records warnings, and no test has run."""
+    if hasattr(os, "fork"):
+        forking.begin()
 
 
 @pytest.fixture(autouse=True)

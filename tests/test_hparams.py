@@ -10,7 +10,6 @@ import json
 import math
 import pathlib
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -20,7 +19,7 @@ import urllib.request
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -31,7 +30,7 @@ from lightning_trackplus.writers.hparams_session import HParamsSession
 from lightning_trackplus.writers.tensorboard_runs import TensorBoardRuns
 
 MODES = {"val/loss": "min", "val/acc": "max"}
-PATIENCE = 60  # Seconds.
+PATIENCE = 120  # Seconds.
 
 
 class Color(enum.Enum):
@@ -109,6 +108,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(max_examples=50)
 @given(st.dictionaries(st.text(), VALUES))
 def test_whatever_is_nested_can_be_shown(params):
     """All values are finite numbers, bools or texts, and none is lost but where names meet."""
@@ -255,14 +255,10 @@ class Tab:
     """What a TensorBoard process answers when its HParams tab asks."""
 
     def __init__(self, logdir, *options):
-        with socket.socket() as free:
-            free.bind(("localhost", 0))
-            port = free.getsockname()[1]
-        command = [sys.executable, "-m", "tensorboard.main", "--logdir", logdir, "--port", str(port), *options]
+        command = [sys.executable, "-m", "tensorboard.main", "--logdir", logdir, "--port", "0", *options]
         self._log = logdir / "tensorboard.log"
         with self._log.open("wb") as log:
             self._server = subprocess.Popen([*command, "--reload_interval", "1"], stdout=log, stderr=log)
-        self._address = f"http://localhost:{port}/data/plugin/hparams/"
 
     def __enter__(self):
         return self
@@ -288,7 +284,7 @@ class Tab:
         end = time.monotonic() + PATIENCE
         while (found := self._rows_if_ready()) != rows and time.monotonic() < end:
             assert self._server.poll() is None, self._log.read_text()
-            time.sleep(0.2)
+            time.sleep(0.05)
         return found
 
     def _rows_if_ready(self):
@@ -298,8 +294,11 @@ class Tab:
             return None
 
     def _ask(self, route, body):
+        address = re.search(r"http://localhost:\d+/", self._log.read_text())
+        if address is None:
+            raise ConnectionError("it does not listen yet")
         headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(self._address + route, json.dumps(body).encode(), headers)
+        request = urllib.request.Request(f"{address[0]}data/plugin/hparams/{route}", json.dumps(body).encode(), headers)
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return json.load(answer)
 

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import copy
 import gc
-import os
 import pickle
 import re
-import subprocess
-import sys
-import textwrap
 import threading
 import warnings
 from pathlib import Path
@@ -482,76 +478,6 @@ def test_csv_alone_leaves_tensorboard_out(tmp_path):
     assert pandas.read_csv(f"{logger.log_dir}/metrics.csv")["score"].tolist() == [1.0]
 
 
-def test_where_tensorboard_is_missing_csv_is_written_and_said_once(tmp_path):
-    """In an interpreter that cannot find tensorboard, a run goes on with CSV."""
-    program = tmp_path / "program.py"
-    program.write_text(
-        textwrap.dedent(
-            f"""
-            import importlib.abc, importlib.metadata, importlib.util, sys, warnings
-
-            class Missing(importlib.abc.MetaPathFinder):
-                def find_spec(self, name, path, target=None):
-                    if name.split(".")[0] in ("tensorboard", "tensorboardX"):
-                        raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-
-            sys.meta_path.insert(0, Missing())
-            find_spec, distribution = importlib.util.find_spec, importlib.metadata.distribution
-            importlib.util.find_spec = lambda name, *a: None if name.startswith("tensorboard") else find_spec(name, *a)
-
-            def absent(name):
-                if name.startswith("tensorboard"):
-                    raise importlib.metadata.PackageNotFoundError(name)
-                return distribution(name)
-
-            importlib.metadata.distribution = absent
-            import torch
-            from lightning_trackplus import Image, Text, TrackPlus, TrackPlusLogger
-            from tests.support.training import LoggingModule, loader, quiet_trainer
-
-            def step(module, batch, index):
-                module.log("x", batch[:, 0], reduce_fx=["max"])
-                module.log("img", Image(torch.rand(3, 4, 4)))
-
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                logger = TrackPlusLogger({str(tmp_path)!r})
-            assert [str(w.message) for w in caught] == [
-                "TrackPlusLogger is to write TensorBoard events, but tensorboard is not installed: CSV is written"
-                " instead. `pip install tensorboard` brings the events back."
-            ], caught
-            TrackPlusLogger({str(tmp_path)!r}, writers=("csv",))
-            trainer = quiet_trainer({str(tmp_path)!r}, callbacks=[TrackPlus()], logger=logger)
-            trainer.fit(LoggingModule(validation_step=step), loader(), loader())
-            logger.experiment.add_scalar("ignored", 1.0)
-            assert "tensorboard" not in sys.modules
-            """
-        )
-    )
-    root = Path(__file__).parents[1]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
-    done = subprocess.run([sys.executable, str(program)], cwd=root, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert pandas.read_csv(tmp_path / "lightning_logs/version_0/metrics.csv")["x_max"].tolist() == [9.0]
-    assert len(pandas.read_csv(tmp_path / "lightning_logs/version_0/media.csv")) == 3
-    assert not list(tmp_path.rglob("events*"))
-
-
-def test_importing_the_package_loads_neither_torch_nor_lightning():
-    """The public names are loaded when they are used."""
-    program = "import sys, lightning_trackplus; print({'torch', 'lightning', 'tensorboard', 'PIL'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
-    import lightning_trackplus
-
-    assert {name: getattr(lightning_trackplus, name).__name__ for name in lightning_trackplus.__all__} == {
-        name: name for name in lightning_trackplus.__all__
-    }
-    assert set(lightning_trackplus.__all__) <= set(dir(lightning_trackplus))
-    with pytest.raises(AttributeError, match="has no attribute 'NoSuchName'"):
-        lightning_trackplus.NoSuchName  # noqa: B018
-
-
 def test_other_loggers_stand_beside_it(tmp_path):
     """Lightning's own logger in the same list gets the numbers, ours the media too."""
     ours, theirs = TrackPlusLogger(tmp_path, name="ours"), TensorBoardLogger(tmp_path, name="theirs")
@@ -565,23 +491,6 @@ def test_other_loggers_stand_beside_it(tmp_path):
     theirs.finalize("success")
     assert scalars(ours.log_dir) == scalars(theirs.log_dir)
     assert len(pandas.read_csv(f"{ours.log_dir}/media.csv")) == 3
-
-
-def test_the_slurm_or_default_trainer_is_untouched_by_our_entry_point(tmp_path):
-    """A Trainer in a process without a waiting TrackPlusLogger gets no callback of ours."""
-    program = f"""
-import sys
-import lightning as L
-names = lambda trainer: [type(callback).__name__ for callback in trainer.callbacks]
-assert "AttachLoggers" not in names(L.Trainer(accelerator="cpu", default_root_dir={str(tmp_path)!r}))
-assert "lightning_trackplus.logger" not in sys.modules
-import lightning_trackplus.logger as ours
-assert "AttachLoggers" not in names(L.Trainer(accelerator="cpu", default_root_dir={str(tmp_path)!r}))
-logger = ours.TrackPlusLogger()
-assert "AttachLoggers" in names(L.Trainer(accelerator="cpu", logger=logger, default_root_dir={str(tmp_path)!r}))
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
 
 
 def test_interrupting_a_run_loses_nothing_that_was_logged(tmp_path):
@@ -698,30 +607,6 @@ def test_a_logger_that_is_dropped_is_written_out(tmp_path):
     left = [thread for thread in threading.enumerate() if thread.name == "trackplus-delivery"]
     assert set(left) <= set(before)
     assert len(list(tmp_path.rglob("metrics.csv"))) == 3
-
-
-def test_a_run_in_forked_processes_is_written(tmp_path):
-    """What was logged before the fork and what the forked rank zero logs are in one file."""
-    program = f"""
-import torch
-from lightning_trackplus import TrackPlus, TrackPlusLogger
-from tests.support.training import LoggingModule, loader, quiet_trainer
-
-logger = TrackPlusLogger({str(tmp_path)!r})
-logger.log_metrics({{"before": 1.0}}, step=0)
-logger.experiment.flush()
-trainer = quiet_trainer({str(tmp_path)!r}, callbacks=[TrackPlus()], logger=logger, strategy="ddp_fork", devices=2)
-step = lambda m, b, i: m.log("x", b[:, 0], reduce_fx="max", sync_dist=True)
-trainer.fit(LoggingModule(validation_step=step), loader(8), loader(8))
-"""
-    root = Path(__file__).parents[1]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    metrics = pandas.read_csv(tmp_path / "lightning_logs/version_0/metrics.csv")
-    assert metrics["before"].dropna().tolist() == [1.0]
-    assert metrics["x"].dropna().tolist() == [7.0]
 
 
 def test_hyperparameters_with_a_step_are_taken_by_every_lightning(tmp_path):

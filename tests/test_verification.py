@@ -114,7 +114,7 @@ def test_hyperparameters_metric_that_is_logged_is_compared(tmp_path):
         assert shown(table.log_dir) == expected
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=30)
 @example([3.4028235677973366e38, -1e300, 10**30])
 @given(st.lists(NUMBERS, min_size=1, max_size=6))
 def test_no_number_is_a_difference_of_its_precision(tmp_path_factory, numbers):

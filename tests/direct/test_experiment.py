@@ -277,7 +277,7 @@ def test_videos_move_in_the_image_tab(logger, tmp_path, given_as):
             assert np.abs(frame[middles].astype(float) - expected[middles]).max() < 16
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     st.tuples(st.integers(1, 3), st.integers(1, 4), st.sampled_from([1, 3, 4]), st.integers(1, 3), st.integers(1, 3)),
     st.sampled_from([0, 5, 2**40]),

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,10 +14,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.verification import differences
+from tests.support.forking import Forked
 from tests.support.training import LoggingModule, goes_on_exactly, loader, quiet_trainer
 from tests.test_hparams import LOADERS, Tab, row
 
-CHECKOUT = Path(__file__).parents[2]
 MODES = {"val/loss": "min", "val/acc": "max"}
 LOSSES = [0.5, 0.25, 0.75]
 BEST = {"val/loss": (0.25, 9), "val/acc": (0.75, 9)}
@@ -68,18 +66,9 @@ def interrupt():
     raise KeyboardInterrupt
 
 
-KILLED = """
-import os, signal, sys
-from tests.integration.test_hparams import fit
-fit(sys.argv[1], "killed", fails=lambda: os.kill(os.getpid(), signal.SIGKILL))
-"""
-
-
-def fit_and_be_killed(root):
+def fit_and_be_killed(say, root):
     """Train in a process that is killed in its third epoch."""
-    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
-    done = subprocess.run([sys.executable, "-c", KILLED, str(root)], env=environment, capture_output=True, timeout=120)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    fit(root, "killed", fails=lambda: os.kill(os.getpid(), signal.SIGKILL))
 
 
 NESTED = {
@@ -112,7 +101,7 @@ def ended(tmp_path_factory):
     with pytest.raises(BaseException) as caught:
         fit(root, "interrupted", fails=interrupt)
     assert caught.type in (KeyboardInterrupt, SystemExit)
-    fit_and_be_killed(root)
+    assert Forked(fit_and_be_killed, root).join() == -signal.SIGKILL
     flat_config = {"config/lr": 0.1, "config/twice": 0.1, "config/list": "[1, None]"}
     rows = dict(
         [

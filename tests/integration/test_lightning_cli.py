@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import pandas
 import pytest
 import yaml
+from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel
+
+from tests.support.programs import as_a_program
 
 CONFIG = """
 seed_everything: 1
@@ -30,10 +31,6 @@ trainer:
         monitor: val/loss_p95
 """
 
-PROGRAM = """
-import torch
-from lightning.pytorch.cli import LightningCLI
-from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel
 
 class Model(BoringModel):
     def __init__(self, width: int = 3):
@@ -43,23 +40,34 @@ class Model(BoringModel):
     def validation_step(self, batch, batch_idx):
         self.log("val/loss", self.layer(batch).pow(2).sum(dim=1), reduce_fx=["mean", "p95"])
 
-LightningCLI(Model, BoringDataModule)
-"""
+
+class Plain(Model):
+    def validation_step(self, batch, batch_idx):
+        self.log("val/loss", self.layer(batch).pow(2).sum())
 
 
 @pytest.fixture
 def command(tmp_path):
-    """Return a function that runs the program with arguments, and gives what it printed."""
-    program, config = tmp_path / "program.py", tmp_path / "config.yaml"
-    program.write_text(PROGRAM)
-    config.write_text(CONFIG)
+    """Return a function that starts LightningCLI with arguments."""
+    (tmp_path / "config.yaml").write_text(CONFIG)
+
+    def run(*arguments: str, model: type[BoringModel] = Model) -> None:
+        with as_a_program(*arguments, folder=tmp_path):
+            LightningCLI(model, BoringDataModule)
+
+    return run
+
+
+@pytest.fixture
+def said(command, capsys):
+    """Return a function that starts LightningCLI with arguments that make it say something and end, and returns it."""
 
     def run(*arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, str(program), *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=120
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            command(*arguments)
+        assert not ended.value.code
+        return capsys.readouterr().out
 
     return run
 
@@ -83,9 +91,9 @@ def test_two_runs_into_one_root_have_two_whole_run_directories(command, tmp_path
         assert len(list((run / "checkpoints").iterdir())) == 1
 
 
-def test_print_config_shows_every_option_and_can_be_run(command, tmp_path):
+def test_print_config_shows_every_option_and_can_be_run(command, said, tmp_path):
     """What ``--print_config`` prints names all options of logger and callback, and is itself a config."""
-    printed = command("fit", "--config", "config.yaml", "--print_config")
+    printed = said("fit", "--config", "config.yaml", "--print_config")
     trainer = yaml.safe_load(printed)["trainer"]
     assert trainer["logger"]["init_args"] == {
         "save_dir": None,
@@ -110,9 +118,9 @@ def test_print_config_shows_every_option_and_can_be_run(command, tmp_path):
     command("fit", "--config", "printed.yaml", "--trainer.fast_dev_run", "1")
 
 
-def test_help_describes_the_options_with_their_types(command):
+def test_help_describes_the_options_with_their_types(said):
     """``--trainer.logger.help`` gives types, defaults and the docstring's words."""
-    text = " ".join(command("fit", "--trainer.logger.help", "lightning_trackplus.TrackPlusLogger").split())
+    text = " ".join(said("fit", "--trainer.logger.help", "lightning_trackplus.TrackPlusLogger").split())
     assert "--trainer.logger.save_dir SAVE_DIR" in text
     assert "Where the runs lie, a path or a URL" in text
     assert "--trainer.logger.flush_secs FLUSH_SECS" in text
@@ -136,11 +144,9 @@ def test_options_can_be_given_on_the_command_line(command, tmp_path):
 
 def test_without_the_callback_the_run_still_lies_in_one_directory(command, tmp_path):
     """The logger alone, started by LightningCLI, keeps config, numbers and checkpoints together."""
-    config = yaml.safe_load(textwrap.dedent(CONFIG))
+    config = yaml.safe_load(CONFIG)
     config["trainer"]["callbacks"] = []
     Path(tmp_path, "config.yaml").write_text(yaml.safe_dump(config))
-    program = Path(tmp_path, "program.py")
-    program.write_text(PROGRAM.replace('reduce_fx=["mean", "p95"]', "").replace(".sum(dim=1)", ".sum()"))
-    command("fit", "--config", "config.yaml", "--trainer.limit_val_batches", "1")
+    command("fit", "--config", "config.yaml", "--trainer.limit_val_batches", "1", model=Plain)
     (run,) = (tmp_path / "lightning_logs").iterdir()
     assert {"config.yaml", "metrics.csv", "hparams.yaml", "checkpoints"} <= {path.name for path in run.iterdir()}

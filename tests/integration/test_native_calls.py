@@ -108,12 +108,9 @@ def _run(tmp_path, callbacks, **options):
     "options",
     [
         {},
-        {"accumulate_grad_batches": 2},
-        {"log_every_n_steps": 3},
-        {"val_check_interval": 1},
-        {"logger": True},
+        {"accumulate_grad_batches": 2, "log_every_n_steps": 3},
+        {"val_check_interval": 1, "logger": True, "precision": "bf16-mixed"},
         {"fast_dev_run": True},
-        {"precision": "bf16-mixed"},
     ],
     ids=str,
 )

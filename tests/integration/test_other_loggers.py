@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 
@@ -169,21 +166,3 @@ def test_any_name_is_stored(tmp_path):
     media = pandas.read_csv(Path(csv.log_dir, "media.csv"), keep_default_na=False)
     assert list(media["name"]) == [name.encode("utf-8", "backslashreplace").decode() for name in HARD_NAMES]
     assert len(set(media["file"])) == len(HARD_NAMES)
-
-
-def test_no_package_is_loaded_before_its_logger_is_used():
-    """A run with TensorBoardLogger loads neither wandb nor mlflow, and importing the package loads no logger."""
-    code = """
-import sys, json
-import lightning_trackplus
-before = sorted({"lightning", "torch", "wandb", "mlflow"} & set(sys.modules))
-import lightning as L
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning_trackplus.lanes.media_loggers import MediaLoggers
-loggers = MediaLoggers(L.Trainer(logger=TensorBoardLogger("."), accelerator="cpu"))
-loggers.deliver("report", lightning_trackplus.Text("one"), 7)
-loggers.close()
-print(json.dumps([before, sorted({"wandb", "mlflow", "pytorch_lightning"} & set(sys.modules))]))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout.splitlines()[-1]) == [[], []]

@@ -14,16 +14,17 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel
 
 from lightning_trackplus import Image, TrackPlus, TrackPlusLogger
 from lightning_trackplus.run.lock import RunInUseError
 from lightning_trackplus.verification import differences
 from tests.run.test_rewinding import in_fast_loader, in_slow_loader, in_table
+from tests.support.forking import Forked, two_ranks
 from tests.support.resuming import Save
 from tests.support.training import LoggingModule, goes_on_exactly, loader, quiet_trainer
 
-CHECKOUT = Path(__file__).parents[2]
-PATIENCE = 120
 EPOCHS = 3
 
 
@@ -106,11 +107,14 @@ RESUMES = {
 }
 
 
+PREFIXES = [(case, "") for case in RESUMES] + [("in mid-epoch", "mine"), ("within a validation in mid-epoch", "mine")]
+
+
 @goes_on_exactly
-@pytest.mark.parametrize("prefix", ["", "mine"])
-@pytest.mark.parametrize(("saving", "options", "name"), RESUMES.values(), ids=RESUMES)
-def test_a_resumed_run_is_what_it_would_have_been(tmp_path, saving, options, name, prefix):
+@pytest.mark.parametrize(("case", "prefix"), PREFIXES)
+def test_a_resumed_run_is_what_it_would_have_been(tmp_path, case, prefix):
     """To the byte, whatever it had logged beyond the checkpoint; both formats agree, and nothing is there twice."""
+    saving, options, name = RESUMES[case]
     options = {**options, "logger": {"prefix": prefix}}
     run = fit(tmp_path, checkpoints(**saving), **options)
     table, events = (run / "metrics.csv").read_text(), in_slow_loader(run)
@@ -287,42 +291,40 @@ def test_auto_is_the_run_of_the_job(tmp_path, monkeypatch, job):
     assert len(in_table(tmp_path / job)["x"]) == 10
 
 
-def start(program, *arguments, cwd):
-    """Start a program with the tests' modules; return its process."""
-    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    path = cwd / "program.py"
-    path.write_text(program)
-    command = [sys.executable, str(path), *map(str, arguments)]
-    return subprocess.Popen(command, **pipes, text=True, cwd=cwd, env=environment)
-
-
-AT_ONCE = """
-import sys
-from tests.integration.test_resumed_runs import *
-for version in (None, "auto"):
-    print("ready", flush=True)
-    sys.stdin.readline()
-    print("run", plain(Path("root"), version=version), flush=True)
-"""
-CLI = """
-import sys
-from lightning.pytorch.cli import LightningCLI
-from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel
-import lightning_trackplus.logger
-
 class Model(BoringModel):
     def training_step(self, batch, batch_idx):
         self.log("x", float(batch_idx))
         return super().training_step(batch, batch_idx)
 
-if len(sys.argv) == 1:
-    print("ready", flush=True)
-    sys.argv += sys.stdin.readline().split()
-# Else Lightning refuses to write the config of a run again.
-cli = LightningCLI(Model, BoringDataModule, save_config_kwargs={"overwrite": True})
-print("run", cli.trainer.log_dir, flush=True)
-"""
+
+def cli(*arguments):
+    """Run LightningCLI, and return the run directory."""
+    # Else Lightning refuses to write the config of a run again.
+    return LightningCLI(Model, BoringDataModule, save_config_kwargs={"overwrite": True}, args=arguments).trainer.log_dir
+
+
+BEGINNINGS = (
+    lambda: plain("root", version=None),
+    lambda: plain("root", version="auto"),
+    lambda: cli("fit", "--config", "config.yaml"),
+)
+
+
+def begin_at_once(say, me, both):
+    """Begin runs, each in the moment in which another process does, and say where they lie.
+
+    Args:
+        say: What says it.
+        me: The name of this process.
+        both: The names of both.
+    """
+    for number, begin in enumerate(BEGINNINGS):
+        Path(f"{me} {number}").touch()
+        while not all(Path(f"{name} {number}").exists() for name in both):
+            pass
+        say(str(begin()))
+
+
 CONFIG = """
 trainer:
   accelerator: cpu
@@ -351,51 +353,30 @@ def wait_for(process, word):
     raise AssertionError("".join(said))
 
 
-def two_at_once(processes, line="\n"):
-    """Let two processes begin a run each, and return their run directories."""
-    for process in processes:
-        wait_for(process, "ready")
-    for process in processes:
-        process.stdin.write(line)
-        process.stdin.flush()
-    return [wait_for(process, "run") for process in processes]
-
-
-def end(process):
-    """Wait until a process has ended well."""
-    output, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0, output
-
-
-def test_processes_that_start_at_once_have_runs_of_their_own(tmp_path):
-    """Each has its own rows and events, with a version that is the next one, and with ``"auto"``."""
-    processes = [start(AT_ONCE, cwd=tmp_path) for _ in range(2)]
-    found = [*two_at_once(processes), *two_at_once(processes)]
-    for process in processes:
-        end(process)
-    assert sorted(found) == [f"root/version_{number}" for number in range(4)]
-    for run in found:
-        assert in_table(tmp_path / run)["x"] == [(step, float(step)) for step in range(5)]
-        assert len(list((tmp_path / run).glob("events*"))) == 1
-
-
 @goes_on_exactly
-def test_lightning_cli_begins_runs_at_once_and_resumes_one(tmp_path):
-    """Each with its config, also where ``version: auto`` stands in YAML; with ``--ckpt_path`` its run goes on."""
-    (tmp_path / "config.yaml").write_text(CONFIG)
-    processes = [start(CLI, cwd=tmp_path) for _ in range(2)]
-    found = two_at_once(processes, "fit --config config.yaml\n")
-    for process in processes:
-        end(process)
-    assert sorted(found) == ["root/version_0", "root/version_1"]
-    checkpoint = "--ckpt_path=root/version_0/checkpoints/epoch=0-step=4.ckpt"
-    end(start(CLI, "fit", "--config", "config.yaml", "--trainer.max_epochs=2", checkpoint, cwd=tmp_path))
-    for number, epochs in ((0, 2), (1, 1)):
-        run = tmp_path / f"root/version_{number}"
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks processes")
+def test_processes_that_start_at_once_have_runs_of_their_own(tmp_path, monkeypatch):
+    """With a version that is the next one, and with ``"auto"``, also where that stands in YAML; each run goes on."""
+    monkeypatch.chdir(tmp_path)
+    Path("config.yaml").write_text(CONFIG)
+    processes = [Forked(begin_at_once, me, ("one", "two")) for me in ("one", "two")]
+    found = [list(process.rest()) for process in processes]
+    assert [process.join() for process in processes] == [0, 0]
+    by_beginning = [sorted(pair) for pair in zip(*found, strict=True)]
+    assert by_beginning == [[f"root/version_{number}", f"root/version_{number + 1}"] for number in (0, 2, 4)]
+    for number in range(4):
+        assert in_table(Path(f"root/version_{number}"))["x"] == [(step, float(step)) for step in range(5)]
+        assert len(list(Path(f"root/version_{number}").glob("events*"))) == 1
+
+    checkpoint = "--ckpt_path=root/version_4/checkpoints/epoch=0-step=4.ckpt"
+    cli("fit", "--config", "config.yaml", "--trainer.max_epochs=2", checkpoint)
+
+    for number, epochs in ((4, 2), (5, 1)):
+        run = Path(f"root/version_{number}")
         assert in_table(run)["x"] == [(step, float(step % 4)) for step in range(4 * epochs)]
         assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["max_epochs"] == epochs
         assert differences(run) == []
-    assert runs(tmp_path / "root") == ["version_0", "version_1"]
+    assert runs("root") == [f"version_{number}" for number in range(6)]
 
 
 HOLD = """
@@ -413,8 +394,8 @@ sys.stdin.read()
 def held(tmp_path):
     """A run directory that another process writes."""
     run = tmp_path / "version_0"
-    process = start(HOLD, run, cwd=tmp_path)
-    wait_for(process, "locked")
+    process = subprocess.Popen([sys.executable, "-c", HOLD, run], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"locked\n"
     yield run
     process.kill()
     process.communicate()
@@ -436,24 +417,20 @@ def test_a_run_that_another_process_writes_is_refused_before_the_training(tmp_pa
     assert plain(tmp_path, version=None).name == "version_1"
 
 
-IN_USE = """
-import sys
-from tests.integration.test_resumed_runs import *
-
-if __name__ == "__main__":
-    try:
-        fit(Path(sys.argv[1]), version=0, devices=2, strategy="ddp", max_epochs=1)
-    except RunInUseError as error:
-        sys.exit(f"refused: {error}")
-"""
+def refused(say, root):
+    """Begin to train as one of two processes in a run that is in use, and say how that is refused."""
+    with pytest.raises(RunInUseError) as caught:
+        fit(root, version=0, devices=2, strategy="ddp", max_epochs=1)
+    say(str(caught.value))
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks processes")
 def test_two_processes_are_refused_together(tmp_path, held):
     """None of them waits for the other."""
-    process = start(IN_USE, tmp_path, cwd=tmp_path)
-    output, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 1
-    assert f"refused: The run directory {held} is still being written by a living process." in output
+    ranks = two_ranks(refused, tmp_path)
+    for rank in ranks:
+        assert rank.hear().startswith(f"The run directory {held} is still being written by a living process.")
+        assert rank.join() == 0
     assert not list(held.iterdir())
 
 
@@ -474,22 +451,18 @@ class Stop(Callback):
             self.how()
 
 
-KILLED = """
-import sys
-from tests.integration.test_resumed_runs import *
-fit(Path(sys.argv[1]), checkpoints(every_n_train_steps=3), Stop(8, lambda: os.kill(os.getpid(), signal.SIGKILL)))
-"""
+def killed(say, root):
+    """Train until SIGKILL."""
+    fit(root, checkpoints(every_n_train_steps=3), Stop(8, lambda: os.kill(os.getpid(), signal.SIGKILL)))
 
 
 @goes_on_exactly
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks a process")
 def test_a_killed_run_goes_on(tmp_path):
     """After SIGKILL, from its last checkpoint, it becomes what it would have been, and the kill shows nowhere."""
     whole = fit(tmp_path / "whole")
     root = tmp_path / "root"
-    root.mkdir()
-    process = start(KILLED, root, cwd=root)
-    output, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode == -signal.SIGKILL, output
+    assert Forked(killed, root).join() == -signal.SIGKILL
     run = root / "version_0"
     assert [step for step, _ in in_table(run)["train/step"]] == list(range(8))
     assert differences(run) == []

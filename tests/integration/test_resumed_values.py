@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import warnings
 from pathlib import Path
@@ -16,9 +15,9 @@ from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.reducers.histogram import Histogram
 from lightning_trackplus.reducers.since_logged import SinceLogged
 from lightning_trackplus.reducers.sums import Count
-from tests.support.programs import run_program
+from tests.support.forking import two_ranks
 from tests.support.recording import Rows, numbers
-from tests.support.resuming import BATCHES, EPOCHS, Save, every_step, train, values
+from tests.support.resuming import BATCHES, EPOCHS, Save, every_step, in_two_processes, train, values
 from tests.support.training import LoggingModule, goes_on_exactly, loader, quiet_trainer
 
 pytestmark = goes_on_exactly
@@ -62,10 +61,9 @@ def two_processes(tmp_path_factory, one_process):
     """Do the same in two processes, and from a checkpoint of one; return the folder and what each saw."""
     root = tmp_path_factory.mktemp("two_processes")
     shutil.copy(one_process[0] / "step=4.ckpt", root / "of_one_process.ckpt")
-    done = run_program("tests/support/resuming.py", root, cwd=root)
-    reports = [json.loads((root / f"rank{rank}.json").read_text()) for rank in range(2)]
-    assert "error" not in reports[0], reports[0]["error"]
-    assert done.returncode == 0, done.stderr
+    ranks = two_ranks(in_two_processes, root)
+    reports = [dict(rank.rest()) for rank in ranks]
+    assert [rank.join() for rank in ranks] == [0, 0]
     return root, reports
 
 

@@ -98,44 +98,44 @@ OPTIMISATIONS = [(LoggingModule, 1), (LoggingModule, 4), (Manual, 1)]
 
 @pytest.mark.parametrize("every", [1, 3])
 @pytest.mark.parametrize(("module", "accumulate"), OPTIMISATIONS)
-@pytest.mark.parametrize("reduction", ORACLES)
-def test_series_are_those_of_pandas_over_optimizer_steps(tmp_path, reduction, module, accumulate, every):
+def test_series_are_those_of_pandas_over_optimizer_steps(tmp_path, module, accumulate, every):
     """Over epochs, the rows hold the series at the steps in which Lightning logs, whatever lies between these."""
 
     def step(module, batch, index):
-        module.log("x", value(module, index), reduce_fx=reduction)
+        for reduction in ORACLES:
+            module.log(reduction, value(module, index), reduce_fx=reduction)
         module.log("plain", float(index))
 
     options = {"accumulate_grad_batches": accumulate} if accumulate > 1 else {}
     rows, trainer = run(tmp_path, step, module=module, log_every_n_steps=every, **options)
-    expected = ORACLES[reduction](accumulate)
-    shown = rows.series("x")
-    assert list(shown) == list(rows.series("plain"))
-    assert len(shown) == len(expected) // every
-    np.testing.assert_allclose(list(shown.values()), expected[list(shown)], rtol=1e-10, atol=1e-12)
-    assert trainer.callback_metrics["x"].item() == pytest.approx(expected.iloc[-1], rel=1e-10)
+    for reduction, oracle in ORACLES.items():
+        expected, shown = oracle(accumulate), rows.series(reduction)
+        assert list(shown) == list(rows.series("plain"))
+        assert len(shown) == len(expected) // every
+        np.testing.assert_allclose(list(shown.values()), expected[list(shown)], rtol=1e-10, atol=1e-12)
+        assert trainer.callback_metrics[reduction].item() == pytest.approx(expected.iloc[-1], rel=1e-10)
 
 
 @pytest.mark.parametrize("every", [1, 3, 7])
 @pytest.mark.parametrize(("module", "accumulate"), OPTIMISATIONS)
-@pytest.mark.parametrize(("reduction", "reduce"), [("since_logged", np.mean), ("since_logged(max)", np.max)])
-def test_since_logged_takes_exactly_the_batches_since_the_last_row(
-    tmp_path, reduction, reduce, module, accumulate, every
-):
+def test_since_logged_takes_exactly_the_batches_since_the_last_row(tmp_path, module, accumulate, every):
     """Each batch is in one row and no other, also where epochs end in between."""
+    reductions = {"since_logged": np.mean, "since_logged(max)": np.max}
 
     def step(module, batch, index):
-        module.log("x", value(module, index), reduce_fx=reduction)
+        for reduction in reductions:
+            module.log(reduction, value(module, index), reduce_fx=reduction)
 
     options = {"accumulate_grad_batches": accumulate} if accumulate > 1 else {}
     rows, _ = run(tmp_path, step, module=module, log_every_n_steps=every, **options)
     steps = np.repeat(steps_of_batches(accumulate), SIZES)
-    last, shown = -1, rows.series("x")
-    assert shown
-    for now, one in shown.items():
-        since = np.repeat(VALUES, SIZES)[(steps > last) & (steps <= now)]
-        assert one == pytest.approx(reduce(since), rel=1e-12)
-        last = now
+    for reduction, reduce in reductions.items():
+        last, shown = -1, rows.series(reduction)
+        assert shown
+        for now, one in shown.items():
+            since = np.repeat(VALUES, SIZES)[(steps > last) & (steps <= now)]
+            assert one == pytest.approx(reduce(since), rel=1e-12)
+            last = now
 
 
 def test_several_series_in_a_list_and_as_objects(tmp_path):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-import os
 import re
-import subprocess
 import sys
 import wave
 from pathlib import Path
@@ -21,8 +20,10 @@ from sklearn.metrics import confusion_matrix, recall_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_trackplus import HeatMap
+from tests.support.programs import as_a_program
 
 ROOT = Path(__file__).parents[2]
+NOTES = 1000  # Half as many as a person's run has, in batches half as large.
 EPOCHS = 3
 STEPS = 32
 LAST = EPOCHS * STEPS - 1
@@ -43,20 +44,17 @@ def tones():
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tones, tmp_path_factory):
     """Train for three epochs and return the run directory that the program names."""
     folder = tmp_path_factory.mktemp("tones")
-    command = [sys.executable, ROOT / "examples/tones.py", "fit", "--config", ROOT / "examples/tones.yaml"]
+    words = ["fit", "--config", ROOT / "examples/tones.yaml"]
     options = ["--trainer.accelerator=cpu", f"--trainer.max_epochs={EPOCHS}"]
-    # On a busy machine several threads for so small a net wait for each other most of the time.
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, *options], cwd=folder, env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-    directory = Path(re.search(r"Run directory: (.*)", done.stdout)[1])
+    options += [f"--data.count={NOTES}", "--data.batch_size=25"]
+    with as_a_program(*words, *options, folder=folder), contextlib.redirect_stdout(io.StringIO()) as said:
+        tones.main()
+    directory = Path(re.search(r"Run directory: (.*)", said.getvalue())[1])
     assert directory == folder / "lightning_logs/version_0"
-    assert f"tensorboard --logdir {folder}/lightning_logs" in done.stdout
+    assert f"tensorboard --logdir {folder}/lightning_logs" in said.getvalue()
     return directory
 
 
@@ -81,7 +79,7 @@ def events(run):
 @pytest.fixture(scope="module")
 def data(tones):
     """Return the data, made again."""
-    data = tones.Tones()
+    data = tones.Tones(count=NOTES)
     data.setup("fit")
     return data
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 
 import lightning as L
 import numpy as np
@@ -14,10 +12,13 @@ import pytest
 import torch
 import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.demos.boring_classes import BoringModel
 from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_trackplus import TrackPlus, TrackPlusLogger
+from tests.support.programs import as_a_program
 from tests.support.training import quiet_trainer
 
 PIXELS, DIGITS = load_digits(return_X_y=True)
@@ -167,24 +168,15 @@ def test_what_is_no_stage_or_selection(samples, message):
         TrackPlus(samples=samples)
 
 
-PROGRAM = """
-import lightning as L
-import torch
-import yaml
-from lightning.pytorch.cli import LightningCLI
-from lightning.pytorch.demos.boring_classes import BoringModel
-from torch.utils.data import DataLoader, TensorDataset
-
 class Data(L.LightningDataModule):
     def val_dataloader(self):
         return DataLoader(TensorDataset(torch.rand(10, 1, 4, 8), torch.arange(10)), batch_size=4)
+
 
 class Model(BoringModel):
     def validation_step(self, batch, batch_idx):
         return {"preds": batch[1] + 1}
 
-LightningCLI(Model, Data)
-"""
 
 CONFIG = {
     "accelerator": "cpu",
@@ -197,11 +189,9 @@ CONFIG = {
 
 def test_from_yaml(tmp_path):
     """LightningCLI takes numbers and selections."""
-    (tmp_path / "program.py").write_text(PROGRAM)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"trainer": CONFIG}))
-    command = [sys.executable, "program.py", "validate", "--config", "config.yaml"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
+    with as_a_program("validate", "--config", "config.yaml", folder=tmp_path):
+        LightningCLI(Model, Data)
     media = pandas.read_csv(tmp_path / "lightning_logs/version_0/media.csv")
     assert list(media["name"]) == ["val/samples"] * 3
     for caption in media["caption"]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import functools
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
 import lightning as L
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
+from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection, _ResultMetric
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torchmetrics import MeanMetric
 
@@ -27,9 +29,10 @@ from tests.support.drawn import TENSORS
 from tests.support.paired_runs import (
     ExactRows,
     Saying,
+    clear_warnings,
     usually,
 )
-from tests.support.programs import run_program
+from tests.support.same import names, same_in_all_ways
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 # Where the lane begins and ends.
@@ -140,47 +143,116 @@ def test_what_is_put_around_log_in_a_run_stays(tmp_path, name):
     assert trainer.callback_metrics["x"] == 0.5
 
 
-OTHER_LIGHTNING = """
-import sys, warnings
-from lightning.pytorch.trainer.connectors.logger_connector import result
+def test_a_dictionary_like_one_before_it_is_not_taken_apart_again(tmp_path):
+    """Of a ``log_dict`` call, ``log`` hears in the first step of an epoch alone."""
+    heard, by_step = [], []
 
-native = result._ResultMetric.update
+    def say(module, batch, batch_idx):
+        if not by_step:
+            inner = module.log
+            module.log = lambda name, *args, **kwargs: heard.append(name) or inner(name, *args, **kwargs)
+        for _ in range(2):
+            heard.clear()
+            module.log_dict({"a": 0.5, "b": batch.mean()}, on_epoch=True)
+            by_step.append("".join(heard))
 
-def update(self, value, batch_size):
-    native(self, value if self.update_count == 1 else 2 * value, batch_size)
-
-result._ResultMetric.update = update
-from lightning_trackplus import TrackPlus
-from tests.support.training import LoggingModule, loader, quiet_trainer
-
-say = lambda module, batch, batch_idx: module.log("x", 1.0, on_step=False, on_epoch=True, reduce_fx="sum")
-for fast in (True, True, False):
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        trainer = quiet_trainer(sys.argv[1], callbacks=[TrackPlus(fast=fast)], max_epochs=2)
-        trainer.fit(LoggingModule(training_step=say), loader())
-    print(trainer.callback_metrics["x"].item(), *[one.message for one in caught if "fast lane" in str(one.message)])
-"""
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], max_epochs=2)
+    trainer.fit(LoggingModule(training_step=say), loader())
+    an_epoch = ["ab", "", "", "", "", ""]
+    assert by_step == 2 * an_epoch
 
 
-def test_on_another_lightning_the_lane_stays_closed(tmp_path):
-    """Where Lightning keeps what is logged in another way, one warning says so, and its way is what counts."""
-    program = tmp_path / "program.py"
-    program.write_text(OTHER_LIGHTNING)
-    done = run_program(program, tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [
-        "5.0 This version of Lightning keeps what is logged in another way than the fast lane of lightning-trackplus"
-        " knows, so every call of self.log goes to Lightning itself: the results are the same, at Lightning's own"
-        " cost.",
-        "5.0",
-        "5.0",
-    ]
+def test_an_empty_dictionary_as_the_first_call_of_a_hook(tmp_path):
+    """It logs nothing, and what comes after it is as without TrackPlus."""
+
+    def say(module, count):
+        module.log_dict({})
+        module.log_dict({}, on_epoch=True)
+        module.log_dict({"a": count, "b": module.current} if count else {}, on_epoch=True)
+        module.log("c", 0.5 * count)
+
+    seen = same_in_all_ways(tmp_path, lambda: Saying(training_step=say, validation_step=say))
+    assert seen["error"] is None
+    assert {"a_epoch", "b_step", "c"} <= names(seen)
 
 
-@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
-@pytest.mark.parametrize("fast", [True, False])
-def test_compiled_steps(tmp_path, backend, fast):
+@pytest.fixture
+def looks_at_lightning():
+    """Let the fast lane look at Lightning anew, in this test and after it."""
+    is_as_mirrored.cache_clear()
+    clear_warnings()
+    yield
+    is_as_mirrored.cache_clear()
+
+
+def keeps_in_another_way(monkeypatch):
+    """Let Lightning keep for an epoch what it does not show in a step."""
+    native = _ResultMetric.update
+
+    def update(self, value, batch_size):
+        native(self, value, batch_size)
+        if self.is_tensor and self.meta.on_epoch and self.update_count > 1:
+            self.value = self.value + 1
+
+    monkeypatch.setattr(_ResultMetric, "update", update)
+
+
+def shows_in_another_way(monkeypatch):
+    """Let Lightning show in another way what it keeps as ever."""
+    native = _ResultCollection.metrics
+
+    def metrics(self, on_step):
+        shown = native(self, on_step)
+        return {kind: {name: value + 0.25 for name, value in of.items()} for kind, of in shown.items()}
+
+    monkeypatch.setattr(_ResultCollection, "metrics", metrics)
+
+
+def has_another_name(monkeypatch):
+    """Let Lightning no longer have what the lane asks it for."""
+    native, forked_name = _ResultCollection.metrics, _ResultCollection._forked_name
+
+    def metrics(self, on_step):
+        self._forked_name = functools.partial(forked_name, self)
+        try:
+            return native(self, on_step)
+        finally:
+            del self._forked_name
+
+    monkeypatch.setattr(_ResultCollection, "metrics", metrics)
+    monkeypatch.delattr(_ResultCollection, "_forked_name")
+
+
+@pytest.mark.parametrize("change", [keeps_in_another_way, shows_in_another_way, has_another_name])
+def test_on_another_lightning_the_lane_stays_closed(tmp_path, monkeypatch, looks_at_lightning, change):
+    """Where Lightning keeps or shows what is logged in another way, one warning says so, and its way is what counts."""
+    change(monkeypatch)
+
+    def say(module, batch, batch_idx):
+        module.log("x", 1.0, on_step=False, on_epoch=True, reduce_fx="sum")
+        module.log("y", 1.0 + batch_idx, prog_bar=True)
+
+    shown, said = [], []
+    for callbacks in ([], [TrackPlus()], [TrackPlus()], [TrackPlus(fast=False)]):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            trainer = quiet_trainer(tmp_path, callbacks=callbacks, max_epochs=2)
+            trainer.fit(LoggingModule(training_step=say), loader())
+        shown.append({name: value.item() for name, value in trainer.callback_metrics.items()})
+        said.append([str(one.message) for one in caught if "fast lane" in str(one.message)])
+    assert shown == [shown[0]] * 4
+    assert shown[0].keys() == {"x", "y"}
+    assert said == [[], [OTHER_LIGHTNING], [], []]
+
+
+OTHER_LIGHTNING = (
+    "This version of Lightning keeps what is logged in another way than the fast lane of lightning-trackplus knows, so"
+    " every call of self.log goes to Lightning itself: the results are the same, at Lightning's own cost."
+)
+
+
+@pytest.mark.parametrize(("fast", "backend"), [(True, "aot_eager"), (False, "eager")])
+def test_compiled_steps(tmp_path, fast, backend):
     """A step that torch has compiled logs what it logs uncompiled, in ``log`` and in ``log_dict``."""
 
     class Compiled(Saying):
@@ -307,6 +379,7 @@ def test_a_number_of_lightnings_loggers_beside_ours(tmp_path):
     assert written[0] == written[1]
 
 
+@settings(max_examples=40)
 @given(numbers=st.dictionaries(st.text(max_size=3), st.one_of(st.floats(), st.integers(), TENSORS), max_size=6))
 def test_late_numbers_are_what_the_tensors_held(numbers):
     """Numbers of all dtypes arrive as they were when they left, in their order; numbers of the host are among them."""

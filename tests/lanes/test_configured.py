@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import subprocess
-import sys
 import warnings
 
 import numpy as np
@@ -14,12 +12,15 @@ import pytest
 import torch
 import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 
 from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.reducers import Max, Mean, Quantile
+from tests.support.programs import as_a_program
 from tests.support.recording import Rows, Shown, numbers
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
@@ -186,8 +187,14 @@ def without_added(shown, added):
     return [{kind: {k: v for k, v in one[kind].items() if k not in added} for kind in one} for one in shown.seen]
 
 
-@pytest.mark.parametrize("options", [{}, {"log_every_n_steps": 2}, {"accumulate_grad_batches": 2}], ids=str)
-@pytest.mark.parametrize(("on_step", "on_epoch"), LEVELS)
+@pytest.mark.parametrize(
+    ("on_step", "on_epoch", "options"),
+    [
+        *[(*levels, {}) for levels in LEVELS],
+        (True, True, {"log_every_n_steps": 2}),
+        (True, True, {"accumulate_grad_batches": 2}),
+    ],
+)
 def test_everything_else_is_as_in_a_run_without_trackplus(tmp_path, on_step, on_epoch, options):
     """All three collections of metrics, in each hook, and the loggers' rows differ by the added names alone."""
 
@@ -460,11 +467,6 @@ def test_values_come_back_from_the_files(tmp_path):
         assert {event.step: event.value for event in events.Scalars(name)} == pytest.approx(series, rel=1e-6)
 
 
-PROGRAM = """
-import torch
-from lightning.pytorch.cli import LightningCLI
-from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel
-
 class Model(BoringModel):
     def training_step(self, batch, batch_idx):
         self.log("train/loss", float(batch_idx))
@@ -473,8 +475,6 @@ class Model(BoringModel):
     def validation_step(self, batch, batch_idx):
         self.log("val/loss", float(batch_idx) if batch_idx != 1 else torch.nan)
 
-LightningCLI(Model, BoringDataModule)
-"""
 
 TRAINER = {
     "accelerator": "cpu", "devices": 1, "max_epochs": 1, "log_every_n_steps": 1, "enable_progress_bar": False,
@@ -484,34 +484,32 @@ TRAINER = {
 
 
 def cli(tmp_path, track):
-    """Run a program of LightningCLI with a callback from YAML; return the process and the table it wrote."""
-    (tmp_path / "program.py").write_text(PROGRAM)
+    """Start LightningCLI with a callback from YAML."""
     callbacks = [{"class_path": "lightning_trackplus.TrackPlus", "init_args": track}]
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"trainer": {**TRAINER, "callbacks": callbacks}}))
-    command = [sys.executable, "program.py", "fit", "--config", "config.yaml"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    tables = list(tmp_path.glob("lightning_logs/*/metrics.csv"))
-    return done, pandas.read_csv(tables[0]) if tables else None
+    with as_a_program("fit", "--config", "config.yaml", folder=tmp_path):
+        LightningCLI(Model, BoringDataModule)
 
 
 @pytest.mark.parametrize(("policy", "median"), [("omit", 2.5), ("propagate", math.nan)])
 def test_yaml_asks_for_reducers_and_the_policy(tmp_path, policy, median):
     """LightningCLI passes strings and lists of names, and ``nan_policy``, without a line of code."""
     reducers = {"val/*": ["median", "max"], "train/loss": "running(2)"}
-    done, table = cli(tmp_path, {"reducers": reducers, "nan_policy": policy})
-    assert done.returncode == 0, done.stderr
+    cli(tmp_path, {"reducers": reducers, "nan_policy": policy})
+    (run,) = tmp_path.glob("lightning_logs/*")
+    table = pandas.read_csv(run / "metrics.csv")
     assert list(table["train/loss_running2"].dropna()) == [0.0, 0.5, 1.5, 2.5, 3.5]
     seen = table["val/loss_median"].dropna().tolist() or [math.nan]
     assert seen == pytest.approx([median], nan_ok=True)
-    assert "config.yaml" in {path.name for path in next(tmp_path.glob("lightning_logs/*")).iterdir()}
+    assert (run / "config.yaml").is_file()
 
 
-def test_yaml_with_a_wrong_reducer_fails_before_training(tmp_path):
+def test_yaml_with_a_wrong_reducer_fails_before_training(tmp_path, capsys):
     """The error of a misspelt reducer reaches the person at the command line, and nothing was run."""
-    done, table = cli(tmp_path, {"reducers": {"val/*": "medain"}})
-    assert done.returncode != 0
-    assert re.search(r"Did you mean\s+'median'", done.stderr)
-    assert table is None
+    with pytest.raises((Exception, SystemExit)) as ended:
+        cli(tmp_path, {"reducers": {"val/*": "medain"}})
+    assert re.search(r"Did you mean\s+'median'", f"{ended.value} {capsys.readouterr().err}")
+    assert not (tmp_path / "lightning_logs").exists()
 
 
 def test_brackets_in_a_pattern_stand_for_themselves(tmp_path):

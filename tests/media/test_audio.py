@@ -98,7 +98,7 @@ def array_in_memory(array, arrangement):
 SHAPES = st.tuples(st.sampled_from([3, 4, 5]), st.integers(3, 40), st.sampled_from([1, 2]))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=50)
 @given(
     layout=st.sampled_from(LAYOUTS),
     shape=SHAPES,
@@ -121,7 +121,7 @@ def test_int16_comes_back_exactly(*, layout, shape, rate, arrangement, file_form
     assert_same(read_back(audio), list(sounds), rate)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=50)
 @given(
     layout=st.sampled_from(LAYOUTS),
     shape=SHAPES,
@@ -194,7 +194,7 @@ def test_a_list_may_hold_sounds_of_every_shape_and_keeps_their_order():
     assert_same(read_back(audio), [mono[:, np.newaxis], stereo.T, *batch.transpose(0, 2, 1)], 8000)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=30)
 @given(
     kind=st.sampled_from([("uint8", "PCM_U8"), ("int32", "PCM_32")]),
     channels=st.sampled_from([1, 2]),
@@ -327,7 +327,7 @@ def test_an_array_that_nobody_may_write_is_a_sound():
 WIDTHS = {"PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4}
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     subtype=st.sampled_from(sorted(WIDTHS)),
     channels=st.sampled_from([1, 2]),
@@ -619,7 +619,7 @@ def test_another_number_of_captions_or_scores_is_refused(extras, message):
         Audio(torch.zeros(3, 9), 8000, **extras)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=30)
 @given(
     parts=st.lists(
         st.tuples(st.integers(1, 3), RATES, st.sampled_from(["wav", "flac"]), st.booleans(), st.booleans()),

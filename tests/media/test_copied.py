@@ -15,7 +15,7 @@ DTYPES = [
 ]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=100)
 @given(
     dtype=st.sampled_from(DTYPES),
     shape=st.lists(st.integers(1, 9), max_size=4),

@@ -7,8 +7,6 @@ import io
 import json
 import pickle
 import re
-import subprocess
-import sys
 
 import matplotlib as mpl
 import numpy as np
@@ -131,16 +129,6 @@ class TestMatplotlib:
         with pytest.raises(ValueError, match="too large"):
             Figure(figure).snapshot()
         assert figure.canvas is own
-
-    def test_pyplot_is_not_imported(self):
-        """A figure that was made without it is drawn without it."""
-        code = (
-            "import sys; import matplotlib.figure; from lightning_trackplus.media.figure import Figure;"
-            " before = set(sys.modules); Figure(matplotlib.figure.Figure()).snapshot().encode('x');"
-            " print({'matplotlib.pyplot', 'plotly'} & (set(sys.modules) - before))"
-        )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        assert done.stdout.strip() == "set()"
 
     def test_a_snapshot_is_out_of_reach_of_later_changes(self):
         """The figure is drawn when it is logged, and can be used again."""
@@ -271,16 +259,6 @@ def test_another_number_of_captions_or_scores_is_refused(figures, extras, messag
     """Captions and scores are one for each figure."""
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Figure(figures, **extras)
-
-
-def test_neither_package_is_imported():
-    """Asking whether something is a figure takes neither."""
-    code = (
-        "import sys; from lightning_trackplus.media.figure import is_figure; before = set(sys.modules); is_figure(5);"
-        " print({'matplotlib', 'plotly'} & (set(sys.modules) - before))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
 
 
 def test_files_and_tensorboard(tmp_path):

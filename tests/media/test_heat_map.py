@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import pickle
 import re
-import subprocess
-import sys
 import warnings
 
 import matplotlib as mpl
@@ -78,7 +76,7 @@ def assert_drawn(picture, numbers):
     np.testing.assert_allclose(cells_in(picture, np.shape(numbers)), colours_of(numbers), atol=3)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=20)
 @given(
     shape=st.tuples(st.integers(1, 70), st.integers(1, 70)),
     dtype=st.sampled_from([torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64, torch.uint8]),
@@ -136,8 +134,9 @@ def test_numbers_are_written_where_they_fit():
     with_numbers, without = (pictures(HeatMap(one))[0] for one in (short, long))
 
     inside = slice(8, 8 + 25 * (640 // 25))
-    assert len(np.unique(with_numbers[inside, inside].reshape(-1, 3), axis=0)) > 20
-    assert len(np.unique(without[inside, inside].reshape(-1, 3), axis=0)) == 2
+    shades, of_without = (len(np.unique(one[inside, inside] @ [1, 2**8, 2**16])) for one in (with_numbers, without))
+    assert shades > 20
+    assert of_without == 2
 
 
 @pytest.mark.parametrize("background", [0.0, 1.0], ids=["dark", "bright"])
@@ -349,16 +348,6 @@ def test_what_is_no_matrix_is_refused(matrix, options, error, message):
     """What cannot be drawn raises where the map is made."""
     with pytest.raises(error, match=f"^{re.escape(message)}$"):
         HeatMap(matrix, **options)
-
-
-def test_matplotlib_is_not_imported():
-    """Maps are drawn without it."""
-    code = (
-        "import sys; from lightning_trackplus.media.heat_map import HeatMap; before = set(sys.modules);"
-        " HeatMap([[1, 2]]).encode('x'); print('matplotlib' in set(sys.modules) - before)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
 
 
 def test_files_and_tensorboard(tmp_path):

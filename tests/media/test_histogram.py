@@ -320,22 +320,36 @@ class TestCounting:
 
     @pytest.mark.parametrize("counted", [on_host, on_device])
     @pytest.mark.parametrize(
-        "values",
+        ("values", "bins"),
         [
-            lambda normal: normal,
-            lambda normal: normal.relu(),
-            lambda normal: (normal * 8).round() / 8,
-            lambda normal: (normal * 8).round() / 8 + (normal > 0) * normal,
-            lambda normal: normal + 1e6,
-            lambda normal: torch.where(normal > 0, 3.0, -1.0),
-            lambda normal: torch.full_like(normal, 0.1),
-            lambda normal: (normal * 100).long(),
-            lambda normal: normal.double() * 1e-320,
-            lambda normal: normal * 1e38,
+            (lambda normal: normal, 1),
+            (lambda normal: normal, 1000),
+            (lambda normal: normal, 64),
+            (lambda normal: normal.relu(), 64),
+            (lambda normal: (normal * 8).round() / 8, 64),
+            (lambda normal: (normal * 8).round() / 8 + (normal > 0) * normal, 64),
+            (lambda normal: normal + 1e6, 64),
+            (lambda normal: torch.where(normal > 0, 3.0, -1.0), 64),
+            (lambda normal: torch.full_like(normal, 0.1), 64),
+            (lambda normal: (normal * 100).long(), 64),
+            (lambda normal: normal.double() * 1e-320, 64),
+            (lambda normal: normal * 1e38, 64),
         ],
-        ids=["normal", "half zero", "on edges", "half on edges", "far", "two", "one", "whole", "tiny", "huge"],
+        ids=[
+            "one bin",
+            "many bins",
+            "normal",
+            "half zero",
+            "on edges",
+            "half on edges",
+            "far",
+            "two",
+            "one",
+            "whole",
+            "tiny",
+            "huge",
+        ],
     )
-    @pytest.mark.parametrize("bins", [1, 64, 1000])
     def test_many_values_are_counted_to_the_last(self, counted, values, bins):
         """Blocks of values of all kinds of spread are counted as one."""
         tensor = values(torch.randn(200_001, generator=torch.manual_seed(0)))

@@ -19,7 +19,6 @@ from lightning_trackplus.media.text import Text
 TYPE_MESSAGE = "Text got a {}; give a string or a list of strings."
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(), min_size=1, max_size=4))
 def test_texts_come_back_to_the_letter(texts):
     """Any text of any script, with its line ends, is its own UTF-8."""
@@ -151,7 +150,7 @@ def test_a_text_can_be_sent_to_another_process():
     assert pickle.loads(pickle.dumps(text)).encode("note") == text.encode("note")
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(texts=st.lists(st.text(st.characters()), min_size=1, max_size=5))
 def test_texts_are_in_the_text_tab_and_in_files(texts):
     """TensorBoard's events and the files of the run directory hold every text, also one that has no UTF-8."""

@@ -96,7 +96,7 @@ def as_dtype(pixels, dtype, full_range):
     return torch.from_numpy((pixels if full_range else pixels / 255).astype(np.float64)).to(DTYPES[dtype])
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=50)
 @given(
     layout=st.sampled_from(LAYOUTS),
     dtype=st.sampled_from(sorted(DTYPES)),
@@ -212,7 +212,7 @@ def test_what_is_transparent_becomes_white_in_a_gif():
     assert_close(found, expected)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=30)
 @given(count=st.integers(2, 40), fps=st.floats(0.01, 1000), file_format=st.sampled_from(["webp", "gif"]))
 def test_a_film_lasts_as_long_as_its_rate_says(count, fps, file_format):
     """Durations are whole ticks of the format, and each frame ends at most half a tick off its time."""

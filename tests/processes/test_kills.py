@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import multiprocessing
 import random
 import time
 import zipfile
@@ -16,26 +14,25 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lightning_trackplus import Image, TrackPlus, TrackPlusLogger
 from lightning_trackplus.verification import differences
-from tests.support.killing import GUARD, Campaign
+from tests.support.forking import Forked
+from tests.support.killing import Campaign
 from tests.support.training import LoggingModule, goes_on_exactly, loader, quiet_trainer
 
 STEPS, EVERY = 90, 10
-
-_processes = multiprocessing.get_context("forkserver")
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_a_killed_process_leaves_whole_files_and_a_run_that_goes_on(tmp_path, seed):
     """Both formats hold all that was logged up to near the kill, and what went on in the run holds it still.
 
-    The process adds a column every few records and writes media; five are killed in one run, also while they write.
+    The process adds a column every few records and writes media; three are killed in one run, also while they write.
     """
     campaign = Campaign(tmp_path)
-    campaign.kill(5, seed)
-    assert campaign.counts["kills"] == 5
+    campaign.kill(3, seed, longest=0.1)
+    assert campaign.counts["kills"] == 3
 
 
-def train(root, checkpoint, said):
+def train(say, root, checkpoint):
     """Train and validate, with a checkpoint every ten steps; say when each is there."""
 
     def step(module, batch, index):
@@ -44,7 +41,7 @@ def train(root, checkpoint, said):
         module.log("late" if number >= STEPS // 2 else "early", number / 3)
         if index % 5 == 0:
             module.log("picture", Image(batch.new_full((3, 8, 8), number / STEPS)))
-        said.send(number)
+        say(number)
         time.sleep(0.004)
 
     def validation_step(module, batch, index):
@@ -65,23 +62,15 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint(tmp_path):
     run = tmp_path / "lightning_logs/version_0"
     resumed = set()
     for last in (22, 45, 68, None):
-        hearing, said = _processes.Pipe(duplex=False)
         checkpoint = newest(run / "checkpoints")
         resumed |= {int(checkpoint.rpartition("=")[2].removesuffix(".ckpt"))} if checkpoint else set()
-        process = _processes.Process(target=train, args=(tmp_path, checkpoint, said))
-        process.start()
-        said.close()
+        process = Forked(train, tmp_path, checkpoint)
         if last is not None:
-            while hearing.poll(GUARD) and hearing.recv() < last:
+            while process.hear() < last:
                 pass
             time.sleep(chance.uniform(0, 0.05))
             process.kill()
-        else:
-            with contextlib.suppress(EOFError):
-                while hearing.poll(GUARD):
-                    hearing.recv()
-        process.join(GUARD)
-        assert process.exitcode == (0 if last is None else -9)
+        assert process.join() == (0 if last is None else -9)
     assert [path.name for path in run.parent.iterdir()] == ["version_0"]
     table = pandas.read_csv(run / "metrics.csv")
     events = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ import pandas
 import PIL.Image
 import pytest
 
-from tests.support.programs import run_program
 from tests.support.two_processes import REDUCTIONS
 
 ALL, FIRST_PART, SECOND_PART = np.arange(10.0), np.arange(6.0), np.arange(6.0, 10.0)
@@ -31,19 +29,16 @@ ORACLES = {
 }
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    """Run the program once."""
-    folder = tmp_path_factory.mktemp("two_processes")
-    done = run_program("tests/support/two_processes.py", folder)
-    assert done.returncode == 0, done.stderr
-    return folder
+@pytest.fixture
+def ranks(both_ranks):
+    """Return what each of the processes saw of an uneven training."""
+    return both_ranks("uneven_training")
 
 
-@pytest.fixture(scope="module")
-def ranks(root):
-    """Return what each of the processes saw."""
-    return [json.loads((root / f"rank{rank}.json").read_text()) for rank in range(2)]
+@pytest.fixture
+def folder(ranks):
+    """Return the run directory."""
+    return Path(ranks[0]["log_dir"])
 
 
 @pytest.mark.parametrize("name", [name for name in [*REDUCTIONS, "len"] if name not in ("first", "last")])
@@ -112,20 +107,19 @@ def test_step_values_are_those_of_the_process(ranks):
     assert ranks[1]["steps"] == [{"step_synced": s, "step_local": s} for s in (7, 9, 7, 9)]
 
 
-def test_rank_zero_alone_writes_one_run(ranks, root):
+def test_rank_zero_alone_writes_one_run(ranks, folder, ranks_folder):
     """There is one run directory with one event file, and its numbers are rank zero's."""
-    assert ranks[0]["log_dir"] == ranks[1]["log_dir"] == str(root / "lightning_logs/version_0")
-    run = root / "lightning_logs/version_0"
-    assert [path.name for path in run.parent.iterdir()] == ["version_0"]
-    assert len(list(run.glob("events*"))) == 1
-    metrics = pandas.read_csv(run / "metrics.csv")
+    assert ranks[0]["log_dir"] == ranks[1]["log_dir"]
+    assert folder == ranks_folder / "uneven_training/lightning_logs/version_0"
+    assert [path.name for path in folder.parent.iterdir()] == ["version_0"]
+    assert len(list(folder.glob("events*"))) == 1
+    metrics = pandas.read_csv(folder / "metrics.csv")
     assert metrics["synced_p90"].dropna().tolist() == pytest.approx([np.quantile(ALL, 0.9)] * 2)
     assert metrics["step_local"].tolist() == [1, 3, 1, 3]
 
 
-def test_items_are_those_of_all_processes(root):
+def test_items_are_those_of_all_processes(folder):
     """In the order of one process that is dealt to them in turn; by score exactly those that it would keep."""
-    folder = Path(json.loads((root / "rank0.json").read_text())["log_dir"])
     media = pandas.read_csv(folder / "media.csv")
     shades = [np.asarray(PIL.Image.open(folder / file)).max() for file in media["file"]]
     for _, epoch in media.assign(shade=shades).groupby("step"):
@@ -137,3 +131,12 @@ def test_items_are_those_of_all_processes(root):
         assert len(set(kept["hard_sample4"])) == 4
         assert kept["elsewhere"] == [6]
         assert list(epoch[epoch["name"] == "hard_top3"]["score"]) == [3, 3, 2]
+
+
+@pytest.mark.parametrize("way", ["closed", "open"])
+def test_lightnings_own_reductions_are_the_same(both_ranks, way):
+    """With ``sync_dist`` in each reduction and without, each process sees what it saw without TrackPlus."""
+    for rank in both_ranks("paired_runs"):
+        assert rank[way] == rank["without"]
+        assert rank[way]["error"] is None
+        assert len(rank[way]["seen"]) > 10

@@ -74,28 +74,58 @@ def fitted(tmp_path, module, *, attached=True, callbacks=(), **options):
     return trainer, rows
 
 
+class Several(LoggingModule):
+    """A module with a reducer of each kind, of which a step logs the results under their names."""
+
+    def __init__(self, hook, *, forward, **options):
+        super().__init__(**{hook: self._update_and_log})
+        self.reducers = torch.nn.ModuleDict({name: make() for name, (make, _) in ORACLES.items()})
+        self.forward_of = forward
+        self.options = options
+
+    def _update_and_log(self, _module, batch, _index):
+        for name, reducer in self.reducers.items():
+            give = reducer if self.forward_of else reducer.update
+            give(batch[:, 0] + 100 * self.current_epoch)
+            self.log(name, reducer, **self.options)
+
+
 @pytest.mark.parametrize("attached", [True, False])
-@pytest.mark.parametrize("step", [update_and_log, forward_and_log])
-@pytest.mark.parametrize("reducer", ORACLES)
-def test_an_attribute_logs_each_epoch_of_validation_alone(tmp_path, reducer, step, attached):
+@pytest.mark.parametrize("forward", [False, True], ids=["update", "forward"])
+def test_attributes_log_each_epoch_of_validation_alone(tmp_path, forward, attached):
     """With TrackPlus and without, the epoch's values count, and the next epoch begins anew."""
-    make, oracle = ORACLES[reducer]
-    trainer, rows = fitted(tmp_path, Module(make(), validation_step=step()), attached=attached)
-    expected = {2: oracle(NUMBERS), 5: oracle(NUMBERS + 100)}
-    assert rows.series("x") == pytest.approx(expected, rel=1e-6)
-    assert numbers(trainer.callback_metrics) == pytest.approx({"x": expected[5]}, rel=1e-13)
+    trainer, rows = fitted(tmp_path, Several("validation_step", forward=forward), attached=attached)
+    shown = numbers(trainer.callback_metrics)
+    assert shown.keys() == ORACLES.keys()
+    for name, (_, oracle) in ORACLES.items():
+        expected = {2: oracle(NUMBERS), 5: oracle(NUMBERS + 100)}
+        assert rows.series(name) == pytest.approx(expected, rel=1e-6)
+        assert shown[name] == pytest.approx(expected[5], rel=1e-13)
 
 
 @pytest.mark.parametrize("attached", [True, False])
-@pytest.mark.parametrize("reducer", ORACLES)
-def test_forward_in_training_forks_into_steps_and_epochs(tmp_path, reducer, attached):
+def test_forward_in_training_forks_into_steps_and_epochs(tmp_path, attached):
     """The step shows its own values, the epoch all of them, under Lightning's two names."""
-    make, oracle = ORACLES[reducer]
-    module = Module(make(), training_step=forward_and_log(on_step=True, on_epoch=True))
+    module = Several("training_step", forward=True, on_step=True, on_epoch=True)
     _, rows = fitted(tmp_path, module, attached=attached)
-    steps = [oracle(batch + 100 * epoch) for epoch in range(2) for batch in BATCHES]
-    assert list(rows.series("x_step").values()) == pytest.approx(steps, rel=1e-6)
-    assert rows.series("x_epoch") == pytest.approx({2: oracle(NUMBERS), 5: oracle(NUMBERS + 100)}, rel=1e-6)
+    for name, (_, oracle) in ORACLES.items():
+        steps = [oracle(batch + 100 * epoch) for epoch in range(2) for batch in BATCHES]
+        assert list(rows.series(f"{name}_step").values()) == pytest.approx(steps, rel=1e-6)
+        assert rows.series(f"{name}_epoch") == pytest.approx({2: oracle(NUMBERS), 5: oracle(NUMBERS + 100)}, rel=1e-6)
+
+
+def test_a_second_fit_of_the_module_has_values_of_its_own(tmp_path):
+    """With another Trainer and the same attributes, an epoch shows nothing of the first fit's."""
+
+    def validate(module, batch, index):
+        module.smooth.update(batch[:, 0])
+        module.log("v", module.smooth)
+
+    module = Module(Sum(), training_step=update_and_log(on_step=False, on_epoch=True), validation_step=validate)
+    module.smooth = EMA(0.5)
+    shown = [numbers(fitted(tmp_path, module, max_epochs=1)[0].callback_metrics) for _ in range(2)]
+    # Batches of 0 … 3, 4 … 7 and 8, 9, of which each step's mean counts half as much as the next one's.
+    assert shown == [{"x": 45.0, "v": pytest.approx((1.5 + 2 * 5.5 + 4 * 8.5) / 7)}] * 2
 
 
 @pytest.mark.parametrize("options", [{}, {"on_step": True, "on_epoch": True}, {"on_step": False, "on_epoch": True}])

@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_trackplus.reducers.function import Function
@@ -60,6 +60,7 @@ def test_it_is_not_called_for_nothing():
     assert not seen.calls
 
 
+@settings(max_examples=40)
 @given(
     ranks=st.lists(
         st.lists(st.tuples(st.integers(0, 5), st.floats(-10, 10)), max_size=10).map(

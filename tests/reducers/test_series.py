@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_trackplus.reducers.ema import EMA, EWMStd
@@ -29,6 +29,7 @@ from lightning_trackplus.reducers.sums import Count, NanCount, Sum
 numbers = st.floats(-1e6, 1e6)
 # pandas subtracts two nearly equal numbers where the step before the last counts for next to nothing.
 alphas = st.floats(0.001, 0.7)
+some_examples = settings(max_examples=40)
 step_values = st.lists(st.tuples(numbers, st.integers(1, 4).map(float)), min_size=1, max_size=4)
 
 
@@ -86,6 +87,7 @@ def samples_of(observations):
     return Samples(values.astype(np.float64), np.ones(len(values)), steps.astype(np.int64))
 
 
+@some_examples
 @given(samples=streams(), alpha=alphas, borders=st.lists(st.integers(0, 100), max_size=5))
 def test_the_exponentially_weighted_mean_is_that_of_pandas(samples, alpha, borders):
     """With gaps between steps, several values in one, and parts cut anywhere, also inside a step."""
@@ -94,6 +96,7 @@ def test_the_exponentially_weighted_mean_is_that_of_pandas(samples, alpha, borde
     assert_near(merged_result(EMA(alpha), cut(samples, borders)), expected, np.abs(samples.values).max())
 
 
+@some_examples
 @given(samples=streams(), alpha=alphas, borders=st.lists(st.integers(0, 100), max_size=5))
 def test_the_exponentially_weighted_deviation_is_that_of_pandas(samples, alpha, borders):
     """With gaps between steps, several values in one, and parts cut anywhere, also inside a step."""
@@ -102,6 +105,7 @@ def test_the_exponentially_weighted_deviation_is_that_of_pandas(samples, alpha, 
     assert_near(merged_result(EWMStd(alpha), cut(samples, borders)), expected, np.abs(samples.values).max())
 
 
+@some_examples
 @given(
     samples=streams(max_gap=15),
     alpha=st.sampled_from([1e-6, 0.1, 0.5, 0.99, 1 - 1e-9, 1 - 2**-53]),
@@ -137,6 +141,7 @@ def test_a_deviation_far_from_zero_keeps_its_digits():
     assert found == pytest.approx(exact, rel=1e-10)
 
 
+@some_examples
 @given(
     ranks=st.lists(st.lists(numbers, min_size=2, max_size=8), min_size=2, max_size=4).filter(
         lambda ranks: len({len(rank) for rank in ranks}) == 1
@@ -151,6 +156,7 @@ def test_processes_that_log_together_give_the_mean_over_the_processes(ranks, alp
     assert_near(merged_result(EMA(alpha), parts), expected, np.abs(ranks).max())
 
 
+@some_examples
 @given(
     ranks=st.lists(
         st.tuples(st.integers(0, 3), st.lists(numbers, min_size=5, max_size=9)),
@@ -367,6 +373,7 @@ def test_a_window_cannot_count_nan():
         Running(3, NanCount())
 
 
+@some_examples
 @given(
     values=st.lists(numbers, min_size=1, max_size=30),
     window=st.integers(1, 12),
@@ -384,6 +391,7 @@ def test_a_window_is_that_of_pandas(values, window, borders):
     assert_near(merged_result(Running(window, Function(quantile)), parts), rolling.median().iloc[-1], 1e6)
 
 
+@some_examples
 @given(samples=streams(), window=st.integers(1, 8), borders=st.lists(st.integers(0, 100), max_size=5))
 def test_a_window_counts_steps_and_not_values(samples, window, borders):
     """All values of the last steps count with their weights, and in their order, wherever the stream is cut."""
@@ -397,6 +405,7 @@ def test_a_window_counts_steps_and_not_values(samples, window, borders):
     assert merged_result(Running(window, Function(lambda x: x[-1])), parts) == values[-1]
 
 
+@some_examples
 @given(ranks=st.lists(streams(), min_size=2, max_size=4), window=st.integers(1, 8))
 def test_a_window_over_processes_has_the_last_steps_of_all(ranks, window):
     """Steps of several processes are one step, and its values stand in the order of the ranks."""

@@ -12,6 +12,7 @@ import threading
 import time
 import tracemalloc
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import fsspec
@@ -24,12 +25,13 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lightning_trackplus.files.event_files import read_records
 from lightning_trackplus.files.record_file import RecordFile
+from lightning_trackplus.remote import remote_run
 from lightning_trackplus.remote.remote_folder import remote_versions
 from lightning_trackplus.remote.remote_run import RemoteRun
 from lightning_trackplus.remote.spool import spool_of
 from lightning_trackplus.run_directory import media_file
+from tests.support.forking import Forked
 
-ROOT = Path(__file__).parents[2]
 LATER = 3600.0
 """An interval that is over in no test: what is uploaded then, `flush` and `close` upload."""
 
@@ -103,6 +105,7 @@ for store in (Store, RefusingStore, SilentStore):
 def _own_stores(tmp_path, monkeypatch):
     monkeypatch.setenv("TRACKPLUS_SPOOL", str(tmp_path / "spools"))
     monkeypatch.setattr(Store, "before_put", staticmethod(lambda path: None))
+    monkeypatch.setattr(remote_run, "_PAUSES", (0.01, 0.02))
     MemoryFileSystem.store.clear()
     MemoryFileSystem.pseudo_dirs[:] = [""]
 
@@ -313,23 +316,20 @@ def test_warnings_that_are_errors_do_not_end_it(url, monkeypatch, recwarn):
     assert content(url) == FILES
 
 
-def run_script(code, *arguments):
-    """Start a process that has this module's file systems."""
-    head = "import os, sys, time, signal\nfrom tests.remote.test_remote_run import *\n"
-    return subprocess.run([sys.executable, "-c", head + code, *arguments], cwd=ROOT, capture_output=True, text=True)
+def upload_in_part_and_die(say, url):
+    """Write to a run and end by SIGKILL, when a part of it is uploaded."""
+    run, spool = opened(url)
+    write(spool, {"metrics.csv": b"step,epoch,loss\n0,0,0.5\n"})
+    run.flush()
+    write(spool, {"metrics.csv": b"step,epoch,loss\n0,0,0.5\n1,0,0.25\n", "media/x/1.png": b"picture"})
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
 def test_what_a_killed_process_left_is_uploaded_by_the_next_run(url, there):
     """After SIGKILL, part of the files uploaded, the next process continues the tables and uploads everything."""
-    killed = run_script(
-        "run, spool = opened(sys.argv[1])\n"
-        "write(spool, {'metrics.csv': b'step,epoch,loss\\n0,0,0.5\\n'})\n"
-        "run.flush()\n"
-        "write(spool, {'metrics.csv': b'step,epoch,loss\\n0,0,0.5\\n1,0,0.25\\n', 'media/x/1.png': b'picture'})\n"
-        "os.kill(os.getpid(), signal.SIGKILL)\n",
-        url,
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    killed = Forked(upload_in_part_and_die, url, environment={"TRACKPLUS_SPOOL": os.environ["TRACKPLUS_SPOOL"]})
+    assert killed.join() == -signal.SIGKILL
     assert content(url) == {"metrics.csv": b"step,epoch,loss\n0,0,0.5\n"}
     run, spool = opened(url)
     with (spool / "metrics.csv").open("a") as table:
@@ -340,35 +340,55 @@ def test_what_a_killed_process_left_is_uploaded_by_the_next_run(url, there):
     assert content(url)["media/x/1.png"] == b"picture"
 
 
-def test_the_end_of_the_process_uploads_what_is_left(url):
+PROGRAM = """
+import pathlib, sys
+from lightning_trackplus.remote.remote_run import RemoteRun
+spool = pathlib.Path(sys.argv[2])
+run = RemoteRun(sys.argv[1], spool, interval=3600)
+run.fetch()
+run.start()
+(spool / "metrics.csv").write_text("step,epoch\\n")
+"""
+
+
+def test_the_end_of_the_process_uploads_what_is_left(tmp_path):
     """A process that neither flushes nor closes has uploaded everything when it has ended."""
-    ended = run_script("run, spool = opened(sys.argv[1])\nwrite(spool, FILES)\n", url)
+    url = f"file://{tmp_path}/there"
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM, url, tmp_path / "spool"], capture_output=True, text=True, check=False
+    )
     assert ended.returncode == 0, ended.stderr
-    assert content(url) == FILES
+    assert content(url) == {"metrics.csv": b"step,epoch\n"}
+    assert not (tmp_path / "spool").exists()
+
+
+def upload_after_a_fork(say, url):
+    """Fork while the run is uploading, say how the child ended, and close the run."""
+    run, spool = opened(url)
+    write(spool, FILES)
+    with run._lock:
+        child = os.fork()
+    if child == 0:
+        run.flush()
+        run.close()
+        os._exit(len(content(url)))
+    say(os.waitpid(child, 0)[1])
+    run.close()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks here")
 def test_a_forked_process_uploads_nothing(url):
     """In a child, `flush` and `close` do nothing, even where the parent is uploading; the parent then has it all."""
-    forked = run_script(
-        "run, spool = opened(sys.argv[1])\n"
-        "write(spool, FILES)\n"
-        "with run._lock:\n"
-        "    child = os.fork()\n"
-        "if child == 0:\n"
-        "    run.flush()\n"
-        "    run.close()\n"
-        "    os._exit(len(content(sys.argv[1])))\n"
-        "assert os.waitpid(child, 0)[1] == 0\n",
-        url,
-    )
-    assert forked.returncode == 0, forked.stderr
+    parent = Forked(upload_after_a_fork, url, environment={"TRACKPLUS_SPOOL": os.environ["TRACKPLUS_SPOOL"]})
+    assert parent.hear() == 0
+    assert parent.join() == 0
     assert content(url) == FILES
 
 
 def test_no_torn_record_is_uploaded(url, there, monkeypatch):
     """While a writer appends in pieces, each version that is uploaded ends behind a record or a line."""
     versions = {"events.out.tfevents.1.host.1.0": [], "metrics.csv": []}
+    puts = Counter()
     run, spool = opened(url, interval=0.001)
     whole = RecordFile(spool / "whole")
     for number in range(200):
@@ -380,6 +400,7 @@ def test_no_torn_record_is_uploaded(url, there, monkeypatch):
     def keep_version(path):
         if (there / path.name).is_file() and path.name in versions:
             versions[path.name].append((there / path.name).read_bytes())
+        puts[path.name] += 1
 
     monkeypatch.setattr(Store, "before_put", staticmethod(keep_version))
     with (
@@ -389,7 +410,9 @@ def test_no_torn_record_is_uploaded(url, there, monkeypatch):
         for start in range(0, len(pieces), 97):
             events.write(pieces[start : start + 97])
             table.write(b"1,2" if start % 2 else b",3\n")
-            time.sleep(0.002)
+            if start // 97 % 20 == 19:
+                uploaded = puts.copy()
+                _wait_for(lambda uploaded=uploaded: all(puts[name] > uploaded[name] for name in versions))
     run.close()
     assert (there / "events.out.tfevents.1.host.1.0").read_bytes() == pieces
     assert min(map(len, versions.values())) > 3

@@ -48,7 +48,7 @@ def run_with(root, folder, checkpoint="checkpoints/last.ckpt"):
     return path
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     folders=st.sets(st.integers(0, 30).map("version_{}".format) | st.sampled_from(["checkpoints", "version_", "v_9"])),
     files=st.sets(st.integers(0, 40).map("version_{}".format)),
@@ -283,7 +283,7 @@ def test_a_checkpoint_goes_before_the_job(tmp_path, monkeypatch):
     assert auto_version(tmp_path, run_with(tmp_path, "version_2")) == 2
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1), unique=True, max_size=4))
 def test_any_job_id_makes_a_folder_of_its_own(ids):
     """Different ids have different names, which are single folders that any file system takes."""

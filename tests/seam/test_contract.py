@@ -346,7 +346,7 @@ class FirstStep(Callback):
         {"val_check_interval": 3, "check_val_every_n_epoch": None},
         {"check_val_every_n_epoch": 2},
         {"limit_val_batches": 0},
-        {"max_steps": 7},
+        {"max_steps": 5},
     ],
     ids=str,
 )
@@ -354,7 +354,7 @@ def test_the_first_step_of_a_resumed_training_is_foretold(tmp_path, options):
     """From checkpoints of any hook, what is foretold as training starts is the step of the first batch."""
     hooks = ["on_train_epoch_start", "on_train_batch_start", "on_train_batch_end", "on_validation_start"]
     hooks += ["on_validation_batch_end", "on_validation_end", "on_train_epoch_end"]
-    options = {"max_epochs": 3, "num_sanity_val_steps": 0, **options}
+    options = {"max_epochs": 2, "num_sanity_val_steps": 0, **options}
     quiet_trainer(tmp_path, callbacks=[Save(*hooks)], **options).fit(LoggingModule(), loader(), loader(4))
     resumed = 0
     for checkpoint in [None, *tmp_path.glob("*.ckpt")]:

@@ -17,60 +17,73 @@ from tests.support.paired_runs import (
     usual,
     values_of,
 )
-from tests.support.same import briefly, names, same
+from tests.support.same import briefly, names, same, same_in_all_ways
 from tests.support.training import loader
 
 # Every argument of `log`.
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"on_step": True, "on_epoch": True},
-        {"on_step": False, "on_epoch": True},
-        {"on_step": True, "on_epoch": False},
-        {"on_step": True, "on_epoch": True, "prog_bar": True},
-        {"on_epoch": True, "logger": False},
-        {"on_epoch": True, "logger": True},
-        {"on_epoch": True, "batch_size": 3},
-        {"on_epoch": True, "batch_size": 0},
-        {"on_epoch": True, "enable_graph": True},
-        {"on_epoch": True, "sync_dist": True},
-        {"on_epoch": True, "rank_zero_only": True},
-        {"on_epoch": True, "add_dataloader_idx": True},
-        {"on_epoch": True, "metric_attribute": "any"},
-        *({"on_step": True, "on_epoch": True, "reduce_fx": one} for one in ("mean", "avg", "SUM", "max", "min")),
-        *({"on_step": False, "on_epoch": True, "reduce_fx": one} for one in (torch.max, torch.min, max, min, sum)),
-        {"on_step": True, "on_epoch": False, "reduce_fx": "max"},
-    ],
-    ids=str,
-)
-def test_every_argument_with_every_value(tmp_path, options):
+OPTIONS = [
+    {},
+    {"on_step": True, "on_epoch": True, "prog_bar": True},
+    {"on_step": False, "on_epoch": True},
+    {"on_step": True, "on_epoch": True, "reduce_fx": "SUM"},
+    {"on_step": False, "on_epoch": True, "reduce_fx": "max"},
+    {"on_step": True, "on_epoch": False, "reduce_fx": min},
+    # What becomes of a value does not depend on these.
+    {"on_step": True, "on_epoch": False},
+    {"on_epoch": True, "logger": False},
+    {"on_epoch": True, "logger": True},
+    {"on_epoch": True, "batch_size": 3},
+    {"on_epoch": True, "batch_size": 0},
+    {"on_epoch": True, "enable_graph": True},
+    {"on_epoch": True, "sync_dist": True},
+    {"on_epoch": True, "rank_zero_only": True},
+    {"on_epoch": True, "add_dataloader_idx": True},
+    {"on_epoch": True, "metric_attribute": "any"},
+    *({"on_step": True, "on_epoch": True, "reduce_fx": one} for one in ("mean", "avg", "max", "min")),
+    *({"on_step": False, "on_epoch": True, "reduce_fx": one} for one in (torch.max, torch.min, max, min, sum)),
+    {"on_step": True, "on_epoch": False, "reduce_fx": "max"},
+]
+WITH_ALL_VALUES = 6
+SOME_VALUES = ("float", "float64", "torch.int32_tensor", "with_graph", "nan_tensor")
+
+
+@pytest.mark.parametrize("share", range(3))
+def test_every_argument_and_every_value(tmp_path, share):
     """Values of every dtype and shape, and Python's and numpy's, are kept and reduced alike."""
+    chosen = [(str(one), one, number < WITH_ALL_VALUES) for number, one in enumerate(OPTIONS)][share::3]
 
     def say(module, count):
-        for name, value in values_of(module, count).items():
-            module.log(name, value, **options)
+        values = values_of(module, count)
+        for label, options, with_all in chosen:
+            for name in values if with_all else SOME_VALUES:
+                module.log(f"{label} {name}", values[name], **options)
 
     def say_some(module, count):
-        for name in ("float", "float64", "torch.int32_tensor", "with_graph"):
-            module.log(name, values_of(module, count)[name], **options)
+        values = values_of(module, count)
+        for label, options, _ in chosen:
+            for name in SOME_VALUES[:4]:
+                module.log(f"{label} {name}", values[name], **options)
 
-    seen = same(tmp_path, lambda: Saying(training_step=say, validation_step=say_some), briefly)
+    seen = same_in_all_ways(tmp_path, lambda: Saying(training_step=say, validation_step=say_some), briefly)
     assert seen["error"] is None
-    assert {"float", "torch.int8_tensor", "of_one"} <= {name.removesuffix("_step") for name in names(seen)}
+    shown = {name.removesuffix("_step").removesuffix("_epoch") for name in names(seen)}
+    assert shown >= {f"{label} {name}" for label, *_ in chosen for name in SOME_VALUES}
+    assert shown >= {f"{chosen[0][0]} {name}" for name in ("torch.int8_tensor", "of_one")}
 
 
-@pytest.mark.parametrize("options", [{}, {"on_epoch": True}, {"on_epoch": True, "prog_bar": True, "batch_size": 2}])
-def test_every_value_in_log_dict(tmp_path, options):
+def test_every_value_in_log_dict(tmp_path):
     """``log_dict`` does with each of its values what ``log`` does."""
 
     def say(module, count):
-        module.log_dict(values_of(module, count), **options)
+        for options in ({}, {"on_epoch": True, "prog_bar": True, "batch_size": 2}):
+            module.log_dict({f"{options}/{name}": one for name, one in values_of(module, count).items()}, **options)
+        module.log_dict({"a": count, "b": 0.5 * count, "c": module.current}, on_epoch=True)
         module.log_dict({"last/a": count, "last/b": 0.5 * count}, True, None, True, True)
 
-    assert same(tmp_path, lambda: Saying(training_step=say, validation_step=say), briefly)["error"] is None
+    seen = same_in_all_ways(tmp_path, lambda: Saying(training_step=say, validation_step=say), briefly)
+    assert seen["error"] is None
 
 
 def test_dictionaries_whose_names_order_and_arguments_change(tmp_path):
@@ -105,26 +118,25 @@ def test_however_the_arguments_are_given(tmp_path):
     assert same(tmp_path, lambda: Saying(training_step=say))["error"] is None
 
 
-@pytest.mark.parametrize(
-    "size",
-    [
-        lambda count: count + 1,
-        lambda count: 2.5,
-        lambda count: torch.tensor(count + 1),
-        lambda count: torch.tensor(0.5),
-        lambda count: np.int64(3),
-        lambda count: True,
-        lambda count: [3, 2.5, None][count % 3],
-    ],
-    ids=["int", "float", "tensor", "float tensor", "numpy", "bool", "changing"],
-)
-def test_batch_sizes_of_any_kind(tmp_path, size):
+SIZES = {
+    "int": lambda count: count + 1,
+    "float": lambda count: 2.5,
+    "tensor": lambda count: torch.tensor(count + 1),
+    "float tensor": lambda count: torch.tensor(0.5),
+    "numpy": lambda count: np.int64(3),
+    "bool": lambda count: True,
+    "changing": lambda count: [3, 2.5, None][count % 3],
+}
+
+
+def test_batch_sizes_of_any_kind(tmp_path):
     """Lightning counts with what it is given, whatever it is."""
 
     def say(module, count):
-        module.log("x", module.current, on_step=True, on_epoch=True, batch_size=size(count))
-        module.log("y", 0.1 * count, on_step=False, on_epoch=True, batch_size=size(count))
-        module.log_dict({"z": 0.3 * count}, on_epoch=True, batch_size=size(count))
+        for name, size in SIZES.items():
+            module.log(f"x/{name}", module.current, on_step=True, on_epoch=True, batch_size=size(count))
+            module.log(f"y/{name}", 0.1 * count, on_step=False, on_epoch=True, batch_size=size(count))
+            module.log_dict({f"z/{name}": 0.3 * count}, on_epoch=True, batch_size=size(count))
 
     seen = same(tmp_path, lambda: Saying(training_step=say, validation_step=say))
     assert seen["error"] is None
@@ -239,49 +251,49 @@ def test_metrics_that_are_read_between_calls(tmp_path):
     """A result that was asked for in an epoch-end hook is made anew when more is logged there."""
     read = []
 
-    def say(module, count):
-        for number in range(4):
-            module.log("x", count + number, prog_bar=True)
-            module.log_dict({"a": 1.5 * number, "b": number}, reduce_fx="max")
-            read.append(exact(module.trainer.callback_metrics) + exact(module.trainer.progress_bar_metrics))
+    def saying(hook):
+        def say(module, count):
+            for number in range(4):
+                module.log(hook, count + number, prog_bar=True)
+                module.log_dict({f"{hook}/a": 1.5 * number, f"{hook}/b": number}, reduce_fx="max")
+                read.append(exact(module.trainer.callback_metrics) + exact(module.trainer.progress_bar_metrics))
 
-    make = lambda: Saying(**{"training_step": usual, hook: say})  # noqa: E731
-    for hook in ("on_train_epoch_end", "on_validation_epoch_end", "on_validation_start", "training_step"):
-        read.clear()
-        assert same(tmp_path / hook, make)["error"] is None
-        third = len(read) // 3
-        assert read[:third] == read[third : 2 * third] == read[2 * third :]
-        assert third > 4
+        return say
+
+    hooks = ("on_train_epoch_end", "on_validation_epoch_end", "on_validation_start", "training_step")
+    assert same_in_all_ways(tmp_path, lambda: Saying(**{hook: saying(hook) for hook in hooks}))["error"] is None
+    third = len(read) // 3
+    assert read[:third] == read[third : 2 * third] == read[2 * third :]
+    assert third > 4 * len(hooks)
 
 
 # Every hook.
 
 
-@pytest.mark.parametrize("hooks", [TRAINING, BACKWARD, VALIDATION, TESTING, (*TRAINING, *VALIDATION, *BACKWARD)])
-@pytest.mark.parametrize("options", [{}, {"on_epoch": True, "prog_bar": True}], ids=str)
-def test_every_hook_that_may_log(tmp_path, hooks, options):
+def test_every_hook_that_may_log(tmp_path):
     """One name in several hooks, and names of their own; the hooks reset what they have logged in their turn."""
 
     def make():
         def saying(hook):
             def say(module, count):
-                module.log("shared", 0.1 * count, **options)
-                module.log(hook, count, **options)
-                module.log_dict({f"{hook}/a": 1.5 * count, f"{hook}/b": 2}, **options)
+                for prefix, options in (("", {}), ("shown/", {"on_epoch": True, "prog_bar": True})):
+                    module.log(f"{prefix}shared", 0.1 * count, **options)
+                    module.log(f"{prefix}{hook}", count, **options)
+                    module.log_dict({f"{prefix}{hook}/a": 1.5 * count, f"{prefix}{hook}/b": 2}, **options)
 
             return say
 
         steps = ("training_step", "validation_step", "test_step")
-        return Saying(**{hook: saying(hook) for hook in (*hooks, *steps)})
+        return Saying(**{hook: saying(hook) for hook in (*TRAINING, *BACKWARD, *VALIDATION, *TESTING, *steps)})
 
     def act(trainer_of, module):
-        trainer = trainer_of(num_sanity_val_steps=2)
-        trainer.fit(module, loader(), [loader(), loader(6)])
-        return trainer.test(module, [loader(), loader(6)], verbose=False)
+        trainer = trainer_of(num_sanity_val_steps=1)
+        trainer.fit(module, loader(8), [loader(8), loader(2)])
+        return trainer.test(module, [loader(8), loader(2)], verbose=False)
 
-    seen = same(tmp_path, make, act, callbacks=[Talking])
+    seen = same_in_all_ways(tmp_path, make, act, callbacks=[Talking])
     assert seen["error"] is None
-    assert names(seen) >= {"shared"}
+    assert names(seen) >= {"shared", "shown/shared", *BACKWARD, *(f"shown/{hook}" for hook in TRAINING)}
 
 
 @pytest.mark.parametrize("hook", ["on_fit_start", "on_train_end", "predict_step", "configure_optimizers"])

@@ -117,6 +117,31 @@ def test_lists_on_another_device_than_their_metric(tmp_path):
     assert {str(one) for one in devices[2]} == {str(one) for one in devices[0]} == {str(["cpu"] * 3)}
 
 
+@pytest.mark.parametrize("name", ["to", "_apply"])
+def test_a_metric_that_moves_in_a_way_of_its_own(tmp_path, name):
+    """Its own way is called as often as without TrackPlus, with each call of ``log``."""
+
+    class Moved(SumMetric):
+        def to(self, *args, **kwargs):
+            return self._noted("to", *args, **kwargs)
+
+        def _apply(self, *args, **kwargs):
+            return self._noted("_apply", *args, **kwargs)
+
+        def _noted(self, way, *args, **kwargs):
+            if way == name:
+                self.sum_value = self.sum_value + 100
+            return getattr(super(), way)(*args, **kwargs)
+
+    if name == "to":
+        del Moved._apply
+    else:
+        del Moved.to
+
+    found = same(tmp_path, lambda: WithMetrics({"moved": Moved()}, training_step=logging("moved")))
+    assert found["values"]["x"] > 200
+
+
 def test_a_state_that_is_no_tensor(tmp_path):
     """Lightning says so in the step in which it became one."""
 

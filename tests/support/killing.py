@@ -9,7 +9,6 @@ import contextlib
 import csv
 import io
 import itertools
-import multiprocessing
 import os
 import random
 import time
@@ -27,8 +26,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lightning_trackplus import Image, Text, TrackPlusLogger, read_run
 from lightning_trackplus.verification import differences
+from tests.support.forking import Forked
 
-GUARD = 120
 FLUSH_SECS = 0.05
 EVERYTHING = {"scalars": 0, "images": 0, "tensors": 0}
 
@@ -56,7 +55,7 @@ def calls(first):
             yield step, "text", ("report",)
 
 
-def log(directory, first, last, rewind_to, said):
+def log(say, directory, first, last, rewind_to):
     """Log from a step on, at most to a last one; say of each step that is said to be in the files."""
     logger = TrackPlusLogger(
         directory.parent, "", directory.name, flush_secs=FLUSH_SECS, hparam_metrics={"loss": "min"}
@@ -75,15 +74,10 @@ def log(directory, first, last, rewind_to, said):
                 logger.log_media(names[0], medium, step)
         if step % 16 == 0:
             logger.experiment.flush()
-            said.send(step)
+            say(step)
         time.sleep(0.001)
     logger.finalize("success")
-    said.send(step - 1)
-
-
-# Its processes begin at once, with all modules loaded, and without threads.
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload([__name__])
+    say(step - 1)
 
 
 def log_until_killed(directory, first, rewind_to, seconds, *, wait=True, watched=()):
@@ -101,25 +95,17 @@ def log_until_killed(directory, first, rewind_to, seconds, *, wait=True, watched
     Returns:
         The last step that was said to be in the files, -1 for none, and when it was killed.
     """
-    hearing, said = _processes.Pipe(duplex=False)
-    process = _processes.Process(target=log, args=(directory, first, None, rewind_to, said))
-    process.start()
-    said.close()
-    last = -1
-    if wait:
-        assert hearing.poll(GUARD)
-        last = hearing.recv()
+    process = Forked(log, directory, first, None, rewind_to)
+    last = process.hear() if wait else -1
     time.sleep(seconds)
     deadline, already = time.monotonic() + 1, beside(*watched)
     while watched and beside(*watched) <= already and time.monotonic() < deadline:
         pass
     killed_at = time.time()
     process.kill()
-    process.join(GUARD)
-    assert process.exitcode == -9
-    with contextlib.suppress(EOFError):
-        while hearing.poll():
-            last = hearing.recv()
+    assert process.join() == -9
+    for last in process.rest():  # noqa: B007
+        pass
     return last, killed_at
 
 
@@ -134,12 +120,7 @@ def beside(*folders):
 
 def log_to_the_end(directory, first, last, rewind_to=None):
     """Log in a process that ends by itself."""
-    hearing, said = _processes.Pipe(duplex=False)
-    process = _processes.Process(target=log, args=(directory, first, last, rewind_to, said))
-    process.start()
-    process.join(GUARD)
-    assert process.exitcode == 0
-    hearing.close()
+    assert Forked(log, directory, first, last, rewind_to).join() == 0
 
 
 @dataclass
@@ -307,19 +288,20 @@ class Campaign:
     counts: Counter = field(default_factory=Counter)
     most_apart: int = 0
 
-    def kill(self, times, seed):
+    def kill(self, times, seed, longest=0.3):
         """Kill some processes in one new run directory, and let a last one go on to its end.
 
         Args:
             times: How many.
             seed: What decides when they are killed, and how they go on.
+            longest: How many seconds they live at the most when they have begun.
         """
         chance = random.Random(seed)
         directory = self.root / f"run_{seed}"
         before, first, rewind_to = Found(), 0, None
         for _ in range(times):
             early = chance.random() < 0.25
-            seconds = chance.uniform(0, 0.08 if early else 0.3)
+            seconds = chance.uniform(0, 0.08 if early else longest)
             watched = chance.choice([(), (), (directory,), (directory / "media/picture",)])
             already = beside(directory, directory / "media/picture", directory / "media/report")
             flushed, at = log_until_killed(directory, first, rewind_to, seconds, wait=not early, watched=watched)

@@ -1,7 +1,7 @@
-"""A program of two processes over gloo, whose parts are named on the command line.
+"""What two processes over gloo do, in parts that have names.
 
-It leaves what each process saw as JSON; a part that fails, or waits for another process in vain, leaves its
-error and ends the program.
+Each leaves what it saw as JSON; a part that fails, or waits for another process in vain, leaves its error and ends
+the process.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import traceback
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import lightning as L
@@ -29,11 +30,12 @@ from lightning_trackplus.reducers.histogram import Histogram
 from lightning_trackplus.reducers.names import REDUCERS, reducers_of
 from lightning_trackplus.reducers.quantile import Quantile
 from lightning_trackplus.reducers.sums import NanCount
+from tests.support.paired_runs import paired_runs
 from tests.support.recording import Rows, numbers
 from tests.support.training import LoggingModule, leave, quiet_trainer
+from tests.support.two_processes import uneven_training
 
-RANK = int(os.environ.get("LOCAL_RANK", "0"))
-PATIENCE = datetime.timedelta(seconds=20)
+PATIENCE = datetime.timedelta(seconds=100)
 EDGES = [0.5, 1.0, 2.0, 4.0]
 
 SPECS = {name: name for name in REDUCERS} | {
@@ -48,6 +50,11 @@ SPECS = {name: name for name in REDUCERS} | {
 }
 
 random = np.random.default_rng(0)
+
+
+def own_rank():
+    """Return the rank of this process."""
+    return int(os.environ["LOCAL_RANK"])
 
 
 def batches(*sizes):
@@ -97,7 +104,7 @@ def validated(root, parts, *, several=False, logger=False, epoch_end=lambda *_: 
         epoch_end: What the module does at the end of the epoch.
         step: What it does in a step.
     """
-    loaders = [loader(one) for one in parts[RANK]] if several else loader(parts[RANK])
+    loaders = [loader(one) for one in parts[own_rank()]] if several else loader(parts[own_rank()])
     runner = trainer(root, logger=logger)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -120,7 +127,7 @@ def split(root, name):
     logger = TrackPlusLogger(root, name=name)
     seen = validated(root, SPLITS[name], logger=logger, step=step)
     logger.finalize("success")
-    return seen | {"histogram": bins_in(Path(logger.log_dir)) if RANK == 0 else None}
+    return seen | {"histogram": bins_in(Path(logger.log_dir)) if own_rank() == 0 else None}
 
 
 def bins_in(folder):
@@ -136,7 +143,7 @@ def alone(root):
     for name, spec in SPECS.items():
         for of, parts in (("uneven", SPLITS["uneven"]), ("nothing_on_rank_1", SPLITS["nothing_on_rank_1"])):
             (reducer,) = reducers_of(spec)
-            for batch in parts[RANK]:
+            for batch in parts[own_rank()]:
                 reducer.update(torch.tensor(batch))
             result = reducer.compute()
             results[f"{of}/{name}"] = (
@@ -171,8 +178,8 @@ def keys(root):
     module = LoggingModule(validation_step=step, training_step=training_step)
     module.on_train_epoch_start = lambda: seen.append(numbers(runner.callback_metrics))
     module.on_train_end = lambda: seen.append(numbers(runner.callback_metrics))
-    training = loader([np.arange(4.0).reshape(2, 2).astype(np.float32) + RANK] * 2)
-    runner.fit(module, training, loader(SPLITS["uneven"][RANK]))
+    training = loader([np.arange(4.0).reshape(2, 2).astype(np.float32) + own_rank()] * 2)
+    runner.fit(module, training, loader(SPLITS["uneven"][own_rank()]))
     return {"epochs": seen[1:], "rows": [numbers(row) for row in rows.rows]}
 
 
@@ -206,7 +213,7 @@ def options(root):
     """Log with a group, for rank zero alone, and without ``sync_dist``."""
     connect(root)
     group = distributed.new_group([0, 1], timeout=PATIENCE)
-    mine = [distributed.new_group([rank], timeout=PATIENCE) for rank in range(2)][RANK]
+    mine = [distributed.new_group([rank], timeout=PATIENCE) for rank in range(2)][own_rank()]
 
     def step(module, values, _):
         module.log("group", values, reduce_fx="max", sync_dist=True, sync_dist_group=group)
@@ -237,7 +244,7 @@ def attributes(root):
         runner = trainer(root)
         module = Module()
         for _ in range(2):
-            runner.validate(module, loader(SPLITS[name][RANK]), verbose=False)
+            runner.validate(module, loader(SPLITS[name][own_rank()]), verbose=False)
         seen[name] = numbers(runner.callback_metrics)
     return seen
 
@@ -266,10 +273,12 @@ def epoch_ends(root):
     """Log in the hooks at the ends of epochs."""
 
     def log(prefix, module, *_):
-        module.log(f"{prefix}_values", torch.arange(3.0) + 10 * RANK, reduce_fx=["median", "count"], sync_dist=True)
-        module.log(f"{prefix}_local", torch.arange(3.0) + 10 * RANK, reduce_fx="median")
-        module.log(f"{prefix}_native", float(RANK), sync_dist=True)
-        module.log(f"{prefix}_number", float(RANK), reduce_fx="std", sync_dist=True)
+        module.log(
+            f"{prefix}_values", torch.arange(3.0) + 10 * own_rank(), reduce_fx=["median", "count"], sync_dist=True
+        )
+        module.log(f"{prefix}_local", torch.arange(3.0) + 10 * own_rank(), reduce_fx="median")
+        module.log(f"{prefix}_native", float(own_rank()), sync_dist=True)
+        module.log(f"{prefix}_number", float(own_rank()), reduce_fx="std", sync_dist=True)
 
     hooks = {
         "on_validation_epoch_end": functools.partial(log, "val"),
@@ -399,25 +408,23 @@ PARTS = {f"split:{name}": functools.partial(split, name=name) for name in SPLITS
         one_rank_at_epoch_end,
         several_groups,
         a_group_and_nothing_on_a_rank,
+        uneven_training,
+        paired_runs,
     )
 }
 
 
-def main(root: Path, *names: str) -> None:
-    """Run parts of the program."""
+def run_parts(_say: Callable[[object], None], root: Path) -> None:
+    """Do all parts, as one of two processes."""
     L.seed_everything(0)
     connect(root)
-    for name in names:
+    for name, part in PARTS.items():
         try:
-            report = PARTS[name](root / name.replace(":", "_"))
+            report = part(root / name.replace(":", "_"))
         except Exception:  # noqa: BLE001  the test shows it
             report = {"error": traceback.format_exc()}
-        Path(root, f"{name}{RANK}.json").write_text(json.dumps(report))
+        Path(root, f"{name}{own_rank()}.json").write_text(json.dumps(report))
         if "error" in report:
             # What hangs in the other process ends with it.
             os._exit(1)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), *sys.argv[2:])
     leave()

@@ -1,15 +1,7 @@
-"""A training whose values are those of its batches, and that can go on from any of its checkpoints.
-
-As a program, it trains in two processes over gloo, from the start and from checkpoints, and leaves what each of
-them saw as JSON.
-"""
+"""A training whose values are those of its batches, and that can go on from any of its checkpoints."""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-import traceback
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +17,6 @@ from tests.support.ranks import SPECS
 from tests.support.recording import Rows, numbers
 from tests.support.training import LoggingModule, leave, loader, quiet_trainer
 
-RANK = int(os.environ.get("LOCAL_RANK", "0"))
 EPOCHS, BATCHES = 2, 6
 
 SERIES = ["ema(0.3)", "ewm_std(0.3)", "running(3)", "running(2, max)"]
@@ -107,24 +98,11 @@ def every_step(root):
     return ModelCheckpoint(root, "{step}", every_n_train_steps=1, save_top_k=-1, save_on_train_epoch_end=False)
 
 
-def main(root: Path) -> None:
-    """Train in two processes, then go on from some checkpoints."""
-    report = {}
+def in_two_processes(say, root: Path) -> None:
+    """Train as one of two processes over gloo, then go on from some checkpoints, and say the rows of each."""
     options = {"devices": 2, "strategy": "ddp"}
-    try:
-        _, report["whole"] = train(
-            root, every_step(root), Save("on_train_epoch_end"), enable_checkpointing=True, **options
-        )
-        for name in ("step=1", "step=4", "step=9", "on_train_epoch_end-6", "of_one_process"):
-            _, report[name] = train(root, ckpt_path=root / f"{name}.ckpt", **options)
-    except Exception:  # noqa: BLE001  the test shows it
-        report["error"] = traceback.format_exc()
-    Path(root, f"rank{RANK}.json").write_text(json.dumps(report))
-    if "error" in report:
-        # What waits in the other process ends with it.
-        os._exit(1)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    _, whole = train(root, every_step(root), Save("on_train_epoch_end"), enable_checkpointing=True, **options)
+    say(("whole", whole))
+    for name in ("step=1", "step=4", "step=9", "on_train_epoch_end-6", "of_one_process"):
+        say((name, train(root, ckpt_path=root / f"{name}.ckpt", **options)[1]))
     leave()

@@ -1,4 +1,4 @@
-"""The same run made in three ways, and where they differ."""
+"""The same run made without TrackPlus and with it, and where they differ."""
 
 from __future__ import annotations
 
@@ -12,13 +12,19 @@ from tests.support.paired_runs import (
 from tests.support.training import loader
 
 
-def same(root, make, act=fit, **options):
-    """Make a run in the three ways, show that they are the same, and return what was seen."""
-    reports = {way: report(root, way, make, act, **options) for way in WAYS}
-    for way in ("closed", "open"):
-        if (found := difference(reports["without"], reports[way])) is not None:
-            pytest.fail(f"{way}: {str(found)[:1000]}", pytrace=False)
-    return reports["open"]
+def same(root, make, act=fit, *, ways=("open",), **options):
+    """Make a run without TrackPlus and in other ways, show that they are the same, and return what was seen."""
+    without = report(root, "without", make, act, **options)
+    for way in ways:
+        found = report(root, way, make, act, **options)
+        if (differs := difference(without, found)) is not None:
+            pytest.fail(f"{way}: {str(differs)[:1000]}", pytrace=False)
+    return found
+
+
+def same_in_all_ways(root, make, act=fit, **options):
+    """Do so with the fast lane closed and open."""
+    return same(root, make, act, ways=[way for way in WAYS if way != "without"], **options)
 
 
 def briefly(trainer_of, module):

@@ -1,18 +1,17 @@
-"""A program that trains in two processes over gloo, and leaves what each of them saw as JSON."""
+"""A training in two processes whose parts of the data differ in size."""
 
 from __future__ import annotations
 
-import json
-import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_trackplus import Image, TrackPlus, TrackPlusLogger
-from tests.support.training import LoggingModule, leave, quiet_trainer
+from tests.support.training import LoggingModule, quiet_trainer
 
 REDUCTIONS = ["mean", "sum", "min", "max", "count", "std", "var", "median", "p90", "first", "last"]
 
@@ -78,8 +77,8 @@ class Parts(Uneven):
         return part(self.global_rank)
 
 
-def main(root: Path) -> None:
-    """Train and validate for two epochs."""
+def uneven_training(root: Path) -> dict[str, Any]:
+    """Train and validate for two epochs, and return what this process saw."""
     steps, logger = Steps(), TrackPlusLogger()
     trainer = quiet_trainer(
         root,
@@ -94,15 +93,9 @@ def main(root: Path) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         trainer.fit(Parts())
-    report = {
+    return {
         "metrics": {name: value.item() for name, value in trainer.callback_metrics.items()},
         "steps": steps.seen,
         "log_dir": trainer.log_dir,
         "warnings": [str(warning.message) for warning in caught],
     }
-    Path(root, f"rank{trainer.global_rank}.json").write_text(json.dumps(report))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
-    leave()

@@ -141,7 +141,7 @@ OPERATIONS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=50)
 @given(OPERATIONS)
 @example(
     [("write", 0, None, dict.fromkeys(HARD_NAMES, 1.0), False), ("reopen",), ("write", 1, 0, {"late": 0.1}, False)]
@@ -170,7 +170,7 @@ def test_the_table_is_sound_after_every_step_of_any_history(operations):
         assert path.exists() == bool(model.rows)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=40)
 @given(st.lists(st.floats(), min_size=1, max_size=60))
 def test_pandas_reads_every_float64_as_it_was(numbers):
     """NaN, infinities, negative zero and subnormal numbers come back from pandas with every bit."""
@@ -307,7 +307,7 @@ def test_a_file_that_lightning_began_is_continued(names, tmp_path):
     assert [row.get("late", "") for row in dicts] == (["", "", "", "0.3", "0.4"] if "late" in names else [""] * 5)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=60)
 @given(cut=st.integers(0, 50), step=st.sampled_from([12, 13]), name=st.sampled_from(["a", "b", "late"]))
 def test_a_torn_last_line_is_survived(cut, step, name):
     """A file that was cut short anywhere loses one cell of one row at most, and is continued on a line of its own."""
@@ -353,9 +353,10 @@ table.close()
     assert (row["step"], row["epoch"], row["a"]) == ("0", "0", "1.0")
 
 
-@pytest.mark.parametrize("room", [0, 1, 5, 30])
-@pytest.mark.parametrize("late_names", [0, 1, 1000], ids=["no new column", "a new column", "many new columns"])
-def test_a_full_disk_leaves_a_table_that_goes_on(room, late_names, tmp_path):
+@pytest.mark.parametrize(
+    ("late_names", "room"), [(0, 0), (0, 1), (0, 5), (0, 30), (1, 0), (1, 1), (1, 5), (1, 30), (1000, 30)]
+)
+def test_a_full_disk_leaves_a_table_that_goes_on(late_names, room, tmp_path):
     """A write that fails for want of room breaks neither the rows before it nor those after it."""
     path = tmp_path / "metrics.csv"
     late = {f"late {number}": 0.5 for number in range(late_names)}
@@ -381,14 +382,15 @@ def test_a_full_disk_leaves_a_table_that_goes_on(room, late_names, tmp_path):
 def test_a_wide_table_is_completed_in_place(tmp_path):
     """Rows longer than any buffer are rewritten in place, shorter and longer."""
     path = tmp_path / "metrics.csv"
-    names = [f"layer {number}/norm" for number in range(2000)]
+    names = [f"layer {number}/norm" for number in range(800)]
     table = MetricsTable(path)
     for value in (1 / 3, 1.0, 2 / 3):
         table.write(0, 0, dict.fromkeys(names, value))
         table.flush()
-        (row,) = read_alike(path)
-        assert {row[name] for name in names} == {repr(value)}
+        _, (cells,) = rows_of(path)
+        assert cells == ["0", "0", *[repr(value)] * len(names)]
     table.close()
+    assert len(read_alike(path)) == 1
 
 
 # The writer: numbers to the table, media to files.
@@ -448,7 +450,7 @@ def test_a_record_goes_where_each_of_its_values_belongs(tmp_path):
     assert files == {"metrics.csv", "media.csv", *(row["file"] for row in index_of(directory))}
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=30)
 @given(
     st.lists(
         st.tuples(
@@ -691,27 +693,27 @@ def test_rows_that_are_written_before_a_flush_are_not_lost_with_a_column(tmp_pat
     names = [f"n{number}" for number in range(100)]
     late = [f"late {number}" for number in range(7)]
     table = MetricsTable(path)
-    table.write(0, 0, dict.fromkeys(names, 0.5))
+    table.write(0, 0, dict.fromkeys(names, 1 / 3))
     table.flush()
     # Where no wider file can be made.
     beside = path.with_suffix(".csv.new")
     beside.mkdir()
 
-    for step in range(1, 20_000):
-        table.write(step, 0, dict.fromkeys(names + (late if step == 3 else []), 0.5))
+    for step in range(1, 5_000):
+        table.write(step, 0, dict.fromkeys(names + (late if step == 3 else []), 1 / 3))
     assert path.stat().st_size > 2**20
     assert flushed(table) == (
         f"[Errno 21] Is a directory: {path} has no column yet for 'late 0', 'late 1', 'late 2', 'late 3', 'late 4' and"
         " 2 others, and rows are written without"
     )
     beside.rmdir()
-    table.write(20_000, 0, {"late 6": 1.5})
+    table.write(5_000, 0, {"late 6": 1.5})
     table.close()
 
     header, rows = rows_of(path)
     assert header == ["step", "epoch", *names, *late]
-    assert [row[0] for row in rows] == [str(step) for step in range(20_001)]
-    assert {tuple(row[1:]) for row in rows[:-1]} == {("0", *["0.5"] * 100, *[""] * 7)}
+    assert [row[0] for row in rows] == [str(step) for step in range(5_001)]
+    assert {tuple(row[1:]) for row in rows[:-1]} == {("0", *[repr(1 / 3)] * 100, *[""] * 7)}
     assert rows[-1][-1] == "1.5"
 
 

@@ -52,11 +52,12 @@ def numbers(points):
     return [value for _, value in points]
 
 
-@pytest.mark.parametrize("prefix", ["", "mine"])
 @pytest.mark.parametrize(
-    ("axis", "places"), [("epoch", [0, 1, 2]), ("seen", [20, 40, 60])], ids=["epoch", "logged scalar"]
+    ("axis", "places", "prefix"),
+    [("epoch", [0, 1, 2], ""), ("seen", [20, 40, 60], ""), ("seen", [20, 40, 60], "mine")],
+    ids=["epoch", "logged scalar", "logged scalar with prefix"],
 )
-def test_chosen_names_stand_over_their_axis(tmp_path, capsys, prefix, axis, places):
+def test_chosen_names_stand_over_their_axis(tmp_path, capsys, axis, places, prefix):
     """In TensorBoard; the CSV has both, the other names stay over steps, and batches over batches."""
     run = fit(tmp_path, {"val/*": axis}, prefix=prefix)
 
@@ -98,8 +99,10 @@ def test_all_names_may_have_another_axis(tmp_path, prefix):
 
 
 @goes_on_exactly
-@pytest.mark.parametrize("axis", ["epoch", "seen"])
-@pytest.mark.parametrize("name", ["step=3", "step=5", "step=7", "step=10"])
+@pytest.mark.parametrize(
+    ("axis", "name"),
+    [("epoch", "step=3"), ("seen", "step=3"), ("seen", "step=5"), ("epoch", "step=7"), ("epoch", "step=10")],
+)
 def test_after_a_resume_they_go_on(tmp_path, axis, name):
     """From any checkpoint the run becomes what it was, in both formats, and the backup has the rest."""
     run = fit(tmp_path, {"val/*": axis})

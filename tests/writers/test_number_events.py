@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorboard.compat.proto.event_pb2 import Event
 
@@ -27,6 +27,7 @@ def float32(number):
             return math.copysign(math.inf, 1 if number > 0 else -1)
 
 
+@settings(max_examples=50)
 @given(st.lists(st.tuples(STEPS, st.floats(0, 4e9), st.dictionaries(NAMES, NUMBERS, min_size=1, max_size=5))))
 def test_an_event_is_what_tensorboards_classes_make(records):
     """Any numbers under any names are the event that protobuf would serialize, byte by byte."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tensorboard.compat.proto.event_pb2 import Event
 
@@ -66,7 +66,6 @@ def wanted(logged, mode):
     return {"last": as_json(last), "last_step": last_step, "best": best, "best_step": best_step, "mode": mode}
 
 
-@settings(deadline=None)
 @given(RECORDS, st.dictionaries(NAMES, st.sampled_from(["min", "max"])))
 @example([{"loss": math.nan}, {"loss": math.nan, "acc": 1}], {})
 @example([{"loss": 2.0}, {"loss": 1.0, "acc": 1}, {"loss": 3.0}], {"acc": "max"})

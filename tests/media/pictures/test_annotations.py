@@ -233,7 +233,7 @@ def above_the_legend(picture, entries):
     return picture[: len(picture) - 20 * entries]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**32 - 1),
     dtype=st.sampled_from(["uint8", "int8", "int16", "int32", "int64", "uint16", "bool"]),

@@ -28,7 +28,7 @@ def read_back(image, name="picture"):
     return [np.asarray(PIL.Image.open(io.BytesIO(item.data))) for item in image.encode(name).items]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=100)
 @given(
     dtype=st.sampled_from(DTYPES),
     black=st.integers(-100, 100),

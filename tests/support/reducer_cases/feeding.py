@@ -20,7 +20,12 @@ FIXED = {
 """Streams of fixed values, all of them above 0."""
 
 
-def streams(case, *, min_size=1):
+def tensor(values, dtype=torch.float64):
+    """Return a tensor of values, float64 unless told otherwise."""
+    return torch.tensor(values, dtype=dtype)
+
+
+def streams(case):
     """Return a strategy of values that a reducer is defined for: of both signs, near, far, and tied."""
     scales = [st.floats(999_999, 1_000_001)]
     if case.positive:
@@ -28,7 +33,7 @@ def streams(case, *, min_size=1):
     else:
         # Smaller ones have squares that no float64 holds, of which most oracles know nothing.
         scales += [st.floats(-1e6, 1e6).map(no_dust), st.floats(-20, 20).map(no_dust), st.integers(-3, 3).map(float)]
-    return st.one_of([st.lists(scale, min_size=min_size, max_size=25).map(np.array) for scale in scales])
+    return st.one_of([st.lists(scale, min_size=1, max_size=25).map(np.array) for scale in scales])
 
 
 def no_dust(value):
