@@ -60,7 +60,6 @@ def validated(tmp_path, step, *, loaders=None, trainer=None, **options):
         (Mean(), 4.5),
         (functools.partial(torch.quantile, q=0.2), np.quantile(NUMBERS, 0.2)),
     ],
-    ids=str,
 )
 def test_a_value_for_each_sample_is_reduced_over_the_epoch(tmp_path, reduction, expected):
     """Each of the samples counts, over batches of unequal size, and the name stays as given."""
@@ -79,7 +78,6 @@ def test_a_value_for_each_sample_is_reduced_over_the_epoch(tmp_path, reduction, 
         (torch.amax, 8.5),
         (lambda values: len(values), 3.0),
     ],
-    ids=str,
 )
 def test_a_scalar_counts_with_its_batch_size(tmp_path, reduction, expected):
     """A scalar stands for as many equal samples as its batch has, as in Lightning's own mean."""

@@ -273,6 +273,7 @@ def test_training_goes_on_when_the_run_directory_is_removed(tmp_path):
 
 def log_while_nothing_can_be_made(folder):
     """Log 100 steps, 100 in a directory that takes no new files, and 100 when it takes them again; as nobody."""
+    TrackPlusLogger(folder)  # What a logger imports, nobody might not be allowed to read.
     if os.getuid() == 0:
         os.setgid(NOBODY)
         os.setuid(NOBODY)

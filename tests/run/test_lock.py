@@ -358,7 +358,6 @@ HERE, LIVING = socket.gethostname(), os.getpid()
         (["events.out.tfevents.one", "metrics.csv", "events.out.tfevents.1700000000"], None),
         ([], None),
     ],
-    ids=str,
 )
 def test_the_refusal_names_who_writes(tmp_path, holder, files, said):
     """The host and the number of the process are told as the newest event file tells them, unless that one is gone."""
