@@ -89,6 +89,7 @@ FLAT = [
     }),
     ({"layer": torch.nn.Sequential(torch.nn.ReLU())}, {"layer": "Sequential( (0): ReLU() )"}),
     ({"text": "x" * 2000, "bad \udcff": "\udcff"}, {"text": "x" * 1000 + "…", "bad \\udcff": "\\udcff"}),
+    ({"longest": "x" * 1000}, {"longest": "x" * 1000}),
     (None, {}),
 ]  # fmt: skip
 

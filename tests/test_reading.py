@@ -363,3 +363,12 @@ def test_events_are_read_up_to_one_that_is_damaged(tmp_path):
     records.close()
     events.write_bytes(events.read_bytes() + (tmp_path / "record").read_bytes())
     assert read_run(tmp_path).metrics["a"].to_list() == [0.5]
+
+
+@pytest.mark.parametrize("frames", ["pandas", "polars"])
+def test_a_step_that_no_float_can_hold_is_exact(frames, tmp_path):
+    """It is an integer from the file to the frame."""
+    run = write(tmp_path / "metrics.csv", f"step,epoch\n{2**53 + 1},0\n")
+    metrics = read_run(run, frames=frames).metrics
+    assert metrics["step"].to_list() == [2**53 + 1]
+    assert values_of(metrics, "epoch") == [0]

@@ -459,6 +459,18 @@ def test_where_soundfile_is_missing_it_is_said_what_to_install(tmp_path, monkeyp
     )
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_wav_is_what_the_standard_library_writes(channels):
+    """To the last byte, which includes the bytes a second that hardly any reader looks at."""
+    samples, expected = noise((9, channels)), io.BytesIO()
+    with wave.open(expected, "wb") as file:
+        file.setparams((channels, 2, 44100, 0, "NONE", ""))
+        file.writeframes(samples.astype("<i2").tobytes())
+    (item,) = Audio(samples, 44100).encode("tone").items
+
+    assert item.data == expected.getvalue()
+
+
 def test_flac_is_smaller():
     """FLAC keeps every sample in fewer bytes."""
     tone = (np.sin(np.arange(44100) * 0.05) * 20000).astype(np.int16)

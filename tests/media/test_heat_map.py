@@ -212,6 +212,23 @@ def test_names_stand_on_both_axes():
     assert (rows.all(), columns.all()) == (True, True)
 
 
+def test_long_names_run_upwards():
+    """Each stands below its column, higher than a line and no wider, and so does the word beside the map."""
+    numbers = np.eye(3)
+
+    (plain,), (named,) = pictures(HeatMap(numbers)), pictures(HeatMap(numbers, ["long names of classes"] * 3))
+
+    left, line = 8 + named.shape[1] - plain.shape[1], 15
+    dark = (named < 100).all(axis=2)
+    below = dark[8 + 3 * 64 + 4 : -8 - line, left : left + 3 * 64].reshape(-1, 3, 64)
+    upwards = [*below.swapaxes(0, 1), dark[: 8 + 3 * 64, 8 : 8 + line]]
+    heights = [np.ptp(np.flatnonzero(one.any(axis=1))) + 1 for one in upwards]
+    widths = [np.ptp(np.flatnonzero(one.any(axis=0))) + 1 for one in upwards]
+    assert min(heights[:3]) > 64
+    assert heights[3] > line
+    assert 5 < min(widths) <= max(widths) <= line
+
+
 @pytest.mark.parametrize(
     "names",
     [

@@ -11,7 +11,7 @@ import PIL.Image
 import polars
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import (
     BinaryAUROC,
@@ -106,6 +106,16 @@ def test_a_collection_with_a_confusion_matrix(tmp_path):
         ("cm", "image", 5),
     ]
     np.testing.assert_array_equal(shades(tmp_path, media, 0), shades(tmp_path, media, 1))
+
+
+def test_the_sanity_check_shows_a_number_for_each_class(tmp_path):
+    """Whoever reads metrics at its end finds what the end of a validation brings, and no array."""
+    seen = []
+    told = LambdaCallback(on_sanity_check_end=lambda trainer, module: seen.extend(trainer.callback_metrics))
+    logger = TrackPlusLogger(tmp_path)
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus(), told], logger=logger, num_sanity_val_steps=1)
+    trainer.fit(Classifier(MulticlassAccuracy(3, average="none")), loader(), loader())
+    assert sorted(seen) == sorted(trainer.callback_metrics) == ["it/0", "it/1", "it/2"]
 
 
 def test_a_number_for_each_class(tmp_path):

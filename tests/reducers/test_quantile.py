@@ -203,6 +203,14 @@ class TestExact:
             result = result_of(Quantile(0.3), values, cuts, weights)
             assert result == np.quantile(np.repeat(values, weights.astype(int)), 0.3)
 
+    def test_weights_that_no_float32_holds(self):
+        """Parts whose values have each a weight in common are as exact as all values at once."""
+        values, weights = [0, 0, 1, 1], np.array([1.1, 1.1, 1.3, 1.3])
+        whole = result_of(Quantile(0.6), values, weights=weights)
+        assert result_of(Quantile(0.6), values, [2], weights) == whole
+        # Where all weights sum to 4.8, it stands at 3.8 * 0.6 = 2.28, and the last zero at 2.
+        assert whole == pytest.approx(0.28, rel=1e-12)
+
     def test_all_values_kept_beyond_the_limit(self):
         """With method="exact", results are numpy's for any number of values."""
         values = drawn("lognormal")

@@ -306,6 +306,25 @@ def test_one_file_that_always_fails_keeps_no_other_back(url, monkeypatch):
     assert all((spool / name).is_file() for name in bad)
 
 
+def test_a_file_that_was_uploaded_after_a_failure_waits_for_no_other(url, monkeypatch):
+    """Its failures are forgotten: in the next round numbers come before media again."""
+    puts = []
+
+    def before_put(path):
+        puts.append(path.name)
+        if len(puts) == 1:
+            raise OutageError("the network is down")
+
+    monkeypatch.setattr(Store, "before_put", staticmethod(before_put))
+    run, spool = opened(url)
+    write(spool, {"metrics.csv": b"step,epoch\n"})
+    with pytest.warns(UserWarning, match="^Uploading to "):
+        run.flush()
+    write(spool, {"metrics.csv": b"step,epoch\n0,0\n", "media/x/1.png": b"picture"})
+    run.close()
+    assert puts == ["metrics.csv", "metrics.csv", "metrics.csv", "1.png"]
+
+
 def test_warnings_that_are_errors_do_not_end_it(url, monkeypatch, recwarn):
     """Under ``-W error`` the upload goes on."""
     monkeypatch.setattr(Store, "before_put", failing_every(2))
@@ -338,6 +357,19 @@ def test_what_a_killed_process_left_is_uploaded_by_the_next_run(url, there):
     assert pandas.read_csv(there / "metrics.csv").loss.tolist() == [0.5, 0.25, 0.125]
     assert content(url).keys() == {"metrics.csv", "media/x/1.png"}
     assert content(url)["media/x/1.png"] == b"picture"
+
+
+def test_media_that_a_killed_process_had_uploaded_are_not_uploaded_again(url, tmp_path):
+    """What a spool says after a flush is enough for the next process to leave the remote media where they lie."""
+    files = {"metrics.csv": b"step,epoch\n", "media/x/1.png": b"picture"}
+    run, spool = opened(url)
+    write(spool, files)
+    run.flush()
+    shutil.copytree(spool, tmp_path / "left")  # As the process would leave it if it were killed now.
+    following, _ = opened(url, tmp_path / "left")
+    following.close()
+    assert content(url) == files
+    run.close()
 
 
 PROGRAM = """
@@ -451,6 +483,32 @@ def test_media_leave_the_spool_when_they_are_uploaded(url):
     assert content(url) == media
     run.close()
     assert content(url) == media
+
+
+def test_a_table_stays_whole_in_the_spool(url):
+    """However often it is uploaded as it is, its writer finds it as it was, and goes on behind it."""
+    run, spool = opened(url)
+    write(spool, FILES)
+    for _ in range(3):
+        run.flush()
+    with (spool / "metrics.csv").open("ab") as table:
+        table.write(b"1,0,0.25\n")
+    run.close()
+    assert content(url) == {**FILES, "metrics.csv": FILES["metrics.csv"] + b"1,0,0.25\n"}
+
+
+def test_uploaded_media_that_are_removed_here_keep_no_round_back(url):
+    """The round in which one is missing uploads what is new, without a warning."""
+    run, spool = opened(url)
+    write(spool, {"media/x/1.png": b"picture"})
+    run.flush()
+    (spool / "media/x/1.png").unlink()
+    write(spool, {"metrics.csv": b"step,epoch\n"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run.flush()
+    assert content(url) == {"metrics.csv": b"step,epoch\n", "backup/removed/media/x/1.png": b"picture"}
+    run.close()
 
 
 @pytest.mark.parametrize("uploaded", [True, False])
