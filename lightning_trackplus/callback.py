@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.rank_zero import WarningCache, rank_zero_warn
 from typing_extensions import override
 
-from lightning_trackplus.attachment import attach_loggers, flush_loggers, put_first, rewind_loggers
+from lightning_trackplus.attachment import RunPositions, attach_loggers, put_first
 from lightning_trackplus.interception import Door
 from lightning_trackplus.lanes.batch_samples import BatchSamples
 from lightning_trackplus.lanes.configured import ConfiguredReducers
@@ -72,6 +72,7 @@ class TrackPlus(Callback):
         self._samples = BatchSamples(samples or {})
         self._is_fast = fast
         self._streams = Streams()
+        self._positions = RunPositions()
         self._door: Door | None = None
         self._trainer: Callable[[], pl.Trainer | None] = _no_trainer
         self._stage = ""
@@ -101,13 +102,14 @@ class TrackPlus(Callback):
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin a training."""
-        rewind_loggers(trainer)
+        self._positions.begin_training(trainer)
         if self._door is not None:
             self._door.begin_training()
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin an epoch of training."""
+        self._positions.begin_epoch(trainer)
         if self._door is not None:
             self._door.begin_epoch()
 
@@ -127,6 +129,13 @@ class TrackPlus(Callback):
     ) -> None:
         """Note which dataloader the batch is from."""
         self._begin_dataloader(dataloader_idx)
+
+    @override
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Let what comes belong to no checkpoint that was saved."""
+        self._positions.begin_batch(trainer)
 
     @override
     def on_train_batch_end(
@@ -211,8 +220,15 @@ class TrackPlus(Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Let the loggers write at once what is logged up to the checkpoint."""
-        flush_loggers(trainer)
+        """Put into the checkpoint where the runs are."""
+        self._positions.save(trainer, checkpoint)
+
+    @override
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Let the loggers go on where the checkpoint was."""
+        self._positions.load(trainer, checkpoint)
 
     @override
     def state_dict(self) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from lightning_trackplus.media.media import Media
 from lightning_trackplus.monitors import monitored
 from lightning_trackplus.record import Record
 from lightning_trackplus.run.claim import RunClaim, local_or_url
+from lightning_trackplus.run.journal import Way
 from lightning_trackplus.run.output import OutputOptions
 from lightning_trackplus.run.written_run import WrittenRun
 from lightning_trackplus.trainer_clock import TrainerClock
@@ -59,7 +60,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
             exists is continued. ``"auto"`` is the run that the checkpoint of ``fit(ckpt_path=…)`` came from, else
             that of the scheduler's job (SLURM, torchelastic), else the next number.
         writers: Which formats to write: ``"tensorboard"``, ``"csv"``, and objects that are a `Writer`.
-        prefix: Put before every name, with a dash.
+        prefix: Put before every name but ``epoch``, with a dash.
         sub_dir: A folder below the run's own that takes events, CSV and media.
         log_graph: Write the module's graph for TensorBoard; needs ``example_input_array`` there.
         default_hp_metric: Write ``hp_metric = -1`` with hyper-parameters, as Lightning does by default.
@@ -177,23 +178,47 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         self._clock.follow(trainer)
         self._run.attach(trainer, monitored(trainer, self._name_prefix))
 
-    def before_checkpoint(self) -> None:
-        """Bring what is logged up to a checkpoint into the files at once: a run that is resumed from it has that.
+    @rank_zero_only
+    def before_checkpoint(self) -> tuple[str, Way] | None:
+        """Return what a checkpoint that is being saved has to carry, so that the run can go on from it.
 
-        Lightning hands over the numbers of the checkpoint's step after the checkpoint.
+        `TrackPlus` calls this, and the four methods below; without it, a callback that the package adds.
+
+        Returns:
+            Which run this is, and the way to the checkpoint; None where nothing is written.
         """
-        self._run.flush_next()
+        return self._run.save()
 
     @rank_zero_only
-    def rewind(self, step: int) -> None:
-        """Move what the run has from a step on into a backup in its directory: it is logged anew.
+    def begin_batch(self) -> None:
+        """Let what is logged from now on belong to no checkpoint that was saved."""
+        self._run.begin_batch()
 
-        `TrackPlus` calls this where a training is resumed; without it, a callback that the package adds.
+    @rank_zero_only
+    def end_resuming(self) -> None:
+        """Take all that is logged from now on; before, what a resumed run has already is left out."""
+        self._run.end_resuming()
+
+    @rank_zero_only
+    def rewind(self, ways: Mapping[str, Way]) -> bool:
+        """Go on from a checkpoint: what the run has beyond it moves into a backup in its directory.
+
+        Args:
+            ways: What the checkpoint carries, by run.
+
+        Returns:
+            Whether the checkpoint says where this run was; None in processes that write nothing.
+        """
+        return self._run.rewind(ways)
+
+    @rank_zero_only
+    def rewind_to_step(self, step: int) -> None:
+        """Go on at a step, where `rewind` was not told where the run was.
 
         Args:
             step: The first global step that is logged from now on.
         """
-        self._run.rewind(step)
+        self._run.rewind_to_step(step)
 
     @override
     @rank_zero_only
@@ -202,38 +227,33 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
 
         Args:
             metrics: Numbers or tensors of one element by name; a dict in it is flattened, ``outer/inner``.
-            step: The global step; by default a metric called ``step``, else the Trainer's step.
+            step: The global step; by default a metric called ``step``, else the Trainer's step. Without a Trainer, as
+                in Fabric, one more than the last step of the run.
 
         Raises:
             ValueError: If a value is no number.
         """
         numbers = flat_numbers(metrics)
         if step is None:
-            current_step, _ = self._clock.now()
-            step = int(numbers.pop("step", current_step))
-        epoch, waiting_step = numbers.get("epoch"), None
+            given = numbers.pop("step", None)
+            step = self._clock.next_step(self._run.last_step) if given is None else int(given)
+        epoch, batch = numbers.get("epoch"), None
         epoch = float(epoch) if isinstance(epoch, Tensor) else epoch
         if epoch is None:
-            epoch, waiting_step = self._clock.of_numbers()
+            epoch, batch = self._clock.of_numbers()
         # A metric called `step` is a float in Lightning 2.4.
         step = int(step)
         if prefix := self._name_prefix:
-            numbers = {prefix + name: number for name, number in numbers.items()}
-        if counts_batches := waiting_step is not None:
+            # The epoch is the Trainer's; every record has it.
+            numbers = {name if name == "epoch" else prefix + name: number for name, number in numbers.items()}
+        if batch is not None:
+            numbers = self._run.without_batches_that_were_logged(numbers)
             step = self._run.batch_step(numbers, step)
         else:
             numbers = self._run.without_what_was_logged(step, numbers)
         self._clock.set(step, epoch)
         if numbers:
-            record = Record(
-                step,
-                epoch,
-                time.time(),
-                on_their_way(numbers),
-                only_numbers=True,
-                counts_batches=counts_batches,
-                waiting_step=waiting_step,
-            )
+            record = Record(step, epoch, time.time(), on_their_way(numbers), only_numbers=True, batch=batch)
             self._run.put_numbers(record)
 
     @override
@@ -246,7 +266,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
             )
         current_step, epoch = self._clock.now()
         step = current_step if step is None else operator.index(step)
-        self._run.deliveries().put_medium(self._name_prefix + key, media, step, epoch, time.time())
+        self._run.put_medium(self._name_prefix + key, media, step, epoch)
 
     @override
     @rank_zero_only
@@ -267,20 +287,29 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         if metrics is not None:
             self.log_metrics(metrics if isinstance(metrics, dict) else {"hp_metric": metrics}, step)
 
+    @rank_zero_only
+    def flush(self) -> None:
+        """Wait until everything that was logged is in the files, of all writers."""
+        self._run.flush()
+
     @override
     @rank_zero_only
     def save(self) -> None:
-        """Write hparams.yaml, once there is something in the run directory; what was logged is written without this."""
+        """Write hparams.yaml, if there are hyper-parameters or something in the run directory.
+
+        What was logged is written without this; `flush` waits for it.
+        """
         # The Trainer asks after each record; to look at the folder each time would take longer than to log.
-        if self._wrote_hparams or not self._run.has_files():
+        if self._wrote_hparams or not (self.hparams or self._run.has_files()):
             return
-        directory = self._run.claim.directory
-        if not directory.is_dir() or not any(directory.iterdir()):
+        directory = self._run.claim.take() if self.hparams else self._run.claim.directory
+        if not self.hparams and (not directory.is_dir() or not any(directory.iterdir())):
             return
         file = directory / self.NAME_HPARAMS_FILE
         self._wrote_hparams, self._failed_hparams = True, False
         try:
             if not file.is_file():
+                directory.mkdir(parents=True, exist_ok=True)
                 save_hparams_to_yaml(file, self.hparams)
         except OSError as error:
             self._failed_hparams = True
@@ -317,12 +346,12 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
 
     def _open_experiment(self) -> SummaryWriter:
         if not self._writes_tensorboard:
-            return cast("SummaryWriter", NoExperiment())
+            return cast("SummaryWriter", NoExperiment(self._run.flush))
         # Imported here, since it needs tensorboard.
         from lightning_trackplus.direct.experiment import DeliveredSummaryWriter  # noqa: PLC0415
 
         run = self._run
-        return DeliveredSummaryWriter(lambda: str(run.claim.directory), run.deliveries, run.flush)
+        return DeliveredSummaryWriter(lambda: str(run.claim.directory), run.put_event, run.flush)
 
 
 def loggers_exist() -> bool:

@@ -95,9 +95,10 @@ def warn(message: str) -> None:
     """
     try:
         warnings.warn(message, stacklevel=4)
-    except Warning:
+    except Exception:  # noqa: BLE001  whoever shows warnings may raise anything
         # Under `-W error` a warning is raised, which may end neither the training nor the thread.
-        logging.getLogger(__name__).warning(message)
+        with contextlib.suppress(Exception):
+            logging.getLogger(__name__).warning(message)
 
 
 def described(error: BaseException) -> str:
@@ -106,6 +107,6 @@ def described(error: BaseException) -> str:
     Args:
         error: The error.
     """
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(BaseException):
         return f"{type(error).__name__}: {error}"
     return type(error).__name__

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_trackplus.files.media_index import MediaRecord, read_media
+from lightning_trackplus.run.journal import check_format
 from lightning_trackplus.run_directory import MEDIA_INDEX, METRICS_FILE
 from lightning_trackplus.stored.frames import Frames, check_frames, empty_frame, frame_of_csv, frame_of_events
 
@@ -83,6 +84,7 @@ def run_directory(path: str | os.PathLike[str]) -> Path:
         raise ValueError(f"{text} is a URL; copy the run to this machine and give its path there.")
     directory = Path(text).absolute()
     if _is_run(directory):
+        check_format(directory)
         return directory
     if not directory.exists():
         raise ValueError(f"{text} does not exist; give the folder of a run, such as lightning_logs/version_0.")

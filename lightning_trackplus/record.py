@@ -152,7 +152,39 @@ class Encodable(Protocol):
         """
 
 
+class OwnEvent(NamedTuple):
+    """An event of TensorBoard's own on its way into delivery.
+
+    Attributes:
+        name: Its tag.
+        value: The event, or what becomes one when it is encoded.
+        step: Its step.
+        wall_time: Seconds since 1970-01-01 UTC.
+        folder: The run below the run directory that it belongs to; ``""`` for the run itself.
+        is_media: Whether it holds media, which may be dropped.
+    """
+
+    name: str
+    value: TensorBoardEvent | Encodable
+    step: int
+    wall_time: float
+    folder: str
+    is_media: bool
+
+
 ValueT_co = TypeVar("ValueT_co", bound="Payload | Encodable", covariant=True)
+
+
+class EvaluationBatch(NamedTuple):
+    """Which batch of an evaluation numbers are of; their step counts these batches, and not the steps of training.
+
+    Attributes:
+        stage: ``"validation"`` or ``"test"``.
+        waiting_step: The global step that the results of the evaluation are going to have.
+    """
+
+    stage: str
+    waiting_step: int
 
 
 @dataclass(slots=True)  # A frozen one takes three times as long to make.
@@ -165,8 +197,7 @@ class Record(Generic[ValueT_co]):
         wall_time: Seconds since 1970-01-01 UTC.
         values: The values by name.
         only_numbers: Whether all values are numbers, so that nobody has to look at each.
-        counts_batches: Whether the step counts the batches of evaluations, and not the steps of training.
-        waiting_step: With ``counts_batches``, the global step that the results of the evaluation are going to have.
+        batch: The batch of an evaluation whose series this is; None for all else.
     """
 
     step: int
@@ -174,8 +205,7 @@ class Record(Generic[ValueT_co]):
     wall_time: float
     values: Mapping[str, ValueT_co]
     only_numbers: bool = False
-    counts_batches: bool = False
-    waiting_step: int | None = None
+    batch: EvaluationBatch | None = None
 
     @property
     def nbytes(self) -> int:

@@ -7,7 +7,9 @@ One run is one folder, ``save_dir/name/version_N/``::
     summary.json             the last and the best value of each number
     media.csv                one row a media file
     media/                   the media files
+    run.jsonl                the number of this format, and what belongs to each checkpoint
     x_axis.json              which names stand over something else than the global step, if there are any
+    validation_batches/      what validation steps logged with on_step=True, as a run below; test_batches/ likewise
     best/                    the best values so far, as a run below, with hparam_metrics
     backup/<n>/              what a resumed training logs anew
     hparams.yaml, config.yaml, checkpoints/    as Lightning writes them
@@ -19,6 +21,10 @@ import hashlib
 import re
 from pathlib import Path
 
+FORMAT = 1
+"""The number of the format of run directories, and of what a logger puts into checkpoints."""
+
+RUN_FILE = "run.jsonl"
 METRICS_FILE = "metrics.csv"
 MEDIA_INDEX = "media.csv"
 MEDIA_FOLDER = "media"
@@ -30,9 +36,32 @@ BEST_FOLDER = "best"
 # Someone may have added words to the number.
 VERSION_FOLDER = re.compile(r"version_(\d+)(_.*)?")
 
+EVALUATIONS = ("validation", "test")
+
+OUR_EVENTS = b"lightning_trackplus"
+"""Who wrote an event file, as its first event says."""
+
 _LONGEST_FOLDER_NAME = 80
 _SAFE_NAME = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)*")
 _DEVICE_NAMES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)")
+
+
+def is_ours(directory: Path) -> bool:
+    """Return whether a run was written by this package.
+
+    Args:
+        directory: The run directory.
+    """
+    return (directory / RUN_FILE).is_file()
+
+
+def batches_folder(stage: str) -> str:
+    """Return the folder, relative to the run directory, with the events of an evaluation's batches.
+
+    Args:
+        stage: One of `EVALUATIONS`.
+    """
+    return f"{stage}_batches"
 
 
 def media_folder(name: str) -> str:

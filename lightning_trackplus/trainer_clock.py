@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as pl
 
 from lightning_trackplus import seam
+from lightning_trackplus.record import EvaluationBatch
 
 
 class TrainerClock:
@@ -24,7 +26,7 @@ class TrainerClock:
 
     def __init__(self) -> None:
         self._trainer: weakref.ref[pl.Trainer] | None = None
-        self._latest: tuple[int, float | None] = (0, None)
+        self._latest: tuple[int, float | None] | None = None
 
     def follow(self, trainer: pl.Trainer) -> None:
         """Read this Trainer's step and epoch from now on.
@@ -46,18 +48,30 @@ class TrainerClock:
     def now(self) -> tuple[int, float | None]:
         """Return the global step and, where it is known, the epoch."""
         trainer = None if self._trainer is None else self._trainer()
-        return self._latest if trainer is None else (seam.logged_step(trainer), trainer.current_epoch)
+        return (self._latest or (0, None)) if trainer is None else (seam.logged_step(trainer), trainer.current_epoch)
 
-    def of_numbers(self) -> tuple[float | None, int | None]:
-        """Return the epoch of numbers that come without one, and the step that waits for an evaluation's results.
+    def next_step(self, last_step: Callable[[], int | None]) -> int:
+        """Return the step of numbers that come without one: the Trainer's, or one more than that of the last numbers.
 
-        What Lightning hands over of a batch of an evaluation has a count of batches for a step; else no step waits.
+        Args:
+            last_step: Returns the last step that the run has, where no numbers were logged before.
+        """
+        trainer = None if self._trainer is None else self._trainer()
+        if trainer is not None:
+            return seam.logged_step(trainer)
+        last = last_step() if self._latest is None else self._latest[0]
+        return 0 if last is None else last + 1
+
+    def of_numbers(self) -> tuple[float | None, EvaluationBatch | None]:
+        """Return the epoch of numbers that come without one, and the batch of an evaluation that they are of.
+
+        What Lightning hands over of such a batch has a count of batches for a step.
         """
         trainer = None if self._trainer is None else self._trainer()
         if trainer is None:
             return None, None
         if trainer.evaluating and seam.hands_over_a_batch():
-            return None, seam.logged_step(trainer)
+            return None, EvaluationBatch("test" if trainer.testing else "validation", seam.logged_step(trainer))
         return trainer.current_epoch, None
 
     def __getstate__(self) -> dict[str, Any]:

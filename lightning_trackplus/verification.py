@@ -1,7 +1,7 @@
 """Whether the CSV and the event files of a run hold the same values: ``trackplus verify``.
 
-Numbers are compared as float32, which is what an event holds: a number of the CSV is rounded to it, and infinite where
-it is beyond. Of several numbers of one name at one step the last counts, as in TensorBoard.
+Of each name, the sequence of steps and numbers has to be the same in both. Numbers are compared as float32, which is
+what an event holds: a number of the CSV is rounded to it, and infinite where it is beyond.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_trackplus.files.axes import BATCH, read_axes
+from lightning_trackplus.files.axes import read_axes
 from lightning_trackplus.files.media_index import read_media
+from lightning_trackplus.files.metrics_file import read_stored
 from lightning_trackplus.reading import check_tensorboard, has_events, run_directory
 from lightning_trackplus.run_directory import MEDIA_INDEX, METRICS_FILE
-from lightning_trackplus.stored.csv_points import csv_points
 from lightning_trackplus.stored.difference import Difference
+from lightning_trackplus.stored.number_chunks import EventNumbers
 from lightning_trackplus.stored.same_numbers import same_numbers
 
 __all__ = ["Comparison", "Difference", "compare", "differences"]
@@ -77,19 +78,12 @@ def compare(directory: str | os.PathLike[str], csv_directory: str | os.PathLike[
     events_in = run_directory(directory)
     csv_in = events_in if csv_directory is None else run_directory(csv_directory)
     _check(events_in, csv_in)
-    from lightning_trackplus.stored.event_values import event_points  # noqa: PLC0415  needs tensorboard
-    from lightning_trackplus.stored.same_media import media_differences  # noqa: PLC0415  the same
+    from lightning_trackplus.stored.same_media import media_differences  # noqa: PLC0415  needs tensorboard
 
-    axes, events, metrics = read_axes(events_in), event_points(events_in), csv_in / METRICS_FILE
-    csv = csv_points(metrics, axes) if metrics.is_file() else {}
-    numbers = [
-        same_numbers(name, csv.get(name), events.numbers.get(name), over_another=axes.get(name, BATCH) != BATCH)
-        for name in {**csv, **events.numbers}
-    ]
+    events, metrics = EventNumbers(events_in), csv_in / METRICS_FILE
+    numbers = same_numbers(read_stored(metrics) if metrics.is_file() else None, events, read_axes(events_in))
     media = media_differences(read_media(csv_in), events.media, csv_in) if (csv_in / MEDIA_INDEX).is_file() else []
-    return Comparison(
-        sum(one.count for one in numbers), (*(found for one in numbers for found in one.differences), *media)
-    )
+    return Comparison(numbers.count, (*numbers.differences, *media))
 
 
 def _check(events_in: Path, csv_in: Path) -> None:

@@ -67,6 +67,7 @@ def test_one_run_directory_holds_everything(tmp_path):
         "media/img/0000000000-000.png",
         "media/img/0000000000-001.png",
         "hparams.yaml",
+        "run.jsonl",
         "checkpoints/last.ckpt",
     }
     assert yaml.safe_load(Path(logger.log_dir, "hparams.yaml").read_text()) == {"width": 3}
@@ -123,17 +124,16 @@ def test_it_is_a_tensorboard_logger(tmp_path):
 
 
 def test_a_prefix_stands_before_every_name(tmp_path):
-    """The prefix is joined with a dash, in events, CSV and media; the CSV's own columns have none."""
+    """The prefix is joined with a dash, in events, CSV and media; the epoch, which is the Trainer's, has none."""
     logger = TrackPlusLogger(tmp_path, prefix="run")
     logger.log_metrics({"loss": 1.5, "epoch": 2}, step=3)
     logger.log_image("img", [torch.rand(3, 4, 4)], step=3)
     logger.finalize("success")
-    assert scalars(logger.log_dir) == {"run-loss": [(3, 1.5)], "run-epoch": [(3, 2.0)]}
+    assert scalars(logger.log_dir) == {"run-loss": [(3, 1.5)], "epoch": [(3, 2.0)]}
     assert pandas.read_csv(f"{logger.log_dir}/metrics.csv").to_dict("list") == {
         "step": [3],
         "epoch": [2],
         "run-loss": [1.5],
-        "run-epoch": [2.0],
     }
     assert list(pandas.read_csv(f"{logger.log_dir}/media.csv")["name"]) == ["run-img"]
 
@@ -174,7 +174,7 @@ def test_nothing_is_written_before_the_first_record(tmp_path):
     assert not list(tmp_path.rglob("*.*"))
     logger.log_metrics({"a": 1.0})
     logger.experiment.flush()
-    assert files(Path(logger.log_dir)) == {"events.out.tfevents", "metrics.csv", "summary.json"}
+    assert files(Path(logger.log_dir)) == {"events.out.tfevents", "metrics.csv", "run.jsonl", "summary.json"}
 
 
 def test_fit_validate_and_test_continue_one_run(tmp_path):
@@ -306,7 +306,8 @@ def test_log_metrics_takes_what_lightning_hands_over(tmp_path):
     text = Path(logger.log_dir, "metrics.csv").read_text().splitlines()
     assert text == [
         "step,epoch,t,n,b,d/x,d/y,later,step (logged),i",
-        "9,,0.5,0.25,1.0,1.0,2.0,1.0,,",
+        "9,,0.5,0.25,1.0,1.0,2.0",
+        "10,,,,,,,1.0",
         "11,,,,,,,,4.0,100000000000000001",
     ]
 
@@ -474,7 +475,7 @@ def test_csv_alone_leaves_tensorboard_out(tmp_path):
         logger.experiment.add_scalar("a", 1.0, 1)
     assert len(caught) == 1
     logger.finalize("success")
-    assert files(Path(logger.log_dir)) == {"metrics.csv", "hparams.yaml", "summary.json"}
+    assert files(Path(logger.log_dir)) == {"metrics.csv", "hparams.yaml", "run.jsonl", "summary.json"}
     assert pandas.read_csv(f"{logger.log_dir}/metrics.csv")["score"].tolist() == [1.0]
 
 

@@ -107,10 +107,10 @@ def test_hyperparameters_metric_that_is_logged_is_compared(tmp_path):
     table, tensorboard = CSVLogger(str(tmp_path), version=0), TensorBoardLogger(str(tmp_path), version=0)
     table.log_metrics({"loss": 1.0}, step=0)
     table.save()
+    tensorboard.log_metrics({"loss": 1.0}, step=0)
     for value, expected in ((-1.0, []), (0.5, ["hp_metric: 1 value in TensorBoard alone"])):
         tensorboard.log_hyperparams({"width": 3}, {"hp_metric": value})
-        tensorboard.log_metrics({"loss": 1.0}, step=0)
-        tensorboard.finalize("success")
+        tensorboard.save()
         assert shown(table.log_dir) == expected
 
 
@@ -145,9 +145,9 @@ def test_a_value_that_was_changed_is_shown_with_both(run):
     metrics = pandas.read_csv(run / "metrics.csv", float_precision=EXACT)
     number = float(metrics["train/loss_step"][metrics["step"] == 4].dropna().iloc[0])
     above = float(np.nextafter(np.float32(number), np.float32(np.inf)))
-    change(run / "metrics.csv", f",{number!r},", f",{number * (1 + 1e-12)!r},")
+    change(run / "metrics.csv", f",{number!r}\n", f",{number * (1 + 1e-12)!r}\n")
     assert shown(run) == []
-    change(run / "metrics.csv", f",{number * (1 + 1e-12)!r},", f",{above!r},")
+    change(run / "metrics.csv", f",{number * (1 + 1e-12)!r}\n", f",{above!r}\n")
     assert differences(run) == [
         Difference("train/loss_step", 4, f"{above!r} in the CSV, {np.float32(number)!s} in TensorBoard")
     ]
@@ -216,8 +216,8 @@ def test_the_end_that_a_killed_process_left_is_shown(run):
         assert {one.name for one in differences(run)} < {one.name for one in found}
 
 
-def test_of_several_values_at_a_step_the_last_counts(tmp_path):
-    """In the events, as in TensorBoard, over all event files; and in the rows of CSVLogger."""
+def test_of_several_values_at_a_step_each_counts(tmp_path):
+    """In their order, over all event files; one that is missing is shown, and so is another order."""
     for value in (1.0, 2.0):
         with SummaryWriter(str(tmp_path / "new")) as writer:
             writer.add_scalar("x", value, 3)
@@ -228,7 +228,9 @@ def test_of_several_values_at_a_step_the_last_counts(tmp_path):
     metrics.write_text("step,epoch,x\n3,0,1.0\n3,0,2.0\n")
     assert shown(tmp_path) == []
     metrics.write_text("step,epoch,x\n3,0,2.0\n3,0,1.0\n")
-    assert shown(tmp_path) == ["x at 3: 1.0 in the CSV, 2.0 in TensorBoard"]
+    assert shown(tmp_path) == ["x at 3: from here on, TensorBoard has the values in another order than the CSV"]
+    metrics.write_text("step,epoch,x\n3,0,2.0\n")
+    assert shown(tmp_path) == ["x at 3: 1.0 in TensorBoard alone"]
 
 
 def write_by_hand(directory, axes, rows, *events):
@@ -247,7 +249,6 @@ def write_by_hand(directory, axes, rows, *events):
         ("epoch", "step,epoch,x\n4,0.5,1.0\n9,1.5,2.0\n", [0, 2]),
         ("epoch", "step,epoch,x\n4,,1.0\n9,1,2.0\n", [4, 1]),
         ("epoch", "step,epoch,x\n4,0,1.0\n5,0,2.0\n", [0, 0]),
-        ("batch", "step,epoch,x\n0,,1.0\n1,,2.0\n4,0,\n", [0, 1]),
         ("n", "step,epoch,x,n\n4,0,1.0,\n9,1,2.0,31.6\n", [4, 32]),
         ("n", "step,epoch,x,n\n4,0,,30\n5,0,1.0,\n9,1,2.0,\n", [30, 30]),
         ("n", "step,epoch,x,n\n4,0,1.0,30\n9,1,2.0,60\n", [30, 60]),
@@ -257,7 +258,7 @@ def write_by_hand(directory, axes, rows, *events):
     ],
 )
 def test_a_name_stands_where_its_axis_says(axis, rows, steps, tmp_path):
-    """Over the epoch, over a scalar as it was last known, over batches; without a value of it, over the global step."""
+    """Over the epoch, over a scalar as it was last known; without a value of it, over the global step."""
     numbers = {"30": 4, "60": 9, "31.6": 9, "NaN": 4, "1e30": 9}
     others = [("n", numbers[cell], float(cell)) for cell in re.findall(r",([^,\n]+)(?=\n)", rows) if cell in numbers]
     write_by_hand(
@@ -275,7 +276,7 @@ def test_an_event_at_the_wrong_place_of_its_axis_is_shown(tmp_path):
     rows = "step,epoch,x\n4,0,1.0\n5,0,2.0\n9,1,3.0\n"
     write_by_hand(tmp_path, {"x": "epoch"}, rows, ("x", 0, 1.5), ("x", 0, 2.0), ("x", 2, 3.0))
     assert shown(tmp_path) == [
-        "x at 0: 1.0 in the CSV alone",
+        "x at 0: 1.0 in the CSV, 1.5 in TensorBoard",
         "x at 1: 3.0 in the CSV alone",
         "x at 2: 3.0 in TensorBoard alone",
     ]
@@ -469,7 +470,7 @@ def test_media_of_every_kind_have_as_many_items_in_both(tmp_path):
 
 
 def test_an_axis_that_was_logged_more_than_once_at_a_step_is_no_difference(tmp_path):
-    """A row has but the last value of it; a name may stand at any between that and the one of the row before."""
+    """A row does not say whether a name was logged before its axis or behind; it may stand at either value."""
     logger = TrackPlusLogger(tmp_path, x_axis={"v": "x"})
     for step in range(1, 6):
         for value in (0, 20, 50):
@@ -478,7 +479,8 @@ def test_an_axis_that_was_logged_more_than_once_at_a_step_is_no_difference(tmp_p
                 logger.log_metrics({"v": step / 7, "epoch": 0}, step)
     logger.finalize("success")
     comparison = compare(logger.log_dir)
-    assert comparison.values == 5 * 3
+    # Three values of the axis at each step, one of the name, and an epoch.
+    assert comparison.values == 5 * (3 + 1 + 1)
     assert comparison.differences == ()
 
 

@@ -64,7 +64,7 @@ class Delivery:
     ) -> None:
         self._writers = tuple(writers)
         self._flush_secs = flush_secs
-        self._waiting: deque[tuple[Record[Payload | Encodable], int, bool]] = deque()
+        self._waiting: deque[tuple[Record[Payload | Encodable] | Callable[[], None], int, bool]] = deque()
         self._room = QueueRoom(max_bytes, overflow)
         self._losses = Losses()
         # The first and the last step of what the writers got since their last flush.
@@ -137,6 +137,17 @@ class Delivery:
             if self._room.is_half_full():
                 self._wake()
 
+    def call(self, work: Callable[[], None]) -> None:
+        """Do something on the delivery thread, as soon as everything that was put before is in the files.
+
+        Args:
+            work: What is to be done; what it raises is counted like what a writer raises.
+        """
+        with self._lock:
+            if not self._closing:
+                self._waiting.append((work, 0, False))
+                self._put_count += 1
+
     def flush(self) -> None:
         """Wait until everything that was put before is in the files."""
         if not self._may_wait():
@@ -164,7 +175,18 @@ class Delivery:
             self._thread.join()
         atexit.unregister(self.close)
         self._at_exit.cancel()
+        self._say_what_was_left()
         self._losses.report()
+
+    def _say_what_was_left(self) -> None:
+        """Count what nobody took, where the thread has ended before its time."""
+        with self._lock:
+            left = sum(isinstance(one, Record) for one, _, _ in self._waiting)
+            self._waiting.clear()
+        if left and not self._thread.is_alive():
+            self._losses.failed(
+                "Writing", RuntimeError(f"the thread that writes ended early, with {left} records left")
+            )
 
     def has_flushed(self) -> bool:
         """Return whether anything that was put is in the files."""
@@ -204,6 +226,12 @@ class Delivery:
         self._changed.notify_all()
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:  # noqa: BLE001  whatever it is, somebody has to hear of it
+            self._losses.failed("The thread that writes the run", error)
+
+    def _work(self) -> None:
         closing = False
         while not closing:
             with self._changed:
@@ -222,9 +250,13 @@ class Delivery:
     def _deliver(self, count: int) -> None:
         done = dict.fromkeys((False, True), 0)
         # Under failures this says what is missing; to look at each record would cost more than it says.
-        self._steps = (self._waiting[0][0].step, self._waiting[count - 1][0].step) if count else None
+        self._steps = self._steps_between(0, count - 1)
         for _ in range(count):
             record, size, is_media = self._waiting.popleft()
+            if not isinstance(record, Record):
+                self._each_writer("flush")
+                self._attempt("Noting what belongs to a checkpoint", record)
+                continue
             payloads = self._encoded(record)
             for writer in self._writers:
                 # `_attempt` would take as long as a record.
@@ -238,6 +270,18 @@ class Delivery:
                 done[is_media] = 0
         for is_media, size in done.items():
             self._make_room(size, is_media=is_media)
+
+    def _steps_between(self, first: int, last: int) -> tuple[int, int] | None:
+        """Return the steps of the first and the last record among some that wait."""
+        while first <= last and not isinstance(self._waiting[first][0], Record):
+            first += 1
+        while first <= last and not isinstance(self._waiting[last][0], Record):
+            last -= 1
+        if first > last:
+            return None
+        ends = (self._waiting[place][0] for place in (first, last))
+        begin, end = (cast("Record[Payload]", record).step for record in ends)
+        return begin, end
 
     def _make_room(self, size: int, *, is_media: bool) -> None:
         with self._lock:

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from tensorboard.compat.proto.event_pb2 import Event
 from torch.utils.tensorboard.writer import FileWriter
 
-from lightning_trackplus.delivery.deliveries import AnyDelivery
-from lightning_trackplus.record import Record, TensorBoardEvent
+from lightning_trackplus.record import OwnEvent, TensorBoardEvent
 from lightning_trackplus.writers.tensorboard_runs import EventBelow
 
 # The plugins of TensorBoard whose tensors are numbers, or say how numbers are shown.
@@ -20,26 +19,26 @@ class DeliveredFileWriter(FileWriter):
 
     Args:
         log_dir: Returns the run directory.
-        delivery: Returns the delivery, and opens it where it is not open.
+        put: Hands an event over.
         flush: Waits until everything put before is in the files.
         folder: The run below this one that the events belong to; ``""`` for this one.
     """
 
     def __init__(
-        self, log_dir: Callable[[], str], delivery: Callable[[], AnyDelivery], flush: Callable[[], None], folder: str
+        self, log_dir: Callable[[], str], put: Callable[[OwnEvent], None], flush: Callable[[], None], folder: str
     ) -> None:
-        self.event_writer = _EventSink(log_dir, delivery, flush, folder)
+        self.event_writer = _EventSink(log_dir, put, flush, folder)
 
 
 class _EventSink:
     """What a FileWriter asks of the EventFileWriter below it."""
 
     def __init__(
-        self, log_dir: Callable[[], str], delivery: Callable[[], AnyDelivery], flush: Callable[[], None], folder: str
+        self, log_dir: Callable[[], str], put: Callable[[OwnEvent], None], flush: Callable[[], None], folder: str
     ) -> None:
         self.get_logdir = log_dir
         self.flush = flush
-        self._delivery = delivery
+        self._put = put
         self._folder = folder
 
     def add_event(self, event: Event) -> None:
@@ -47,10 +46,7 @@ class _EventSink:
         value = EventBelow(event, size, self._folder) if self._folder else TensorBoardEvent(event, size)
         tags = [one.tag for one in event.summary.value]
         name = tags[0] if tags else event.WhichOneof("what")
-        if _is_media(event):
-            self._delivery().put_medium(name, value, event.step, None, event.wall_time)
-        else:
-            self._delivery().put(Record(event.step, None, event.wall_time, {name: value}))
+        self._put(OwnEvent(name, value, event.step, event.wall_time, self._folder, _is_media(event)))
 
     def close(self) -> None:
         self.flush()

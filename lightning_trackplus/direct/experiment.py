@@ -18,11 +18,10 @@ from torch.utils.tensorboard.summary import hparams, scalar
 from torch.utils.tensorboard.writer import FileWriter, SummaryWriter
 from typing_extensions import override
 
-from lightning_trackplus.delivery.deliveries import AnyDelivery
 from lightning_trackplus.direct.delivered_events import DeliveredFileWriter
 from lightning_trackplus.media.arrays import as_tensor
 from lightning_trackplus.media.video import Video
-from lightning_trackplus.record import TensorBoardEvent
+from lightning_trackplus.record import OwnEvent, TensorBoardEvent
 from lightning_trackplus.writers.media_values import media_values
 
 
@@ -35,15 +34,13 @@ class DeliveredSummaryWriter(SummaryWriter):
     Args:
         log_dir: Returns the run directory. It is asked late, since Lightning touches ``experiment``
             before the directory is known.
-        delivery: Returns the delivery, and opens it where it is not open.
+        put: Hands an event over.
         flush: Waits until everything put before is in the files.
     """
 
-    def __init__(
-        self, log_dir: Callable[[], str], delivery: Callable[[], AnyDelivery], flush: Callable[[], None]
-    ) -> None:
+    def __init__(self, log_dir: Callable[[], str], put: Callable[[OwnEvent], None], flush: Callable[[], None]) -> None:
         self._ask_log_dir = log_dir
-        self._delivery = delivery
+        self._put = put
         self._flush = flush
         self._file_writer = self._run_below("")
         super().__init__()
@@ -141,10 +138,12 @@ class DeliveredSummaryWriter(SummaryWriter):
         step = 0 if global_step is None else int(global_step)
         wall_time = time.time() if walltime is None else walltime
         video = _VideoEvent(tag, Video(frames, fps), step, wall_time)
-        self._delivery().put_medium(tag, video, step, None, wall_time)
+        self._put(OwnEvent(tag, video, step, wall_time, folder="", is_media=True))
 
     def _run_below(self, folder: str) -> FileWriter:
-        return DeliveredFileWriter(self._ask_log_dir, self._delivery, self._flush, folder)
+        # What a name says of other places is left out: all lies in the run directory.
+        parts = [part for part in folder.replace("\\", "/").split("/") if part not in {"", ".", ".."}]
+        return DeliveredFileWriter(self._ask_log_dir, self._put, self._flush, "/".join(parts))
 
     def _get_file_writer(self) -> FileWriter:
         if self.all_writers is None:

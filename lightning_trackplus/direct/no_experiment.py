@@ -9,9 +9,14 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 
 class NoExperiment:
-    """Ignores every call, and says so once for each method."""
+    """Ignores every call but ``flush`` and ``close``, and says so once for each method.
 
-    def __init__(self) -> None:
+    Args:
+        flush: Waits until everything that was logged is in the files.
+    """
+
+    def __init__(self, flush: Callable[[], None]) -> None:
+        self.flush = self.close = flush
         self._warned: set[str] = set()
 
     def __getattr__(self, method: str) -> Callable[..., None]:

@@ -1,8 +1,7 @@
 """Which names of a run stand over something else than the global step in TensorBoard: ``x_axis.json``.
 
-It is one JSON object, from the name to its axis: ``"epoch"``, the name of a logged scalar, or ``"batch"`` for what is
-logged in each batch of an evaluation and counted by it. A name that is not there stands over the global step, and
-without the file all do.
+It is one JSON object, from the name to its axis: ``"epoch"`` or the name of a logged scalar. A name that is not there
+stands over the global step, and without the file all do.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ from lightning_trackplus.files.whole_file import replace_file
 from lightning_trackplus.losses import warn
 from lightning_trackplus.run_directory import AXES_FILE
 
-BATCH = "batch"
 EPOCH = "epoch"
 
 
@@ -34,7 +32,7 @@ def read_axes(directory: Path) -> dict[str, str]:
         return {}
     try:
         axes = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read: {error}.") from error
     if not isinstance(axes, dict) or not all(isinstance(axis, str) for axis in axes.values()):
         raise ValueError(f"{path} holds no JSON object of names and their axes.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
@@ -48,7 +49,13 @@ def cells_of(row: bytes) -> list[str]:
     Args:
         row: The row, with its line end or without.
     """
-    return next(csv.reader(io.StringIO(row.decode(_ENCODING, "replace"), newline="")), [])
+    if len(row) < csv.field_size_limit():
+        return next(csv.reader(io.StringIO(row.decode(_ENCODING, "replace"), newline="")), [])
+    limit = csv.field_size_limit(sys.maxsize)  # A caption can be long; the limit is one for the whole process.
+    try:
+        return next(csv.reader(io.StringIO(row.decode(_ENCODING, "replace"), newline="")), [])
+    finally:
+        csv.field_size_limit(limit)
 
 
 def read_row(file: IO[bytes]) -> bytes:
@@ -59,12 +66,13 @@ def read_row(file: IO[bytes]) -> bytes:
     Args:
         file: Open for reading, at the beginning of a row.
     """
-    row = b""
+    lines, quotes = [], 0
     while line := file.readline():
-        row += line
-        if row.count(b'"') % 2 == 0:
+        lines.append(line)
+        quotes += line.count(b'"')
+        if quotes % 2 == 0:
             break
-    return row
+    return lines[0] if len(lines) == 1 else b"".join(lines)
 
 
 def header_of(path: Path, columns: Iterable[str]) -> bytes:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,11 +13,14 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped] 
 from tensorboard.compat.proto.event_pb2 import Event
 
 from lightning_trackplus.files.record_file import masked_checksum
+from lightning_trackplus.losses import warn
 
 CAPTIONS_SUFFIX = "/captions"
 """Behind the tag of media, the tag of the text that holds their captions."""
 
 _HEADER, _FOOTER = 12, 4
+_A_MOMENT = 1e-6  # Of seconds since 1970, a float64 does not tell less from each other.
+_MOMENT = re.compile(r"events\.out\.tfevents\.(\d+(?:\.\d{1,9}(?=\.))?)")
 
 
 def event_files(directory: Path) -> list[Path]:
@@ -26,8 +32,21 @@ def event_files(directory: Path) -> list[Path]:
     return sorted(directory.glob("*tfevents*"), key=lambda path: path.name) if directory.is_dir() else []
 
 
+def next_moment(directory: Path) -> float:
+    """Return the moment after which the next event file of a folder is to be named, in seconds since 1970.
+
+    TensorBoard reads the files in the order of their names: that is now, or behind those that are there, whatever
+    became of the clock.
+
+    Args:
+        directory: The folder.
+    """
+    found = [float(match[1]) for path in event_files(directory) if (match := _MOMENT.match(path.name))]
+    return max([time.time(), *(moment + _A_MOMENT for moment in found)])
+
+
 def read_records(path: Path) -> Iterator[bytes]:
-    """Yield the records of an event file as they stand there, up to the first that is torn or damaged.
+    """Yield the records of an event file as they stand there, up to the first that is torn or damaged, with a warning.
 
     Args:
         path: The file.
@@ -42,13 +61,19 @@ def read_records(path: Path) -> Iterator[bytes]:
         >>> list(read_records(path))
         [b'one']
     """
-    with path.open("rb") as file:
-        while len(header := file.read(_HEADER)) == _HEADER:
+    with path.open("rb", 2**18) as file:
+        left = os.fstat(file.fileno()).st_size
+        while left > 0:
+            header = file.read(_HEADER)
             length = header[:8]
-            data = file.read(struct.unpack("<Q", length)[0]) if masked_checksum(length) == header[8:] else b""
-            footer = file.read(_FOOTER)
-            if masked_checksum(data) != footer or masked_checksum(length) != header[8:]:
+            # What a damaged header claims may be more than any memory has.
+            size = struct.unpack("<Q", length)[0] if len(header) == _HEADER else left
+            is_whole = _HEADER + size + _FOOTER <= left and masked_checksum(length) == header[8:]
+            data = file.read(size) if is_whole else b""
+            if not is_whole or masked_checksum(data) != file.read(_FOOTER):
+                warn(f"{path} is damaged: its last {left:,} bytes cannot be read, and are left out.")
                 return
+            left -= _HEADER + size + _FOOTER
             yield data
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
-from lightning_trackplus.files.csv_rows import cells_of, is_whole, read_row
-from lightning_trackplus.run_directory import METRICS_FILE
-
-_BLOCK = 2**18
+from lightning_trackplus.files.metrics_file import EPOCH, STEP, StoredMetrics, number_in, read_stored, step_in
+from lightning_trackplus.run_directory import EVALUATIONS, METRICS_FILE, batches_folder
 
 
 class Point(NamedTuple):
@@ -27,53 +24,91 @@ def last_points(directory: Path, names: set[str]) -> dict[str, Point]:
         directory: The run directory.
         names: The names.
     """
-    if not names or not directory.is_dir():
+    if not names:
         return {}
-    table = directory / METRICS_FILE
-    return _in_table(table, names) if table.is_file() else _in_events(directory, names)
-
-
-def _in_table(path: Path, names: set[str]) -> dict[str, Point]:
+    if (stored := _table(directory)) is None:
+        return {name: point for name, point in _in_events(directory).items() if name in names}
+    places = {name: stored.columns.index(name) for name in names.intersection(stored.columns)}
     found: dict[str, Point] = {}
-    with path.open("rb") as file:
-        header = read_row(file)
-        columns = cells_of(header) if is_whole(header) else []
-        left = names.intersection(columns)
-        for row in _rows_from_the_end(file, file.tell()):
-            if not left:
-                break
-            cells = dict(zip(columns, cells_of(row), strict=False))
-            for name in [name for name in left if cells.get(name)]:
-                found[name] = Point(int(float(cells["step"])), float(cells[name]))
-                left.remove(name)
+    for step, cells in _rows(stored):
+        for name, place in places.items():
+            if len(cells) > place and not isinstance(value := number_in(cells[place]), str):
+                found[name] = Point(step, value)
     return found
 
 
-def _rows_from_the_end(file: IO[bytes], start: int) -> Iterator[bytes]:
-    """Yield the whole rows of a table, the last one first; each is one line."""
-    end = file.seek(0, io.SEEK_END)
-    rest = b""
-    is_end = True
-    while end > start:
-        size = min(_BLOCK, end - start)
-        end = file.seek(end - size)
-        first, *lines = (file.read(size) + rest).split(b"\n")
-        if lines and is_end:
-            lines.pop()  # What stands behind the last line end was torn.
-            is_end = False
-        yield from (line for line in reversed(lines) if line)
-        rest = first
-    if rest and not is_end:
-        yield rest
+def last_step(directory: Path) -> int | None:
+    """Return the step that was logged last in a run, other than by a batch of an evaluation; None if there is none.
+
+    Args:
+        directory: The run directory.
+    """
+    if (stored := _table(directory)) is None:
+        return max((point.step for point in _in_events(directory).values()), default=None)
+    last: dict[bool, int] = {}
+    for step, cells in _rows(stored):
+        last[_has_epoch(stored, cells)] = step
+    # Rows of batches have no epoch; in a run without a Trainer, no row has one.
+    return last.get(True, last.get(False))
 
 
-def _in_events(directory: Path, names: set[str]) -> dict[str, Point]:
+def last_batch_steps(directory: Path, *, before: int | None = None) -> dict[str, int]:
+    """Return the last step of each name that a run has of the batches of evaluations.
+
+    Args:
+        directory: The run directory.
+        before: With it, those batches count alone whose results are of an earlier global step.
+    """
+    if (stored := _table(directory)) is None:
+        below = (directory / batches_folder(stage) for stage in EVALUATIONS)
+        return {name: point.step for folder in below for name, point in _in_events(folder).items()}
+    found: dict[str, int] = {}
+    waiting: dict[str, int] = {}
+    for step, cells in _rows(stored):
+        if not _has_epoch(stored, cells):
+            waiting.update((name, step) for name, cell in zip(stored.columns, cells, strict=False) if cell)
+        elif waiting and (before is None or step < before):
+            found.update(waiting)
+            waiting = {}
+    found.update(waiting if before is None else {})
+    found.pop(STEP, None)
+    return found
+
+
+def _table(directory: Path) -> StoredMetrics | None:
+    """Return the table of a run; None if it has none."""
+    path = directory / METRICS_FILE
+    try:
+        return read_stored(path, warns=False) if path.is_file() else None
+    except ValueError:
+        return None  # It is no table of numbers.
+
+
+def _rows(stored: StoredMetrics) -> Iterator[tuple[int, list[str]]]:
+    """Yield the steps and the cells of the rows; a step that is no number is passed over."""
+    place = stored.columns.index(STEP)
+    for cells in stored.rows(warns=False):
+        try:
+            step = step_in(cells[place])
+        except ValueError:
+            continue
+        yield step, cells
+
+
+def _has_epoch(stored: StoredMetrics, cells: list[str]) -> bool:
+    place = stored.columns.index(EPOCH) if EPOCH in stored.columns else len(cells)
+    return len(cells) > place and bool(cells[place])
+
+
+def _in_events(directory: Path) -> dict[str, Point]:
+    if not any(directory.glob("*tfevents*")):
+        return {}
     # Imported here, since it needs tensorboard.
     from lightning_trackplus.files.event_files import event_files, read_events  # noqa: PLC0415
 
     found: dict[str, Point] = {}
     for event in (event for path in event_files(directory) for event in read_events(path)):
         for value in event.summary.value:
-            if value.tag in names and value.HasField("simple_value"):
+            if value.HasField("simple_value"):
                 found[value.tag] = Point(event.step, value.simple_value)
     return found

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_trackplus.files.csv_rows import is_whole, read_row
+from lightning_trackplus.files.csv_rows import cells_of, is_whole, read_row
 from lightning_trackplus.files.metrics_file import warn_of_torn
 from lightning_trackplus.run_directory import MEDIA_INDEX
 
@@ -47,8 +46,12 @@ def read_media(directory: Path) -> tuple[MediaRecord, ...]:
     path = directory / MEDIA_INDEX
     if not path.is_file():
         return ()
-    rows = csv.DictReader(io.StringIO(b"".join(_whole_rows(path)).decode("utf-8", "replace"), newline=""))
-    return tuple(_media_record(directory, row) for row in rows)
+    rows = map(cells_of, _whole_rows(path))
+    columns = [column.removeprefix("\ufeff") for column in next(rows, [])]
+    records = [_media_record(directory, dict(zip(columns, row, strict=False))) for row in rows if row]
+    if None in records:
+        warnings.warn(f"Rows of {path} that do not say what they are of were left out.", stacklevel=3)
+    return tuple(filter(None, records))
 
 
 def _whole_rows(path: Path) -> Iterator[bytes]:
@@ -59,14 +62,18 @@ def _whole_rows(path: Path) -> Iterator[bytes]:
         warn_of_torn(path)
 
 
-def _media_record(directory: Path, row: dict[str, str]) -> MediaRecord:
-    return MediaRecord(
-        int(row["step"]),
-        float(row["epoch"]) if row["epoch"] else None,
-        row["name"],
-        row["kind"],
-        directory / row["file"],
-        row["caption"] or None,
-        float(row["score"]) if row["score"] else None,
-        float(row["wall_time"]),
-    )
+def _media_record(directory: Path, row: dict[str, str]) -> MediaRecord | None:
+    """Return what a row says; None if it was damaged."""
+    try:
+        return MediaRecord(
+            int(row["step"]),
+            float(row["epoch"]) if row["epoch"] else None,
+            row["name"],
+            row["kind"],
+            directory / row["file"],
+            row["caption"] or None,
+            float(row["score"]) if row["score"] else None,
+            float(row["wall_time"]),
+        )
+    except (KeyError, ValueError):
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import math
@@ -10,7 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightning_trackplus.files.csv_rows import cells_of, is_whole, read_row
+from lightning_trackplus.files.csv_rows import cells_of, is_whole, last_row, read_row
+from lightning_trackplus.files.file_part import FilePart
 from lightning_trackplus.run_directory import METRICS_FILE
 
 STEP, EPOCH = "step", "epoch"
@@ -19,24 +21,50 @@ _BOOLEANS = {"True": 1.0, "False": 0.0}
 
 @dataclass(frozen=True, slots=True)
 class StoredMetrics:
-    """The whole rows of a ``metrics.csv``.
+    """The whole rows of a ``metrics.csv``; they are read when they are asked for.
 
     Attributes:
+        path: The file.
         columns: The names of the columns.
-        body: The rows, as bytes.
+        start: Where the first row begins, in bytes.
+        end: Where the last whole row ends.
     """
 
+    path: Path
     columns: tuple[str, ...]
-    body: bytes
+    start: int
+    end: int
 
-    def rows(self) -> Iterator[list[str]]:
-        """Yield the cells of each row, as many as there are columns."""
-        width = len(self.columns)
-        for cells in csv.reader(io.TextIOWrapper(io.BytesIO(self.body), "utf-8", "replace", newline="")):
-            if len(cells) == width:
-                yield cells
-            elif cells:
-                yield [*cells, *[""] * width][:width]
+    def body(self) -> io.BufferedReader:
+        """Return the rows as a file, open for reading."""
+        return io.BufferedReader(FilePart(self.path, self.start, self.end), 2**18)
+
+    def torn_row(self) -> list[str]:
+        """Return the cells of a last row that was cut short; its last cell may be as well."""
+        with self.path.open("rb") as file:
+            file.seek(self.end)
+            return cells_of(file.read())
+
+    def rows(self, *, warns: bool = True) -> Iterator[list[str]]:
+        """Yield the cells of each row up to its last one; one without a step is left out.
+
+        Args:
+            warns: Whether that is warned of.
+        """
+        width, step = len(self.columns), self.columns.index(STEP)
+        without_step = 0
+        with io.TextIOWrapper(self.body(), "utf-8", "replace", newline="") as text:
+            for cells in csv.reader(text):
+                if len(cells) > step and cells[step]:
+                    yield cells if len(cells) <= width else cells[:width]
+                elif cells:
+                    without_step += 1
+        if without_step and warns:
+            warnings.warn(
+                f"{without_step} {'row' if without_step == 1 else 'rows'} of {self.path} without a step"
+                f" {'was' if without_step == 1 else 'were'} left out.",
+                stacklevel=2,
+            )
 
 
 @dataclass(slots=True)
@@ -53,32 +81,53 @@ class StepRow:
     epoch: float | None
     values: Mapping[str, float | str]
 
+    def takes(self, other: StepRow) -> bool:
+        """Return whether a row has nothing that this one has, and no other epoch.
 
-def read_stored(path: Path) -> StoredMetrics:
+        Args:
+            other: The row.
+        """
+        return other.epoch in {
+            None,
+            other.epoch if self.epoch is None else self.epoch,
+        } and self.values.keys().isdisjoint(other.values)
+
+    def with_more(self, other: StepRow) -> StepRow:
+        """Return this row with what another has.
+
+        Args:
+            other: The row.
+        """
+        epoch = self.epoch if other.epoch is None else other.epoch
+        return StepRow(self.step, epoch, {**self.values, **other.values})
+
+
+def read_stored(path: Path, *, warns: bool = True) -> StoredMetrics:
     """Return the whole rows of a ``metrics.csv``; a last one that was cut short is left out, with a warning.
 
     Args:
         path: The file.
+        warns: Whether that is warned of.
 
     Raises:
         ValueError: If it has no column for the step.
     """
     with path.open("rb") as file:
-        header, body = read_row(file), file.read()
+        header = read_row(file)
+        start = file.tell()
+        last = last_row(file, start)
+        size = file.seek(0, io.SEEK_END)
+        end = size if last.endswith(b"\n") else size - len(last)
     if not is_whole(header):
-        if header:
+        if header and warns:
             warn_of_torn(path)
-        return StoredMetrics((STEP, EPOCH), b"")
-    columns = tuple(cells_of(header))
+        return StoredMetrics(path, (STEP, EPOCH), start, start)
+    columns = tuple(cells_of(header.removeprefix(codecs.BOM_UTF8)))
     if STEP not in columns:
         raise ValueError(f"{path} has no column {STEP!r}; give the metrics.csv of a run.")
-    end = body.rfind(b"\n") + 1
-    last = body.rfind(b"\n", 0, max(end - 1, 0)) + 1
-    # A row that is completed in place can leave the end of what stood there before, as a row of its own.
-    whole = end if len(cells_of(body[last:end])) >= len(columns) else last
-    if whole < len(body):
+    if end < size and warns:
         warn_of_torn(path)
-    return StoredMetrics(columns, body[:whole])
+    return StoredMetrics(path, columns, start, end)
 
 
 def number_in(cell: str) -> float | str:
@@ -122,14 +171,14 @@ def step_rows(stored: StoredMetrics) -> Iterator[StepRow]:
         stored: The rows.
     """
     for cells in stored.rows():
-        texts = {name: cell for name, cell in zip(stored.columns, cells, strict=True) if cell}
+        texts = {name: cell for name, cell in zip(stored.columns, cells, strict=False) if cell}
         step, epoch = step_in(texts.pop(STEP, "")), texts.pop(EPOCH, None)
         values = {name: number_in(cell) for name, cell in texts.items()}
         yield StepRow(step, None if epoch is None else float(epoch), values)
 
 
 def one_row_a_step(rows: Iterable[StepRow]) -> list[StepRow]:
-    """Return rows of which those of one step are one, as they stand in our ``metrics.csv``.
+    """Return rows of which those of one step are one as long as no name comes again, as in our ``metrics.csv``.
 
     Lightning writes what training and what validation logs at one step as two rows, between which the batches of the
     validation have rows of their own, without an epoch. These come to stand before.
@@ -147,9 +196,9 @@ def one_row_a_step(rows: Iterable[StepRow]) -> list[StepRow]:
     for row in rows:
         current = merged[-1] if merged else None
         is_of_batch = current is not None and row.epoch is None and current.epoch is not None
-        if current is not None and current.step == row.step and not (is_of_batch and of_batches):
-            epoch = current.epoch if row.epoch is None else row.epoch
-            merged[-1:] = [*of_batches, StepRow(row.step, epoch, {**current.values, **row.values})]
+        fits = current is not None and current.step == row.step and current.values.keys().isdisjoint(row.values)
+        if current is not None and fits and not (is_of_batch and of_batches):
+            merged[-1:] = [*of_batches, current.with_more(row)]
             of_batches = []
         elif is_of_batch:
             of_batches.append(row)

@@ -196,7 +196,8 @@ def _saved(logged: Logged, attribute: str | None) -> dict[str, Any]:
     plain = logged.reduce_fx if isinstance(logged.reduce_fx, list) else [logged.reduce_fx]
     return {
         **(_stream(logged.stream) if logged.attached is None else _stream(Stream([]))),
-        "key": tuple(logged.key),
+        # A checkpoint holds Python's own types, and a name may be of a class of its own, such as an enum.
+        "key": tuple(str.__str__(one) if isinstance(one, str) else one for one in logged.key),
         "epoch": logged.epoch,
         "reduce_fx": logged.reduce_fx if all(isinstance(one, str) for one in plain) else None,
         "attribute": attribute,

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from lightning_trackplus.files.axes import BATCH, known_axes
-from lightning_trackplus.files.last_points import last_points
+from lightning_trackplus.files.last_points import last_batch_steps
 
 
 class BatchSteps:
@@ -47,5 +46,4 @@ class BatchSteps:
         """
         if directory != self._directory:
             self._directory = directory
-            names = {name for name, axis in known_axes(directory).items() if axis == BATCH}
-            self._last.update({name: point.step for name, point in last_points(directory, names).items()})
+            self._last.update(last_batch_steps(directory))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from lightning_trackplus import seam
 from lightning_trackplus.remote.remote_folder import RemoteFolder
 from lightning_trackplus.remote.remote_run import RemoteRun
 from lightning_trackplus.remote.spool import spool_of
+from lightning_trackplus.run.journal import RunFormatError, check_format, was_written_by_child
 from lightning_trackplus.run.lock import RunInUseError, RunLock
 from lightning_trackplus.run.version import auto_version, is_url, next_version, reserve_version
 
 AUTO = "auto"
+_MOST_RUNS_AT_ONCE = 10
 
 
 class RunClaim:
@@ -43,6 +46,8 @@ class RunClaim:
         self._is_settled = False
         self._lock: RunLock | None = None
         self._remote: RemoteRun | None = None
+        # Copies of the logger in other processes have it too.
+        self.token = secrets.token_hex(8)
 
     @property
     def save_dir(self) -> str:
@@ -63,6 +68,7 @@ class RunClaim:
             self._settle(run.trainer, run.checkpoint)
         if self._version is None:
             version = auto_version(self._root, None) if self._given_version == AUTO else None
+            version = self._begun_by_child() if version is None else version
             self._version = next_version(self._root) if version is None else version
         return self._version
 
@@ -83,7 +89,7 @@ class RunClaim:
                 self._settle(trainer, None if run is None else run.checkpoint)
                 self._open()
             except Exception as error:  # noqa: BLE001  whatever it is, none of the others may wait for this one
-                refusal = error if isinstance(error, RunInUseError) else OSError(str(error))
+                refusal = error if isinstance(error, RunInUseError | RunFormatError) else OSError(str(error))
         self._save_dir, self._version, refusal = trainer.strategy.broadcast((self._save_dir, self._version, refusal))
         if refusal is not None:
             raise refusal
@@ -137,6 +143,7 @@ class RunClaim:
         if self._lock is None:
             self._lock = RunLock(self.directory)
         self._lock.acquire()
+        check_format(self.directory)
         if is_url(self._root) and self._remote is None:
             remote = RemoteRun(self._folders()[-1], self.directory)
             remote.fetch()
@@ -147,10 +154,22 @@ class RunClaim:
         if self._given_version not in (None, AUTO):
             return
         version = auto_version(self._root, checkpoint) if self._given_version == AUTO else None
+        version = self._begun_by_child() if version is None else version
         if version is None:
             wanted = self._version if isinstance(self._version, int) else None
             version = reserve_version(self._root, wanted)
         self._version = version
+
+    def _begun_by_child(self) -> int | None:
+        """Return the run that this logger has in processes that this one began, such as those of ``ddp_spawn``."""
+        if is_url(self._root):
+            return None
+        newest = next_version(self._root) - 1
+        for number in range(newest, max(newest - _MOST_RUNS_AT_ONCE, -1), -1):
+            folder = os.path.join(self._root, f"version_{number}", self._sub_dir or "")
+            if was_written_by_child(Path(self._working_directory, folder), self.token):
+                return number
+        return None
 
     @property
     def _root(self) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lightning_trackplus.delivery.deliveries import joined
 from lightning_trackplus.delivery.delivery import Delivery
 from lightning_trackplus.hparams import Shown
-from lightning_trackplus.run_directory import BEST_FOLDER
+from lightning_trackplus.run.journal import Extent
+from lightning_trackplus.run.split import event_files_of
+from lightning_trackplus.run_directory import BEST_FOLDER, MEDIA_INDEX
+from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.names import WriterChoice, open_writer
 from lightning_trackplus.writers.run_summary import Mode, RunSummary
 from lightning_trackplus.writers.writer import Writer
@@ -53,11 +56,33 @@ class RunOutput:
         names = [choice for choice in options.writers if isinstance(choice, str)]
         ours: list[Writer] = [open_writer(name, directory, options.x_axis) for name in names]
         if "tensorboard" in names:
-            ours += self._hparams_writers(directory)
+            ours = [*self._hparams_writers(directory), *ours]
         # The summary reads what is there before the others add to it.
         ours = [self._summary, *ours] if ours else []
+        self._directory = directory
+        self._csv = next((writer for writer in ours if isinstance(writer, CSVWriter)), None)
         given = [[choice] for choice in options.writers if not isinstance(choice, str)]
-        self.deliveries = joined([Delivery(some, **options.queue) for some in [ours, *given] if some])
+        deliveries = [Delivery(some, **options.queue) for some in [ours, *given] if some]
+        self._of_ours = deliveries[0] if ours else None
+        self.deliveries = joined(deliveries)
+
+    def note_extent(self, note: Callable[[Extent], None], *, seals: bool) -> None:
+        """Say how much the run has, on the delivery thread and once all that was handed over before is in the files.
+
+        Args:
+            note: Is given it. Of a run that has none of our formats, it is not called.
+            seals: Whether nothing is added to the last row of ``metrics.csv`` from then on.
+        """
+        if self._of_ours is not None:
+            self._of_ours.call(lambda: note(self._extent(seals=seals)))
+
+    def _extent(self, *, seals: bool) -> Extent:
+        if self._csv is not None and seals:
+            self._csv.seal()
+        rows = 0 if self._csv is None else self._csv.row_count()
+        files = [self._directory / MEDIA_INDEX, *event_files_of(self._directory)]
+        sizes = {path.relative_to(self._directory).as_posix(): path.stat().st_size for path in files if path.is_file()}
+        return Extent(rows, sizes)
 
     def set_hparams(self, params: Mapping[str, Shown]) -> None:
         """Set the hyper-parameters of the HParams tab.

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it ships no types
+from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.util.tensor_util import make_ndarray
 
-from lightning_trackplus.files.axes import BATCH
-from lightning_trackplus.files.event_files import event_files, read_events
+from lightning_trackplus.files.event_files import event_files, read_records
 from lightning_trackplus.files.metrics_file import EPOCH, StepRow
+from lightning_trackplus.files.number_events import NumberReader
+from lightning_trackplus.losses import warn
+from lightning_trackplus.run_directory import EVALUATIONS, batches_folder
 
 _SCALARS = "scalars"
 _MEDIA_PLUGINS = frozenset({"images", "audio", "text", "histograms"})
@@ -41,81 +43,72 @@ class EventValue(NamedTuple):
     items: int = 1
 
 
-def event_values(directory: Path) -> Iterator[EventValue]:
-    """Yield the values of all event files of a folder itself, in the order in which TensorBoard reads them.
+def _values(event: Event, plugins: dict[str, str]) -> Iterator[EventValue]:
+    for value in event.summary.value:
+        form = value.WhichOneof("value")
+        if form == "simple_value":
+            yield EventValue(event.step, value.tag, _SCALARS, value.simple_value)
+        elif form is not None:
+            yield _other(event.step, value, _OLD_FORMS.get(form) or _plugin(value, plugins))
+
+
+def event_numbers(
+    directory: Path, media: dict[str, Counter[int]]
+) -> Iterator[tuple[int, tuple[str, ...], Sequence[float]]]:
+    """Yield the numbers of each event of a folder itself that has any: its step, the tags and the numbers.
 
     Args:
         directory: The folder.
+        media: Takes how many items each tag of media has at each of its steps.
     """
     plugins: dict[str, str] = {}
-    for path in event_files(directory):
-        for event in read_events(path):
-            step = event.step
-            for value in event.summary.value:
-                form = value.WhichOneof("value")
-                if form == "simple_value":
-                    yield EventValue(step, value.tag, _SCALARS, value.simple_value)
-                elif form is not None:
-                    yield _other(step, value, _OLD_FORMS.get(form) or _plugin(value, plugins))
-
-
-@dataclass(frozen=True, slots=True)
-class EventPoints:
-    """What the event files of a run hold.
-
-    Attributes:
-        numbers: The steps and the numbers of each tag of a scalar.
-        media: How many items each tag of media has at each of its steps.
-    """
-
-    numbers: dict[str, tuple[array[int], array[float]]]
-    media: dict[str, Counter[int]]
-
-
-def event_points(directory: Path) -> EventPoints:
-    """Return the numbers of all event files of a folder itself, and what media there are.
-
-    Args:
-        directory: The folder.
-    """
-    numbers: dict[str, tuple[array[int], array[float]]] = {}
-    media: dict[str, Counter[int]] = {}
-    for step, tag, plugin, number, items in event_values(directory):
-        if number is not None:
-            steps, values = numbers.get(tag) or numbers.setdefault(tag, (array("q"), array("d")))
-            steps.append(step)
-            values.append(number)
-        elif plugin in _MEDIA_PLUGINS:
-            media.setdefault(tag, Counter())[step] += items
-    return EventPoints(numbers, media)
+    reader = NumberReader()
+    for record in (record for path in event_files(directory) for record in read_records(path)):
+        try:
+            found = reader.read(record)
+        except DecodeError:
+            warn(f"A record in {directory} is no event of TensorBoard, and is left out.")
+            continue
+        if found is not None:
+            yield found
+            continue
+        event = Event.FromString(record)
+        numbers = []
+        for value in _values(event, plugins):
+            if value.number is not None:
+                numbers.append(value)
+            elif value.plugin in _MEDIA_PLUGINS:
+                media.setdefault(value.tag, Counter())[event.step] += value.items
+        if numbers:
+            yield event.step, tuple(value.tag for value in numbers), [value.number or 0.0 for value in numbers]
 
 
 def event_rows(directory: Path, axes: Mapping[str, str]) -> Iterator[StepRow]:
-    """Yield the numbers that stand behind each other at one step; those over another axis are of the step before them.
+    """Yield the numbers of a run: events of one step that follow each other are a row, until a name comes again.
+
+    Events over another axis are of the row before them. The batches of evaluations come last, without an epoch.
 
     Args:
         directory: The run directory.
         axes: The axis of each name that does not stand over the global step.
     """
-    place: tuple[int, bool] | None = None
-    values: dict[str, float | str] = {}
-    for event in event_values(directory):
-        if event.number is None:
+    row: StepRow | None = None
+    for step, names, numbers in event_numbers(directory, {}):
+        values: dict[str, float | str] = dict(zip(names, numbers, strict=True))
+        epoch = values.pop(EPOCH, None)
+        new = StepRow(step, None if epoch is None else float(epoch), values)
+        is_elsewhere = bool(axes) and all(name in axes for name in names)
+        if row is not None and (is_elsewhere or row.step == step) and row.takes(new):
+            row = row.with_more(new)
             continue
-        axis = axes.get(event.tag)
-        own = event.step, axis == BATCH
-        if place is None or (axis in {None, BATCH} and own != place):
-            if place is not None:
-                yield _row(place[0], values)
-            place, values = own, {}
-        values[event.tag] = event.number
-    if place is not None:
-        yield _row(place[0], values)
-
-
-def _row(step: int, values: dict[str, float | str]) -> StepRow:
-    epoch = values.pop(EPOCH, None)
-    return StepRow(step, None if epoch is None else float(epoch), values)
+        if row is not None:
+            yield row
+        row = new
+    if row is not None:
+        yield row
+    for stage in EVALUATIONS:
+        for step, names, numbers in event_numbers(directory / batches_folder(stage), {}):
+            yield StepRow(step, None, dict(zip(names, numbers, strict=True)))
 
 
 def _plugin(value: Summary.Value, plugins: dict[str, str]) -> str:

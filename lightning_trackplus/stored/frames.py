@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -25,13 +24,14 @@ from lightning_trackplus.files.metrics_file import (
     read_stored,
     step_rows,
 )
+from lightning_trackplus.run_directory import is_ours
 
 Frames: TypeAlias = Literal["pandas", "polars"]
 _PANDAS_WITH_EXACT_FLOATS = 3
 
 
 def frame_of_csv(path: Path, frames: Frames) -> Any:
-    """Return ``metrics.csv`` as a frame.
+    """Return ``metrics.csv`` as a frame; what Lightning's CSVLogger wrote in several rows of a step is one row.
 
     Args:
         path: The file.
@@ -39,11 +39,12 @@ def frame_of_csv(path: Path, frames: Frames) -> Any:
     """
     stored = read_stored(path)
     parse, make = _FRAMES[frames]
-    columns = parse(_imported(frames), stored) if stored.body else {}
-    if columns and _has_rows_of_one_step(_array(columns[STEP]), _array(columns.get(EPOCH))):
-        rows = one_row_a_step(step_rows(stored))
-        if len(rows) < len(_array(columns[STEP])):
-            columns = _columns_of(rows, stored.columns)
+    columns = parse(_imported(frames), stored) if stored.end > stored.start else {}
+    if columns and np.isnan(steps := _array(columns[STEP])).any():
+        # Read as they are, rows without a step are left out, with a warning.
+        columns = _columns_of(list(step_rows(stored)), stored.columns)
+    elif columns and not is_ours(path.parent) and _has_rows_of_one_step(steps, _array(columns.get(EPOCH))):
+        columns = _columns_of(one_row_a_step(step_rows(stored)), stored.columns)
     return make(_imported(frames), _in_order(columns, stored.columns))
 
 
@@ -107,7 +108,7 @@ def _has_rows_of_one_step(steps: NDArray[Any], epochs: NDArray[Any]) -> bool:
 
 
 def _array(column: Any) -> NDArray[Any]:
-    return np.empty(0) if column is None else np.asarray(column.to_numpy(), np.float64)
+    return np.empty(0) if column is None else np.asarray(column, np.float64)
 
 
 def _columns_of(rows: Sequence[StepRow], names: Sequence[str]) -> dict[str, Any]:
@@ -126,36 +127,54 @@ def _parsed_by_pandas(pandas: Any, stored: StoredMetrics) -> dict[str, Any]:
     is_exact = int(pandas.__version__.split(".")[0]) >= _PANDAS_WITH_EXACT_FLOATS
     options = {} if is_exact else {"float_precision": "round_trip"}
     numbered = range(len(stored.columns))
-    frame = pandas.read_csv(
-        io.BytesIO(stored.body), header=None, names=numbered, index_col=False, low_memory=False, **options
-    )
-    return {name: frame[number] for name, number in zip(stored.columns, numbered, strict=True)}
+    frame = pandas.read_csv(stored.body(), header=None, names=numbered, index_col=False, low_memory=False, **options)
+    # To ask a frame of many columns for each would take longer than to read it.
+    is_number = np.array([dtype.kind in "biuf" for dtype in frame.dtypes])
+    table = frame.to_numpy(np.float64) if is_number.all() else frame.loc[:, is_number].to_numpy(np.float64)
+    numbers = iter(table.T)
+    columns = {
+        name: next(numbers) if found else frame[number]
+        for number, (name, found) in enumerate(zip(stored.columns, is_number.tolist(), strict=True))
+    }
+    # It stays an integer.
+    return {**columns, STEP: frame[stored.columns.index(STEP)]}
 
 
 def _made_by_pandas(pandas: Any, columns: Mapping[str, Any]) -> Any:
-    def numbers(name: str, column: Any) -> Any:
+    texts: dict[str, Any] = {}
+
+    def numbers(name: str, column: Any) -> NDArray[np.float64]:
         try:
-            return np.asarray(column, np.int64 if name == STEP else np.float64)
+            return np.asarray(column, np.float64)
         except ValueError:
             # An integer beyond 64 bits makes text of all cells, also of those that are empty.
             cells = [(number_in(cell) if cell else np.nan) if isinstance(cell, str) else cell for cell in column]
-        # What was logged as text stays text.
-        return column if any(isinstance(cell, str) for cell in cells) else np.array(cells, np.float64)
+        if any(isinstance(cell, str) for cell in cells):
+            texts[name] = column  # What was logged as text stays text.
+            return np.full(len(cells), np.nan)
+        return np.array(cells, np.float64)
 
-    return pandas.DataFrame({name: numbers(name, column) for name, column in columns.items()})
+    found = [numbers(name, column) for name, column in columns.items()]
+    frame = pandas.DataFrame(np.column_stack(found), columns=list(columns))
+    for name, column in {STEP: np.asarray(columns[STEP], np.int64), **texts}.items():
+        frame[name] = column
+    return frame
 
 
 def _parsed_by_polars(polars: Any, stored: StoredMetrics) -> dict[str, Any]:
-    def parsed(**schema: Any) -> Any:
-        return polars.read_csv(stored.body, has_header=False, truncate_ragged_lines=True, **schema)
-
-    types = {name: polars.Int64 if name == STEP else polars.Float64 for name in stored.columns}
+    # Rows end with their last value, and polars asks the first one how many columns there are.
+    numbered = [str(number) for number in range(len(stored.columns))]
+    table = ",".join(numbered).encode() + b"\n" + stored.body().read()
+    types = {
+        number: polars.Int64 if name == STEP else polars.Float64
+        for number, name in zip(numbered, stored.columns, strict=True)
+    }
     try:
-        frame = parsed(schema=types)
+        frame = polars.read_csv(table, truncate_ragged_lines=True, schema=types)
     except polars.exceptions.ComputeError:
         # A cell is no number to polars, for which it has to look at all.
-        frame = parsed(new_columns=list(stored.columns), infer_schema_length=None)
-    return {name: frame[name] for name in stored.columns}
+        frame = polars.read_csv(table, truncate_ragged_lines=True, infer_schema_length=None)
+    return {name: frame[number] for name, number in zip(stored.columns, numbered, strict=True)}
 
 
 def _made_by_polars(polars: Any, columns: Mapping[str, Any]) -> Any:

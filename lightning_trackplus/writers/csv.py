@@ -49,6 +49,14 @@ class CSVWriter:
         if numbers:
             self._write_numbers(record, numbers)
 
+    def seal(self) -> None:
+        """Let nothing be added to the rows of ``metrics.csv`` that there are."""
+        self._metrics.seal()
+
+    def row_count(self) -> int:
+        """Return how many rows ``metrics.csv`` has, after a flush."""
+        return self._metrics.row_count()
+
     def flush(self) -> None:
         """Bring everything that was written into the files."""
         try:
@@ -64,10 +72,4 @@ class CSVWriter:
             self._media.close()
 
     def _write_numbers(self, record: Record[Payload], numbers: Mapping[str, float]) -> None:
-        self._metrics.write(
-            record.step,
-            record.epoch,
-            numbers,
-            counts_batches=record.counts_batches,
-            waiting_step=record.waiting_step,
-        )
+        self._metrics.write(record.step, record.epoch, numbers, record.batch)

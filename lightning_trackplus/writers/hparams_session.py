@@ -1,7 +1,7 @@
 """The run's row in TensorBoard's HParams tab: its hyper-parameters, and how it ended. Importing this needs tensorboard.
 
 TensorBoard takes of the first event it reads what the hyper-parameters are, and in the same way the status. So that a
-run that goes on can have others, each of the two stands alone in a small event file of its own, which is replaced.
+run that goes on can have others, each of the two stands alone in a small event file of its own, which is emptied then.
 
 There is no ``Experiment`` among them. TensorBoard would take that of one run for all: the hyper-parameters that only
 other runs have would be hidden. Without it, the tab has a column for each hyper-parameter of any run, and one for each
@@ -23,6 +23,7 @@ from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
+from lightning_trackplus.files.event_files import next_moment
 from lightning_trackplus.files.record_file import RecordFile
 from lightning_trackplus.hparams import Shown
 from lightning_trackplus.record import Payload, Record
@@ -101,18 +102,32 @@ class HParamsSession:
         self._written = params
 
     def _replace(self, kind: Literal["hparams", "status"], summary: Summary | None) -> None:
-        """Put an event file in the place of the earlier ones of its kind; the earlier ones go last."""
-        earlier = list(self._directory.glob(f"*tfevents*.{kind}"))
+        """Write an event file, and leave nothing in the earlier ones of its kind.
+
+        TensorBoard's loader in Python goes on to the next file by name and never back, and stands still where the file
+        is removed that it has read last. So what stands before the numbers has a name before theirs, and how the run
+        ended one behind; and earlier files stay, with nothing in them.
+        """
+        now = time.time()
+        moment = 0.0 if kind == "hparams" else next_moment(self._directory)
+        name = f"events.out.tfevents.{moment:020.9f}.{socket.gethostname()}.{os.getpid()}.{kind}"
         if summary is not None:
             self._directory.mkdir(parents=True, exist_ok=True)
-            now = time.time()
-            name = f"events.out.tfevents.{now:020.9f}.{socket.gethostname()}.{os.getpid()}.{kind}"
-            file = RecordFile(self._directory / name)
-            file.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
-            file.write(Event(wall_time=now, summary=summary).SerializeToString())
-            file.close()
-        for path in earlier:
-            path.unlink(missing_ok=True)
+            self._write(name, Event(wall_time=now, summary=summary))
+        for path in self._directory.glob(f"*tfevents*.{kind}"):
+            if path.name != name or summary is None:
+                self._write(path.name, None)
+
+    def _write(self, name: str, event: Event | None) -> None:
+        """Put an event file in its place, whole."""
+        beside = self._directory / "session.new"
+        beside.unlink(missing_ok=True)
+        file = RecordFile(beside)
+        file.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
+        if event is not None:
+            file.write(event.SerializeToString())
+        file.close()
+        beside.replace(self._directory / name)
 
 
 def _session_end(status: int) -> Summary:

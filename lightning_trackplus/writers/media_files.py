@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from lightning_trackplus.files.csv_rows import header_of, is_whole, read_row, row_bytes
@@ -45,6 +46,7 @@ class MediaFiles:
             path.parent.mkdir(parents=True, exist_ok=True)
             # The file comes before its row: a row never names a file that is not there.
             replace_file(path, item.data)
+            index.seek(0, os.SEEK_END)  # Another process may have written, such as one of `ddp_fork`.
             index.write(row_bytes([step, epoch, name, media.kind, file, item.caption, item.score, wall_time]))
 
     def flush(self) -> None:

@@ -26,6 +26,7 @@ from tensorboard.plugins.text import metadata as text
 from typing_extensions import assert_never
 
 from lightning_trackplus.files.event_files import CAPTIONS_SUFFIX
+from lightning_trackplus.files.number_events import tag_of
 from lightning_trackplus.record import (
     Cell,
     Histograms,
@@ -40,7 +41,6 @@ from lightning_trackplus.record import (
 )
 from lightning_trackplus.run_directory import media_folder
 from lightning_trackplus.writers.finite_bins import finite_bins
-from lightning_trackplus.writers.number_events import tag_of
 
 Fields: TypeAlias = dict[str, Any]
 """The fields of a message by name, which a message around them takes at less cost than the message itself."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
@@ -39,15 +40,15 @@ class RowText(NamedTuple):
         r"""Return the row as a line of a table.
 
         Args:
-            width: How many columns the table has; empty cells are added, and cells beyond are left out.
+            width: How many columns the table has; cells beyond are left out.
 
         Examples:
             >>> row = RowText("7,,0.5", 3)
             >>> row.line(5), row.line(2)
-            ('7,,0.5,,\n', '7,\n')
+            ('7,,0.5\n', '7,\n')
         """
         if self.width <= width:
-            return f"{self.text}{',' * (width - self.width)}\n"
+            return f"{self.text}\n"
         return row_bytes(cells_of(self.text.encode())[:width]).decode()
 
 
@@ -135,10 +136,9 @@ class Columns:
         if len(self._layouts) >= _MOST_LAYOUTS:
             self._layouts.clear()
         ordered = sorted(names, key=self._positions.__getitem__)
-        text, last = "", 0
-        for position in map(self._positions.__getitem__, ordered):
-            text, last = f"{text}{',' * (position - last)}%r", position
-        layout = self._layouts[names] = _Layout(text, operator.itemgetter(*ordered), last + 1)
+        positions = [0, *map(self._positions.__getitem__, ordered)]
+        text = "".join([f"{',' * (position - last)}%r" for last, position in itertools.pairwise(positions)])
+        layout = self._layouts[names] = _Layout(text, operator.itemgetter(*ordered), positions[-1] + 1)
         return layout
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
 
 from lightning_trackplus.files.csv_rows import cells_of, header_of, is_whole, last_row, row_bytes
 from lightning_trackplus.files.whole_file import WholeFile
+from lightning_trackplus.record import EvaluationBatch
 from lightning_trackplus.writers.metrics_rows import Cell, Columns, Row, RowText, epoch_cell, number_cell, quoted
 
 FIRST_COLUMNS = ("step", "epoch")
@@ -17,16 +19,17 @@ _MOST_WAITING = 256 * 2**10
 # A new column costs a copy of the file.
 _MOST_WAITING_FOR_COLUMNS = 4 * 2**20
 _CHUNK = 2**20
-_SMALLEST_CHUNK = 2**12
 _MOST_NAMES_SAID = 5
 
 
 class MetricsTable:
-    """A growing table with one row a step, rectangular on disk after each flush.
+    """A growing table whose rows hold what was logged at a step; each row ends with its last value.
 
-    Rows wait in memory until a flush, or until they are many. What comes for the last row's step after a flush
-    completes the row in place. A new name widens the whole file: the wider file is written beside the old one and
-    then takes its place. Where that fails, rows are written without the new names, and it is tried again later.
+    The names of a step share a row as long as none comes again; where one does, or behind `seal`, a further row of the
+    step begins. Rows wait in memory until a flush, or until they are many. What comes for the last row's step after a
+    flush completes the row in place. New names widen the header, for which the file is copied: the copy is written
+    beside the file and then takes its place. Where that fails, rows are written without the new names, and it is tried
+    again later.
 
     Lightning hands over series of evaluation batches, numbered by batch, while the row of a training step waits for
     its validation results. These get rows of their own before it, without an epoch.
@@ -48,19 +51,16 @@ class MetricsTable:
         self._tail: list[Row] = []
         self._tail_waits = False
         self._tail_start = self._end = 0
+        # What of the last row is in the file, and how many rows are before a place in the body.
+        self._stored_tail = b""
+        self._counted = (0, 0)
         self._is_stored = True
         # Whether the last row has cells that the file has no columns for, and what the next flush has to say.
         self._is_cut = False
         self._failure: OSError | None = None
 
     def write(
-        self,
-        step: int,
-        epoch: float | None,
-        numbers: Mapping[str, float],
-        *,
-        counts_batches: bool = False,
-        waiting_step: int | None = None,
+        self, step: int, epoch: float | None, numbers: Mapping[str, float], batch: EvaluationBatch | None = None
     ) -> None:
         """Add numbers to the row of a step.
 
@@ -68,13 +68,12 @@ class MetricsTable:
             step: The global step. Another step than the last call's begins a new row.
             epoch: The epoch, where it is known.
             numbers: The values by name; all become float64.
-            counts_batches: Whether the step counts the batches of evaluations; these have rows of their own.
-            waiting_step: Which step's row waits for the results of the evaluation; by default, that of the last row.
+            batch: The batch of an evaluation that the numbers are of; these have rows of their own.
         """
         if self._file is None:
             self._open()
-        row = self._new_batch_row(Cell(step), waiting_step) if counts_batches else self._row_of(Cell(step))
         numbers = self._columns.by_column(numbers)
+        row = self._row_of(Cell(step), epoch, numbers) if batch is None else self._new_batch_row(Cell(step), batch)
         before = row.get("epoch")
         row.update(numbers)
         if set(map(type, numbers.values())) != {float}:
@@ -83,6 +82,25 @@ class MetricsTable:
         is_known = before and "epoch" not in numbers
         row["epoch"] = (before or Cell()) if is_known or epoch is None else epoch_cell(epoch)
         self._is_stored = False
+
+    def seal(self) -> None:
+        """Let nothing more be added to the rows that there are."""
+        if self._file is None and self._path.is_file():
+            self._open()
+        self._tail_waits = False
+
+    def row_count(self) -> int:
+        """Return how many rows are in the file, after a flush; what was counted once is not read again."""
+        if self._file is None:
+            return 0
+        place, count = self._counted
+        with self._path.open("rb") as file:
+            file.seek(self._body_start + place)
+            while (left := self._end - file.tell()) > 0 and (chunk := file.read(min(left, _CHUNK))):
+                count += chunk.count(b"\n")
+        # The last row may still grow.
+        self._counted = self._tail_start - self._body_start, count - self._stored_tail.count(b"\n")
+        return count
 
     def flush(self) -> None:
         """Bring all rows into the file, and the last one as far as it has come.
@@ -93,8 +111,10 @@ class MetricsTable:
                 the file was removed meanwhile; then another one is begun.
         """
         if self._file is not None and not self._is_stored:
-            if not self._file.is_there():
+            if not self._path.exists():
                 self._begin_again(self._file)
+            elif not self._file.is_there() or os.fstat(self._file.fileno()).st_size != self._end:
+                self._go_on_behind(self._file)
             self._store()
         failure, self._failure = self._failure, None
         if failure is not None:
@@ -110,16 +130,19 @@ class MetricsTable:
                 self._file.close()
                 self._file = None
 
-    def _row_of(self, step: Cell) -> Row:
+    def _row_of(self, step: Cell, epoch: float | None, numbers: Mapping[str, float]) -> Row:
         """Return the row to add to: the one that waits, or a new one."""
-        if self._tail and self._tail_waits and self._tail[-1].get("step") == step:
-            return self._tail[-1]
+        if self._tail and self._tail_waits:
+            row = self._tail[-1]
+            if row.get("step") == step and _fits(row, epoch, numbers):
+                return row
+        row = self._new_row(step)
         self._tail_waits = True
-        return self._new_row(step)
+        return row
 
-    def _new_batch_row(self, step: Cell, waiting_step: int | None) -> Row:
+    def _new_batch_row(self, step: Cell, batch: EvaluationBatch) -> Row:
         """Return a new row, which stands before the one that waits, or that is still to come."""
-        waits = self._tail_waits and (waiting_step is None or self._tail[-1].get("step") == str(waiting_step))
+        waits = self._tail_waits and self._tail[-1].get("step") == str(batch.waiting_step)
         if waits and len(self._tail) <= _LONGEST_TAIL:
             self._tail.insert(-1, {"step": step})
             return self._tail[-2]
@@ -128,15 +151,14 @@ class MetricsTable:
 
     def _new_row(self, step: Cell) -> Row:
         if self._is_stored and not self._is_cut:
-            self._tail_start = self._end
+            self._tail_start, self._stored_tail = self._end, b""
         else:
             for row in self._tail:
                 self._complete.append(text := self._columns.text(row))
-                self._complete_size += len(text.text) - text.width
+                self._complete_size += len(text.text)
             self._tail = []
-            # As long as they will be in the file.
-            size = self._complete_size + len(self._complete) * len(self._columns)
-            if size > (_MOST_WAITING if len(self._columns) == self._width else _MOST_WAITING_FOR_COLUMNS):
+            is_wide_enough = len(self._columns) == self._width
+            if self._complete_size > (_MOST_WAITING if is_wide_enough else _MOST_WAITING_FOR_COLUMNS):
                 self._store()
         self._tail = [{"step": step}]
         return self._tail[-1]
@@ -153,31 +175,38 @@ class MetricsTable:
             self._keep(self._complete[:1])
             return
         self._keep([])
-        self._tail_start = self._end
-        if self._tail:
-            self._tail_start -= len(texts[-1].line(self._width).encode())
         self._tail = self._tail[-1:]
+        self._stored_tail = texts[-1].line(self._width).encode() if self._tail else b""
+        self._tail_start = self._end - len(self._stored_tail)
         self._is_stored = True
         self._is_cut = bool(self._tail) and texts[-1].width > self._width
 
     def _keep(self, complete: list[RowText]) -> None:
         """Let complete rows wait, and no others."""
         self._complete = complete
-        self._complete_size = sum(len(text.text) - text.width for text in complete)
+        self._complete_size = sum(len(text.text) for text in complete)
 
     def _lines(self, texts: list[RowText], width: int) -> bytes:
-        lines = [text.text + "\n" if text.width == width else text.line(width) for text in texts]
-        return "".join(lines).encode()
+        return "".join([text.text + "\n" if text.width <= width else text.line(width) for text in texts]).encode()
 
     def _write_in_place(self, rows: bytes) -> None:
         """Write rows at the place where those begin that are not in the file."""
-        if self._file is not None:
-            self._file.seek(self._tail_start)
-            self._file.write(rows)
-            end = self._tail_start + len(rows)
-            if self._end > end:
-                self._file.truncate(end)
-            self._end = end
+        if self._file is None:
+            return
+        # Most rows grow at their end. What is there already stays, so that a write that a kill cuts short leaves it.
+        there = _common_length(rows, self._stored_tail)
+        self._stored_tail = b""
+        self._file.seek(self._tail_start + there)
+        try:
+            self._file.write(rows[there:])
+        except OSError:
+            self._file.truncate(self._tail_start)
+            self._end = self._tail_start
+            raise
+        end = self._tail_start + len(rows)
+        if self._end > end:
+            self._file.truncate(end)
+        self._end = end
 
     def _widened(self, texts: list[RowText]) -> bool:
         """Give the file the columns that some rows need, if any do, and the rows; return whether they are in it."""
@@ -200,25 +229,20 @@ class MetricsTable:
         try:
             with beside.open("wb") as wider:
                 wider.write(header)
-                self._copy_rows(wider, b"," * (len(self._columns) - self._width) + b"\n")
+                with self._path.open("rb") as file:
+                    file.seek(self._body_start)
+                    shutil.copyfileobj(file, wider, _CHUNK)
+                end = len(header) + self._tail_start - self._body_start
+                wider.seek(end)
+                wider.truncate()
                 wider.write(rows)
-                end = wider.tell()
+                end += len(rows)
             self._put_in_place(beside)
         except OSError:
             with contextlib.suppress(OSError):
                 beside.unlink()
             raise
         self._width, self._body_start, self._end = len(self._columns), len(header), end
-
-    def _copy_rows(self, wider: IO[bytes], end: bytes) -> None:
-        """Copy the rows before the tail as they stand, with empty cells at their ends."""
-        size = max(_CHUNK // len(end), _SMALLEST_CHUNK)
-        with self._path.open("rb") as file:
-            left = self._tail_start - file.seek(self._body_start)
-            # A row is one line: it holds numbers alone.
-            while left > 0 and (chunk := file.read(min(left, size))):
-                left -= len(chunk)
-                wider.write(chunk.replace(b"\r", b"").replace(b"\n", end))
 
     def _put_in_place(self, beside: Path) -> None:
         """Let another file take the place of the one that is open."""
@@ -251,6 +275,22 @@ class MetricsTable:
             f"{self._path} was removed in mid-run, with what it held; it goes on with later rows."
         )
 
+    def _go_on_behind(self, opened: WholeFile) -> None:
+        """Go on behind what another process has written, such as one of ``ddp_fork``, with the rows that wait."""
+        names = list(self._columns)
+        rows = [cells_of(text.text.encode()) for text in self._complete]
+        waiting: list[Row] = [
+            {name: Cell(cell) for name, cell in zip(names, cells, strict=False) if cell} for cells in rows
+        ]
+        stored = {name for name, cell in zip(names, cells_of(self._stored_tail), strict=False) if cell}
+        first, *others = [*waiting, *self._tail]
+        # What the last row had is there already; what came for it since stands in a row of its own.
+        first = {name: cell for name, cell in first.items() if name in {"step", "epoch"} or name not in stored}
+        self._file = None
+        opened.close()
+        self._keep([])
+        self._open([*([first] if first.keys() - {"step", "epoch"} else []), *others])
+
     def _open(self, tail: list[Row] | None = None) -> None:
         """Open the file; by default, its last row is the current one, so that its step can go on."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -260,8 +300,8 @@ class MetricsTable:
         with self._path.open("rb") as file:
             self._read_tail(last_row(file, self._body_start))
         if tail is not None:
-            self._tail_start, self._tail, self._is_stored = self._end, tail, not tail
-        self._width, self._is_cut = len(self._columns), False
+            self._tail_start, self._tail, self._is_stored, self._stored_tail = self._end, tail, not tail, b""
+        self._width, self._is_cut, self._counted = len(self._columns), False, (0, 0)
         self._columns.add(FIRST_COLUMNS)
         for row in self._tail:
             self._columns.add(row)
@@ -271,12 +311,24 @@ class MetricsTable:
         """Take the last row as the one that goes on."""
         self._end = self._path.stat().st_size
         self._tail_start = self._end - len(last)
-        cells = cells_of(last)
-        self._is_stored = not last or (is_whole(last) and len(cells) == len(self._columns))
-        if not self._is_stored:
-            # The process was killed while it wrote. A line without its end lost its last cells, one of which may be
-            # cut short; with an end, it is what the row before it had beyond its new end.
-            cells = [] if is_whole(last) else cells[:-1]
+        self._is_stored = not last or is_whole(last)
+        self._stored_tail = last
+        # The process was killed while it wrote a line without its end: its last cell may be cut short.
+        cells = cells_of(last) if self._is_stored else cells_of(last)[:-1]
         row: Row = {name: quoted(cell) for name, cell in zip(self._columns, cells, strict=False) if cell}
-        self._tail = [row] if row else []
-        self._tail_waits = bool(row)
+        self._tail = [row] if len(row) > 1 else []  # A step alone is no row.
+        self._tail_waits = "epoch" in row  # A batch's row takes nothing more.
+
+
+def _fits(row: Row, epoch: float | None, numbers: Mapping[str, float]) -> bool:
+    """Return whether a row takes further numbers: names that it does not have, and no other epoch than its own."""
+    is_same_epoch = epoch is None or row.get("epoch") in (None, "", epoch_cell(epoch))
+    return is_same_epoch and row.keys() & numbers.keys() <= {"epoch"}
+
+
+def _common_length(one: bytes, other: bytes) -> int:
+    """Return how many bytes stand at the beginning of both."""
+    length = min(len(one), len(other))
+    if one[:length] == other[:length]:
+        return length
+    return next(place for place in range(length) if one[place] != other[place])

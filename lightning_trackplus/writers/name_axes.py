@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning_trackplus.files.axes import BATCH, EPOCH, known_axes, write_axes
+from lightning_trackplus.files.axes import EPOCH, known_axes, write_axes
 from lightning_trackplus.files.last_points import last_points
 from lightning_trackplus.name_patterns import matches
 from lightning_trackplus.record import Payload, Record
@@ -33,7 +33,7 @@ def check_x_axis(x_axis: Mapping[str, str]) -> None:
 
 
 def prefixed_axes(x_axis: Mapping[str, str], prefix: str) -> dict[str, str]:
-    """Return the axes of names that all stand behind a prefix; the epoch is one without it.
+    """Return the axes of names that stand behind a prefix; the epoch has none.
 
     Args:
         x_axis: The axis by name.
@@ -41,13 +41,9 @@ def prefixed_axes(x_axis: Mapping[str, str], prefix: str) -> dict[str, str]:
 
     Examples:
         >>> prefixed_axes({"val/*": "samples", "test/*": "epoch"}, "mine-")
-        {'mine-epoch': 'mine-epoch', 'mine-val/*': 'mine-samples', 'mine-test/*': 'epoch'}
+        {'mine-val/*': 'mine-samples', 'mine-test/*': 'epoch'}
     """
-    if not x_axis or not prefix:
-        return dict(x_axis)
-    # An axis of its own is none: the epoch stands over the global step.
-    axes = {prefix + EPOCH: prefix + EPOCH}
-    return axes | {prefix + name: axis if axis == EPOCH else prefix + axis for name, axis in x_axis.items()}
+    return {prefix + name: axis if axis == EPOCH else prefix + axis for name, axis in x_axis.items()}
 
 
 class NameAxes:
@@ -75,9 +71,9 @@ class NameAxes:
             record: The record.
             numbers: Its numbers.
         """
-        if not self._chosen and not record.counts_batches:
+        if not self._chosen:
             return [(record.step, numbers)]
-        by_axis = self._layout(tuple(numbers), counts_batches=record.counts_batches)
+        by_axis = self._layout(tuple(numbers))
         if self._latest is None:
             # They go on where the run was.
             points = last_points(self._directory, self._chosen - {EPOCH})
@@ -105,10 +101,10 @@ class NameAxes:
     def _chosen(self) -> set[str]:
         """The axes that were chosen, in this session or in one that it continues."""
         if self._chosen_axes is None:
-            self._chosen_axes = {*self._x_axis.values(), *self._axes.values()} - {BATCH}
+            self._chosen_axes = {*self._x_axis.values(), *self._axes.values()}
         return self._chosen_axes
 
-    def _layout(self, names: tuple[str, ...], *, counts_batches: bool) -> dict[str | None, list[str]]:
+    def _layout(self, names: tuple[str, ...]) -> dict[str | None, list[str]]:
         """Return which of some names stand over which axis; None is the global step."""
         layout = self._layouts.get(names)
         if layout is None:
@@ -116,17 +112,16 @@ class NameAxes:
                 self._layouts.clear()
             layout = {None: []}
             for name in names:
-                layout.setdefault(self._axis_of(name, counts_batches=counts_batches), []).append(name)
+                layout.setdefault(self._axis_of(name), []).append(name)
             layout = self._layouts[names] = {axis: some for axis, some in layout.items() if some}
         return layout
 
-    def _axis_of(self, name: str, *, counts_batches: bool) -> str | None:
+    def _axis_of(self, name: str) -> str | None:
         if name == EPOCH:
             return None  # Some number has to stand over the global step, and each record has this one.
         if (known := self._axes.get(name)) is not None:
             return known
-        fitting = (axis for pattern, axis in self._x_axis.items() if matches(name, pattern))
-        axis = BATCH if counts_batches else next(fitting, None)
+        axis = next((axis for pattern, axis in self._x_axis.items() if matches(name, pattern)), None)
         if axis in (None, name):
             return None
         self._axes[name] = axis
@@ -137,7 +132,7 @@ class NameAxes:
         value: float | None = None
         if axis == EPOCH:
             value = record.epoch
-        elif axis not in (None, BATCH):
+        elif axis is not None:
             value = (self._latest or {}).get(axis)
         if value is None or not math.isfinite(value) or abs(value) >= _LARGEST_STEP:
             return record.step

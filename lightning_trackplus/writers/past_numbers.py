@@ -5,20 +5,19 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from lightning_trackplus.files.axes import known_axes
-from lightning_trackplus.files.csv_rows import LOGGED_STEP, cells_of, is_whole, read_row
-from lightning_trackplus.files.metrics_file import EPOCH, STEP, number_in
+from lightning_trackplus.files.csv_rows import LOGGED_STEP
+from lightning_trackplus.files.metrics_file import EPOCH, STEP, number_in, read_stored, step_in
 from lightning_trackplus.record import Record
 from lightning_trackplus.run_directory import METRICS_FILE, SUMMARY_FILE
 from lightning_trackplus.writers.extremes import Extremes, Point, Series
-
-_Cell: TypeAlias = str | bytes
 
 _CELLS_AT_ONCE = 2**14
 _FEWEST_ROWS = 64
@@ -55,41 +54,41 @@ def _take_table(path: Path, extremes: Extremes) -> bool:
     """Take the numbers of a table; return whether there is one that has columns for any."""
     if not path.is_file():
         return False
-    with path.open("rb") as file:
-        header = read_row(file)
-        columns = cells_of(header) if is_whole(header) else []
-        if STEP not in columns or not set(columns) - {STEP, EPOCH}:
-            return False
-        rows = iter(lambda: read_row(file), b"")
-        count = max(_FEWEST_ROWS, _CELLS_AT_ONCE // len(columns))
-        while some := list(itertools.islice(rows, count)):
-            _take_rows(columns, [_cells(row, len(columns)) for row in some], extremes)
+    try:
+        stored = read_stored(path, warns=False)
+    except ValueError:
+        return False  # It is no table of numbers.
+    if not set(stored.columns) - {STEP, EPOCH}:
+        return False
+    # The cells of a row that was torn count, but for the last.
+    rows = itertools.chain(stored.rows(warns=False), filter(None, [stored.torn_row()[:-1]]))
+    count = max(_FEWEST_ROWS, _CELLS_AT_ONCE // len(stored.columns))
+    while some := list(itertools.islice(rows, count)):
+        _take_rows(stored.columns, some, extremes)
     return True
 
 
-def _cells(row: bytes, width: int) -> Sequence[_Cell]:
-    """Return the cells of a row, without one that was torn."""
-    # Most rows have no quotes, and are not decoded.
-    cells: Sequence[_Cell] = cells_of(row) if b'"' in row else row.strip().split(b",")
-    return cells if len(cells) >= width and is_whole(row) else cells[:-1]
-
-
-def _take_rows(columns: Sequence[str], rows: Sequence[Sequence[_Cell]], extremes: Extremes) -> None:
+def _take_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], extremes: Extremes) -> None:
     at = columns.index(STEP)
-    rows = [row for row in rows if len(row) > at]  # The last one may be torn before its step.
-    steps = [int(row[at]) for row in rows]
-    for name, cells in zip(columns, itertools.zip_longest(*rows, fillvalue=b""), strict=False):
+    rows = [row for row in rows if len(row) > at and _is_step(row[at])]
+    steps = [step_in(row[at]) for row in rows]
+    for name, cells in zip(columns, itertools.zip_longest(*rows, fillvalue=""), strict=False):
         if name not in (STEP, EPOCH) and any(cells):
             extremes.take_series(_NAMES.get(name, name), *_points(cells, steps))
 
 
-def _points(cells: Sequence[_Cell], steps: Sequence[int]) -> tuple[list[float], list[int]]:
+def _is_step(cell: str) -> bool:
+    number = number_in(cell)
+    return not isinstance(number, str) and math.isfinite(number)
+
+
+def _points(cells: Sequence[str], steps: Sequence[int]) -> tuple[list[float], list[int]]:
     """Return the numbers in some cells, and their steps."""
     filled, at = [cell for cell in cells if cell], [*itertools.compress(steps, cells)]
     try:
         return [*map(float, filled)], at
     except ValueError:  # Others' tables may hold text.
-        found = [number_in(cell if isinstance(cell, str) else cell.decode("utf-8", "replace")) for cell in filled]
+        found = [number_in(cell) for cell in filled]
         points = [(number, step) for number, step in zip(found, at, strict=True) if not isinstance(number, str)]
         return [number for number, _ in points], [step for _, step in points]
 
@@ -98,7 +97,7 @@ def _take_summary(path: Path, extremes: Extremes) -> bool:
     """Take what a summary says; return whether there is one that can be read."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     extremes.series = {name: _series(entry) for name, entry in entries.items()}
     return True

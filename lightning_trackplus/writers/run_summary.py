@@ -59,6 +59,7 @@ class RunSummary:
         self._left: tuple[tuple[int, ...], int] | None = None
         self._is_written = True
         self._written_at = -math.inf
+        self._written_stamp: tuple[int, ...] | None = None
 
     def set_modes(self, modes: Mapping[str, Mode]) -> None:
         """Replace the modes, for what was written before as well.
@@ -119,12 +120,16 @@ class RunSummary:
         if self._is_written:
             return
         self._written_at = time.monotonic()
+        if self._written_stamp is not None and self._written_stamp != _stamp(self._directory / SUMMARY_FILE):
+            # Another process has continued the run, such as one of `ddp_spawn`, or somebody removed the file.
+            self._extremes = past_numbers(self._directory)
         self._take_waiting()
         self._directory.mkdir(parents=True, exist_ok=True)
         entries = {_text(name): self._entry(name, series) for name, series in self._extremes.series.items()}
         entries.pop("epoch", None)
         data = json.dumps(entries, indent=2, ensure_ascii=False, allow_nan=False)
         replace_file(self._directory / SUMMARY_FILE, data.encode() + b"\n")
+        self._written_stamp = _stamp(self._directory / SUMMARY_FILE)
         self._is_written = True
 
     def _entry(self, name: str, series: Series) -> dict[str, float | str | None]:

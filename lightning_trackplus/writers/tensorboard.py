@@ -16,11 +16,13 @@ from typing import cast
 from tensorboard.compat.proto.event_pb2 import Event, SourceMetadata
 from typing_extensions import assert_never
 
+from lightning_trackplus.files.event_files import next_moment
+from lightning_trackplus.files.number_events import NumberEvents
 from lightning_trackplus.files.record_file import RecordFile
 from lightning_trackplus.record import Encoded, Payload, Record, TensorBoardEvent
+from lightning_trackplus.run_directory import OUR_EVENTS
 from lightning_trackplus.writers.media_values import Fields, media_values
 from lightning_trackplus.writers.name_axes import NameAxes
-from lightning_trackplus.writers.number_events import NumberEvents
 
 _MOST_FILES = 100
 _file_numbers = itertools.count()
@@ -153,11 +155,10 @@ class TensorBoardWriter:
 
     def _open(self) -> RecordFile:
         self._directory.mkdir(parents=True, exist_ok=True)
-        now = time.time()
-        # TensorBoard reads the files of a directory in the order of their names.
-        name = f"events.out.tfevents.{now:020.9f}.{socket.gethostname()}.{os.getpid()}.{next(_file_numbers)}"
+        now, moment = time.time(), next_moment(self._directory)
+        name = f"events.out.tfevents.{moment:020.9f}.{socket.gethostname()}.{os.getpid()}.{next(_file_numbers)}"
         records = RecordFile(self._directory / name)
-        source = SourceMetadata(writer="lightning_trackplus")
+        source = SourceMetadata(writer=OUR_EVENTS.decode())
         records.write(Event(wall_time=now, file_version="brain.Event:2", source_metadata=source).SerializeToString())
         self._records = records
         return records

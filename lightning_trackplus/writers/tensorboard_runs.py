@@ -1,4 +1,7 @@
-"""TensorBoard event files of a run and of the runs below it, which ``add_scalars`` and ``add_hparams`` make."""
+"""TensorBoard event files of a run and of the runs below it.
+
+Those below are of the batches of validations and tests, and what ``add_scalars`` and ``add_hparams`` make.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightning_trackplus.record import Payload, Record, TensorBoardEvent
+from lightning_trackplus.run_directory import batches_folder
 from lightning_trackplus.writers.name_axes import NameAxes
 from lightning_trackplus.writers.tensorboard import TensorBoardWriter
 
@@ -48,17 +52,15 @@ class TensorBoardRuns:
         Args:
             record: What was logged in one call.
         """
-        if record.only_numbers:
+        # Most records are of numbers and of the run itself.
+        folder = "" if record.only_numbers and record.batch is None else self._folder_of(record)
+        if not folder:
             self._run.write(record)
             return
-        value = next(iter(record.values.values()), None)
-        if isinstance(value, EventBelow):  # Such an event is always alone.
-            try:
-                self._writer_below(value.folder).write(record)
-            finally:
-                self._let_rest()
-        else:
-            self._run.write(record)
+        try:
+            self._writer_below(folder).write(record)
+        finally:
+            self._let_rest()
 
     def flush(self) -> None:
         """Bring everything that was written into the files."""
@@ -69,6 +71,14 @@ class TensorBoardRuns:
         """Flush and close the files; a later ``write`` begins others beside them."""
         self._resting.clear()
         self._each(self._axes.flush, self._run.close, *(writer.close for writer in self._below.values()))
+
+    @staticmethod
+    def _folder_of(record: Record[Payload]) -> str:
+        if record.batch is not None:
+            return batches_folder(record.batch.stage)
+        value = next(iter(record.values.values()), None)
+        # Such an event is always alone.
+        return value.folder if isinstance(value, EventBelow) else ""
 
     @staticmethod
     def _each(*calls: Callable[[], None]) -> None:

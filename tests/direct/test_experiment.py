@@ -156,7 +156,7 @@ def other_files(root: Path) -> dict[str, bytes]:
     return {
         path.relative_to(root).as_posix(): path.read_bytes()
         for path in root.rglob("*")
-        if path.is_file() and not path.name.startswith("events")
+        if path.is_file() and not path.name.startswith("events") and path.name != "run.jsonl"
     }
 
 
@@ -368,7 +368,7 @@ def test_a_trial_without_a_name_is_named_by_the_time(logger, tmp_path):
     for score in (1.0, 2.0):
         logger.experiment.add_hparams({"lr": 0.1}, {"score": score})
     logger.experiment.flush()
-    runs = sorted(path.name for path in (tmp_path / "run").iterdir())
+    runs = sorted(path.name for path in (tmp_path / "run").iterdir() if path.is_dir())
     assert len(runs) == 2
     assert all(float(run) > 1e9 for run in runs)
 

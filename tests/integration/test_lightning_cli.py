@@ -82,7 +82,7 @@ def test_two_runs_into_one_root_have_two_whole_run_directories(command, tmp_path
     assert [run.name for run in runs] == ["version_0", "version_1"]
     for run in runs:
         assert {path.name.split(".")[0] for path in run.iterdir()} == {
-            "config", "hparams", "metrics", "summary", "events", "checkpoints",
+            "config", "hparams", "metrics", "summary", "events", "checkpoints", "run",
         }  # fmt: skip
         config = yaml.safe_load((run / "config.yaml").read_text())
         assert config["trainer"]["logger"]["init_args"]["flush_secs"] == 0.5

@@ -18,7 +18,7 @@ from tests.support.training import LoggingModule, goes_on_exactly, loader, quiet
 __all__ = ["own_stores"]
 
 PROTOCOLS = pytest.mark.parametrize("protocol", ["memory", "objects", "refusing"])
-PARTS = {"events", "metrics", "media", "summary", "hparams", "checkpoints", "x_axis"}
+PARTS = {"events", "metrics", "media", "summary", "hparams", "checkpoints", "run", "validation_batches"}
 
 
 class Module(LoggingModule):

@@ -199,7 +199,9 @@ def test_a_run_can_be_resumed_again_and_again(tmp_path):
     run = fit(tmp_path, checkpoints(every_n_train_steps=3))
     table = (run / "metrics.csv").read_text()
     for step in (12, 3, 9):
-        fit(tmp_path, ckpt_path=run / f"checkpoints/step={step}.ckpt")
+        # The later checkpoints are those of the branch that goes on.
+        saving = checkpoints(every_n_train_steps=3, dirpath=run / "checkpoints", enable_version_counter=False)
+        fit(tmp_path, saving, ckpt_path=run / f"checkpoints/step={step}.ckpt")
         assert (run / "metrics.csv").read_text() == table
     assert differences(run) == []
     moved = [pandas.read_csv(run / f"backup/{number}/metrics.csv")["train/step"].count() for number in (1, 2, 3)]
@@ -208,7 +210,7 @@ def test_a_run_can_be_resumed_again_and_again(tmp_path):
 
 @goes_on_exactly
 def test_more_epochs_go_on_behind_a_validation_of_their_own(tmp_path):
-    """What ``validate`` logged after the training is beyond the last checkpoint, with the batches it had."""
+    """What ``validate`` logged after the training belongs to the last checkpoint: no batch has begun since."""
     whole = fit(tmp_path / "whole")
     saving = checkpoints(save_on_train_epoch_end=True)
     logger = TrackPlusLogger(tmp_path, name="", version=0)
@@ -221,9 +223,13 @@ def test_more_epochs_go_on_behind_a_validation_of_their_own(tmp_path):
 
     fit(tmp_path, ckpt_path=run / "checkpoints/step=10.ckpt")
 
-    assert (run / "metrics.csv").read_text() == (whole / "metrics.csv").read_text()
-    assert in_slow_loader(run) == in_slow_loader(whole)
-    assert in_table(run / "backup/1")["val/loss_step"] == [(4, 10000.0), (5, 10001.0)]
+    expected, found = in_table(whole), in_table(run)
+    assert found["train/step"] == expected["train/step"]
+    assert found["val/loss_epoch"] == [*expected["val/loss_epoch"][:2], (10, 10000.5), *expected["val/loss_epoch"][2:]]
+    assert [value for _, value in found["val/loss_step"][4:6]] == [10000.0, 10001.0]
+    assert [step for step, _ in found["val/loss_step"]] == list(range(8))
+    assert differences(run) == []
+    assert not (run / "backup").exists()
 
 
 def test_batches_of_evaluations_are_counted_over_all_runs_of_trainers(tmp_path):

@@ -31,7 +31,11 @@ from tensorboard.util import grpc_util, tensor_util
 from lightning_trackplus import TrackPlusLogger
 from lightning_trackplus.files.axes import write_axes
 from lightning_trackplus.files.record_file import RecordFile
-from lightning_trackplus.run.rewinding import complete_rewind, rewind
+from lightning_trackplus.record import EvaluationBatch, Record
+from lightning_trackplus.run.rewinding import complete_rewind, rewind_to_step
+from lightning_trackplus.writers.csv import CSVWriter
+from lightning_trackplus.writers.run_summary import RunSummary
+from lightning_trackplus.writers.tensorboard_runs import TensorBoardRuns
 from tests.support.training import disk_full_above
 
 STEPS_OF_AN_EPOCH = 4
@@ -40,18 +44,24 @@ EXACT = {} if int(pandas.__version__.split(".")[0]) >= 3 else {"float_precision"
 
 
 def log(root, steps, value=0.0):
-    """Log training steps, and at the end of each epoch a validation, as a Trainer does; return the run directory."""
-    logger = TrackPlusLogger(root, name="", version="run")
+    """Write training steps, and at the end of each epoch a validation, as a Trainer logs them; return the directory."""
+    run = Path(root, "run")
+    writers = [RunSummary(run), TensorBoardRuns(run), CSVWriter(run)]
+
+    def write(step, epoch, batch=None, **values):
+        for writer in writers:
+            writer.write(Record(step, epoch, time.time(), values, only_numbers=True, batch=batch))
+
     for step in steps:
         epoch = step // STEPS_OF_AN_EPOCH
-        logger.log_metrics({"loss": value + step, "epoch": epoch}, step)
+        write(step, epoch, loss=value + step)
         if (step + 1) % STEPS_OF_AN_EPOCH == 0:
             for batch in range(epoch * BATCHES, (epoch + 1) * BATCHES):
-                logger.log_metrics({"val_step": value + batch}, batch)
-            logger.log_metrics({"val": value + step, "epoch": epoch}, step)
-    logger.finalize("success")
-    write_axes(Path(logger.log_dir), {"val_step": "batch"})
-    return Path(logger.log_dir)
+                write(batch, None, EvaluationBatch("validation", step), val_step=value + batch)
+            write(step, epoch, val=value + step)
+    for writer in writers:
+        writer.close()
+    return run
 
 
 def in_table(run):
@@ -61,18 +71,22 @@ def in_table(run):
 
 
 def in_slow_loader(run):
-    """Return (step, value) by tag as TensorBoard's older loader finds them."""
+    """Return (step, value) by tag as TensorBoard's older loader finds them, batches of validations as well."""
+    below = run / "validation_batches"
     found = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload()
-    return {tag: [(e.step, e.value) for e in found.Scalars(tag)] for tag in found.Tags()["scalars"] if tag != "epoch"}
+    shown = {tag: [(e.step, e.value) for e in found.Scalars(tag)] for tag in found.Tags()["scalars"] if tag != "epoch"}
+    return {**shown, **in_slow_loader(below)} if below.is_dir() else shown
 
 
 def in_plugin_loader(run):
     """Return (step, value) by tag as TensorBoard's loader for plugins finds them."""
+    below = run / "validation_batches"
     found = PluginAccumulator(str(run), size_guidance={"tensors": 0}).Reload()
     tags = [tag for tag in found.Tags()["tensors"] if tag != "epoch"]
-    return {
+    shown = {
         tag: [(e.step, tensor_util.make_ndarray(e.tensor_proto).item()) for e in found.Tensors(tag)] for tag in tags
     }
+    return {**shown, **in_plugin_loader(below)} if below.is_dir() else shown
 
 
 def in_fast_loader(logdir, is_there):
@@ -98,10 +112,11 @@ def in_fast_loader(logdir, is_there):
 
 def _scalars(provider):
     found = provider.read_scalars(RequestContext(), experiment_id="", plugin_name="scalars", downsample=10**6)
-    return {
-        run: {tag: [(p.step, p.value) for p in points] for tag, points in tags.items() if tag != "epoch"}
-        for run, tags in found.items()
-    }
+    shown = {}
+    for run, tags in found.items():
+        curves = {tag: [(p.step, p.value) for p in points] for tag, points in tags.items() if tag != "epoch"}
+        shown.setdefault(run.removesuffix("/validation_batches"), {}).update(curves)
+    return shown
 
 
 def expected(end, at):
@@ -126,7 +141,7 @@ def test_the_curve_goes_on_from_the_step(tmp_path):
     wanted = {at: expected(24, at) for at in (0, 1, 8, 9, 17, 20)}
     for at, points in wanted.items():
         run = log(tmp_path / str(at), range(20))
-        rewind(run, at)
+        rewind_to_step(run, at)
         log(tmp_path / str(at), range(at, 24), value=0.5)
 
         assert in_table(run) == points, at
@@ -146,7 +161,7 @@ def test_a_name_that_is_not_logged_again_is_gone(tmp_path):
     logger.finalize("success")
     run = Path(logger.log_dir)
 
-    backup = rewind(run, 4)
+    backup = rewind_to_step(run, 4)
 
     losses = {"loss": [(step, step) for step in range(4)]}
     wanted = {"run": losses, "run/pair_a": {"pair": [(1, 1.0)]}, "run/pair_b": {"pair": [(1, 2.0)]}}
@@ -162,7 +177,7 @@ def test_what_was_taken_is_in_the_backup(tmp_path):
     (events,) = run.glob("*tfevents*")
     before, table = events.read_bytes(), (run / "metrics.csv").read_text().splitlines()
 
-    backup = rewind(run, 6)
+    backup = rewind_to_step(run, 6)
 
     assert backup == run / "backup" / "1"
     kept, removed = (run / "metrics.csv").read_text().splitlines(), (backup / "metrics.csv").read_text().splitlines()
@@ -176,7 +191,7 @@ def test_what_was_taken_is_in_the_backup(tmp_path):
     first = before.index(events.read_bytes()[-40:]) + 40
     assert events.read_bytes() == before[: len(events.read_bytes())]
     assert moved.read_bytes().endswith(before[first:])
-    assert {path.name for path in backup.iterdir()} == {"metrics.csv", "summary.json", moved.name}
+    assert {path.name for path in backup.iterdir()} == {"metrics.csv", "summary.json", moved.name, "validation_batches"}
 
 
 def test_where_nothing_is_beyond_nothing_is_touched(tmp_path):
@@ -185,12 +200,12 @@ def test_where_nothing_is_beyond_nothing_is_touched(tmp_path):
     (events,) = run.glob("*tfevents*")
     with events.open("ab") as file:
         file.write(b"torn")
-    before = {path: (path.read_bytes(), path.stat().st_ino) for path in run.iterdir()}
+    before = {path: (path.read_bytes(), path.stat().st_ino) for path in run.rglob("*") if path.is_file()}
 
-    assert rewind(run, 5) is None
-    assert rewind(tmp_path / "none", 0) is None
+    assert rewind_to_step(run, 5) is None
+    assert rewind_to_step(tmp_path / "none", 0) is None
 
-    assert {path: (path.read_bytes(), path.stat().st_ino) for path in run.iterdir()} == before
+    assert {path: (path.read_bytes(), path.stat().st_ino) for path in run.rglob("*") if path.is_file()} == before
     assert not (tmp_path / "none").exists()
 
 
@@ -201,7 +216,7 @@ def test_a_file_with_nothing_beyond_is_not_written_again(tmp_path):
     before = first.read_bytes(), first.stat().st_ino
     log(tmp_path, range(5, 9))
 
-    rewind(run, 7)
+    rewind_to_step(run, 7)
 
     assert (first.read_bytes(), first.stat().st_ino) == before
     assert in_slow_loader(run)["loss"] == [(step, step) for step in range(7)]
@@ -210,11 +225,11 @@ def test_a_file_with_nothing_beyond_is_not_written_again(tmp_path):
 def test_each_rewinding_has_a_folder_of_its_own(tmp_path):
     """What is taken back twice is in two folders, and what is in these is left alone."""
     run = log(tmp_path, range(9))
-    assert rewind(run, 6) == run / "backup" / "1"
+    assert rewind_to_step(run, 6) == run / "backup" / "1"
     log(tmp_path, range(6, 9))
     before = {path: path.read_bytes() for path in (run / "backup").rglob("*") if path.is_file()}
 
-    assert rewind(run, 5) == run / "backup" / "2"
+    assert rewind_to_step(run, 5) == run / "backup" / "2"
 
     assert {path: path.read_bytes() for path in before} == before
     assert [step for step, _ in in_table(run)["loss"]] == list(range(5))
@@ -231,7 +246,7 @@ def test_media_move_with_their_rows(tmp_path):
     before = pandas.read_csv(run / "media.csv")
     data = [(run / file).read_bytes() for file in before["file"]]
 
-    backup = rewind(run, 2)
+    backup = rewind_to_step(run, 2)
 
     for folder, rows in ((run, slice(2)), (backup, slice(2, 4))):
         pandas.testing.assert_frame_equal(pandas.read_csv(folder / "media.csv"), before[rows].reset_index(drop=True))
@@ -248,7 +263,7 @@ def test_torn_ends_go(tmp_path):
         path.write_bytes(path.read_bytes()[:-3])
     torn_event, torn_row = events.read_bytes()[-20:], (run / "metrics.csv").read_bytes()[-5:]
 
-    backup = rewind(run, 4)
+    backup = rewind_to_step(run, 4)
     log(tmp_path, range(4, 8), value=0.5)
 
     assert (backup / "metrics.csv").read_bytes().endswith(torn_row)
@@ -256,13 +271,13 @@ def test_torn_ends_go(tmp_path):
     assert in_table(run) == in_slow_loader(run) == expected(8, 4)
 
 
-@pytest.mark.parametrize("torn", ["2,0,0.", "2,0,0.25", "2,0\n", '2,0,0.25,"half\n'])
+@pytest.mark.parametrize("torn", ["2,0,0.", "2,0,0.25", "2", '2,0,0.25,"half\n'])
 def test_a_torn_row_goes_whatever_its_step(tmp_path, torn):
-    """A row that was cut, also one with fewer cells than the header, is not left in the table."""
+    """A row that was cut is not left in the table."""
     table = "step,epoch,a,b\n0,0,1.0,2.0\n1,0,1.0,2.0\n"
     (tmp_path / "metrics.csv").write_text(table + torn)
 
-    backup = rewind(tmp_path, 5)
+    backup = rewind_to_step(tmp_path, 5)
 
     assert (tmp_path / "metrics.csv").read_text() == table
     assert (backup / "metrics.csv").read_text() == "step,epoch,a,b\n" + torn
@@ -271,16 +286,13 @@ def test_a_torn_row_goes_whatever_its_step(tmp_path, torn):
 def test_batches_without_results_go(tmp_path):
     """Rows of a validation whose results never came, at the end of the file, are taken, and so are their events."""
     run = log(tmp_path, range(6))
-    logger = TrackPlusLogger(tmp_path, name="", version="run")
     for batch in range(3, 5):
-        logger.log_metrics({"val_step": batch}, batch)
-    logger.finalize("success")
-    # Without a Trainer, the row of the last step does not wait for a validation; the rows are put in the file's end.
-    rows = (run / "metrics.csv").read_text().splitlines()
-    ordered = sorted(rows[1:], key=lambda row: row.startswith(("3,,", "4,,")))
-    (run / "metrics.csv").write_text("\n".join([rows[0], *ordered]) + "\n")
+        for writer in (TensorBoardRuns(run), CSVWriter(run)):
+            of = EvaluationBatch("validation", 7)
+            writer.write(Record(batch, None, time.time(), {"val_step": float(batch)}, only_numbers=True, batch=of))
+            writer.close()
 
-    rewind(run, 6)
+    rewind_to_step(run, 6)
 
     assert in_table(run) == in_slow_loader(run) == expected(6, 6)
 
@@ -292,9 +304,10 @@ def test_other_runs_and_checkpoints_are_left_alone(tmp_path):
     shutil.copytree(tmp_path / "source", run / "other")
     for folder in ("checkpoints", "backup/mine"):
         shutil.copytree(tmp_path / "source", run / folder, ignore=shutil.ignore_patterns("*.csv"))
-    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.parent != run}
+    own = {run, run / "validation_batches"}
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.parent not in own}
 
-    rewind(run, 3)
+    rewind_to_step(run, 3)
 
     assert {path: path.read_bytes() for path in before} == before
 
@@ -309,7 +322,7 @@ def test_runs_of_lightnings_pair_are_taken_back(tmp_path):
     for logger in loggers:
         logger.finalize("success")
 
-    rewind(tmp_path / "run", 4)
+    rewind_to_step(tmp_path / "run", 4)
 
     wanted = {"loss": [(step, step) for step in range(4)]}
     found = in_slow_loader(tmp_path / "run")
@@ -338,14 +351,14 @@ def test_rows_go_with_the_row_that_they_wait_for(rows, at):
         run = Path(folder)
         (run / "metrics.csv").write_bytes((header + "".join(texts)).encode())
 
-        backup = rewind(run, at)
+        backup = rewind_to_step(run, at)
 
         assert (run / "metrics.csv").read_bytes().decode() == header + kept
         assert (backup is None) == (not removed)
         assert backup is None or (backup / "metrics.csv").read_bytes().decode() == header + removed
 
 
-KINDS = st.sampled_from(["loss", "loss", "val", "val_step", "start", "hparams"])
+KINDS = st.sampled_from(["loss", "loss", "val", "start", "hparams"])
 FILES = st.lists(st.lists(st.tuples(st.integers(0, 9), KINDS), max_size=12), min_size=1, max_size=3)
 
 
@@ -357,35 +370,24 @@ def event_of(number, step, kind):
 
 
 def judged(files, at):
-    """Return by event whether it stays: by its step, as the one before for an epoch, as the next for a batch.
-
-    Where none tells a step, all stay.
-    """
-    events = [event for file in files for event in file]
-    own = [step < at for step, _ in events]
-    ordinary = [number for number, (_, kind) in enumerate(events) if kind == "loss"]
-    stays = []
-    for number, (_, kind) in enumerate(events):
-        before = [other for other in ordinary if other < number]
-        after = [other for other in ordinary if other > number]
-        if kind not in ("val", "val_step"):
-            stays.append(own[number])
-        elif kind == "val" and before:
-            stays.append(own[before[-1]])
-        else:
-            stays.append(own[after[0]] if after else not ordinary)
+    """Return by event whether it stays: by its step, and over an epoch as the one before, if there is one."""
+    stays, last = [], True
+    for step, kind in (event for file in files for event in file):
+        if kind == "loss":
+            last = step < at
+        stays.append(last if kind == "val" else step < at)
     return stays
 
 
 @settings(max_examples=80)
 @given(FILES, st.integers(1, 10))
-@example([[(0, "val"), (7, "val_step"), (1, "val")], [(2, "val")]], 3)
+@example([[(0, "val"), (7, "loss"), (1, "val")], [(2, "val")]], 3)
 def test_events_with_another_axis_go_with_their_neighbours(files, at):
     """In any event files, each event is kept or taken as the rules say, with all its bytes, and none is lost."""
     stays = iter(judged(files, at))
     with tempfile.TemporaryDirectory() as folder:
         run, number = Path(folder), 0
-        write_axes(run, {"val": "epoch", "val_step": "batch"})
+        write_axes(run, {"val": "epoch"})
         wanted = []
         for index, file in enumerate(files):
             records = RecordFile(run / f"events.out.tfevents.{index}")
@@ -398,7 +400,7 @@ def test_events_with_another_axis_go_with_their_neighbours(files, at):
             records.close()
             wanted.append(parts)
 
-        backup = rewind(run, at)
+        backup = rewind_to_step(run, at)
 
         for index, (removed, kept) in enumerate(wanted):
             assert list(LegacyEventFileLoader(str(run / f"events.out.tfevents.{index}")).Load())[1:] == kept
@@ -419,10 +421,10 @@ def test_memory_stays_flat(tmp_path):
     for step in range(2_000):
         records.write(Event(step=step, summary={"value": [{"tag": "x" * 5000, "simple_value": 1}]}).SerializeToString())
     records.close()
-    rewind(tmp_path, 10**6)  # What is imported for the first time is no part of it.
+    rewind_to_step(tmp_path, 10**6)  # What is imported for the first time is no part of it.
     tracemalloc.start()
     try:
-        rewind(tmp_path, 1_000)
+        rewind_to_step(tmp_path, 1_000)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -436,11 +438,11 @@ def test_a_full_disk_leaves_the_run_as_it_was(tmp_path):
     before = {path: path.read_bytes() for path in run.iterdir() if path.is_file()}
 
     with disk_full_above(200), pytest.raises(OSError, match="File too large"):
-        rewind(run, 20)
+        rewind_to_step(run, 20)
 
     assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
     assert list((run / "backup").iterdir()) == []
-    rewind(run, 20)
+    rewind_to_step(run, 20)
     assert in_table(run) == in_slow_loader(run) == expected(20, 20)
 
 
@@ -451,7 +453,7 @@ import itertools, os, shutil, signal, sys
 from pathlib import Path
 from tensorboard.compat.proto import event_pb2
 from lightning_trackplus.files import event_files
-from lightning_trackplus.run.rewinding import rewind
+from lightning_trackplus.run.rewinding import rewind_to_step
 
 CHANGES = {"fsync", "mkdir", "rename", "replace", "unlink", "rmdir"}
 
@@ -462,7 +464,7 @@ def rewind_and_die(run, number):
         if is_change and next(changes) == number:
             os.kill(os.getpid(), signal.SIGKILL)
     sys.setprofile(look)
-    rewind(run, int(sys.argv[2]))
+    rewind_to_step(run, int(sys.argv[2]))
     os._exit(0)
 
 for number in itertools.count(1):
@@ -512,7 +514,7 @@ def test_a_rewinding_that_is_killed_is_completed_by_the_next(tmp_path):
         run = original.with_name(f"{original.name} {number}")
         assert {len(row) for row in csv.reader((run / "metrics.csv").open(newline=""))} == {width}
         losses.append(len(in_slow_loader(run)["loss"]))
-        taken = rewind(run, step)
+        taken = rewind_to_step(run, step)
         assert taken in (None, run / "backup" / "1")
         backup = run / "backup" / "1"
         assert [path.name for path in (run / "backup").iterdir()] == ["1"]
@@ -520,7 +522,7 @@ def test_a_rewinding_that_is_killed_is_completed_by_the_next(tmp_path):
         assert sorted(pieces(run) + pieces(backup), key=repr) == everything
         assert [step for step, _ in in_table(run)["loss"]] == list(range(step))
         assert [step for step, _ in in_table(backup)["loss"]] == list(range(step, 12))
-        assert rewind(run, step) is complete_rewind(run) is None
+        assert rewind_to_step(run, step) is complete_rewind(run) is None
     # It was killed before and after the events had their place.
     assert set(losses) == {5, 12}
     assert losses == sorted(losses, reverse=True)
@@ -530,15 +532,15 @@ def test_a_decided_rewinding_is_completed_without_the_step(tmp_path):
     """A run that is continued without a step is first brought to what the process that ended had decided."""
     run = log(tmp_path, range(12))
     reference = Path(shutil.copytree(run, tmp_path / "reference"))
-    rewind(reference, 6)
+    rewind_to_step(reference, 6)
     wanted = {path.relative_to(reference): path.read_bytes() for path in reference.rglob("*") if path.is_file()}
     # As it is in the moment after the backup has its name.
     backup = run / "backup" / "1"
     shutil.copytree(reference / "backup" / "1", backup)
-    for path in reference.glob("*"):
-        if path.name == "metrics.csv" or "tfevents" in path.name:
-            (backup / "kept").mkdir(exist_ok=True)
-            shutil.copy(path, backup / "kept" / path.name.replace("tfevents", "tf-events"))
+    for path in [reference / "metrics.csv", *reference.rglob("*tfevents*")]:
+        kept = backup / "kept" / path.relative_to(reference).with_name(path.name.replace("tfevents", "tf-events"))
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, kept)
 
     assert complete_rewind(run) == backup
 
@@ -553,8 +555,8 @@ def test_a_file_of_axes_that_cannot_be_read_is_said(tmp_path, text):
     (run / "x_axis.json").write_text(text)
 
     with pytest.warns(UserWarning, match=f"^{re.escape(str(run / 'x_axis.json'))} .* It is written anew.$") as warned:
-        rewind(run, 3)
-        rewind(run, 2)
+        rewind_to_step(run, 3)
+        rewind_to_step(run, 2)
 
     assert len(warned) == 1
     assert in_slow_loader(run)["loss"] == [(0, 0.0), (1, 1.0)]
@@ -575,7 +577,7 @@ def test_events_that_are_damaged_go(tmp_path, damage):
             file.write((tmp_path / "record").read_bytes())
     rest = events.stat().st_size
 
-    backup = rewind(run, 2)
+    backup = rewind_to_step(run, 2)
     assert len(next(backup.glob("*tf-events*")).read_bytes()) + events.stat().st_size > rest
     log(tmp_path, range(2, 4), value=0.5)
 
@@ -589,7 +591,7 @@ def test_a_run_without_epochs_is_taken_back_by_its_steps(tmp_path):
         logger.log_metrics({"loss": float(step)}, step)
     logger.finalize("success")
 
-    rewind(tmp_path / "run", 3)
+    rewind_to_step(tmp_path / "run", 3)
 
     wanted = {"loss": [(step, float(step)) for step in range(3)]}
     assert in_table(tmp_path / "run") == in_slow_loader(tmp_path / "run") == wanted

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from tensorboard.compat.proto.event_pb2 import Event
 
-from lightning_trackplus.record import Item, Pictures, Record, Sounds, TensorBoardEvent, Texts
+from lightning_trackplus.record import EvaluationBatch, Item, Pictures, Record, Sounds, TensorBoardEvent, Texts
 from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.metrics_table import MetricsTable
 from tests.support.training import disk_full_above
@@ -58,19 +58,20 @@ EPOCHS = st.none() | st.integers(0, 5) | st.sampled_from([0.0, 2.0, 0.5])
 
 
 def rows_of(path):
-    """Return the header and the rows as csv.reader finds them, which must be as wide as the header."""
+    """Return the header and the rows as csv.reader finds them; a row ends at its last value, and is filled up here."""
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
     assert len(set(header)) == len(header)
-    assert {len(row) for row in rows} <= {len(header)}
-    return header, rows
+    assert all(2 <= len(row) <= len(header) for row in rows)
+    assert all(row[-1] for row in rows if len(row) > 2)
+    return header, [row + [""] * (len(header) - len(row)) for row in rows]
 
 
 def read_alike(path):
     """Return the rows of csv.DictReader, on which pandas and polars agree to the letter."""
     header, rows = rows_of(path)
     with path.open(newline="", encoding="utf-8") as file:
-        dicts = list(csv.DictReader(file))
+        dicts = list(csv.DictReader(file, restval=""))
     assert [list(row) for row in dicts] == [header] * len(rows)
     assert [list(row.values()) for row in dicts] == rows
 
@@ -92,12 +93,12 @@ class Model:
         self.rows = []
         self.waits = False
 
-    def write(self, step, epoch, numbers, *, counts_batches):
+    def write(self, step, epoch, numbers, *, is_batch):
         row = {"step": step}
-        if counts_batches:
+        if is_batch:
             # The row of an evaluation batch stands before the row that waits for its results.
             self.rows.insert(len(self.rows) - self.waits, row)
-        elif self.waits and self.rows[-1]["step"] == step:
+        elif self.waits and self.rows[-1]["step"] == step and self.fits(epoch, numbers):
             row = self.rows[-1]
         else:
             self.rows.append(row)
@@ -107,6 +108,12 @@ class Model:
         # `epoch` has its column, and the column `step` is the Trainer's.
         row |= {"step (logged)" if name == "step" else name: n for name, n in numbers.items() if name != "epoch"}
         self.columns += [name for name in row if name not in self.columns]
+
+    def fits(self, epoch, numbers):
+        """Return whether no name comes again, and the epoch is not another."""
+        row = self.rows[-1]
+        names = {"step (logged)" if name == "step" else name for name in numbers}
+        return row.keys().isdisjoint(names - {"epoch"}) and (epoch is None or row.get("epoch", epoch) == epoch)
 
     def assert_equals(self, path):
         dicts = read_alike(path)
@@ -147,23 +154,27 @@ OPERATIONS = st.lists(
     [("write", 0, None, dict.fromkeys(HARD_NAMES, 1.0), False), ("reopen",), ("write", 1, 0, {"late": 0.1}, False)]
 )
 def test_the_table_is_sound_after_every_step_of_any_history(operations):
-    """After each flush and each reopening the file holds one row a step with all that was written, in full."""
+    """After each flush and each reopening the file holds all that was written, in full, in the rows of the model."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "metrics.csv")
         table, model, step = MetricsTable(path), Model(), 10
         for operation in [*operations, ("flush",)]:
             match operation:
-                case ("write", move, epoch, numbers, counts_batches):
+                case ("write", move, epoch, numbers, is_batch):
                     step += move
-                    table.write(step, epoch, numbers, counts_batches=counts_batches)
-                    model.write(step, epoch, numbers, counts_batches=counts_batches)
-                    rows_of(path)  # Nobody flushed, and the file is rectangular all the same.
+                    # A batch comes while a row waits for the results.
+                    batch = EvaluationBatch("validation", model.rows[-1]["step"] if model.waits else step)
+                    table.write(step, epoch, numbers, batch if is_batch else None)
+                    model.write(step, epoch, numbers, is_batch=is_batch)
+                    if path.exists():
+                        rows_of(path)  # Nobody flushed, and the rows are whole all the same.
                 case ("flush",):
                     table.flush()
                 case ("reopen",):
                     table.close()
                     table = MetricsTable(path)
-                    model.waits = bool(model.rows)
+                    # Without an epoch, a row may be of a batch.
+                    model.waits = bool(model.rows) and "epoch" in model.rows[-1]
             if operation[0] != "write" and model.rows:
                 model.assert_equals(path)
         table.close()
@@ -210,24 +221,26 @@ def test_the_file_looks_as_documented(tmp_path):
     table.close()
 
     assert (tmp_path / "metrics.csv").read_text() == (
-        'step,epoch,b,a,"val, hard",step (logged)\n0,0,1.0,0.1,,\n5,0,,,inf,\n9,0.5,,,,3.0\n'
+        'step,epoch,b,a,"val, hard",step (logged)\n0,0,1.0,0.1\n5,0,,,inf\n9,0.5,,,,3.0\n'
     )
 
 
 def test_a_flushed_row_is_completed_in_place(tmp_path):
-    """What comes for the step of the last row after a flush joins that row."""
+    """What comes for the step of the last row after a flush joins that row; where a name comes again, a row begins."""
     path = tmp_path / "metrics.csv"
     table = MetricsTable(path)
 
     table.write(0, 0, {"a": 1.0})
     table.flush()
     assert path.read_text() == "step,epoch,a\n0,0,1.0\n"
-    table.write(0, None, {"a": 22.0})
+    table.write(0, None, {"b": 22.0})
     table.flush()
-    assert path.read_text() == "step,epoch,a\n0,0,22.0\n"
-    table.write(0, 0, {"a": 3.0, "b": 4.0})
+    assert path.read_text() == "step,epoch,a,b\n0,0,1.0,22.0\n"
+    table.write(0, 0, {"b": 4.0})
     table.flush()
-    assert path.read_text() == "step,epoch,a,b\n0,0,3.0,4.0\n"
+    table.write(0, 0, {"a": 3.0})
+    table.flush()
+    assert path.read_text() == "step,epoch,a,b\n0,0,1.0,22.0\n0,0,3.0,4.0\n"
     table.close()
 
 
@@ -380,17 +393,18 @@ def test_a_full_disk_leaves_a_table_that_goes_on(late_names, room, tmp_path):
 
 
 def test_a_wide_table_is_completed_in_place(tmp_path):
-    """Rows longer than any buffer are rewritten in place, shorter and longer."""
+    """A row longer than any buffer gets cells at its end and between others, and stays one row."""
     path = tmp_path / "metrics.csv"
     names = [f"layer {number}/norm" for number in range(800)]
     table = MetricsTable(path)
-    for value in (1 / 3, 1.0, 2 / 3):
-        table.write(0, 0, dict.fromkeys(names, value))
+    table.write(0, 0, dict.fromkeys(names, 1.0))
+    for part in (names[1::2], names[2::4], names[::4]):
+        table.write(1, 0, dict.fromkeys(part, 1 / 3))
         table.flush()
-        _, (cells,) = rows_of(path)
-        assert cells == ["0", "0", *[repr(value)] * len(names)]
+        _, row = read_alike(path)
+        assert {row[name] for name in part} == {repr(1 / 3)}
+    assert "" not in row.values()
     table.close()
-    assert len(read_alike(path)) == 1
 
 
 # The writer: numbers to the table, media to files.
@@ -564,7 +578,8 @@ def test_after_close_the_files_are_continued(tmp_path):
         writer.close()
 
     assert read_alike(tmp_path / "metrics.csv") == [
-        {"step": "0", "epoch": "", "x0": "0.5", "x1": "0.5", "x2": ""},
+        {"step": "0", "epoch": "", "x0": "0.5", "x1": "", "x2": ""},
+        {"step": "0", "epoch": "", "x0": "", "x1": "0.5", "x2": ""},
         {"step": "1", "epoch": "", "x0": "", "x1": "", "x2": "0.5"},
     ]
     assert [(row["step"], row["file"]) for row in index_of(tmp_path)] == [
@@ -581,14 +596,12 @@ def test_rows_of_evaluation_batches_stand_before_the_row_that_waits_for_them(tmp
     table.write(4, 0, {"train": 1.0})
     table.flush()
     for batch in range(3):
-        table.write(batch, None, {"val_step": float(batch)}, counts_batches=True)
+        table.write(batch, None, {"val_step": float(batch)}, EvaluationBatch("validation", 4))
     table.write(4, 0, {"val": 2.0})
     table.write(5, 1, {"train": 3.0})
     table.close()
 
-    assert path.read_text() == (
-        "step,epoch,train,val_step,val\n0,,,0.0,\n1,,,1.0,\n2,,,2.0,\n4,0,1.0,,2.0\n5,1,3.0,,\n"
-    )
+    assert path.read_text() == ("step,epoch,train,val_step,val\n0,,,0.0\n1,,,1.0\n2,,,2.0\n4,0,1.0,,2.0\n5,1,3.0\n")
 
 
 # What keeps a table from getting columns.
@@ -622,8 +635,8 @@ def test_a_new_column_comes_where_open_files_cannot_be_replaced(tmp_path):
 
     assert (tmp_path / "metrics.csv").read_text().splitlines() == [
         "step,epoch,a,x0,late,x1",
-        *(f"{step},0,1.0,3.0,," for step in range(3)),
-        *(f"{step},0,1.0,3.0,2.0," for step in (3, 4)),
+        *(f"{step},0,1.0,3.0" for step in range(3)),
+        *(f"{step},0,1.0,3.0,2.0" for step in (3, 4)),
         "5,0,1.0,,2.0,3.0",
     ]
 
@@ -644,7 +657,7 @@ def test_a_table_that_a_reader_keeps_from_getting_a_column_goes_on(tmp_path):
         assert path.read_text() == "step,epoch,a\n0,0,1.0\n1,0,1.0\n2,0,1.0\n"
     table.close()
 
-    assert path.read_text() == "step,epoch,a,late\n0,0,1.0,\n1,0,1.0,\n2,0,1.0,2.0\n"
+    assert path.read_text() == "step,epoch,a,late\n0,0,1.0\n1,0,1.0\n2,0,1.0,2.0\n"
     assert sorted(os.listdir(tmp_path)) == ["cwd", "metrics.csv"]
 
 
@@ -666,18 +679,19 @@ def test_where_there_is_no_room_for_a_column_there_is_for_rows(tmp_path):
     table.flush()
 
     said = {}
-    # Room for rows, and none for a comma more in each row.
-    with disk_full_above(path.stat().st_size + 1000):
-        for step in range(2000, 2020):
-            table.write(step, 0, {"a": float(step), **({"late": 1.0} if step == 2005 else {})})
-            said[step] = [flushed(table) for _ in range(2)]
+    beside = path.with_suffix(".csv.new")
+    beside.mkdir()
+    for step in range(2000, 2020):
+        table.write(step, 0, {"a": float(step), **({"late": 1.0} if step == 2005 else {})})
+        said[step] = [flushed(table) for _ in range(2)]
+    beside.rmdir()
     for step in range(2020, 2030):
         table.write(step, 0, {"a": float(step), **({"late": 1.0} if step == 2025 else {})})
         table.flush()
     table.close()
 
     # When it stood in the last row, which might still have got it, and when that row was complete.
-    message = f"[Errno 27] File too large: {path} has no column yet for 'late', and rows are written without"
+    message = f"[Errno 21] Is a directory: {path} has no column yet for 'late', and rows are written without"
     assert {step: texts for step, texts in said.items() if texts != [None, None]} == {
         2005: [message, None],
         2006: [message, None],
@@ -734,7 +748,7 @@ def test_what_the_last_row_has_no_column_for_is_tried_again_at_the_end(tmp_path)
     beside.rmdir()
     table.close()
 
-    assert path.read_text() == "step,epoch,a\n0,0,\n1,0,1.0\n"
+    assert path.read_text() == "step,epoch,a\n0,0\n1,0,1.0\n"
 
 
 def test_a_row_that_was_in_the_file_is_there_again_after_a_full_disk(tmp_path):
@@ -755,7 +769,7 @@ def test_a_row_that_was_in_the_file_is_there_again_after_a_full_disk(tmp_path):
     table.write(3, 0, {"a": 1.0})
     table.close()
 
-    assert path.read_text() == "step,epoch,a,late\n0,0,1.0,\n1,0,1.0,2.0\n2,0,1.0,\n3,0,1.0,\n"
+    assert path.read_text() == "step,epoch,a,late\n0,0,1.0\n1,0,1.0,2.0\n2,0,1.0\n3,0,1.0\n"
 
 
 @pytest.mark.parametrize("flushes", [False, True])
@@ -771,4 +785,4 @@ def test_names_that_come_one_a_row_stand_where_they_belong(flushes, tmp_path):
 
     header, *rows = (tmp_path / "metrics.csv").read_text().splitlines()
     assert header == ",".join(["step", "epoch", *(f"n{step}" for step in range(count))])
-    assert rows == [f"{step},0{',' * step},1.0{',' * (count - 1 - step)}" for step in range(count)]
+    assert rows == [f"{step},0{',' * step},1.0" for step in range(count)]

@@ -7,6 +7,7 @@ import itertools
 
 import pytest
 
+from lightning_trackplus.record import EvaluationBatch
 from lightning_trackplus.writers.metrics_table import MetricsTable
 
 
@@ -21,7 +22,7 @@ def test_results_of_a_long_validation_have_a_row_of_their_own_where_a_batch_has_
     table = MetricsTable(tmp_path / "metrics.csv")
     table.write(1200, 3, {"train": 0.5})
     for batch in range(1201):
-        table.write(batch, None, {"val_step": float(batch)}, counts_batches=True)
+        table.write(batch, None, {"val_step": float(batch)}, EvaluationBatch("validation", 1200))
     table.write(1200, 3, {"val": 0.25})
     table.close()
 

@@ -68,7 +68,8 @@ def test_chosen_names_stand_over_their_axis(tmp_path, capsys, axis, places, pref
         assert steps(events[name]) == places
         assert numbers(events[name]) == pytest.approx(numbers(table[name]))
     assert events[f"{p}loss"] == table[f"{p}loss"] == [(step, float(step)) for step in range(STEPS * EPOCHS)]
-    assert steps(events[f"{p}val/loss_step"]) == steps(table[f"{p}val/loss_step"]) == list(range(2 * EPOCHS))
+    batches = in_slow_loader(run / "validation_batches")
+    assert steps(batches[f"{p}val/loss_step"]) == steps(table[f"{p}val/loss_step"]) == list(range(2 * EPOCHS))
     rows = pandas.read_csv(run / "metrics.csv").dropna(subset=[f"{p}val/loss_epoch"])
     assert rows["epoch"].to_list() == [0, 1, 2]
     assert rows[f"{p}seen"].to_list() == [20, 40, 60]

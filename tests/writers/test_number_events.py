@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorboard.compat.proto.event_pb2 import Event
 
-from lightning_trackplus.writers.number_events import NumberEvents
+from lightning_trackplus.files.number_events import NumberEvents
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 NUMBERS = (

@@ -278,12 +278,12 @@ def test_a_best_that_was_taken_back_is_forgotten(tmp_path, writers):
         for step in range(10):
             logger.log_metrics({"loss": 1.0 - step / 16, "epoch": 0}, step)
         logger.finalize("success")
-        logger.rewind(5)
+        logger.rewind_to_step(5)
         logger.log_metrics({"loss": 0.8125, "acc": 0.5, "epoch": 0}, 5)
         logger.finalize("success")
         summary = {"last": 0.8125, "last_step": 5, "best": 0.75, "best_step": 4, "mode": "min"}
         assert read(Path(logger.log_dir))["loss"] == summary
-        logger.rewind(0)
+        logger.rewind_to_step(0)
         logger.finalize("success")
         assert not (Path(logger.log_dir) / "summary.json").exists()
 
