@@ -32,10 +32,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+from xml.etree import ElementTree
 
 import coverage
 import pytest
-from xml.etree import ElementTree
 
 CHECKOUT = Path(__file__).parents[1]
 PACKAGE = "lightning_trackplus"
