@@ -40,11 +40,20 @@ settings.register_profile(
 settings.load_profile("suite")
 
 
+def _is_quick(path: Path) -> bool:
+    inside = Path(os.path.relpath(path, TESTS))
+    return not NOT_QUICK & {inside.parts[0], inside.as_posix()}
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where the quick part alone is asked for, do not even import the others."""
+    return True if config.option.markexpr == "quick" and not _is_quick(collection_path) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the quick part."""
     for item in items:
-        path = Path(os.path.relpath(item.path, TESTS))
-        if not NOT_QUICK & {path.parts[0], path.as_posix()}:
+        if _is_quick(item.path):
             item.add_marker("quick")
 
 
