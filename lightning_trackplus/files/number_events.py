@@ -169,16 +169,6 @@ class _Layout:
         return fields[1::2] if fields[::2] == self._parts else None
 
 
-def tags_and_step(data: bytes) -> tuple[list[str], int]:
-    """Return the tags of a serialized event's values, and its step.
-
-    Args:
-        data: The event.
-    """
-    event = Event.FromString(data)
-    return [value.tag for value in event.summary.value], event.step
-
-
 def tag_of(name: str) -> str:
     """Return the tag for a name; what has no UTF-8 stands there as its escape.
 

@@ -70,13 +70,13 @@ class _Session:
     Attributes:
         name: Its name.
         start: What the run had when it began.
-        at_save: What the run had when each checkpoint was saved, by its number.
+        at_save: What the run had when each checkpoint was saved, by its number; None if the run had ended.
         cuts: The cuts, by the number of the last checkpoint before each.
     """
 
     name: str
     start: Extent
-    at_save: dict[int, Extent] = field(default_factory=dict)
+    at_save: dict[int, Extent | None] = field(default_factory=dict)
     cuts: dict[int, Extent] = field(default_factory=dict)
 
     @property
@@ -141,6 +141,14 @@ class RunJournal:
             extent: What the run has.
         """
         self._write({"saved": number, **_as_json(extent)})
+
+    def write_saved_at_end(self, number: int) -> None:
+        """Write that a checkpoint was saved after the run had ended; another process may have continued it.
+
+        Args:
+            number: The number of the checkpoint.
+        """
+        self._write({"saved": number, "of": self._name})
 
     def write_cut(self, number: int, extent: Extent) -> None:
         """Write what belongs to the checkpoints up to one.
@@ -215,6 +223,10 @@ class RunJournal:
                 self._sessions.append(_Session(name, Extent(rows, {**sizes, RUN_FILE: start})))
             case {"saved": int(number), "rows": int(rows), "bytes": dict(sizes)} if self._sessions:
                 self._sessions[-1].at_save[number] = Extent(rows, sizes)
+            case {"saved": int(number), "of": str(name)}:
+                for session in self._sessions:
+                    if session.name == name:
+                        session.at_save[number] = None
             case {"cut": int(number), "rows": int(rows), "bytes": dict(sizes)} if self._sessions:
                 self._sessions[-1].cuts[number] = Extent(rows, {**sizes, RUN_FILE: end})
 

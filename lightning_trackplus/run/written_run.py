@@ -161,8 +161,11 @@ class WrittenRun:
             return None
         number, way = journal.save()
         self._saved = number
-        # A run that has ended is not opened again for that: all that it has belongs to the checkpoint.
-        if output is not None:
+        if output is None:
+            # A run that has ended is not opened again for that. Its directory may be gone, which is no error here.
+            with contextlib.suppress(OSError):
+                journal.write_saved_at_end(number)
+        else:
             self._flushes_next = True
             output.note_extent(functools.partial(journal.write_saved, number), seals=False)
         return journal.run, way

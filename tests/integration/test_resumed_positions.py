@@ -378,6 +378,20 @@ def test_a_checkpoint_is_saved_though_the_run_directory_is_gone(tmp_path):
     assert (tmp_path / "end.ckpt").is_file()
 
 
+@goes_on_exactly
+def test_a_checkpoint_that_was_saved_after_the_training_is_found_again_and_again(tmp_path):
+    """It is of no other branch, also when the run went on from it before."""
+    logger = TrackPlusLogger(tmp_path, name="", version="run")
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=logger)
+    trainer.fit(losses(), loader(4 * BATCHES), loader(8))
+    trainer.save_checkpoint(tmp_path / "end.ckpt")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", ".*(does not say|another branch).*")
+        for _ in range(2):
+            run = fit(tmp_path, module=losses(), ckpt_path=tmp_path / "end.ckpt", epochs=2)
+            assert numbers(run, "loss") == [(step, float(step)) for step in range(2 * BATCHES)]
+
+
 def test_copies_of_a_logger_have_runs_of_their_own(tmp_path):
     """As for the folds of a cross-validation."""
     template = TrackPlusLogger(tmp_path)
