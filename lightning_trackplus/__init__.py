@@ -8,8 +8,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from lightning_trackplus.standalone_lightning import find_standalone
-
 if TYPE_CHECKING:
     from lightning_trackplus.callback import TrackPlus
     from lightning_trackplus.gradient_norms import GradientNorms
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
     from lightning_trackplus.reducers.reducer import Reducer
     from lightning_trackplus.run.lock import RunInUseError
     from lightning_trackplus.typed import log
-
-find_standalone()
 
 __version__ = "0.1.0"
 

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+import weakref
+from typing import TYPE_CHECKING, Any
 
-import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Callback
 from typing_extensions import override
 
 from lightning_trackplus import seam
 from lightning_trackplus.logger import TrackPlusLogger
 from lightning_trackplus.run_directory import FORMAT
+from lightning_trackplus.seam.classes import Callback
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
 
 CHECKPOINT_KEY = "lightning_trackplus"
-"""Under what a checkpoint carries where the runs were."""
-
-
-def attach_loggers(trainer: pl.Trainer) -> None:
-    """Attach all TrackPlusLoggers that a Trainer has.
-
-    Args:
-        trainer: The Trainer.
-    """
-    for logger in trackplus_loggers(trainer):
-        logger.attach(trainer)
+"""Under what a checkpoint carries what belongs to this package."""
 
 
 def trackplus_loggers(trainer: pl.Trainer) -> list[TrackPlusLogger]:
@@ -38,48 +31,35 @@ def trackplus_loggers(trainer: pl.Trainer) -> list[TrackPlusLogger]:
 class RunPositions:
     """Lets the runs of a Trainer's loggers go on where a checkpoint was.
 
-    A callback passes its hooks on to it. What belongs to a checkpoint is all that a run logs until the next batch or
-    epoch of training begins.
+    What belongs to a checkpoint is all that a run logs until the next batch or epoch of training begins.
     """
 
     def __init__(self) -> None:
         self._has_saved = False
         self._is_resuming = False
 
-    def save(self, trainer: pl.Trainer, checkpoint: dict[str, Any]) -> None:
-        """Put into a checkpoint where the runs are.
+    def save(self, trainer: pl.Trainer) -> dict[str, Any]:
+        """Return where the runs are, by run, for a checkpoint that is being saved.
 
         Args:
             trainer: The Trainer, in ``on_save_checkpoint``.
-            checkpoint: The checkpoint.
         """
         runs = dict(filter(None, [logger.before_checkpoint() for logger in trackplus_loggers(trainer)]))
-        if runs:
-            checkpoint[CHECKPOINT_KEY] = {"format": FORMAT, "runs": runs}
-            self._has_saved = True
+        self._has_saved |= bool(runs)
+        return runs
 
-    def load(self, trainer: pl.Trainer, checkpoint: dict[str, Any]) -> None:
-        """Where a training is resumed, move what its runs have beyond the checkpoint into a backup.
+    def load(self, trainer: pl.Trainer, runs: dict[str, Any]) -> None:
+        """Move what the runs have beyond a checkpoint into a backup.
 
         That is done before anything is logged. Where the checkpoint does not say what belongs to it, it waits until the
         Trainer knows its step.
 
         Args:
             trainer: The Trainer, in ``on_load_checkpoint``.
-            checkpoint: The checkpoint.
-
-        Raises:
-            ValueError: If it was saved by a later version, in a format that this one does not know.
+            runs: What `save` returned.
         """
-        found = checkpoint.get(CHECKPOINT_KEY, {"format": FORMAT, "runs": {}})
-        if found["format"] != FORMAT:
-            raise ValueError(
-                "The checkpoint was saved by a later version of lightning-trackplus, in the format"
-                f" {found['format']!r}; this version knows the format {FORMAT}. Update lightning-trackplus."
-            )
-        if trainer.state.fn == "fit":
-            for logger in trackplus_loggers(trainer):
-                self._is_resuming |= bool(logger.rewind(found["runs"]))
+        for logger in trackplus_loggers(trainer):
+            self._is_resuming |= bool(logger.rewind(runs))
 
     def begin_training(self, trainer: pl.Trainer) -> None:
         """Where a training is resumed from a checkpoint that does not say what belongs to it, go back to its step.
@@ -118,58 +98,114 @@ class RunPositions:
                 logger.end_resuming()
 
 
-def put_first(callback: Callback, trainer: pl.Trainer) -> None:
-    """Put a callback before all others of a Trainer, in the place of those that only attach loggers.
+class _Attachment:
+    """What a callback keeps of one Trainer."""
 
-    Args:
-        callback: The callback; it attaches the loggers.
-        trainer: The Trainer.
-    """
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]  # Lightning sets it elsewhere
-    others = [one for one in callbacks if one is not callback and not isinstance(one, AttachLoggers)]
-    trainer.callbacks = [callback, *others]  # type: ignore[attr-defined]
+    def __init__(self) -> None:
+        self.positions = RunPositions()
+        self.runs: list[int | None] = []
+        """The runs that are under way; one can begin within another, as a test in ``on_train_end``."""
 
 
 class AttachLoggers(Callback):
-    """Tells a TrackPlusLogger which Trainer it serves where there is no `TrackPlus` to do it."""
+    """Tells TrackPlusLoggers where the Trainer is, and lets their runs go on from its checkpoints.
+
+    One object can serve several Trainers, also such that run within each other.
+    """
+
+    attaches_loggers = True
+    """By this a logger knows it."""
 
     def __init__(self) -> None:
-        self._positions = RunPositions()
+        self._attachments: weakref.WeakKeyDictionary[pl.Trainer, _Attachment] = weakref.WeakKeyDictionary()
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Attach the loggers."""
-        if any(callback is self for callback in trainer.callbacks):  # type: ignore[attr-defined]
-            put_first(self, trainer)
-            attach_loggers(trainer)
+        """Attach."""
+        for logger in trackplus_loggers(trainer):
+            logger.attach(trainer)
+        self._attachment(trainer).runs.append(seam.run_id())
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Let the loggers go on at the Trainer's step, where the checkpoint does not say more."""
-        self._positions.begin_training(trainer)
+        self._attachment(trainer).positions.begin_training(trainer)
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Let what comes belong to no checkpoint that was saved."""
-        self._positions.begin_epoch(trainer)
+        self._attachment(trainer).positions.begin_epoch(trainer)
 
     @override
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Let what comes belong to no checkpoint that was saved."""
-        self._positions.begin_batch(trainer)
+        self._attachment(trainer).positions.begin_batch(trainer)
 
     @override
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Put into the checkpoint where the runs are."""
-        self._positions.save(trainer, checkpoint)
+        """Put into a checkpoint where the runs are."""
+        if runs := self._attachment(trainer).positions.save(trainer):
+            part_of(checkpoint)["runs"] = runs
 
     @override
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Let the loggers go on where the checkpoint was."""
-        self._positions.load(trainer, checkpoint)
+        """Where a training is resumed, let the loggers go on where the checkpoint was.
+
+        Raises:
+            ValueError: If it was saved by a later version, in a format that this one does not know.
+        """
+        found = part_of(dict(checkpoint))
+        if found["format"] != FORMAT:
+            raise ValueError(
+                "The checkpoint was saved by a later version of lightning-trackplus, in the format"
+                f" {found['format']!r}; this version knows the format {FORMAT}. Update lightning-trackplus."
+            )
+        if trainer.state.fn == "fit":
+            self._attachment(trainer).positions.load(trainer, found.get("runs", {}))
+
+    @override
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Detach."""
+        self._end(trainer, seam.run_id())
+
+    @override
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Detach: Lightning does not call ``teardown`` after an exception."""
+        self._end(trainer, seam.failed_run_id(exception))
+
+    def _end(self, trainer: pl.Trainer, run: int | None) -> None:
+        # A run that failed before its setup was none of ours.
+        runs = self._attachment(trainer).runs
+        if runs and runs[-1] == run:
+            runs.pop()
+            self._detach(trainer)
+
+    def _detach(self, trainer: pl.Trainer) -> None:
+        for logger in trackplus_loggers(trainer):
+            logger.detach(trainer)
+
+    def _attachment(self, trainer: pl.Trainer) -> _Attachment:
+        return self._attachments.setdefault(trainer, _Attachment())
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave behind what belongs to Trainers of this process."""
+        return {**self.__dict__, "_attachments": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _attachments=weakref.WeakKeyDictionary())
+
+
+def part_of(checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Return this package's part of a checkpoint, which at first says its format alone.
+
+    Args:
+        checkpoint: The checkpoint.
+    """
+    part: dict[str, Any] = checkpoint.setdefault(CHECKPOINT_KEY, {"format": FORMAT})
+    return part

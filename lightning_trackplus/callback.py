@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping
-from typing import Any, get_args
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, get_args
 
-import lightning.pytorch as pl
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.utilities.rank_zero import WarningCache, rank_zero_warn
+from lightning_utilities.core.rank_zero import WarningCache, rank_zero_warn
 from typing_extensions import override
 
-from lightning_trackplus.attachment import RunPositions, attach_loggers, put_first
+from lightning_trackplus import seam
+from lightning_trackplus.attachment import AttachLoggers, part_of, trackplus_loggers
 from lightning_trackplus.interception import Door
 from lightning_trackplus.lanes.batch_samples import BatchSamples
 from lightning_trackplus.lanes.configured import ConfiguredReducers
@@ -19,12 +18,18 @@ from lightning_trackplus.lanes.streams import Streams
 from lightning_trackplus.media.selection import Selection
 from lightning_trackplus.reducers.names import OneReduction
 from lightning_trackplus.reducers.samples import NanPolicy
+from lightning_trackplus.seam.classes import MisconfigurationException
 from lightning_trackplus.seam.fast_results import is_as_mirrored
+from lightning_trackplus.seam.flavours import Flavour, flavour_of
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
+    from lightning.pytorch.callbacks import Callback
 
 warning_cache = WarningCache()
 
 
-class TrackPlus(Callback):
+class TrackPlus(AttachLoggers):
     """Lets ``self.log`` take any reduction, a value for each sample, and media.
 
     While a Trainer runs, it stands in the ``log`` of the module and of the other callbacks. Calls that
@@ -67,75 +72,70 @@ class TrackPlus(Callback):
     ) -> None:
         if nan_policy not in get_args(NanPolicy):
             raise ValueError(f"TrackPlus got nan_policy={nan_policy!r}; give 'omit', 'propagate' or 'raise'.")
+        super().__init__()
         self._configured = ConfiguredReducers(reducers or {})
         self._nan_policy = nan_policy
         self._samples = BatchSamples(samples or {})
         self._is_fast = fast
-        self._streams = Streams()
-        self._positions = RunPositions()
-        self._door: Door | None = None
-        self._trainer: Callable[[], pl.Trainer | None] = _no_trainer
-        self._stage = ""
-        self._is_alone = False
+        self._trainers: weakref.WeakKeyDictionary[pl.Trainer, _Tracked] = weakref.WeakKeyDictionary()
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Attach."""
+        """Attach.
+
+        Raises:
+            MisconfigurationException: If the Trainer has a second one.
+        """
+        if any(isinstance(callback, TrackPlus) and callback is not self for callback in seam.callbacks_of(trainer)):
+            raise MisconfigurationException("The Trainer has two TrackPlus callbacks; give it one.")
         # The results of an epoch are there for the epoch-end hooks of all others.
         put_first(self, trainer)
-        attach_loggers(trainer)
-        self._is_alone = False
-        self._stage = stage
-        # Another Trainer begins with other steps, of which those of the last know nothing.
-        self._streams.attach(pl_module, anew=self._trainer() is not trainer)
-        self._trainer = weakref.ref(trainer)
-        self._door = Door(
+        super().setup(trainer, pl_module, stage)
+        tracked = self._trainers.setdefault(trainer, _Tracked())
+        # A run within another run of the same Trainer has nothing in common with it.
+        streams = Streams() if tracked.doors else tracked.streams
+        streams.attach(pl_module)
+        tracked.is_alone = False
+        door = Door(
             pl_module,
             trainer,
-            streams=self._streams,
+            streams=streams,
             configured=self._configured,
             nan_policy=self._nan_policy,
-            fast=self._is_fast and _fits_this_lightning(),
+            fast=self._is_fast and _fits_this_lightning(flavour_of(trainer)),
         )
-        self._door.open()
+        tracked.doors.append((door, streams))
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin a training."""
-        self._positions.begin_training(trainer)
-        if self._door is not None:
-            self._door.begin_training()
+        super().on_train_start(trainer, pl_module)
+        if (door := self._door(trainer)) is not None:
+            door.begin_training()
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin an epoch of training."""
-        self._positions.begin_epoch(trainer)
-        if self._door is not None:
-            self._door.begin_epoch()
+        super().on_train_epoch_start(trainer, pl_module)
+        if (door := self._door(trainer)) is not None:
+            door.begin_epoch()
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log what the training epoch has gathered."""
-        self._end_epoch()
+        self._end_epoch(trainer)
 
     @override
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin a validation."""
-        self._begin_evaluation()
+        self._begin_evaluation(trainer)
 
     @override
     def on_validation_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Note which dataloader the batch is from."""
-        self._begin_dataloader(dataloader_idx)
-
-    @override
-    def on_train_batch_start(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Let what comes belong to no checkpoint that was saved."""
-        self._positions.begin_batch(trainer)
+        self._begin_dataloader(trainer, dataloader_idx)
 
     @override
     def on_train_batch_end(
@@ -173,39 +173,39 @@ class TrackPlus(Callback):
     @override
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log what the validation has gathered."""
-        self._end_epoch()
+        self._end_epoch(trainer)
 
     @override
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin a test."""
-        self._begin_evaluation()
+        self._begin_evaluation(trainer)
 
     @override
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Deliver what Lightning has not asked for."""
-        self._end_late()
+        self._end_late(trainer)
 
     @override
     def on_test_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Note which dataloader the batch is from."""
-        self._begin_dataloader(dataloader_idx)
+        self._begin_dataloader(trainer, dataloader_idx)
 
     @override
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log what the test has gathered."""
-        self._end_epoch()
+        self._end_epoch(trainer)
 
     @override
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Deliver what Lightning has not asked for."""
-        self._end_late()
+        self._end_late(trainer)
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Deliver what Lightning has not asked for."""
-        self._end_late()
+        self._end_late(trainer)
 
     @override
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -220,76 +220,112 @@ class TrackPlus(Callback):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Put into the checkpoint where the runs are."""
-        self._positions.save(trainer, checkpoint)
+        """Put into a checkpoint where the runs are and what training has logged; all processes have to call it."""
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
+        if (tracked := self._trainers.get(trainer)) is not None:
+            part_of(checkpoint)["logged"] = tracked.streams.state_dict(alone=tracked.is_alone)
 
     @override
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Let the loggers go on where the checkpoint was."""
-        self._positions.load(trainer, checkpoint)
-
-    @override
-    def state_dict(self) -> dict[str, Any]:
-        """Return what training has logged; with several processes, each has to call it."""
-        return self._streams.state_dict(alone=self._is_alone)
-
-    @override
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from a checkpoint; an evaluation of it goes on with nothing."""
-        if self._stage == "fit":
-            self._streams.load_state_dict(state_dict)
-
-    @override
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Detach."""
-        self._detach()
+        """Let the loggers, and what training has logged, go on where the checkpoint was."""
+        super().on_load_checkpoint(trainer, pl_module, checkpoint)
+        logged, tracked = part_of(dict(checkpoint)).get("logged"), self._trainers.get(trainer)
+        # An evaluation of a checkpoint begins with nothing.
+        if logged is not None and tracked is not None and trainer.state.fn == "fit":
+            tracked.streams.load_state_dict(logged)
 
     @override
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Detach: Lightning does not call ``teardown`` after an exception."""
-        # Other processes may not have failed, and would not answer.
-        self._is_alone = True
-        self._detach()
+        if (tracked := self._trainers.get(trainer)) is not None:
+            # Other processes may not have failed, and would not answer.
+            tracked.is_alone = True
+        super().on_exception(trainer, pl_module, exception)
 
-    def _begin_evaluation(self) -> None:
-        if self._door is not None:
-            self._door.begin_evaluation()
+    def _begin_evaluation(self, trainer: pl.Trainer) -> None:
+        if (door := self._door(trainer)) is not None:
+            door.begin_evaluation()
 
-    def _begin_dataloader(self, index: int) -> None:
-        if self._door is not None:
-            self._door.reducers.begin_dataloader(index)
+    def _begin_dataloader(self, trainer: pl.Trainer, index: int) -> None:
+        if (door := self._door(trainer)) is not None:
+            door.reducers.begin_dataloader(index)
 
-    def _end_late(self) -> None:
-        if self._door is not None:
-            self._door.reducers.end_late()
+    def _end_late(self, trainer: pl.Trainer) -> None:
+        if (door := self._door(trainer)) is not None:
+            door.reducers.end_late()
 
-    def _end_epoch(self) -> None:
-        if self._door is not None:
-            self._door.end_epoch()
+    def _end_epoch(self, trainer: pl.Trainer) -> None:
+        if (door := self._door(trainer)) is not None:
+            door.end_epoch()
 
-    def _detach(self) -> None:
-        if self._door is not None:
-            self._door.close()
-            self._door = None
-            self._streams.detach()
+    @override
+    def _detach(self, trainer: pl.Trainer) -> None:
+        door, streams = self._trainers[trainer].doors.pop()
+        door.close()
+        streams.detach()
+        super()._detach(trainer)
 
-    def __getstate__(self) -> dict[str, object]:
-        """Leave behind what belongs to the run that is under way."""
-        return {**self.__dict__, "_door": None, "_trainer": _no_trainer}
+    def _door(self, trainer: pl.Trainer) -> Door | None:
+        """Return the door of the innermost run of a Trainer; None where none is under way."""
+        tracked = self._trainers.get(trainer)
+        return tracked.doors[-1][0] if tracked is not None and tracked.doors else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_trainers": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({**state, "_trainers": weakref.WeakKeyDictionary()})
 
 
-def _fits_this_lightning() -> bool:
+class _Tracked:
+    """What `TrackPlus` keeps of one Trainer."""
+
+    def __init__(self) -> None:
+        self.streams = Streams()
+        self.doors: list[tuple[Door, Streams]] = []
+        """Those of the runs that are under way, each with its streams."""
+        self.is_alone = False
+        """Whether other processes may not answer."""
+
+
+class AddTrackPlus(AttachLoggers):
+    """Gives a Trainer a `TrackPlus` if it has a `TrackPlusLogger` and no `TrackPlus`.
+
+    The package adds one to each Trainer while there is a `TrackPlusLogger`.
+    """
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Give it one, unless the loggers want none; then attach the loggers alone."""
+        loggers = trackplus_loggers(trainer)
+        if not loggers or all(callback is not self for callback in seam.callbacks_of(trainer)):
+            return
+        if any(logger.adds_callback for logger in loggers):
+            TrackPlus().setup(trainer, pl_module, stage)
+        else:
+            put_first(self, trainer)
+            super().setup(trainer, pl_module, stage)
+
+
+def put_first(callback: Callback, trainer: pl.Trainer) -> None:
+    """Put a callback before all others of a Trainer, in the place of one that the package has added.
+
+    Args:
+        callback: The callback.
+        trainer: The Trainer.
+    """
+    others = [one for one in seam.callbacks_of(trainer) if one is not callback and not isinstance(one, AddTrackPlus)]
+    trainer.callbacks = [callback, *others]  # type: ignore[attr-defined]
+
+
+def _fits_this_lightning(flavour: Flavour) -> bool:
     """Return whether the fast lane can be open; where it cannot, that is said once."""
-    if is_as_mirrored():
+    if is_as_mirrored(flavour):
         return True
     warning_cache.warn(
-        "This version of Lightning keeps what is logged in another way than the fast lane of lightning-trackplus knows,"
+        f"{flavour} keeps what is logged in another way than the fast lane of lightning-trackplus knows,"
         " so every call of self.log goes to Lightning itself: the results are the same, at Lightning's own cost."
     )
     return False
-
-
-def _no_trainer() -> None:
-    """Stand for a reference to the Trainer where there was none yet."""

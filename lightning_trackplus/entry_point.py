@@ -1,4 +1,4 @@
-"""What every new Trainer asks this package, through the entry point ``lightning.pytorch.callbacks_factory``."""
+"""What every new Trainer asks this package, through the entry points ``….callbacks_factory``."""
 
 from __future__ import annotations
 
@@ -6,15 +6,26 @@ import sys
 from typing import Any
 
 
-def callbacks_factory() -> list[Any]:
-    """Return the callbacks that a new Trainer gets of this package by itself.
+def of_lightning() -> list[Any]:
+    """Return the callbacks that a new Trainer of ``lightning`` gets of this package by itself."""
+    return _callbacks("lightning.pytorch")
 
-    None, unless there is a TrackPlusLogger in this process; where its module was never loaded, nothing is
-    loaded to find that out.
+
+def of_pytorch_lightning() -> list[Any]:
+    """Return the callbacks that a new Trainer of ``pytorch_lightning`` gets of this package by itself."""
+    return _callbacks("pytorch_lightning")
+
+
+def _callbacks(flavour: str) -> list[Any]:
+    """Return none, unless there is a TrackPlusLogger in this process.
+
+    Where its module was never loaded, nothing is loaded to find that out.
     """
-    module = sys.modules.get("lightning_trackplus.logger")
-    if module is None or not module.loggers_exist():
+    if (flavours := sys.modules.get("lightning_trackplus.seam.flavours")) is not None:
+        flavours.give_messages_to(flavour)
+    logger = sys.modules.get("lightning_trackplus.logger")
+    if logger is None or not logger.loggers_exist():
         return []
-    from lightning_trackplus.attachment import AttachLoggers  # noqa: PLC0415  for the reason above
+    from lightning_trackplus.callback import AddTrackPlus  # noqa: PLC0415  for the reason above
 
-    return [AttachLoggers()]
+    return [AddTrackPlus()]

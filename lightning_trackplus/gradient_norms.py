@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import itertools
+from typing import TYPE_CHECKING
 
-import lightning.pytorch as pl
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor
 from torch.optim import Optimizer
 from typing_extensions import override
 
 from lightning_trackplus import seam
 from lightning_trackplus.gradients import Gradients, layers_of
+from lightning_trackplus.seam.classes import Callback, MisconfigurationException
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
 
 _HOOK = "on_before_optimizer_step"
 
@@ -78,7 +79,7 @@ class GradientNorms(Callback):
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Check the strategy and the patterns."""
-        if isinstance(trainer.strategy, DeepSpeedStrategy | FSDPStrategy | ModelParallelStrategy):
+        if seam.has_parts_of_gradients(trainer):
             raise MisconfigurationException(
                 f"GradientNorms was given to a Trainer with {type(trainer.strategy).__name__}, under which no process"
                 " has the gradients as a whole; use DDPStrategy, or leave GradientNorms out."

@@ -1,17 +1,14 @@
-"""The door: reads one ``self.log`` call and sends it down its lane."""
+"""The door: reads the ``self.log`` calls of one run, and sends each down its lane."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Number
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightning.pytorch as pl
 import numpy as np
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.rank_zero import WarningCache
+from lightning_utilities.core.rank_zero import WarningCache
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
@@ -20,6 +17,7 @@ from lightning_trackplus.lanes.call_sites import CallSites
 from lightning_trackplus.lanes.configured import ConfiguredReducers
 from lightning_trackplus.lanes.hand_over import HandOver
 from lightning_trackplus.lanes.log_call import LogCall
+from lightning_trackplus.lanes.log_router import LogRouter
 from lightning_trackplus.lanes.logged import Logged
 from lightning_trackplus.lanes.media_lane import MediaLane
 from lightning_trackplus.lanes.metric_arrays import MetricArrays
@@ -31,13 +29,17 @@ from lightning_trackplus.media.selection import is_selection
 from lightning_trackplus.reducers.names import is_native
 from lightning_trackplus.reducers.reducer import Reducer
 from lightning_trackplus.reducers.samples import NanPolicy
+from lightning_trackplus.seam.classes import MisconfigurationException
 from lightning_trackplus.seam.fast_results import FastResults
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
 
 warning_cache = WarningCache()
 
 
 class Door:
-    """Stands in a module's ``log`` while `TrackPlus` is attached.
+    """Takes the ``log`` calls of one Trainer's run of a module.
 
     What Lightning takes goes to Lightning, untouched. What it has no place for goes to one of two
     lanes: media, and numbers with a reduction of ours or a value for each sample.
@@ -63,14 +65,10 @@ class Door:
     ) -> None:
         self._module = module
         self._trainer = trainer
-        self._native: Callable[..., None] = module.log
-        self._native_log_dict: Callable[..., None] = module.log_dict
-        self._log_dict: _LogDict | None = None
-        self._is_open = False
-        self._was_own_attribute = "log" in vars(module)
+        self._router = LogRouter.of(module)
         self.media = MediaLane(module, trainer)
         self.reducers = ReducerLane(
-            self._native,
+            self._log_in_lightning,
             module,
             trainer,
             streams=streams,
@@ -78,39 +76,20 @@ class Door:
             nan_policy=nan_policy,
             deliver=self.media.deliver,
         )
-        self._arrays = MetricArrays(self._native, module, trainer, self.media.deliver)
+        self._arrays = MetricArrays(self._log_in_lightning, module, trainer, self.media.deliver)
         self._fast: FastResults | None = None
-        self._is_fast = fast and _is_lightnings(self._native) and not trainer.barebones
-        self._sites = CallSites(module, trainer, None)
+        if fast and seam.is_lightnings(self._router.native) and not trainer.barebones:
+            self._fast = FastResults(trainer, HandOver(trainer))
+        self.sites = CallSites(module, trainer, self._fast)
         self._configured = configured
-
-    def open(self) -> None:
-        """Take the place of ``log`` in the module and in the Trainer's callbacks."""
-        if self._is_fast:
-            self._fast = FastResults(self._trainer, HandOver(self._trainer))
-            self._sites = CallSites(self._module, self._trainer, self._fast)
-        self._module.log = self  # type: ignore[method-assign]
-        seam.set_callbacks_log(self._trainer, self)
-        self._is_open = True
-        if self._is_fast and _is_lightnings(self._module.log_dict):
-            self._module.log_dict = self._log_dict = _LogDict(self, self._module)  # type: ignore[method-assign]
+        self._router.add(trainer, self)
 
     def close(self) -> None:
-        """Give ``log`` back; what somebody has put around it meanwhile stays, and leads to Lightning's own."""
+        """Take no more calls."""
+        self._router.remove(self._trainer)
         self.media.close()
         if self._fast is not None:
             self._fast.close()
-            self._fast = None
-        self._is_open = False
-        self._sites = CallSites(self._module, self._trainer, None)
-        seam.set_callbacks_log(self._trainer, self._native)
-        own = vars(self._module)
-        if own.get("log") is self:
-            del self._module.log
-            if self._was_own_attribute:
-                self._module.log = self._native
-        if self._log_dict is not None and own.get("log_dict") is self._log_dict:
-            del self._module.log_dict
 
     def begin_training(self) -> None:
         """Begin a training."""
@@ -123,6 +102,7 @@ class Door:
 
     def begin_evaluation(self) -> None:
         """Begin a validation or a test."""
+        self.sites.begin_evaluation()
         self._arrays.begin_epoch()
         self.media.begin()
         self.reducers.begin_evaluation()
@@ -136,47 +116,35 @@ class Door:
         self.media.end_epoch([media for media, _ in everyone])
         self.reducers.end_epoch([streams for _, streams in everyone])
 
-    # Lightning's own `log` cannot be traced by torch.compile either.
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def __call__(self, *args: Any, **kwargs: Any) -> None:
-        """Take a ``self.log`` call.
+    def log(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Take a ``self.log`` call that was not seen before.
 
         Args:
-            args: As for `LightningModule.log`.
-            kwargs: As for `LightningModule.log`; also ``names``, for a value of shape ``(len(names),)``:
-                each element is logged by itself, as ``<name>/<its name>``. For a metric, and for a matrix,
-                they are the names of its classes.
+            args: Its positional arguments.
+            kwargs: The others.
         """
-        if self._sites.take(args, kwargs):
+        if self._trainer.barebones:
+            self._router.native("", 0.0)  # Says, as always, that nothing is logged.
             return
-        if not self._is_open:
-            self._native(*args, **kwargs)
-        elif self._trainer.barebones:
-            self._native("", 0.0)  # Says, as always, that nothing is logged.
-        else:
-            names = kwargs.pop("names", None)
-            self._log(LogCall(args, kwargs, None if names is None else [str(name) for name in names]))
+        names = kwargs.pop("names", None)
+        self._log(LogCall(args, kwargs, None if names is None else [str(name) for name in names]))
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def log_dict(self, *args: Any, **kwargs: Any) -> None:
+    def log_dict(self, values: dict[str, Any], kwargs: dict[str, Any]) -> None:
         """Take a ``self.log_dict`` call.
 
         Args:
-            args: As for `LightningModule.log_dict`.
-            kwargs: As for `LightningModule.log_dict`.
+            values: The values by name.
+            kwargs: The other arguments.
         """
-        if len(args) != 1 or type(args[0]) is not dict:
-            self._native_log_dict(*args, **kwargs)
-            return
-        (values,) = args
-        left = self._sites.take_all(values, kwargs)
+        left = self.sites.take_all(values, kwargs)
         if left is None or left:
-            self._native_log_dict(values if left is None else left, **kwargs)
-            self._sites.remember_all(values, kwargs)
+            self._router.native_log_dict(values if left is None else left, **kwargs)
+            self.sites.remember_all(values, kwargs)
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        """Leave no trace in a pickle or a copy of the module: there, ``log`` is Lightning's."""
-        return getattr, (self._module, "log")
+    def _log_in_lightning(self, *args: Any, **kwargs: Any) -> None:
+        """Call Lightning's own ``log`` for this Trainer."""
+        with seam.run_by(self._module, self._trainer):
+            self._router.native(*args, **kwargs)
 
     def _log(self, call: LogCall) -> None:
         """Send a call down its lane."""
@@ -193,7 +161,7 @@ class Door:
             is_native = self._arrays.log(*call.bound(), names)
             self._log_configured(call)
             if is_native and names is None:
-                self._sites.remember(call.args, call.kwargs, [], native=True)
+                self.sites.remember(call.args, call.kwargs, [], native=True)
         elif names is not None and not _is_matrix(value):
             _check_names(name, value, names)
             for part, one in zip(names, value, strict=True):
@@ -205,7 +173,7 @@ class Door:
 
     def _log_part(self, call: LogCall) -> None:
         """Log a part of a value, which may have been seen before under its name."""
-        if call.names is not None or not self._sites.take(call.args, call.kwargs):
+        if call.names is not None or not self.sites.take(call.args, call.kwargs):
             self._log(call)
 
     def _media_of(self, call: LogCall) -> Media[Any] | None:
@@ -224,11 +192,11 @@ class Door:
         is_native = not self._is_ours(call)
         logged: list[Logged] = []
         if is_native:
-            self._native(*call.args, **call.kwargs)
+            self._router.native(*call.args, **call.kwargs)
         else:
             logged += self.reducers.log(*call.bound())
         logged += self._log_configured(call)
-        self._sites.remember(call.args, call.kwargs, logged, native=is_native)
+        self.sites.remember(call.args, call.kwargs, logged, native=is_native)
 
     def _log_configured(self, call: LogCall) -> list[Logged]:
         """Take a call for the reducers that `TrackPlus` was given for its name."""
@@ -255,31 +223,6 @@ class Door:
             _check_metric(call)
             return True
         return not has_native_fx or self.reducers.takes(call.name, value, sync_dist=bool(call.argument("sync_dist")))
-
-
-class _LogDict:
-    """A module's ``log_dict``, which leaves no trace in a pickle or a copy of the module.
-
-    Args:
-        door: What takes the calls.
-        module: The module.
-    """
-
-    def __init__(self, door: Door, module: pl.LightningModule) -> None:
-        self._door = door
-        self._module = module
-
-    def __call__(self, *args: Any, **kwargs: Any) -> None:
-        self._door.log_dict(*args, **kwargs)
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return getattr, (self._module, "log_dict")
-
-
-def _is_lightnings(method: Callable[..., None]) -> bool:
-    """Return whether a method of a module is Lightning's own, and none that somebody has put in its place."""
-    function = getattr(method, "__func__", None)
-    return inspect.isfunction(function) and inspect.getfile(function) == inspect.getfile(pl.LightningModule)
 
 
 def _is_matrix(value: object) -> bool:

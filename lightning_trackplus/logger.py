@@ -10,11 +10,7 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-import lightning.pytorch as pl
-from lightning.fabric.loggers.logger import rank_zero_experiment
-from lightning.pytorch.core.saving import save_hparams_to_yaml
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
+from lightning_utilities.core.rank_zero import rank_zero_only, rank_zero_warn
 from torch import Tensor
 from typing_extensions import override
 
@@ -33,13 +29,22 @@ from lightning_trackplus.run.claim import RunClaim, local_or_url
 from lightning_trackplus.run.journal import Way
 from lightning_trackplus.run.output import OutputOptions
 from lightning_trackplus.run.written_run import WrittenRun
+from lightning_trackplus.seam.flavours import flavours
 from lightning_trackplus.trainer_clock import TrainerClock
 from lightning_trackplus.writers.name_axes import check_x_axis, prefixed_axes
 from lightning_trackplus.writers.names import WriterChoice, available
 from lightning_trackplus.writers.run_summary import Mode
 
 if TYPE_CHECKING:
+    import lightning.pytorch as pl
+    from lightning.fabric.loggers.logger import rank_zero_experiment
+    from lightning.pytorch.loggers import TensorBoardLogger
     from torch.utils.tensorboard import SummaryWriter
+
+else:
+    _flavour = flavours()[0]
+    TensorBoardLogger = _flavour.pytorch("loggers").TensorBoardLogger
+    rank_zero_experiment = _flavour.fabric("loggers.logger").rank_zero_experiment
 
 _loggers: weakref.WeakSet[TrackPlusLogger] = weakref.WeakSet()
 
@@ -74,6 +79,8 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
             ``"drop"``, they are dropped and counted. Numbers are never dropped.
         max_queue_bytes: How much memory what waits to be written may hold, in bytes; with ``"drop"``, media and
             numbers may hold as much each. A medium larger than that waits alone.
+        add_callback: Whether a Trainer that has this logger and no `TrackPlus` gets one. False leaves its module alone:
+            ``self.log`` is then Lightning's own.
 
     Raises:
         ValueError: If a writer is unknown, there is none, the URL has a protocol that nobody knows, or another option
@@ -102,6 +109,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         flush_secs: float = 1.0,
         media_overflow: Overflow = "block",
         max_queue_bytes: int = DEFAULT_MAX_BYTES,
+        add_callback: bool = True,
     ) -> None:
         check_queue(flush_secs, media_overflow, max_queue_bytes)
         check_x_axis(x_axis or {})
@@ -123,6 +131,9 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         directory = None if save_dir is None else local_or_url(save_dir)
         self._run = WrittenRun(RunClaim(directory, self.name, version, sub_dir), options)
         self._clock = TrainerClock()
+        self.adds_callback = add_callback
+        """Whether a Trainer that has no `TrackPlus` gets one."""
+        self._has_looked_for_callback = False
         self._summary_writer: SummaryWriter | None = None
         self._wrote_hparams = self._failed_hparams = False
         _loggers.add(self)
@@ -150,6 +161,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
     @override
     def experiment(self) -> SummaryWriter:
         """A SummaryWriter; what its ``add_…`` methods write goes to TensorBoard alone."""
+        self._look_for_callback()
         if self._summary_writer is None:
             self._summary_writer = self._open_experiment()
         return self._summary_writer
@@ -177,6 +189,14 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         """
         self._clock.follow(trainer)
         self._run.attach(trainer, monitored(trainer, self._name_prefix))
+
+    def detach(self, trainer: pl.Trainer) -> None:
+        """Where a Trainer's run ends within that of another, go on with the other's step and epoch.
+
+        Args:
+            trainer: The Trainer.
+        """
+        self._clock.leave(trainer)
 
     @rank_zero_only
     def before_checkpoint(self) -> tuple[str, Way] | None:
@@ -310,7 +330,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         try:
             if not file.is_file():
                 directory.mkdir(parents=True, exist_ok=True)
-                save_hparams_to_yaml(file, self.hparams)
+                seam.save_hparams(file, self.hparams)
         except OSError as error:
             self._failed_hparams = True
             rank_zero_warn(
@@ -340,6 +360,18 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         self.__dict__.update(state)
         _loggers.add(self)
 
+    def _look_for_callback(self) -> None:
+        """Say once where a Trainer has nothing that attaches this logger; each run asks for the experiment first."""
+        if self._has_looked_for_callback or (run := seam.current_run()) is None:
+            return
+        self._has_looked_for_callback = True
+        if self.adds_callback and not any(hasattr(one, "attaches_loggers") for one in seam.callbacks_of(run.trainer)):
+            rank_zero_warn(
+                "The Trainer has a TrackPlusLogger and no TrackPlus, which is added where the package is installed with"
+                " its entry points: reducers, values for each sample and media need it. Write"
+                " Trainer(callbacks=[TrackPlus()], logger=TrackPlusLogger())."
+            )
+
     @property
     def _writes_tensorboard(self) -> bool:
         return "tensorboard" in self._writer_choices
@@ -352,6 +384,11 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
 
         run = self._run
         return DeliveredSummaryWriter(lambda: str(run.claim.directory), run.put_event, run.flush)
+
+
+# It has one real base, since the constructors of two would get in each other's way.
+for _other in flavours()[1:]:
+    _other.pytorch("loggers").TensorBoardLogger.register(TrackPlusLogger)
 
 
 def loggers_exist() -> bool:

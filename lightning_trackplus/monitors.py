@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import lightning.pytorch as pl
+from typing import TYPE_CHECKING
 
+from lightning_trackplus import seam
 from lightning_trackplus.writers.run_summary import Mode
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
 
 
 def monitored(trainer: pl.Trainer, prefix: str) -> dict[str, Mode]:
@@ -15,7 +19,7 @@ def monitored(trainer: pl.Trainer, prefix: str) -> dict[str, Mode]:
         prefix: Put before each name, as the logger does.
     """
     modes: dict[str, Mode] = {}
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it elsewhere
+    for callback in seam.callbacks_of(trainer):
         monitor, mode = getattr(callback, "monitor", None), getattr(callback, "mode", None)
         if isinstance(monitor, str) and mode in ("min", "max"):
             modes.setdefault(prefix + monitor, mode)

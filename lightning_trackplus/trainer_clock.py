@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import Any
-
-import lightning.pytorch as pl
+from typing import TYPE_CHECKING, Any
 
 from lightning_trackplus import seam
 from lightning_trackplus.record import EvaluationBatch
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
 
 
 class TrainerClock:
@@ -26,6 +27,7 @@ class TrainerClock:
 
     def __init__(self) -> None:
         self._trainer: weakref.ref[pl.Trainer] | None = None
+        self._running: list[weakref.ref[pl.Trainer]] = []
         self._latest: tuple[int, float | None] | None = None
 
     def follow(self, trainer: pl.Trainer) -> None:
@@ -35,6 +37,18 @@ class TrainerClock:
             trainer: The Trainer.
         """
         self._trainer = weakref.ref(trainer)
+        self._running.append(self._trainer)
+
+    def leave(self, trainer: pl.Trainer) -> None:
+        """Where this Trainer ran within another, read the other's step and epoch again.
+
+        Args:
+            trainer: The Trainer, whose run ends.
+        """
+        if weakref.ref(trainer) in self._running:
+            self._running.remove(weakref.ref(trainer))
+        if self._running:
+            self._trainer = self._running[-1]
 
     def set(self, step: int, epoch: float | None) -> None:
         """Note what numbers were logged with.
@@ -70,9 +84,9 @@ class TrainerClock:
         trainer = None if self._trainer is None else self._trainer()
         if trainer is None:
             return None, None
-        if trainer.evaluating and seam.hands_over_a_batch():
+        if trainer.evaluating and seam.hands_over_a_batch(trainer):
             return None, EvaluationBatch("test" if trainer.testing else "validation", seam.logged_step(trainer))
         return trainer.current_epoch, None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_trainer": None}
+        return {**self.__dict__, "_trainer": None, "_running": []}

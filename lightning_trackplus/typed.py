@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import lightning.pytorch as pl
 import numpy as np
 from torch import Tensor
 from torchmetrics import Metric
@@ -13,6 +12,9 @@ from torchmetrics import Metric
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.media.selection import Selection
 from lightning_trackplus.reducers.names import OneReduction
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
 
 Loggable: TypeAlias = "float | Tensor | np.ndarray[Any, Any] | Metric | Media[Any] | str | Mapping[str, Loggable]"
 """What ``self.log`` takes while `TrackPlus` is attached."""

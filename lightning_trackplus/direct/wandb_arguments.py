@@ -6,7 +6,7 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning_utilities.core.rank_zero import rank_zero_warn
 
 from lightning_trackplus.media.figure import is_figure
 from lightning_trackplus.media.pictures.animation import VideoFormat

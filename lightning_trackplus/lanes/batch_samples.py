@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightning.pytorch as pl
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from lightning_trackplus.media.audio import Audio
@@ -15,6 +13,10 @@ from lightning_trackplus.media.image import Image
 from lightning_trackplus.media.media import LateCaption, Media
 from lightning_trackplus.media.selection import First, Selection, selection_of
 from lightning_trackplus.media.text import Text
+from lightning_trackplus.seam.classes import MisconfigurationException
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
 
 _STAGES = ("train", "val", "test")
 _INPUTS = ("image", "images", "pixel_values", "input", "inputs", "x", "audio", "waveform", "text", "texts")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import lightning.pytorch as pl
-from lightning.pytorch.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
 
 from lightning_trackplus import seam
@@ -15,8 +13,12 @@ from lightning_trackplus.lanes.logged import Logged
 from lightning_trackplus.seam.fast_results import FastResults
 from lightning_trackplus.seam.native_site import NativeSite
 
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
+
 _NUMBERS = (float, int)
 _MOST_GROUPS = 100
+_EVALUATION = ("validation", "test", "on_validation", "on_test")
 
 
 class _Site(NamedTuple):
@@ -63,6 +65,11 @@ class CallSites:
         self._places: dict[str | None, seam.Place] = {}
         self._sites: dict[tuple[str | None, str, int | None], _Site] = {}
         self._groups: dict[tuple[str | None, int | None, tuple[str, ...]], _Group] = {}
+
+    def begin_evaluation(self) -> None:
+        """Forget what was logged in an evaluation of another loop, as where somebody runs a loop by hand."""
+        if any(str(hook).startswith(_EVALUATION) and not place.is_present for hook, place in self._places.items()):
+            self._places, self._sites, self._groups = {}, {}, {}
 
     def take(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Take a call if one like it was seen before in this epoch.
@@ -165,8 +172,7 @@ class CallSites:
         self._sites[hook, name, place.dataloader] = _Site(dict(options), logged, site)
 
     def _fetches_batches(self) -> bool:
-        step = self._module.training_step
-        return self._trainer.training and is_param_in_hook_signature(step, "dataloader_iter", explicit=True)
+        return self._trainer.training and seam.fetches_batches(self._trainer, self._module.training_step)
 
     def _native_site(
         self, hook: str, name: str, value: Any, place: seam.Place, options: Mapping[str, Any]

@@ -8,12 +8,12 @@ from itertools import accumulate, pairwise
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from lightning_trackplus import processes
 from lightning_trackplus.lanes.logged import Key, Logged
 from lightning_trackplus.reducers.samples import Floats
 from lightning_trackplus.reducers.stream import Summary
+from lightning_trackplus.seam.classes import MisconfigurationException
 
 _Common: TypeAlias = tuple[Key, tuple[int, ...]]
 """What processes have in common: a stream, and the ranks that count together."""

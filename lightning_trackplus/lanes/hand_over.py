@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightning.pytorch as pl
-from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
 from lightning_trackplus import seam
 from lightning_trackplus.logger import TrackPlusLogger
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
+    from lightning.pytorch.loggers import Logger
 
 
 class HandOver:

@@ -9,8 +9,6 @@ import warnings
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from torch import Tensor
 
 from lightning_trackplus import processes, seam
@@ -20,6 +18,7 @@ from lightning_trackplus.reducers.names import OneReduction, Reduction, reducers
 from lightning_trackplus.reducers.reducer import Reducer
 from lightning_trackplus.reducers.samples import NanPolicy, Span
 from lightning_trackplus.reducers.stream import Stream, Summary
+from lightning_trackplus.seam.classes import MisconfigurationException, PossibleUserWarning
 
 Arguments: TypeAlias = dict[str, Any]
 """The arguments of `LightningModule.log` other than name, value, ``reduce_fx`` and ``batch_size``, by name."""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightning.pytorch as pl
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.rank_zero import WarningCache
+from lightning_utilities.core.rank_zero import WarningCache
 
 from lightning_trackplus import processes, seam
 from lightning_trackplus.lanes import media_exchange
@@ -15,6 +13,10 @@ from lightning_trackplus.lanes.media_loggers import MediaLoggers
 from lightning_trackplus.media.kept import Kept, Shelf, shown
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.media.selection import First, Selection, selection_of
+from lightning_trackplus.seam.classes import MisconfigurationException
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
 
 warning_cache = WarningCache()
 
@@ -55,7 +57,7 @@ class MediaLane:
             raise MisconfigurationException(
                 "You are trying to `self.log()` but it is not managed by the `Trainer` control flow"
             )
-        on_step, on_epoch = seam.check_levels(hook, arguments["on_step"], arguments["on_epoch"])
+        on_step, on_epoch = seam.check_levels(self._trainer, hook, arguments["on_step"], arguments["on_epoch"])
         if not on_step and not on_epoch:
             raise MisconfigurationException("`self.log(on_step=False, on_epoch=False)` is not useful.")
         if on_step and not self._trainer.training:

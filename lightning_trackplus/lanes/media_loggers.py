@@ -7,12 +7,9 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import lightning.pytorch as pl
-from lightning.pytorch.loggers import Logger
-from lightning.pytorch.loggers.logger import DummyLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
+from lightning_utilities.core.rank_zero import rank_zero_only, rank_zero_warn
 
 from lightning_trackplus import seam
 from lightning_trackplus.delivery.deliveries import joined
@@ -23,6 +20,10 @@ from lightning_trackplus.media.media import Media
 from lightning_trackplus.writers.csv_logger import MediaFilesWriter
 from lightning_trackplus.writers.foreign import writer_for
 from lightning_trackplus.writers.writer import Writer
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
+    from lightning.pytorch.loggers import Logger
 
 
 class MediaLoggers:
@@ -61,7 +62,7 @@ class MediaLoggers:
             )
         step = seam.logged_step(self._trainer) if step is None else operator.index(step)
         # A search for a learning rate puts a DummyLogger in their place.
-        match [logger for logger in self._trainer.loggers if not isinstance(logger, DummyLogger)]:
+        match seam.real_loggers(self._trainer):
             case []:
                 pass
             case [TrackPlusLogger() as logger]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import lightning.pytorch as pl
 from torch import Tensor
 from torchmetrics import Metric
 
 from lightning_trackplus import processes, seam
 from lightning_trackplus.media.heat_map import HeatMap
 from lightning_trackplus.media.media import Media
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
 
 
 class _Logged(NamedTuple):
@@ -81,7 +83,7 @@ class MetricArrays:
         if hook is None or self._is_shown_nowhere(arguments):
             self._native(name, metric, **arguments)
             return not is_late
-        levels = seam.check_levels(hook, arguments["on_step"], arguments["on_epoch"])
+        levels = seam.check_levels(self._trainer, hook, arguments["on_step"], arguments["on_epoch"])
         index = seam.Place(self._trainer).dataloader if arguments["add_dataloader_idx"] else None
         logged = _Logged(name, index, metric, arguments, names)
         key = seam.entry_key(hook, name, index)

@@ -8,10 +8,8 @@ Lightning's own.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightning.pytorch as pl
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from lightning_trackplus import processes, seam
@@ -26,6 +24,10 @@ from lightning_trackplus.reducers.names import OneReduction, Reduction, is_nativ
 from lightning_trackplus.reducers.reducer import Reducer
 from lightning_trackplus.reducers.samples import Counts, NanPolicy
 from lightning_trackplus.reducers.stream import Summary
+from lightning_trackplus.seam.classes import MisconfigurationException
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
 
 
 class ReducerLane:
@@ -97,7 +99,7 @@ class ReducerLane:
         reduce_fx, batch_size = arguments.pop("reduce_fx"), arguments.pop("batch_size")
         attached = value if isinstance(value, Reducer) else None
         reduce_fx = reduce_fx if attached is None else attached
-        on_step, on_epoch = seam.check_levels(hook, arguments["on_step"], arguments["on_epoch"])
+        on_step, on_epoch = seam.check_levels(self._trainer, hook, arguments["on_step"], arguments["on_epoch"])
         arguments.update(on_step=on_step, on_epoch=on_epoch)
         logged = self._logged(self._key(name), reduce_fx, arguments, attached=attached)
         self._take(logged, value, batch_size)
@@ -290,7 +292,7 @@ class ReducerLane:
 
     def _is_series(self, hook: str, reduction: OneReduction) -> bool:
         (reducer,) = reducers_of(reduction)
-        return self._trainer.training and reducer.span != "epoch" and seam.may_log_in_steps(hook)
+        return self._trainer.training and reducer.span != "epoch" and seam.may_log_in_steps(self._trainer, hook)
 
     def _deliver_counts(self, logged: Logged, results: Mapping[str, Any], fork: str) -> None:
         """Give the loggers the results that are counts over bins."""

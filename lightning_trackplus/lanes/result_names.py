@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-
 from lightning_trackplus.reducers.names import Reduction
 from lightning_trackplus.reducers.samples import Counts
 from lightning_trackplus.reducers.stream import Reduces, Stream
 from lightning_trackplus.reducers.sums import NanCount
+from lightning_trackplus.seam.classes import MisconfigurationException
 
 
 class ResultNames:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightning.pytorch as pl
 import torch
 
 from lightning_trackplus import processes
 from lightning_trackplus.lanes.logged import Key, Logged
 from lightning_trackplus.reducers.reducer import Reducer
 from lightning_trackplus.reducers.stream import Stream, Summary
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
 
 _NO_EPOCH = -1
 
@@ -52,16 +54,15 @@ class Streams:
         self._logged[logged.key] = logged
         self._take_up(logged)
 
-    def attach(self, module: pl.LightningModule, *, anew: bool) -> None:
+    def attach(self, module: pl.LightningModule) -> None:
         """Begin a run; if it goes on from a checkpoint, `load_state_dict` follows.
 
         Args:
             module: The module; the reducers that it has as attributes are kept in checkpoints as well.
-            anew: Whether another Trainer ran before, of whose steps nothing counts.
         """
         self._reducers = {name: one for name, one in module.named_modules() if isinstance(one, Reducer)}
         # A run that does not go on from a checkpoint does not go on with an epoch that was broken off.
-        self._restored = [] if anew else [{**saved, "epoch": _NO_EPOCH} for saved in self._restored]
+        self._restored = [{**saved, "epoch": _NO_EPOCH} for saved in self._restored]
         self._restored_reducers = {}
 
     def detach(self) -> None:
@@ -182,13 +183,6 @@ class Streams:
         if attached is None:
             _go_on(logged, [saved])
         return logged
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave behind what belongs to the Trainer that runs now."""
-        copied = Streams()
-        mine = self._saved()
-        copied._restored, copied._restored_reducers = mine["streams"], mine["reducers"]
-        return vars(copied)
 
 
 def _saved(logged: Logged, attribute: str | None) -> dict[str, Any]:

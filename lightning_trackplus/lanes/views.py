@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lightning.pytorch as pl
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 from torchmetrics import Metric
 from typing_extensions import override
 
 from lightning_trackplus import seam
+from lightning_trackplus.seam.classes import MisconfigurationException
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
 
 
 class Views:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import numpy as np
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from numpy.typing import NDArray
+
+from lightning_trackplus.seam.classes import MisconfigurationException
 
 Keys: TypeAlias = NDArray[np.float64]
 KeysOf: TypeAlias = Callable[[int, NDArray[np.float64] | None], Keys]

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from lightning_trackplus.reducers.function import Function
@@ -16,6 +15,7 @@ from lightning_trackplus.reducers.reducer import Reducer
 from lightning_trackplus.reducers.running import Running
 from lightning_trackplus.reducers.samples import NanPolicy
 from lightning_trackplus.reducers.since_logged import SinceLogged
+from lightning_trackplus.seam.classes import MisconfigurationException
 
 __all__ = ["ALIASES", "REDUCERS", "OneReduction", "Reduction", "is_native", "reducers_of"]
 

@@ -9,8 +9,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-
 from lightning_trackplus.reducers.arg_extremes import ArgMax, ArgMin
 from lightning_trackplus.reducers.ema import EMA, EWMStd
 from lightning_trackplus.reducers.extremes import Max, Min, Range
@@ -27,6 +25,7 @@ from lightning_trackplus.reducers.robust import MAD, TrimmedMean, WinsorizedMean
 from lightning_trackplus.reducers.samples import NanPolicy
 from lightning_trackplus.reducers.sums import Count, InfCount, NanCount, Sum
 from lightning_trackplus.reducers.top import BottomK, TopK
+from lightning_trackplus.seam.classes import MisconfigurationException
 
 PLAIN: dict[str, Callable[..., Reducer]] = {
     "mean": Mean,

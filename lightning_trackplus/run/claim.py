@@ -6,9 +6,7 @@ import contextlib
 import os
 import secrets
 from pathlib import Path
-from typing import Any
-
-import lightning.pytorch as pl
+from typing import TYPE_CHECKING, Any
 
 from lightning_trackplus import seam
 from lightning_trackplus.remote.remote_folder import RemoteFolder
@@ -17,6 +15,9 @@ from lightning_trackplus.remote.spool import spool_of
 from lightning_trackplus.run.journal import RunFormatError, check_format, was_written_by_child
 from lightning_trackplus.run.lock import RunInUseError, RunLock
 from lightning_trackplus.run.version import auto_version, is_url, next_version, reserve_version
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
 
 AUTO = "auto"
 _MOST_RUNS_AT_ONCE = 10

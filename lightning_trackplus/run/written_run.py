@@ -10,10 +10,9 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import lightning.pytorch as pl
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
 from lightning_trackplus import seam
 from lightning_trackplus.delivery.deliveries import AnyDelivery
@@ -28,6 +27,9 @@ from lightning_trackplus.run.output import OutputOptions, RunOutput
 from lightning_trackplus.run.resume_filter import ResumeFilter
 from lightning_trackplus.run.rewinding import complete_rewind, rewind, rewind_to_step
 from lightning_trackplus.writers.run_summary import Mode, RunSummary
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
 
 NumberT = TypeVar("NumberT")
 

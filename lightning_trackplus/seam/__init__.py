@@ -9,19 +9,17 @@ The lines are those of Lightning 2.6.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from types import FrameType
+from pathlib import Path
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from lightning.fabric.utilities.cloud_io import get_filesystem
-from lightning.pytorch import Trainer
-from lightning.pytorch.trainer.connectors.logger_connector.fx_validator import _FxValidator
-from lightning.pytorch.trainer.connectors.logger_connector.logger_connector import _LoggerConnector
-from lightning.pytorch.utilities.data import extract_batch_size
 
+from lightning_trackplus.seam.flavours import flavour_of, flavours
 from lightning_trackplus.seam.number_site import plain_batch_size
 
 if TYPE_CHECKING:
@@ -51,10 +49,43 @@ def current_run() -> Run | None:
     Mirrors ``Trainer._run`` in ``trainer/trainer.py``, which is given the checkpoint's path and keeps it for itself
     until after the setup hooks; ``trainer.ckpt_path`` is then still that of an earlier run.
     """
-    frame: FrameType | None = sys._getframe()
-    while frame is not None and frame.f_code is not Trainer._run.__code__:
-        frame = frame.f_back
+    frame = _run_frame()
     return None if frame is None else Run(frame.f_locals["self"], frame.f_locals["ckpt_path"])
+
+
+def run_id() -> int | None:
+    """Return what tells the innermost run of a Trainer that this thread is in from all others that are under way."""
+    frame = _run_frame()
+    return None if frame is None else id(frame)
+
+
+def failed_run_id(exception: BaseException) -> int | None:
+    """Return what `run_id` has returned in the run that an exception has ended, for ``on_exception``.
+
+    Mirrors ``_call_and_handle_interrupt`` in ``trainer/call.py``, which catches it outside of ``Trainer._run``.
+    """
+    codes, traceback = _run_codes(), exception.__traceback__
+    while traceback is not None and traceback.tb_frame.f_code not in codes:
+        traceback = traceback.tb_next
+    return None if traceback is None else id(traceback.tb_frame)
+
+
+def _run_frame() -> FrameType | None:
+    codes = _run_codes()
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code not in codes:
+        frame = frame.f_back
+    return frame
+
+
+def _run_codes() -> list[CodeType]:
+    return [one.pytorch().Trainer._run.__code__ for one in flavours()]
+
+
+def has_parts_of_gradients(trainer: pl.Trainer) -> bool:
+    """Return whether no process has the gradients as a whole, under the strategy of a Trainer."""
+    home = flavour_of(trainer).pytorch("strategies")
+    return isinstance(trainer.strategy, home.DeepSpeedStrategy | home.FSDPStrategy | home.ModelParallelStrategy)
 
 
 def hook_name(module: pl.LightningModule) -> str | None:
@@ -65,12 +96,17 @@ def hook_name(module: pl.LightningModule) -> str | None:
     return module._current_fx_name
 
 
-def may_log_in_steps(hook: str) -> bool:
+def _validator(trainer: pl.Trainer) -> Any:
+    """Return Lightning's class that knows what hooks may log."""
+    return flavour_of(trainer).pytorch("trainer.connectors.logger_connector.fx_validator")._FxValidator
+
+
+def may_log_in_steps(trainer: pl.Trainer, hook: str) -> bool:
     """Return whether a hook may log with ``on_step=True``.
 
     Mirrors ``_FxValidator.check_logging_levels`` in ``logger_connector/fx_validator.py``.
     """
-    allowed = _FxValidator.functions.get(hook)
+    allowed = _validator(trainer).functions.get(hook)
     return allowed is not None and True in allowed["allowed_on_step"]
 
 
@@ -86,10 +122,16 @@ class Place:
 
     def __init__(self, trainer: pl.Trainer) -> None:
         self.is_training = trainer.training
+        self._trainer = trainer
         self._results = trainer._results
         loop = trainer._active_loop
         self._training = trainer.fit_loop.epoch_loop
         self._progress = getattr(loop, "batch_progress", None)  # The fitting loop has it further down.
+
+    @property
+    def is_present(self) -> bool:
+        """Whether the Trainer is in the same loop as it was then."""
+        return self._results is self._trainer._results and self.is_training == self._trainer.training
 
     @property
     def dataloader(self) -> int | None:
@@ -122,11 +164,15 @@ class Place:
         if given is not None or results is None or results.batch is None:
             return 1 if given is None else given
         if results.batch_size is None:
-            results.batch_size = plain_batch_size(results.batch) or extract_batch_size(results.batch)
+            results.batch_size = plain_batch_size(results.batch) or self._extract_batch_size(results.batch)
         return results.batch_size
 
+    def _extract_batch_size(self, batch: Any) -> int:
+        size: int = flavour_of(self._trainer).pytorch("utilities.data").extract_batch_size(batch)
+        return size
 
-def check_levels(hook: str, on_step: bool | None, on_epoch: bool | None) -> tuple[bool, bool]:
+
+def check_levels(trainer: pl.Trainer, hook: str, on_step: bool | None, on_epoch: bool | None) -> tuple[bool, bool]:
     """Return ``on_step`` and ``on_epoch`` with the hook's defaults filled in.
 
     Mirrors ``LightningModule.log`` in ``core/module.py``.
@@ -134,7 +180,19 @@ def check_levels(hook: str, on_step: bool | None, on_epoch: bool | None) -> tupl
     Raises:
         MisconfigurationException: Lightning's own, if the hook may not log at all or not so.
     """
-    return _FxValidator.check_logging_and_get_default_levels(hook, on_step=on_step, on_epoch=on_epoch)
+    levels: tuple[bool, bool] = _validator(trainer).check_logging_and_get_default_levels(
+        hook, on_step=on_step, on_epoch=on_epoch
+    )
+    return levels
+
+
+def fetches_batches(trainer: pl.Trainer, step: Callable[..., Any]) -> bool:
+    """Return whether a step takes the batches from Lightning's iterator itself.
+
+    Mirrors ``_verify_dataloader_iter`` … in ``loops/fetchers.py``, which asks the same function.
+    """
+    asks = flavour_of(trainer).pytorch("utilities.signature_utils").is_param_in_hook_signature
+    return bool(asks(step, "dataloader_iter", explicit=True))
 
 
 def withdraw(
@@ -215,13 +273,64 @@ def first_step(trainer: pl.Trainer) -> int:
         progress.ready = ready
 
 
-def set_callbacks_log(trainer: pl.Trainer, log: Callable[..., None]) -> None:
+def trainer_of(module: pl.LightningModule) -> Any:
+    """Return the Trainer that runs a module now, to which its ``log`` goes; None where there is none.
+
+    Mirrors ``LightningModule.log`` in ``core/module.py``.
+    """
+    return module._trainer
+
+
+@contextlib.contextmanager
+def run_by(module: pl.LightningModule, trainer: pl.Trainer) -> Iterator[None]:
+    """Let a module be run by a Trainer, where one that ran within it has left itself.
+
+    Mirrors ``_call_and_handle_interrupt`` and ``Trainer._run``, which set it and do not set it back.
+    """
+    present, module._trainer = module._trainer, trainer
+    try:
+        yield
+    finally:
+        module._trainer = present
+
+
+def is_lightnings(method: Callable[..., None]) -> bool:
+    """Return whether a method of a module is Lightning's own, and none that somebody has put in its place."""
+    function = getattr(method, "__func__", None)
+    homes = [inspect.getfile(one.pytorch().LightningModule) for one in flavours()]
+    return inspect.isfunction(function) and inspect.getfile(function) in homes
+
+
+def callbacks_of(trainer: pl.Trainer) -> list[Any]:
+    """Return the callbacks of a Trainer, an attribute that it sets elsewhere."""
+    callbacks: list[Any] = vars(trainer)["callbacks"]
+    return callbacks
+
+
+def set_callbacks_log(trainer: pl.Trainer, log: Callable[..., None]) -> list[Any]:
     """Set what the callbacks' own ``log`` is, which Lightning has set to the module's before any hook ran.
 
     Mirrors ``_CallbackConnector._attach_model_logging_functions`` in ``connectors/callback_connector.py``.
+
+    Returns:
+        The callbacks.
     """
-    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it elsewhere
+    for callback in callbacks_of(trainer):
         callback.log = log
+    return callbacks_of(trainer)
+
+
+def give_back_log(callbacks: Sequence[Any], log: Callable[..., None], native: Callable[..., None]) -> None:
+    """Set the ``log`` of callbacks that have this one to Lightning's own."""
+    for callback in callbacks:
+        if vars(callback).get("log") is log:
+            callback.log = native
+
+
+def real_loggers(trainer: pl.Trainer) -> list[Any]:
+    """Return the loggers of a Trainer, without the DummyLogger that takes their place in a search."""
+    dummy = flavour_of(trainer).pytorch("loggers.logger").DummyLogger
+    return [logger for logger in trainer.loggers if not isinstance(logger, dummy)]
 
 
 def is_fast_dev_run(trainer: pl.Trainer) -> bool:
@@ -229,17 +338,19 @@ def is_fast_dev_run(trainer: pl.Trainer) -> bool:
     return bool(vars(trainer).get("fast_dev_run"))
 
 
-def hands_over_a_batch() -> bool:
+def hands_over_a_batch(trainer: pl.Trainer) -> bool:
     """Return whether this thread is giving the loggers what a batch of an evaluation has logged.
 
     Mirrors ``_LoggerConnector.update_eval_step_metrics`` in ``logger_connector/logger_connector.py``, which counts
     batches; what a module gives its logger itself is not told from that by anything else.
     """
+    home = flavour_of(trainer).pytorch("trainer.connectors.logger_connector.logger_connector")
+    code = home._LoggerConnector.update_eval_step_metrics.__code__
     frame: FrameType | None = sys._getframe()
     for _ in range(_FRAMES_TO_A_LOGGER):
         if frame is None:
             return False
-        if frame.f_code is _LoggerConnector.update_eval_step_metrics.__code__:
+        if frame.f_code is code:
             return True
         frame = frame.f_back
     return False
@@ -373,6 +484,14 @@ def prefixed(logger: Any, name: str) -> str:
     return f"{logger._prefix}{logger.LOGGER_JOIN_CHAR}{name}" if logger._prefix else name
 
 
+def save_hparams(file: Path, hparams: Any) -> None:
+    """Write hyper-parameters as Lightning's loggers do.
+
+    Mirrors ``TensorBoardLogger.save`` in ``pytorch/loggers/tensorboard.py``.
+    """
+    flavours()[0].pytorch("core.saving").save_hparams_to_yaml(file, hparams)
+
+
 def init_without_tensorboard(
     logger: TensorBoardLogger, name: str | None, version: int | str | None, *, prefix: str, sub_dir: str | None
 ) -> None:
@@ -387,7 +506,7 @@ def init_without_tensorboard(
     logger._sub_dir = sub_dir
     logger._default_hp_metric = False
     logger._prefix = prefix
-    logger._fs = get_filesystem("")
+    logger._fs = flavours()[0].fabric("utilities.cloud_io").get_filesystem("")
     logger._experiment = None
     logger._kwargs = {}
     logger._log_graph = False

@@ -8,11 +8,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning.pytorch.trainer.connectors.logger_connector.logger_connector import _LoggerConnector
-from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
 from torch import Tensor
 from torchmetrics import MeanMetric, Metric
 
+from lightning_trackplus.seam.flavours import Flavour
 from lightning_trackplus.seam.metric_site import MetricSite
 from lightning_trackplus.seam.native_site import NativeSite
 from lightning_trackplus.seam.number_site import NumberSite
@@ -37,6 +36,8 @@ class FastResults:
         self._opened: list[Any] = []
         self._hand_over = hand_over
         self._native_log_metrics = self._connector.log_metrics
+        # A run of the Trainer within another run of it leaves that one's in place.
+        self._replaced = vars(self._connector).get("log_metrics")
         self._connector.log_metrics = self._log_metrics  # type: ignore[method-assign]
 
     def site(self, hook: str, key: str, *, taken: Any, device: torch.device) -> NativeSite | None:
@@ -62,6 +63,8 @@ class FastResults:
     def close(self) -> None:
         """Give Lightning its own back."""
         del self._connector.log_metrics
+        if self._replaced is not None:
+            self._connector.log_metrics = self._replaced  # type: ignore[method-assign]
         for results in self._opened:
             del results.metrics
 
@@ -76,25 +79,31 @@ class FastResults:
 
 
 @functools.cache
-def is_as_mirrored() -> bool:
-    """Return whether this Lightning keeps what is logged as it is mirrored here; each kind of entry is tried."""
+def is_as_mirrored(flavour: Flavour) -> bool:
+    """Return whether a Lightning keeps what is logged as it is mirrored here; each kind of entry is tried.
+
+    Args:
+        flavour: The package.
+    """
     number = torch.tensor(1.5)
     kinds: list[tuple[Tensor | Metric, str]] = [(number, name) for name in ("mean", "sum", "max", "min")]
     kinds.append((MeanMetric(), "mean"))
     try:
+        home = flavour.pytorch("trainer.connectors.logger_connector")
+        make = flavour.pytorch("trainer.connectors.logger_connector.result")._ResultCollection
         return all(
-            _agrees(value, on_step=on_step, on_epoch=on_epoch, reduce_fx=reduce_fx)
+            _agrees(make, value, on_step=on_step, on_epoch=on_epoch, reduce_fx=reduce_fx)
             for on_step, on_epoch in ((True, False), (False, True), (True, True))
             for value, reduce_fx in kinds
-        ) and hasattr(_LoggerConnector, "log_metrics")
+        ) and hasattr(home.logger_connector._LoggerConnector, "log_metrics")
     except Exception:  # noqa: BLE001  whatever it is, it is not as it was
         return False
 
 
-def _agrees(value: Tensor | Metric, **options: Any) -> bool:
+def _agrees(make: Callable[..., Any], value: Tensor | Metric, **options: Any) -> bool:
     """Return whether a second value changes an entry as Lightning does, and is shown as Lightning does."""
     hook, key = "training_step", "training_step.x"
-    theirs, ours = collections = [_ResultCollection(training=True) for _ in range(2)]
+    theirs, ours = collections = [make(training=True) for _ in range(2)]
     for results in collections:
         results.batch = torch.zeros(3)
         results.log(hook, "x", value, prog_bar=True, **options)

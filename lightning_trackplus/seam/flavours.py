@@ -1,0 +1,168 @@
+"""The two packages that Lightning is published as, ``lightning`` and ``pytorch-lightning``.
+
+They hold the same modules under other names, with classes of their own, and ``lightning`` brings the other along. What
+is used with a Trainer is looked up in the package of that Trainer.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import logging
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import lightning_utilities.core.rank_zero as rank_zero_module
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
+
+_OLDEST = (2, 4)
+
+
+class Flavour:
+    """One of the packages.
+
+    Args:
+        pytorch: The name of the package that has the Trainer.
+        fabric: The name of the package that has Fabric.
+    """
+
+    def __init__(self, pytorch: str, fabric: str) -> None:
+        self.name = pytorch
+        self._fabric = fabric
+
+    @property
+    def is_installed(self) -> bool:
+        """Whether the package is there; nothing but an empty package around it is loaded to find out."""
+        try:
+            return importlib.util.find_spec(self.name) is not None
+        except ImportError:
+            return False
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether somebody has imported the package."""
+        return self.name in sys.modules
+
+    @functools.cached_property
+    def version(self) -> tuple[int, int]:
+        """Major and minor number of the version."""
+        major, minor = self.pytorch().__version__.split(".")[:2]
+        return int(major), int(minor)
+
+    def pytorch(self, module: str = "") -> Any:
+        """Return a module of the package that has the Trainer.
+
+        Args:
+            module: Its name inside of the package; by default the package itself.
+        """
+        return importlib.import_module(f"{self.name}.{module}" if module else self.name)
+
+    def fabric(self, module: str) -> Any:
+        """Return a module of the package that has Fabric.
+
+        Args:
+            module: Its name inside of the package.
+        """
+        return importlib.import_module(f"{self._fabric}.{module}")
+
+    @functools.cached_property
+    def log(self) -> logging.Logger:
+        """What this package itself logs to, once in all processes, such as which devices are used."""
+        return logging.getLogger(f"{self.name}.utilities.rank_zero")
+
+    def __repr__(self) -> str:
+        return f"{self.name} {'.'.join(map(str, self.version))}"
+
+
+_ALL = (Flavour("lightning.pytorch", "lightning.fabric"), Flavour("pytorch_lightning", "lightning_fabric"))
+
+
+@functools.cache
+def flavours() -> tuple[Flavour, ...]:
+    """Return the packages that are installed; first the one that the user has imported, if it is one.
+
+    Raises:
+        ImportError: If there is none.
+    """
+    ordered = sorted((one for one in _ALL if one.is_installed), key=lambda one: not one.is_loaded)
+    found = tuple(one for one in ordered if _loads(one))
+    if not found:
+        raise ImportError("lightning-trackplus needs Lightning; write `pip install lightning`.")
+    return found
+
+
+def flavour_of(trainer: pl.Trainer) -> Flavour:
+    """Return the package that a Trainer comes from.
+
+    Args:
+        trainer: The Trainer.
+
+    Raises:
+        TypeError: If it comes from none that is supported.
+    """
+    return _flavour_of(type(trainer))  # type: ignore[arg-type]  # mypy takes a class of its own for none to hash
+
+
+@functools.cache
+def _flavour_of(kind: type) -> Flavour:
+    for one in flavours():
+        if issubclass(kind, one.pytorch().Trainer):
+            if one.version < _OLDEST:
+                break
+            return one
+    raise TypeError(
+        f"lightning-trackplus got a {kind.__module__}.{kind.__qualname__}; it needs a Trainer of lightning or"
+        f" pytorch-lightning {'.'.join(map(str, _OLDEST))} or later."
+    )
+
+
+def joined(module: str, name: str, home: str) -> type[Any]:
+    """Return a class that is derived from the class of this name in each of the packages.
+
+    Args:
+        module: The module's name inside of the packages; ``fabric.`` stands before those of Fabric.
+        name: The name of the class.
+        home: The module that has the new class under this name.
+    """
+    inside = module.removeprefix("fabric.")
+    homes = [one.fabric(inside) if inside != module else one.pytorch(module) for one in flavours()]
+    return type(name, tuple(getattr(home, name) for home in homes), {"__module__": home})
+
+
+def give_messages_to(pytorch: str) -> None:
+    """Let what Lightning says once in all processes go where the package of a new Trainer says it.
+
+    The package that is imported last decides that for both. Where this package has imported it, nobody has decided.
+
+    Args:
+        pytorch: The name of the package that has the Trainer.
+    """
+    if _imported_here:
+        rank_zero_module.log = next(one.log for one in _ALL if one.name == pytorch)
+
+
+_imported_here: list[Flavour] = []
+
+
+def _loads(one: Flavour) -> bool:
+    """Import a package, and leave what both have in common as it was."""
+    if one.is_loaded:
+        return True
+    # Each sets these for both; they stay those of the package that the user has imported.
+    is_first = not any(other.is_loaded for other in _ALL)
+    log, category = rank_zero_module.log, rank_zero_module.rank_zero_deprecation_category
+    format_warning = warnings.formatwarning
+    try:
+        one.pytorch()
+    except Exception:  # noqa: BLE001  one that cannot be imported has no Trainer
+        return False
+    finally:
+        if not is_first:
+            rank_zero_module.log, rank_zero_module.rank_zero_deprecation_category = log, category
+            warnings.formatwarning = format_warning
+    _imported_here.append(one)
+    return True
