@@ -29,7 +29,7 @@ from lightning_trackplus.run.claim import RunClaim, local_or_url
 from lightning_trackplus.run.journal import Way
 from lightning_trackplus.run.output import OutputOptions
 from lightning_trackplus.run.written_run import WrittenRun
-from lightning_trackplus.seam.flavours import flavours
+from lightning_trackplus.seam.flavours import installed_flavours
 from lightning_trackplus.trainer_clock import TrainerClock
 from lightning_trackplus.writers.name_axes import check_x_axis, prefixed_axes
 from lightning_trackplus.writers.names import WriterChoice, available
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 else:
-    _flavour = flavours()[0]
+    _flavour = installed_flavours()[0]
     TensorBoardLogger = _flavour.pytorch("loggers").TensorBoardLogger
     rank_zero_experiment = _flavour.fabric("loggers.logger").rank_zero_experiment
 
@@ -387,7 +387,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
 
 
 # It has one real base, since the constructors of two would get in each other's way.
-for _other in flavours()[1:]:
+for _other in installed_flavours()[1:]:
     _other.pytorch("loggers").TensorBoardLogger.register(TrackPlusLogger)
 
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _NUMBERS = (float, int)
 _MOST_GROUPS = 100
-_EVALUATION = ("validation", "test", "on_validation", "on_test")
 
 
 class _Site(NamedTuple):
@@ -68,7 +67,7 @@ class CallSites:
 
     def begin_evaluation(self) -> None:
         """Forget what was logged in an evaluation of another loop, as where somebody runs a loop by hand."""
-        if any(str(hook).startswith(_EVALUATION) and not place.is_present for hook, place in self._places.items()):
+        if any(seam.is_of_evaluation(hook) and not place.is_present for hook, place in self._places.items()):
             self._places, self._sites, self._groups = {}, {}, {}
 
     def take(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:

@@ -6,9 +6,9 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from lightning_trackplus.seam.flavours import flavours
+from lightning_trackplus.seam.flavours import installed_flavours
 
-_SIGNATURE = inspect.signature(flavours()[0].pytorch().LightningModule.log)
+_SIGNATURE = inspect.signature(installed_flavours()[0].pytorch().LightningModule.log)
 _PARAMETERS = list(_SIGNATURE.parameters.values())[1:]
 _POSITIONS = {parameter.name: position for position, parameter in enumerate(_PARAMETERS)}
 _DEFAULTS = {parameter.name: parameter.default for parameter in _PARAMETERS}

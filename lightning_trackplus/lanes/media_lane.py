@@ -60,7 +60,7 @@ class MediaLane:
         on_step, on_epoch = seam.check_levels(self._trainer, hook, arguments["on_step"], arguments["on_epoch"])
         if not on_step and not on_epoch:
             raise MisconfigurationException("`self.log(on_step=False, on_epoch=False)` is not useful.")
-        if on_step and not self._trainer.training:
+        if on_step and not seam.is_training(self._module):
             raise MisconfigurationException(
                 f"self.log({name!r}, {media!r}, on_step=True) in `{hook}`: in evaluation items of a medium"
                 " are kept for the end of the epoch; leave on_step out."
@@ -87,7 +87,7 @@ class MediaLane:
 
     def begin(self) -> None:
         """Forget what a loop has left that did not come to its end, such as a learning-rate search."""
-        begun = {self._span, "step"} if self._trainer.training else {self._span}
+        begun = {self._span, "step"} if seam.is_training(self._module) else {self._span}
         self._kept = {shelf: kept for shelf, kept in self._kept.items() if shelf.span not in begun}
 
     def told(self) -> media_exchange.Told:
@@ -157,7 +157,7 @@ class MediaLane:
     @property
     def _span(self) -> str:
         # A validation may run inside a training epoch, and end before it.
-        return "train" if self._trainer.training else "evaluation"
+        return "train" if seam.is_training(self._module) else "evaluation"
 
     def _full_name(self, name: str, arguments: dict[str, Any]) -> str:
         index = seam.Place(self._trainer).dataloader if arguments["add_dataloader_idx"] else None

@@ -101,7 +101,7 @@ class MetricArrays:
         self._native(name, metric, **arguments)
         # Where a step's value is a number, so is the epoch's, and where there is none, it may be an array.
         if value is None and levels[1]:
-            self._logged[self._trainer.training, key] = logged
+            self._logged[seam.is_training(self._module), key] = logged
         return True
 
     def end_epoch(self, dataloaders: Sequence[int]) -> None:
@@ -110,7 +110,7 @@ class MetricArrays:
         Args:
             dataloaders: The evaluation dataloaders that had batches, in their order.
         """
-        training, results = self._trainer.training, seam.results_of(self._trainer)
+        training, results = seam.is_training(self._module), seam.results_of(self._trainer)
         for (of_training, key), logged in self._logged.items():
             if of_training != training or not seam.is_shown(entry := results.get(key)):
                 continue
@@ -127,7 +127,7 @@ class MetricArrays:
 
     def begin_epoch(self) -> None:
         """Reset the metrics of this loop that Lightning was not given."""
-        training = self._trainer.training
+        training = seam.is_training(self._module)
         for of_training, metric in self._to_reset:
             if of_training == training:
                 metric.reset()
@@ -152,7 +152,7 @@ class MetricArrays:
 
     def _reset_later(self, metric: Metric) -> None:
         if not any(metric is one for _, one in self._to_reset):
-            self._to_reset.append((self._trainer.training, metric))
+            self._to_reset.append((seam.is_training(self._module), metric))
 
     def _log_step(self, hook: str, logged: _Logged, value: Tensor, on_step: bool, on_epoch: bool) -> None:
         """Show the value of a step where it is wanted, and let Lightning have the metric for its epoch."""
@@ -165,7 +165,7 @@ class MetricArrays:
             told = {**logged.arguments, "on_step": False, "on_epoch": True, "prog_bar": False}
             self._native(logged.name, logged.metric, **told)
             key = seam.entry_key(hook, logged.name, logged.dataloader)
-            self._logged[self._trainer.training, key] = logged
+            self._logged[seam.is_training(self._module), key] = logged
             self._known[key] = logged.metric, True
         else:
             self._reset_later(logged.metric)

@@ -154,7 +154,7 @@ class ReducerLane:
     def told(self) -> exchange.Told:
         """Return what this process has of the epoch that ends now, for the others."""
         self._ending = [one for one in self._streams if self._ends_now(one) and one.is_registered and one.on_epoch]
-        if self._trainer.training:
+        if seam.is_training(self._module):
             self._ending += self._streams.left_over(self._trainer.current_epoch)
         return exchange.told(self._ending)
 
@@ -243,7 +243,12 @@ class ReducerLane:
             known.check_call(reduce_fx, arguments)
             return known
         logged = Logged(
-            key, reduce_fx, arguments, training=self._trainer.training, nan_policy=self._nan_policy, attached=attached
+            key,
+            reduce_fx,
+            arguments,
+            training=seam.is_training(self._module),
+            nan_policy=self._nan_policy,
+            attached=attached,
         )
         logged.epoch = self._trainer.current_epoch
         self._check_names(logged)
@@ -284,15 +289,15 @@ class ReducerLane:
         return Key(str(seam.hook_name(self._module)), name, seam.Place(self._trainer).dataloader)
 
     def _logs_now(self) -> bool:
-        return self._trainer.training and seam.logs_this_step(self._trainer)
+        return seam.is_training(self._module) and seam.logs_this_step(self._trainer)
 
     def _ends_now(self, logged: Logged) -> bool:
         # A validation may run inside a training epoch, and end before it.
-        return logged.training == self._trainer.training
+        return logged.training == seam.is_training(self._module)
 
     def _is_series(self, hook: str, reduction: OneReduction) -> bool:
         (reducer,) = reducers_of(reduction)
-        return self._trainer.training and reducer.span != "epoch" and seam.may_log_in_steps(self._trainer, hook)
+        return seam.is_training(self._module) and reducer.span != "epoch" and seam.may_log_in_steps(self._trainer, hook)
 
     def _deliver_counts(self, logged: Logged, results: Mapping[str, Any], fork: str) -> None:
         """Give the loggers the results that are counts over bins."""

@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from lightning_trackplus.run_directory import METRICS_FILE, VERSION_FOLDER
+from lightning_trackplus.seam.flavours import installed_flavours
 
 _RUN_FILES = ("hparams.yaml", METRICS_FILE, "events.out.tfevents.*")
 _LONGEST_JOB_ID = 80
@@ -133,16 +134,12 @@ def _is_run(folder: Path, checkpoint: Path) -> bool:
 
 def _job() -> str | None:
     """Return the version of the scheduler's job; None where there is none, or it is interactive."""
-    # Imported here, since it takes seconds to load.
-    from lightning.pytorch.plugins.environments import (  # noqa: PLC0415
-        SLURMEnvironment,
-        TorchElasticEnvironment,
-    )
-
+    environments = installed_flavours()[0].pytorch("plugins.environments")
     # Inside of a SLURM job torchelastic's id may be a new one each time the job is requeued.
-    if SLURMEnvironment.detect() and (number := SLURMEnvironment.job_id()) is not None:
+    slurm, elastic = environments.SLURMEnvironment, environments.TorchElasticEnvironment
+    if slurm.detect() and (number := slurm.job_id()) is not None:
         return f"job_{number}"
-    if TorchElasticEnvironment.detect() and (name := os.environ.get("TORCHELASTIC_RUN_ID", "none")) not in {"", "none"}:
+    if elastic.detect() and (name := os.environ.get("TORCHELASTIC_RUN_ID", "none")) not in {"", "none"}:
         return f"job_{_file_name(name)}"
     return None
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from lightning_trackplus.seam.flavours import flavour_of, flavours
+from lightning_trackplus.seam.flavours import flavour_of, installed_flavours
 from lightning_trackplus.seam.number_site import plain_batch_size
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 _FRAMES_TO_A_LOGGER = 12
+_EVALUATION = ("validation", "test", "on_validation", "on_test")
 
 
 class Run(NamedTuple):
@@ -79,7 +80,7 @@ def _run_frame() -> FrameType | None:
 
 
 def _run_codes() -> list[CodeType]:
-    return [one.pytorch().Trainer._run.__code__ for one in flavours()]
+    return [one.pytorch().Trainer._run.__code__ for one in installed_flavours()]
 
 
 def has_parts_of_gradients(trainer: pl.Trainer) -> bool:
@@ -94,6 +95,19 @@ def hook_name(module: pl.LightningModule) -> str | None:
     Mirrors ``trainer/call.py``, ``_call_lightning_module_hook``, which sets it.
     """
     return module._current_fx_name
+
+
+def is_training(module: pl.LightningModule) -> bool:
+    """Return whether the hook that runs now is one of training; the Trainer does not say so where somebody runs a loop.
+
+    Mirrors the names of hooks in ``_FxValidator.functions`` in ``logger_connector/fx_validator.py``.
+    """
+    return not is_of_evaluation(hook_name(module))
+
+
+def is_of_evaluation(hook: str | None) -> bool:
+    """Return whether a hook is one of validation or test."""
+    return str(hook).startswith(_EVALUATION)
 
 
 def _validator(trainer: pl.Trainer) -> Any:
@@ -297,7 +311,7 @@ def run_by(module: pl.LightningModule, trainer: pl.Trainer) -> Iterator[None]:
 def is_lightnings(method: Callable[..., None]) -> bool:
     """Return whether a method of a module is Lightning's own, and none that somebody has put in its place."""
     function = getattr(method, "__func__", None)
-    homes = [inspect.getfile(one.pytorch().LightningModule) for one in flavours()]
+    homes = [inspect.getfile(one.pytorch().LightningModule) for one in installed_flavours()]
     return inspect.isfunction(function) and inspect.getfile(function) in homes
 
 
@@ -489,7 +503,7 @@ def save_hparams(file: Path, hparams: Any) -> None:
 
     Mirrors ``TensorBoardLogger.save`` in ``pytorch/loggers/tensorboard.py``.
     """
-    flavours()[0].pytorch("core.saving").save_hparams_to_yaml(file, hparams)
+    installed_flavours()[0].pytorch("core.saving").save_hparams_to_yaml(file, hparams)
 
 
 def init_without_tensorboard(
@@ -506,7 +520,7 @@ def init_without_tensorboard(
     logger._sub_dir = sub_dir
     logger._default_hp_metric = False
     logger._prefix = prefix
-    logger._fs = flavours()[0].fabric("utilities.cloud_io").get_filesystem("")
+    logger._fs = installed_flavours()[0].fabric("utilities.cloud_io").get_filesystem("")
     logger._experiment = None
     logger._kwargs = {}
     logger._log_graph = False

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
 import logging
 import sys
 import warnings
@@ -33,14 +32,6 @@ class Flavour:
     def __init__(self, pytorch: str, fabric: str) -> None:
         self.name = pytorch
         self._fabric = fabric
-
-    @property
-    def is_installed(self) -> bool:
-        """Whether the package is there; nothing but an empty package around it is loaded to find out."""
-        try:
-            return importlib.util.find_spec(self.name) is not None
-        except ImportError:
-            return False
 
     @property
     def is_loaded(self) -> bool:
@@ -75,21 +66,20 @@ class Flavour:
         return logging.getLogger(f"{self.name}.utilities.rank_zero")
 
     def __repr__(self) -> str:
-        return f"{self.name} {'.'.join(map(str, self.version))}"
+        return f"{self.name.removesuffix('.pytorch')} {self.pytorch().__version__}"
 
 
 _ALL = (Flavour("lightning.pytorch", "lightning.fabric"), Flavour("pytorch_lightning", "lightning_fabric"))
 
 
 @functools.cache
-def flavours() -> tuple[Flavour, ...]:
+def installed_flavours() -> tuple[Flavour, ...]:
     """Return the packages that are installed; first the one that the user has imported, if it is one.
 
     Raises:
         ImportError: If there is none.
     """
-    ordered = sorted((one for one in _ALL if one.is_installed), key=lambda one: not one.is_loaded)
-    found = tuple(one for one in ordered if _loads(one))
+    found = tuple(one for one in sorted(_ALL, key=lambda one: not one.is_loaded) if _loads(one))
     if not found:
         raise ImportError("lightning-trackplus needs Lightning; write `pip install lightning`.")
     return found
@@ -109,7 +99,7 @@ def flavour_of(trainer: pl.Trainer) -> Flavour:
 
 @functools.cache
 def _flavour_of(kind: type) -> Flavour:
-    for one in flavours():
+    for one in installed_flavours():
         if issubclass(kind, one.pytorch().Trainer):
             if one.version < _OLDEST:
                 break
@@ -129,7 +119,7 @@ def joined(module: str, name: str, home: str) -> type[Any]:
         home: The module that has the new class under this name.
     """
     inside = module.removeprefix("fabric.")
-    homes = [one.fabric(inside) if inside != module else one.pytorch(module) for one in flavours()]
+    homes = [one.fabric(inside) if inside != module else one.pytorch(module) for one in installed_flavours()]
     return type(name, tuple(getattr(home, name) for home in homes), {"__module__": home})
 
 
@@ -158,7 +148,7 @@ def _loads(one: Flavour) -> bool:
     format_warning = warnings.formatwarning
     try:
         one.pytorch()
-    except Exception:  # noqa: BLE001  one that cannot be imported has no Trainer
+    except Exception:  # noqa: BLE001  one that is not there, or cannot be imported, has no Trainer
         return False
     finally:
         if not is_first:

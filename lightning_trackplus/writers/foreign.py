@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
+from lightning_trackplus.seam.flavours import installed_flavours
 from lightning_trackplus.writers.csv_logger import MediaFilesWriter
 from lightning_trackplus.writers.mlflow import MLFlowWriter
 from lightning_trackplus.writers.wandb import WandbWriter
 from lightning_trackplus.writers.writer import Writer
-
-# Lightning has two packages, each with classes of its own.
-_HOMES = ("lightning.pytorch.loggers", "pytorch_lightning.loggers")
 
 
 def writer_for(logger: Any) -> Writer | None:
@@ -41,5 +38,5 @@ def writer_for(logger: Any) -> Writer | None:
 
 
 def _is(logger: object, name: str) -> bool:
-    """Return whether a logger is one of Lightning's; a package that is not loaded has made none."""
-    return any(isinstance(logger, getattr(sys.modules[home], name)) for home in _HOMES if home in sys.modules)
+    """Return whether a logger is one of Lightning's, of either package."""
+    return any(isinstance(logger, getattr(one.pytorch("loggers"), name)) for one in installed_flavours())

@@ -109,6 +109,7 @@ def test_print_config_shows_every_option_and_can_be_run(command, said, tmp_path)
         "flush_secs": 0.5,
         "media_overflow": "block",
         "max_queue_bytes": 268435456,
+        "add_callback": True,
     }
     assert trainer["callbacks"][0] == {
         "class_path": "lightning_trackplus.TrackPlus",

@@ -283,13 +283,13 @@ class TestCheckpoints:
     def test_they_can_be_read_without_trust(self, one_process):
         """All is of tensors and Python's own types."""
         root, _ = one_process
-        saved = torch.load(root / "step=4.ckpt", weights_only=True)["callbacks"]["TrackPlus"]
+        saved = torch.load(root / "step=4.ckpt", weights_only=True)["lightning_trackplus"]["logged"]
         (process,) = saved["processes"]
         assert {"epoch", "series", "own_p95"} <= {one["key"][1] for one in process["streams"]}
 
     def test_those_of_two_processes_have_a_part_of_each(self, two_processes):
         """In the order of the ranks."""
-        saved = torch.load(two_processes[0] / "step=4.ckpt", weights_only=True)["callbacks"]["TrackPlus"]
+        saved = torch.load(two_processes[0] / "step=4.ckpt", weights_only=True)["lightning_trackplus"]["logged"]
         assert [len(process["streams"]) > 5 for process in saved["processes"]] == [True, True]
 
     def test_one_without_ours_loads(self, tmp_path):

@@ -23,6 +23,7 @@ from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.lagging_numbers import LaggingNumbers
 from lightning_trackplus.late_numbers import LateNumbers
 from lightning_trackplus.seam.fast_results import is_as_mirrored
+from lightning_trackplus.seam.flavours import installed_flavours
 from lightning_trackplus.seam.number_site import NumberSite
 from lightning_trackplus.seam.step_metrics import StepMetrics
 from tests.support.drawn import TENSORS
@@ -41,7 +42,7 @@ from tests.support.training import LoggingModule, loader, quiet_trainer
 @pytest.fixture
 def reached(monkeypatch):
     """Return the names that reach Lightning's results by Lightning's own way, in their order."""
-    is_as_mirrored()  # It logs too, once in a process.
+    is_as_mirrored(installed_flavours()[0])  # It logs too, once in a process.
     found = []
     native = _ResultCollection.log
 
@@ -246,7 +247,7 @@ def test_on_another_lightning_the_lane_stays_closed(tmp_path, monkeypatch, looks
 
 
 OTHER_LIGHTNING = (
-    "This version of Lightning keeps what is logged in another way than the fast lane of lightning-trackplus knows, so"
+    f"{installed_flavours()[0]} keeps what is logged in another way than the fast lane of lightning-trackplus knows, so"
     " every call of self.log goes to Lightning itself: the results are the same, at Lightning's own cost."
 )
 

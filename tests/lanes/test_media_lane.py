@@ -268,7 +268,7 @@ def test_fast_dev_run_takes_media_and_writes_nothing(tmp_path, recwarn):
 
 def test_without_the_callback_a_medium_is_refused_at_the_users_line(tmp_path):
     """Lightning refuses a medium, and its message says what is missing."""
-    trainer = quiet_trainer(tmp_path, logger=TrackPlusLogger(tmp_path))
+    trainer = quiet_trainer(tmp_path, logger=TrackPlusLogger(tmp_path, add_callback=False))
     message = (
         "`self.log(img, <Image: 1 item> (a medium can be logged once TrackPlus() is among the Trainer's callbacks))`"
         " was called, but `Image` values cannot be logged"

@@ -75,12 +75,12 @@ def test_dataloader_index_tells_several_dataloaders_apart(tmp_path):
 
 def test_levels_are_lightnings_defaults_and_errors():
     """The defaults of a hook, and the refusal of what it does not allow, are Lightning's."""
-    assert seam.check_levels("training_step", None, None) == (True, False)
-    assert seam.check_levels("validation_step", None, None) == (False, True)
+    assert seam.check_levels(L.Trainer(logger=False), "training_step", None, None) == (True, False)
+    assert seam.check_levels(L.Trainer(logger=False), "validation_step", None, None) == (False, True)
     with pytest.raises(MisconfigurationException):
-        seam.check_levels("on_train_start", True, None)
+        seam.check_levels(L.Trainer(logger=False), "on_train_start", True, None)
     with pytest.raises(MisconfigurationException):
-        seam.check_levels("configure_optimizers", None, None)
+        seam.check_levels(L.Trainer(logger=False), "configure_optimizers", None, None)
 
 
 def test_batch_size_is_the_given_or_that_of_the_batch(tmp_path):
@@ -227,7 +227,7 @@ def test_an_entry_that_is_hidden_is_passed_over_until_it_is_shown(tmp_path):
 )
 def test_hooks_that_may_log_in_steps_are_known(hook, expected):
     """As Lightning's own check has it."""
-    assert seam.may_log_in_steps(hook) is expected
+    assert seam.may_log_in_steps(L.Trainer(logger=False), hook) is expected
 
 
 def test_results_of_a_dataloader_can_be_logged_when_all_are_over(tmp_path):
