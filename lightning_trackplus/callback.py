@@ -300,7 +300,8 @@ class AddTrackPlus(AttachLoggers):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Give it one, unless the loggers want none; then attach the loggers alone."""
         loggers = trackplus_loggers(trainer)
-        if not loggers or all(callback is not self for callback in seam.callbacks_of(trainer)):
+        callbacks = seam.callbacks_of(trainer)
+        if not loggers or self not in callbacks or any(isinstance(one, TrackPlus) for one in callbacks):
             return
         if any(logger.adds_callback for logger in loggers):
             TrackPlus().setup(trainer, pl_module, stage)
