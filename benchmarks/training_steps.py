@@ -4,23 +4,23 @@ Trainers with a tiny module run in turn in this process: without logging, with L
 compared is the time of a step over that of a run that logs nothing, on the calling thread, and the CPU time of all::
 
     python benchmarks/training_steps.py
+    python benchmarks/training_steps.py pytorch_lightning
 """
 
 from __future__ import annotations
 
 import gc
+import importlib
 import logging
 import statistics
+import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
@@ -28,6 +28,9 @@ from typing_extensions import override
 
 from lightning_trackplus import TrackPlus, TrackPlusLogger
 
+PACKAGE = sys.argv[1] if len(sys.argv) > 1 else "lightning.pytorch"
+L = importlib.import_module(PACKAGE)
+Callback, CSVLogger, TensorBoardLogger = L.callbacks.Callback, L.loggers.CSVLogger, L.loggers.TensorBoardLogger
 STEPS, ROUNDS = 300, 5
 WARM = 20
 
@@ -155,7 +158,7 @@ def attached_alone() -> None:
 def main() -> None:
     """Print a row for each case."""
     warnings.simplefilter("ignore")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    logging.getLogger(PACKAGE).setLevel(logging.ERROR)
     torch.set_num_threads(1)
     print(f"µs that logging adds to a step, medians of {ROUNDS} rounds of {STEPS} steps: Lightning, TrackPlus, ratio")
     print(f"{'':42} | {'training thread':>22} | {'CPU of all threads':>22}")
