@@ -88,8 +88,7 @@ class RunPositions:
             trainer: The Trainer, in ``on_train_start``.
         """
         self._has_saved = True  # A checkpoint may have been saved in an earlier run, with other callbacks.
-        run = seam.current_run()
-        if run is not None and run.checkpoint is not None:
+        if trainer.ckpt_path is not None:
             for logger in trackplus_loggers(trainer):
                 logger.rewind_to_step(seam.first_step(trainer))
 

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.utilities.rank_zero import WarningCache, rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from typing_extensions import override
 
 from lightning_trackplus.attachment import RunPositions, attach_loggers, put_first
@@ -19,9 +19,6 @@ from lightning_trackplus.lanes.streams import Streams
 from lightning_trackplus.media.selection import Selection
 from lightning_trackplus.reducers.names import OneReduction
 from lightning_trackplus.reducers.samples import NanPolicy
-from lightning_trackplus.seam.fast_results import is_as_mirrored
-
-warning_cache = WarningCache()
 
 
 class TrackPlus(Callback):
@@ -95,7 +92,7 @@ class TrackPlus(Callback):
             streams=self._streams,
             configured=self._configured,
             nan_policy=self._nan_policy,
-            fast=self._is_fast and _fits_this_lightning(),
+            fast=self._is_fast,
         )
         self._door.open()
 
@@ -278,17 +275,6 @@ class TrackPlus(Callback):
     def __getstate__(self) -> dict[str, object]:
         """Leave behind what belongs to the run that is under way."""
         return {**self.__dict__, "_door": None, "_trainer": _no_trainer}
-
-
-def _fits_this_lightning() -> bool:
-    """Return whether the fast lane can be open; where it cannot, that is said once."""
-    if is_as_mirrored():
-        return True
-    warning_cache.warn(
-        "This version of Lightning keeps what is logged in another way than the fast lane of lightning-trackplus knows,"
-        " so every call of self.log goes to Lightning itself: the results are the same, at Lightning's own cost."
-    )
-    return False
 
 
 def _no_trainer() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Number
 from typing import Any
@@ -31,7 +30,7 @@ from lightning_trackplus.media.selection import is_selection
 from lightning_trackplus.reducers.names import is_native
 from lightning_trackplus.reducers.reducer import Reducer
 from lightning_trackplus.reducers.samples import NanPolicy
-from lightning_trackplus.seam.fast_results import FastResults
+from lightning_trackplus.seam.fast_results import FastResults, is_lightnings, obstacle
 
 warning_cache = WarningCache()
 
@@ -80,7 +79,7 @@ class Door:
         )
         self._arrays = MetricArrays(self._native, module, trainer, self.media.deliver)
         self._fast: FastResults | None = None
-        self._is_fast = fast and _is_lightnings(self._native) and not trainer.barebones
+        self._is_fast = fast and not trainer.barebones and _can_be_fast(self._native)
         self._sites = CallSites(module, trainer, None)
         self._configured = configured
 
@@ -92,7 +91,7 @@ class Door:
         self._module.log = self  # type: ignore[method-assign]
         seam.set_callbacks_log(self._trainer, self)
         self._is_open = True
-        if self._is_fast and _is_lightnings(self._module.log_dict):
+        if self._is_fast and is_lightnings(self._module.log_dict):
             self._module.log_dict = self._log_dict = _LogDict(self, self._module)  # type: ignore[method-assign]
 
     def close(self) -> None:
@@ -276,10 +275,15 @@ class _LogDict:
         return getattr, (self._module, "log_dict")
 
 
-def _is_lightnings(method: Callable[..., None]) -> bool:
-    """Return whether a method of a module is Lightning's own, and none that somebody has put in its place."""
-    function = getattr(method, "__func__", None)
-    return inspect.isfunction(function) and inspect.getfile(function) == inspect.getfile(pl.LightningModule)
+def _can_be_fast(log: Callable[..., None]) -> bool:
+    """Return whether the fast lane can be open; where it cannot, that is said once."""
+    if (why := obstacle(log)) is not None:
+        warning_cache.warn(
+            f"The fast lane of lightning-trackplus is closed, since {why}. Every call of self.log goes where it goes"
+            " without TrackPlus: the results are the same, at Lightning's own cost. TrackPlus(fast=False) closes the"
+            " lane without a warning."
+        )
+    return why is None
 
 
 def _is_matrix(value: object) -> bool:

@@ -9,17 +9,12 @@ The lines are those of Lightning 2.6.
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from types import FrameType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.fabric.utilities.cloud_io import get_filesystem
-from lightning.pytorch import Trainer
 from lightning.pytorch.trainer.connectors.logger_connector.fx_validator import _FxValidator
-from lightning.pytorch.trainer.connectors.logger_connector.logger_connector import _LoggerConnector
 from lightning.pytorch.utilities.data import extract_batch_size
 
 from lightning_trackplus.seam.number_site import plain_batch_size
@@ -30,31 +25,7 @@ if TYPE_CHECKING:
     from torchmetrics import Metric
 
 
-_FRAMES_TO_A_LOGGER = 12
-
-
-class Run(NamedTuple):
-    """A Trainer's run that is under way.
-
-    Attributes:
-        trainer: The Trainer.
-        checkpoint: The checkpoint that it resumes from, a path.
-    """
-
-    trainer: pl.Trainer
-    checkpoint: str | os.PathLike[str] | None
-
-
-def current_run() -> Run | None:
-    """Return the innermost run of a Trainer that this thread is in.
-
-    Mirrors ``Trainer._run`` in ``trainer/trainer.py``, which is given the checkpoint's path and keeps it for itself
-    until after the setup hooks; ``trainer.ckpt_path`` is then still that of an earlier run.
-    """
-    frame: FrameType | None = sys._getframe()
-    while frame is not None and frame.f_code is not Trainer._run.__code__:
-        frame = frame.f_back
-    return None if frame is None else Run(frame.f_locals["self"], frame.f_locals["ckpt_path"])
+_TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
 
 def hook_name(module: pl.LightningModule) -> str | None:
@@ -229,20 +200,16 @@ def is_fast_dev_run(trainer: pl.Trainer) -> bool:
     return bool(vars(trainer).get("fast_dev_run"))
 
 
-def hands_over_a_batch() -> bool:
-    """Return whether this thread is giving the loggers what a batch of an evaluation has logged.
+def hands_over_a_batch(trainer: pl.Trainer) -> bool:
+    """Return whether a Trainer is giving the loggers what a batch of an evaluation has logged.
 
-    Mirrors ``_LoggerConnector.update_eval_step_metrics`` in ``logger_connector/logger_connector.py``, which counts
-    batches; what a module gives its logger itself is not told from that by anything else.
+    Mirrors ``_EvaluationLoop._evaluation_step`` in ``loops/evaluation_loop.py``, which does so between two batches,
+    when it has counted the first as completed. Of a module's hooks, only those that transfer a batch run there.
     """
-    frame: FrameType | None = sys._getframe()
-    for _ in range(_FRAMES_TO_A_LOGGER):
-        if frame is None:
-            return False
-        if frame.f_code is _LoggerConnector.update_eval_step_metrics.__code__:
-            return True
-        frame = frame.f_back
-    return False
+    if not trainer.evaluating or trainer._logger_connector._first_loop_iter is None:
+        return False
+    progress = trainer._evaluation_loop.batch_progress.current
+    return progress.ready == progress.completed > 0 and hook_name(trainer.lightning_module) not in _TRANSFER_HOOKS
 
 
 def training_step(trainer: pl.Trainer) -> int:

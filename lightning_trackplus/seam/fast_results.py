@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import lightning.pytorch as pl
 import torch
 from lightning.pytorch.trainer.connectors.logger_connector.logger_connector import _LoggerConnector
 from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
@@ -17,9 +19,6 @@ from lightning_trackplus.seam.metric_site import MetricSite
 from lightning_trackplus.seam.native_site import NativeSite
 from lightning_trackplus.seam.number_site import NumberSite
 from lightning_trackplus.seam.step_metrics import StepMetrics
-
-if TYPE_CHECKING:
-    import lightning.pytorch as pl
 
 
 class FastResults:
@@ -73,6 +72,44 @@ class FastResults:
         self._connector._logged_metrics.update(metrics)
         if not self._hand_over(metrics, step):
             self._native_log_metrics(metrics, step)
+
+
+def obstacle(log: Callable[..., None]) -> str | None:
+    """Return why the fast lane cannot be open, None if it can.
+
+    Args:
+        log: The ``log`` of a module.
+    """
+    if not is_as_mirrored():
+        return "this version of Lightning keeps what is logged in another way than it knows"
+    if not is_lightnings(log):
+        return f"self.log is written or wrapped in `{_home(log)}`, and does there what it does not know"
+    return None
+
+
+def is_lightnings(method: Callable[..., None]) -> bool:
+    """Return whether a method of a module is Lightning's own, and none that somebody has put in its place.
+
+    Lightning decorates some with ``torch.compiler.disable``, which leaves what they do as it is. What any other wrapper
+    adds is to be done with each call.
+
+    Args:
+        method: The method.
+    """
+    return _home(method) == pl.LightningModule.__module__
+
+
+def _home(method: Callable[..., None]) -> str:
+    """Return the module in which a method was written, or the outermost wrapper around it that is not torch's."""
+    function = inspect.unwrap(
+        getattr(method, "__func__", method), stop=lambda one: not _written_in(one).startswith("torch.")
+    )
+    return _written_in(function)
+
+
+def _written_in(function: Any) -> str:
+    """Return a function's module, where ``__module__`` of a wrapper is that of what it wraps."""
+    return str(function.__globals__["__name__"] if inspect.isfunction(function) else type(function).__module__)
 
 
 @functools.cache
