@@ -81,7 +81,7 @@ def obstacle(log: Callable[..., None]) -> str | None:
         log: The ``log`` of a module.
     """
     if not is_as_mirrored():
-        return "this version of Lightning keeps what is logged in another way than it knows"
+        return "this version of Lightning or torchmetrics keeps what is logged in another way than it knows"
     if not is_lightnings(log):
         return f"self.log is written or wrapped in `{_home(log)}`, and does there what it does not know"
     return None
