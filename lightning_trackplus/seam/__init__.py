@@ -206,7 +206,7 @@ def hands_over_a_batch(trainer: pl.Trainer) -> bool:
     Mirrors ``_EvaluationLoop._evaluation_step`` in ``loops/evaluation_loop.py``, which does so between two batches,
     when it has counted the first as completed. Of a module's hooks, only those that transfer a batch run there.
     """
-    if not trainer.evaluating or trainer._logger_connector._first_loop_iter is None:
+    if trainer._logger_connector._first_loop_iter is None or not trainer.evaluating:
         return False
     progress = trainer._evaluation_loop.batch_progress.current
     return progress.ready == progress.completed > 0 and hook_name(trainer.lightning_module) not in _TRANSFER_HOOKS

@@ -81,9 +81,9 @@ def obstacle(log: Callable[..., None]) -> str | None:
         log: The ``log`` of a module.
     """
     if not is_as_mirrored():
-        return "this version of Lightning or torchmetrics keeps what is logged in another way than it knows"
+        return "this version of Lightning or torchmetrics keeps what is logged in another way than the lane knows"
     if not is_lightnings(log):
-        return f"self.log is written or wrapped in `{_home(log)}`, and does there what it does not know"
+        return f"self.log is written or wrapped in `{_home(log)}`, which is to take part in each call"
     return None
 
 
@@ -101,14 +101,12 @@ def is_lightnings(method: Callable[..., None]) -> bool:
 
 def _home(method: Callable[..., None]) -> str:
     """Return the module in which a method was written, or the outermost wrapper around it that is not torch's."""
-    function = inspect.unwrap(
-        getattr(method, "__func__", method), stop=lambda one: not _written_in(one).startswith("torch.")
-    )
-    return _written_in(function)
+    return _written_in(inspect.unwrap(method, stop=lambda one: not _written_in(one).startswith("torch.")))
 
 
-def _written_in(function: Any) -> str:
-    """Return a function's module, where ``__module__`` of a wrapper is that of what it wraps."""
+def _written_in(method: Any) -> str:
+    """Return a method's module, where ``__module__`` of a wrapper is that of what it wraps."""
+    function = getattr(method, "__func__", method)
     return str(function.__globals__["__name__"] if inspect.isfunction(function) else type(function).__module__)
 
 

@@ -75,7 +75,7 @@ def closed(why):
 
 def closed_for(home):
     """Return why it is closed for what somebody wrote in a module."""
-    return closed(f"self.log is written or wrapped in `{home}`, and does there what it does not know")
+    return closed(f"self.log is written or wrapped in `{home}`, which is to take part in each call")
 
 
 @pytest.mark.parametrize(("fast", "x_times", "times"), [(True, 2, 1), (False, 6, 6)])
@@ -99,8 +99,9 @@ def test_lightning_sees_the_first_call_of_an_epoch(tmp_path, reached, fast, x_ti
     assert {name: reached.count(name) for name in reached} == {"x": x_times, **dict.fromkeys("myab", times)}
 
 
-def test_what_torch_wraps_is_lightnings_own(tmp_path, monkeypatch, reached, said):
-    """On its main branch, Lightning decorates these with ``torch.compiler.disable``."""
+@pytest.mark.parametrize("again", [False, True])
+def test_what_torch_wraps_is_lightnings_own(tmp_path, monkeypatch, reached, said, again):
+    """Lightning's main branch decorates it with ``torch.compiler.disable``, and so may somebody for one module."""
     for owner, names_of in ((L.LightningModule, ("log", "log_dict")), (_ResultCollection, ("log", "update_metrics"))):
         for name in names_of:
             monkeypatch.setattr(owner, name, torch.compiler.disable(getattr(owner, name)))
@@ -109,8 +110,10 @@ def test_what_torch_wraps_is_lightnings_own(tmp_path, monkeypatch, reached, said
         module.log("x", 0.5)
         module.log_dict({"y": 0.5})
 
-    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], max_epochs=2)
-    trainer.fit(LoggingModule(training_step=say), loader())
+    module = LoggingModule(training_step=say)
+    if again:
+        module.log = torch.compiler.disable(module.log)
+    quiet_trainer(tmp_path, callbacks=[TrackPlus()], max_epochs=2).fit(module, loader())
     assert [reached.count(name) for name in "xy"] == [2, 1]
     assert said() == []
 
@@ -299,7 +302,7 @@ def test_on_another_lightning_the_lane_stays_closed(tmp_path, monkeypatch, looks
     assert shown == [shown[0]] * 4
     assert shown[0].keys() == {"x", "y"}
     assert said() == [
-        closed("this version of Lightning or torchmetrics keeps what is logged in another way than it knows")
+        closed("this version of Lightning or torchmetrics keeps what is logged in another way than the lane knows")
     ]
 
 

@@ -12,6 +12,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.trainer.connectors.logger_connector.logger_connector import _LoggerConnector
 from torchmetrics import MeanMetric
 
 from lightning_trackplus import TrackPlusLogger, seam
@@ -461,8 +462,10 @@ for hook in HOOKS:
 
 
 @pytest.mark.parametrize("loaders", [1, 2])
-def test_what_a_batch_of_an_evaluation_has_logged_is_told_from_all_else(tmp_path, loaders):
+def test_what_a_batch_of_an_evaluation_has_logged_is_told_from_all_else(tmp_path, monkeypatch, loaders):
     """A module gives its logger numbers in each hook, also in one in which another Trainer evaluates it."""
+    wrapped = unnamed(_LoggerConnector.update_eval_step_metrics)
+    monkeypatch.setattr(_LoggerConnector, "update_eval_step_metrics", wrapped)
 
     def evaluate(module, batch, index):
         outer, module.hooks = module.trainer, {}
