@@ -11,6 +11,7 @@ from lightning_trackplus import seam
 from lightning_trackplus.logger import TrackPlusLogger
 from lightning_trackplus.run_directory import FORMAT
 from lightning_trackplus.seam.classes import Callback
+from lightning_trackplus.seam.stack import failed_run_id, run_id
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -68,8 +69,7 @@ class RunPositions:
             trainer: The Trainer, in ``on_train_start``.
         """
         self._has_saved = True  # A checkpoint may have been saved in an earlier run, with other callbacks.
-        run = seam.current_run()
-        if run is not None and run.checkpoint is not None:
+        if trainer.ckpt_path is not None:
             for logger in trackplus_loggers(trainer):
                 logger.rewind_to_step(seam.first_step(trainer))
 
@@ -124,7 +124,7 @@ class AttachLoggers(Callback):
         """Attach."""
         for logger in trackplus_loggers(trainer):
             logger.attach(trainer)
-        self._attachment(trainer).runs.append(seam.run_id())
+        self._attachment(trainer).runs.append(run_id())
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -172,12 +172,12 @@ class AttachLoggers(Callback):
     @override
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Detach."""
-        self._end(trainer, seam.run_id())
+        self._end(trainer, run_id())
 
     @override
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Detach: Lightning does not call ``teardown`` after an exception."""
-        self._end(trainer, seam.failed_run_id(exception))
+        self._end(trainer, failed_run_id(exception))
 
     def _end(self, trainer: pl.Trainer, run: int | None) -> None:
         # A run that failed before its setup was none of ours.

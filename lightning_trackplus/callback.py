@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, get_args
 
-from lightning_utilities.core.rank_zero import WarningCache, rank_zero_warn
+from lightning_utilities.core.rank_zero import rank_zero_warn
 from typing_extensions import override
 
 from lightning_trackplus import seam
@@ -19,14 +19,10 @@ from lightning_trackplus.media.selection import Selection
 from lightning_trackplus.reducers.names import OneReduction
 from lightning_trackplus.reducers.samples import NanPolicy
 from lightning_trackplus.seam.classes import MisconfigurationException
-from lightning_trackplus.seam.fast_results import is_as_mirrored
-from lightning_trackplus.seam.flavours import Flavour, flavour_of
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
     from lightning.pytorch.callbacks import Callback
-
-warning_cache = WarningCache()
 
 
 class TrackPlus(AttachLoggers):
@@ -102,7 +98,7 @@ class TrackPlus(AttachLoggers):
             streams=streams,
             configured=self._configured,
             nan_policy=self._nan_policy,
-            fast=self._is_fast and _fits_this_lightning(flavour_of(trainer)),
+            fast=self._is_fast,
         )
         tracked.doors.append((door, streams))
 
@@ -319,14 +315,3 @@ def put_first(callback: Callback, trainer: pl.Trainer) -> None:
     """
     others = [one for one in seam.callbacks_of(trainer) if one is not callback and not isinstance(one, AddTrackPlus)]
     trainer.callbacks = [callback, *others]  # type: ignore[attr-defined]
-
-
-def _fits_this_lightning(flavour: Flavour) -> bool:
-    """Return whether the fast lane can be open; where it cannot, that is said once."""
-    if is_as_mirrored(flavour):
-        return True
-    warning_cache.warn(
-        f"{flavour} keeps what is logged in another way than the fast lane of lightning-trackplus knows,"
-        " so every call of self.log goes to Lightning itself: the results are the same, at Lightning's own cost."
-    )
-    return False

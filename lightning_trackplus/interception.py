@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Number
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ from lightning_trackplus.reducers.names import is_native
 from lightning_trackplus.reducers.reducer import Reducer
 from lightning_trackplus.reducers.samples import NanPolicy
 from lightning_trackplus.seam.classes import MisconfigurationException
-from lightning_trackplus.seam.fast_results import FastResults
+from lightning_trackplus.seam.fast_results import FastResults, obstacle
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -78,7 +78,7 @@ class Door:
         )
         self._arrays = MetricArrays(self._log_in_lightning, module, trainer, self.media.deliver)
         self._fast: FastResults | None = None
-        if fast and seam.is_lightnings(self._router.native) and not trainer.barebones:
+        if fast and not trainer.barebones and _can_be_fast(trainer, self._router.native):
             self._fast = FastResults(trainer, HandOver(trainer))
         self.sites = CallSites(module, trainer, self._fast)
         self._configured = configured
@@ -223,6 +223,17 @@ class Door:
             _check_metric(call)
             return True
         return not has_native_fx or self.reducers.takes(call.name, value, sync_dist=bool(call.argument("sync_dist")))
+
+
+def _can_be_fast(trainer: pl.Trainer, log: Callable[..., None]) -> bool:
+    """Return whether the fast lane can be open; where it cannot, that is said once."""
+    if (why := obstacle(trainer, log)) is not None:
+        warning_cache.warn(
+            f"The fast lane of lightning-trackplus is closed, since {why}. Every call of self.log goes where it goes"
+            " without TrackPlus: the results are the same, at Lightning's own cost. TrackPlus(fast=False) closes the"
+            " lane without a warning."
+        )
+    return why is None
 
 
 def _is_matrix(value: object) -> bool:

@@ -30,6 +30,7 @@ from lightning_trackplus.run.journal import Way
 from lightning_trackplus.run.output import OutputOptions
 from lightning_trackplus.run.written_run import WrittenRun
 from lightning_trackplus.seam.flavours import installed_flavours
+from lightning_trackplus.seam.stack import current_run
 from lightning_trackplus.trainer_clock import TrainerClock
 from lightning_trackplus.writers.name_axes import check_x_axis, prefixed_axes
 from lightning_trackplus.writers.names import WriterChoice, available
@@ -362,7 +363,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
 
     def _look_for_callback(self) -> None:
         """Say once where a Trainer has nothing that attaches this logger; each run asks for the experiment first."""
-        if self._has_looked_for_callback or (run := seam.current_run()) is None:
+        if self._has_looked_for_callback or (run := current_run()) is None:
             return
         self._has_looked_for_callback = True
         if self.adds_callback and not any(hasattr(one, "attaches_loggers") for one in seam.callbacks_of(run.trainer)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ class TrainerClock:
     def __init__(self) -> None:
         self._trainer: weakref.ref[pl.Trainer] | None = None
         self._running: list[weakref.ref[pl.Trainer]] = []
+        self._thread = 0
         self._latest: tuple[int, float | None] | None = None
 
     def follow(self, trainer: pl.Trainer) -> None:
@@ -38,6 +40,7 @@ class TrainerClock:
         """
         self._trainer = weakref.ref(trainer)
         self._running.append(self._trainer)
+        self._thread = threading.get_ident()
 
     def leave(self, trainer: pl.Trainer) -> None:
         """Where this Trainer ran within another, read the other's step and epoch again.
@@ -84,7 +87,8 @@ class TrainerClock:
         trainer = None if self._trainer is None else self._trainer()
         if trainer is None:
             return None, None
-        if trainer.evaluating and seam.hands_over_a_batch(trainer):
+        # Another thread, such as one that watches the machine, logs at any moment.
+        if threading.get_ident() == self._thread and seam.hands_over_a_batch(trainer):
             return None, EvaluationBatch("test" if trainer.testing else "validation", seam.logged_step(trainer))
         return trainer.current_epoch, None
 

@@ -18,6 +18,7 @@ import yaml
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.data import DataLoader
 
 from lightning_trackplus import Image, Text, TrackPlus, TrackPlusLogger
 from tests.support.training import LoggingModule, loader, quiet_trainer
@@ -532,6 +533,30 @@ def test_training_and_validation_share_a_row_beside_series_of_batches(tmp_path):
     batches = metrics[metrics["val_step"].notna()]
     assert batches["step"].tolist() == [0, 1, 2, 3]
     assert len(metrics) == 14
+
+
+def test_another_thread_logs_between_two_batches_of_an_evaluation(tmp_path):
+    """What it logs is of the epoch, and no series of batches."""
+    logger = TrackPlusLogger()
+
+    class Watched(DataLoader):
+        def __iter__(self):
+            for count, batch in enumerate(super().__iter__()):
+                watch = threading.Thread(target=logger.log_metrics, args=({"watched": float(count)}, 7))
+                watch.start()
+                watch.join()
+                yield batch
+
+    def step(module, batch, index):
+        module.log("val", 1.0, on_step=True)
+
+    trainer = quiet_trainer(tmp_path, logger=logger)
+    trainer.validate(LoggingModule(validation_step=step), Watched(loader(3).dataset), verbose=False)
+    metrics = pandas.read_csv(f"{logger.log_dir}/metrics.csv").fillna(-1)
+    assert metrics[["step", "epoch", "watched"]][metrics["watched"] >= 0].values.tolist() == [
+        [7, 0, 0], [7, 0, 1], [7, 0, 2],
+    ]  # fmt: skip
+    assert metrics["val_step" if "val_step" in metrics else "val"].tolist().count(1) == 3
 
 
 def test_a_remote_root_is_no_matter_where_a_local_one_is_given(tmp_path):

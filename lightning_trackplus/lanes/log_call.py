@@ -8,7 +8,34 @@ from typing import Any, NamedTuple, TypeAlias
 
 from lightning_trackplus.seam.flavours import installed_flavours
 
-_SIGNATURE = inspect.signature(installed_flavours()[0].pytorch().LightningModule.log)
+
+def _signature() -> inspect.Signature:
+    """Return the signature of `LightningModule.log`, that of Lightning 2.6 where somebody's wrapper hides it."""
+    found = inspect.signature(installed_flavours()[0].pytorch().LightningModule.log)
+    if "value" in found.parameters:
+        return found
+    required = dict.fromkeys(("self", "name", "value"), inspect.Parameter.empty)
+    options = {
+        "prog_bar": False,
+        "logger": None,
+        "on_step": None,
+        "on_epoch": None,
+        "reduce_fx": "mean",
+        "enable_graph": False,
+        "sync_dist": False,
+        "sync_dist_group": None,
+        "add_dataloader_idx": True,
+        "batch_size": None,
+        "metric_attribute": None,
+        "rank_zero_only": False,
+    }
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return inspect.Signature(
+        [inspect.Parameter(name, kind, default=default) for name, default in (required | options).items()]
+    )
+
+
+_SIGNATURE = _signature()
 _PARAMETERS = list(_SIGNATURE.parameters.values())[1:]
 _POSITIONS = {parameter.name: position for position, parameter in enumerate(_PARAMETERS)}
 _DEFAULTS = {parameter.name: parameter.default for parameter in _PARAMETERS}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lightning_trackplus import seam
+from lightning_trackplus.seam.fast_results import is_lightnings
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -32,7 +33,7 @@ class LogRouter:
         self.native_log_dict: Callable[..., None] = module.log_dict
         # What was put into the module itself, and not its class, comes back there.
         self._replaced = {name: own[name] for name in ("log", "log_dict") if name in own}
-        self._log_dict = _LogDict(self) if seam.is_lightnings(module.log_dict) else None
+        self._log_dict = _LogDict(self) if is_lightnings(module.log_dict) else None
         self._doors: dict[pl.Trainer, list[Door]] = {}
         self._callbacks: list[Any] = []
 

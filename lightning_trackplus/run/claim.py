@@ -8,13 +8,13 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightning_trackplus import seam
 from lightning_trackplus.remote.remote_folder import RemoteFolder
 from lightning_trackplus.remote.remote_run import RemoteRun
 from lightning_trackplus.remote.spool import spool_of
 from lightning_trackplus.run.journal import RunFormatError, check_format, was_written_by_child
 from lightning_trackplus.run.lock import RunInUseError, RunLock
 from lightning_trackplus.run.version import auto_version, is_url, next_version, reserve_version
+from lightning_trackplus.seam.stack import current_run
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -64,7 +64,7 @@ class RunClaim:
     @property
     def version(self) -> int | str:
         """The run's number, or the name of its folder."""
-        if not self._is_settled and (run := seam.current_run()) is not None and run.trainer.is_global_zero:
+        if not self._is_settled and (run := current_run()) is not None and run.trainer.is_global_zero:
             # Who asks now, such as LightningCLI, makes the folder, which another run must not have.
             self._settle(run.trainer, run.checkpoint)
         if self._version is None:
@@ -85,7 +85,7 @@ class RunClaim:
         """
         refusal: Exception | None = None
         if trainer.is_global_zero:
-            run = seam.current_run()
+            run = current_run()
             try:
                 self._settle(trainer, None if run is None else run.checkpoint)
                 self._open()

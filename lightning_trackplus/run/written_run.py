@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
-from lightning_trackplus import seam
 from lightning_trackplus.delivery.deliveries import AnyDelivery
 from lightning_trackplus.files.last_points import last_step
 from lightning_trackplus.hparams import Shown
@@ -26,6 +25,7 @@ from lightning_trackplus.run.lock import parents
 from lightning_trackplus.run.output import OutputOptions, RunOutput
 from lightning_trackplus.run.resume_filter import ResumeFilter
 from lightning_trackplus.run.rewinding import complete_rewind, rewind, rewind_to_step
+from lightning_trackplus.seam.stack import current_run
 from lightning_trackplus.writers.run_summary import Mode, RunSummary
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class WrittenRun:
         """
         if self._owner in parents():
             return None
-        if self._journal is None and seam.current_run() is not None:
+        if self._journal is None and current_run() is not None:
             self.deliveries()  # What is logged from now on is behind the checkpoint.
         journal, output = self._journal, self._output
         if journal is None:

@@ -9,13 +9,9 @@ The lines are those of Lightning 2.6.
 from __future__ import annotations
 
 import contextlib
-import inspect
-import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import CodeType, FrameType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -28,59 +24,8 @@ if TYPE_CHECKING:
     from torchmetrics import Metric
 
 
-_FRAMES_TO_A_LOGGER = 12
 _EVALUATION = ("validation", "test", "on_validation", "on_test")
-
-
-class Run(NamedTuple):
-    """A Trainer's run that is under way.
-
-    Attributes:
-        trainer: The Trainer.
-        checkpoint: The checkpoint that it resumes from, a path.
-    """
-
-    trainer: pl.Trainer
-    checkpoint: str | os.PathLike[str] | None
-
-
-def current_run() -> Run | None:
-    """Return the innermost run of a Trainer that this thread is in.
-
-    Mirrors ``Trainer._run`` in ``trainer/trainer.py``, which is given the checkpoint's path and keeps it for itself
-    until after the setup hooks; ``trainer.ckpt_path`` is then still that of an earlier run.
-    """
-    frame = _run_frame()
-    return None if frame is None else Run(frame.f_locals["self"], frame.f_locals["ckpt_path"])
-
-
-def run_id() -> int | None:
-    """Return what tells the innermost run of a Trainer that this thread is in from all others that are under way."""
-    frame = _run_frame()
-    return None if frame is None else id(frame)
-
-
-def failed_run_id(exception: BaseException) -> int | None:
-    """Return what `run_id` has returned in the run that an exception has ended, for ``on_exception``.
-
-    Mirrors ``_call_and_handle_interrupt`` in ``trainer/call.py``, which catches it outside of ``Trainer._run``.
-    """
-    codes, traceback = _run_codes(), exception.__traceback__
-    while traceback is not None and traceback.tb_frame.f_code not in codes:
-        traceback = traceback.tb_next
-    return None if traceback is None else id(traceback.tb_frame)
-
-
-def _run_frame() -> FrameType | None:
-    codes = _run_codes()
-    frame: FrameType | None = sys._getframe()
-    while frame is not None and frame.f_code not in codes:
-        frame = frame.f_back
-    return frame
-
-
-def _run_codes() -> list[CodeType]:
-    return [one.pytorch().Trainer._run.__code__ for one in installed_flavours()]
+_TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
 
 
 def has_parts_of_gradients(trainer: pl.Trainer) -> bool:
@@ -308,13 +253,6 @@ def run_by(module: pl.LightningModule, trainer: pl.Trainer) -> Iterator[None]:
         module._trainer = present
 
 
-def is_lightnings(method: Callable[..., None]) -> bool:
-    """Return whether a method of a module is Lightning's own, and none that somebody has put in its place."""
-    function = getattr(method, "__func__", None)
-    homes = [inspect.getfile(one.pytorch().LightningModule) for one in installed_flavours()]
-    return inspect.isfunction(function) and inspect.getfile(function) in homes
-
-
 def callbacks_of(trainer: pl.Trainer) -> list[Any]:
     """Return the callbacks of a Trainer, an attribute that it sets elsewhere."""
     callbacks: list[Any] = vars(trainer)["callbacks"]
@@ -353,21 +291,15 @@ def is_fast_dev_run(trainer: pl.Trainer) -> bool:
 
 
 def hands_over_a_batch(trainer: pl.Trainer) -> bool:
-    """Return whether this thread is giving the loggers what a batch of an evaluation has logged.
+    """Return whether a Trainer is giving the loggers what a batch of an evaluation has logged.
 
-    Mirrors ``_LoggerConnector.update_eval_step_metrics`` in ``logger_connector/logger_connector.py``, which counts
-    batches; what a module gives its logger itself is not told from that by anything else.
+    Mirrors ``_EvaluationLoop._evaluation_step`` in ``loops/evaluation_loop.py``, which does so between two batches,
+    when it has counted the first as completed. Of a module's hooks, only those that transfer a batch run there.
     """
-    home = flavour_of(trainer).pytorch("trainer.connectors.logger_connector.logger_connector")
-    code = home._LoggerConnector.update_eval_step_metrics.__code__
-    frame: FrameType | None = sys._getframe()
-    for _ in range(_FRAMES_TO_A_LOGGER):
-        if frame is None:
-            return False
-        if frame.f_code is code:
-            return True
-        frame = frame.f_back
-    return False
+    if trainer._logger_connector._first_loop_iter is None or not trainer.evaluating:
+        return False
+    progress = trainer._evaluation_loop.batch_progress.current
+    return progress.ready == progress.completed > 0 and hook_name(trainer.lightning_module) not in _TRANSFER_HOOKS
 
 
 def training_step(trainer: pl.Trainer) -> int:

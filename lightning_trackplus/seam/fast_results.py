@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 from torchmetrics import MeanMetric, Metric
 
-from lightning_trackplus.seam.flavours import Flavour
+from lightning_trackplus.seam.flavours import Flavour, flavour_of, installed_flavours
 from lightning_trackplus.seam.metric_site import MetricSite
 from lightning_trackplus.seam.native_site import NativeSite
 from lightning_trackplus.seam.number_site import NumberSite
@@ -76,6 +77,44 @@ class FastResults:
         self._connector._logged_metrics.update(metrics)
         if not self._hand_over(metrics, step):
             self._native_log_metrics(metrics, step)
+
+
+def obstacle(trainer: pl.Trainer, log: Callable[..., None]) -> str | None:
+    """Return why the fast lane cannot be open, None if it can.
+
+    Args:
+        trainer: The Trainer.
+        log: The ``log`` of a module.
+    """
+    flavour = flavour_of(trainer)
+    if not is_as_mirrored(flavour):
+        return f"{flavour} or torchmetrics keeps what is logged in another way than the lane knows"
+    if not is_lightnings(log):
+        return f"self.log is written or wrapped in `{_home(log)}`, which is to take part in each call"
+    return None
+
+
+def is_lightnings(method: Callable[..., None]) -> bool:
+    """Return whether a method of a module is Lightning's own, and none that somebody has put in its place.
+
+    Lightning decorates some with ``torch.compiler.disable``, which leaves what they do as it is. What any other wrapper
+    adds is to be done with each call.
+
+    Args:
+        method: The method.
+    """
+    return _home(method) in {one.pytorch().LightningModule.__module__ for one in installed_flavours()}
+
+
+def _home(method: Callable[..., None]) -> str:
+    """Return the module in which a method was written, or the outermost wrapper around it that is not torch's."""
+    return _written_in(inspect.unwrap(method, stop=lambda one: not _written_in(one).startswith("torch.")))
+
+
+def _written_in(method: Any) -> str:
+    """Return a method's module, where ``__module__`` of a wrapper is that of what it wraps."""
+    function = getattr(method, "__func__", method)
+    return str(function.__globals__["__name__"] if inspect.isfunction(function) else type(function).__module__)
 
 
 @functools.cache

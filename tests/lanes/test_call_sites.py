@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import functools
+import sys
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,6 +36,7 @@ from tests.support.paired_runs import (
 )
 from tests.support.same import names, same_in_all_ways
 from tests.support.training import LoggingModule, loader, quiet_trainer
+from tests.support.wrappers import named, unnamed
 
 # Where the lane begins and ends.
 
@@ -52,6 +54,29 @@ def reached(monkeypatch):
 
     monkeypatch.setattr(_ResultCollection, "log", log)
     return found
+
+
+@pytest.fixture
+def said():
+    """Return what is said of the fast lane, once in a process."""
+    clear_warnings()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield lambda: [str(one.message) for one in caught if "fast lane" in str(one.message)]
+
+
+def closed(why):
+    """Return how the lane says that it is closed."""
+    return (
+        f"The fast lane of lightning-trackplus is closed, since {why}. Every call of self.log goes where it goes"
+        " without TrackPlus: the results are the same, at Lightning's own cost. TrackPlus(fast=False) closes the lane"
+        " without a warning."
+    )
+
+
+def closed_for(home):
+    """Return why it is closed for what somebody wrote in a module."""
+    return closed(f"self.log is written or wrapped in `{home}`, which is to take part in each call")
 
 
 @pytest.mark.parametrize(("fast", "x_times", "times"), [(True, 2, 1), (False, 6, 6)])
@@ -75,9 +100,29 @@ def test_lightning_sees_the_first_call_of_an_epoch(tmp_path, reached, fast, x_ti
     assert {name: reached.count(name) for name in reached} == {"x": x_times, **dict.fromkeys("myab", times)}
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_what_torch_wraps_is_lightnings_own(tmp_path, monkeypatch, reached, said, again):
+    """Lightning's main branch decorates it with ``torch.compiler.disable``, and so may somebody for one module."""
+    for owner, names_of in ((L.LightningModule, ("log", "log_dict")), (_ResultCollection, ("log", "update_metrics"))):
+        for name in names_of:
+            monkeypatch.setattr(owner, name, torch.compiler.disable(getattr(owner, name)))
+
+    def say(module, batch, batch_idx):
+        module.log("x", 0.5)
+        module.log_dict({"y": 0.5})
+
+    module = LoggingModule(training_step=say)
+    if again:
+        module.log = torch.compiler.disable(module.log)
+    quiet_trainer(tmp_path, callbacks=[TrackPlus()], max_epochs=2).fit(module, loader())
+    assert [reached.count(name) for name in "xy"] == [2, 1]
+    assert said() == []
+
+
+@pytest.mark.parametrize("wrap", [named, unnamed])
 @pytest.mark.parametrize("name", ["log", "log_dict"])
-def test_a_way_that_somebody_gave_lightning(tmp_path, monkeypatch, name):
-    """Each call passes through what stands in Lightning's own place."""
+def test_a_way_that_somebody_gave_lightning(tmp_path, monkeypatch, said, name, wrap):
+    """Each call passes through what stands in Lightning's own place, and a closed lane is said once."""
     passed = []
     native = getattr(L.LightningModule, name)
 
@@ -85,14 +130,32 @@ def test_a_way_that_somebody_gave_lightning(tmp_path, monkeypatch, name):
         passed.append(args)
         native(self, *args, **kwargs)
 
-    monkeypatch.setattr(L.LightningModule, name, patched)
+    patched.__wrapped__ = native
+    monkeypatch.setattr(L.LightningModule, name, wrap(patched))
 
     def say(module, batch, batch_idx):
         module.log("x", 0.5) if name == "log" else module.log_dict({"x": 0.5})
 
-    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], max_epochs=2)
-    trainer.fit(LoggingModule(training_step=say), loader())
-    assert len(passed) == 6
+    for fast in (True, True, False):
+        trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus(fast=fast)], max_epochs=2)
+        trainer.fit(LoggingModule(training_step=say), loader())
+    assert len(passed) == 18
+    assert said() == ([closed_for("tests.support.wrappers")] if name == "log" else [])
+
+
+def test_a_module_with_its_own_log(tmp_path, reached, said):
+    """It is asked for each call, and one warning says why the lane is closed."""
+
+    class Own(LoggingModule):
+        @torch.compiler.disable
+        def log(self, name, value, **options):
+            super().log(f"own/{name}", value, **options)
+
+    for _ in range(2):
+        trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()])
+        trainer.fit(Own(training_step=lambda module, batch, batch_idx: module.log("x", 0.5)), loader())
+    assert reached == ["own/x"] * 6
+    assert said() == [closed_for(__name__)]
 
 
 def left_of(trainer, module):
@@ -181,7 +244,6 @@ def test_an_empty_dictionary_as_the_first_call_of_a_hook(tmp_path):
 def looks_at_lightning():
     """Let the fast lane look at Lightning anew, in this test and after it."""
     is_as_mirrored.cache_clear()
-    clear_warnings()
     yield
     is_as_mirrored.cache_clear()
 
@@ -225,7 +287,7 @@ def has_another_name(monkeypatch):
 
 
 @pytest.mark.parametrize("change", [keeps_in_another_way, shows_in_another_way, has_another_name])
-def test_on_another_lightning_the_lane_stays_closed(tmp_path, monkeypatch, looks_at_lightning, change):
+def test_on_another_lightning_the_lane_stays_closed(tmp_path, monkeypatch, looks_at_lightning, said, change):
     """Where Lightning keeps or shows what is logged in another way, one warning says so, and its way is what counts."""
     change(monkeypatch)
 
@@ -233,23 +295,16 @@ def test_on_another_lightning_the_lane_stays_closed(tmp_path, monkeypatch, looks
         module.log("x", 1.0, on_step=False, on_epoch=True, reduce_fx="sum")
         module.log("y", 1.0 + batch_idx, prog_bar=True)
 
-    shown, said = [], []
+    shown = []
     for callbacks in ([], [TrackPlus()], [TrackPlus()], [TrackPlus(fast=False)]):
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            trainer = quiet_trainer(tmp_path, callbacks=callbacks, max_epochs=2)
-            trainer.fit(LoggingModule(training_step=say), loader())
+        trainer = quiet_trainer(tmp_path, callbacks=callbacks, max_epochs=2)
+        trainer.fit(LoggingModule(training_step=say), loader())
         shown.append({name: value.item() for name, value in trainer.callback_metrics.items()})
-        said.append([str(one.message) for one in caught if "fast lane" in str(one.message)])
     assert shown == [shown[0]] * 4
     assert shown[0].keys() == {"x", "y"}
-    assert said == [[], [OTHER_LIGHTNING], [], []]
-
-
-OTHER_LIGHTNING = (
-    f"{installed_flavours()[0]} keeps what is logged in another way than the fast lane of lightning-trackplus knows, so"
-    " every call of self.log goes to Lightning itself: the results are the same, at Lightning's own cost."
-)
+    assert said() == [
+        closed(f"{installed_flavours()[0]} or torchmetrics keeps what is logged in another way than the lane knows")
+    ]
 
 
 @pytest.mark.parametrize(("fast", "backend"), [(True, "aot_eager"), (False, "eager")])
@@ -278,6 +333,37 @@ def test_compiled_steps(tmp_path, fast, backend):
     assert shown[0][0] == pytest.approx(shown[1][0], rel=1e-6)
     rows = [[(step, [name for name, _ in row]) for step, row in rows if row] for _, rows in shown]
     assert rows[0] == rows[1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_compiled_module(tmp_path, fast):
+    """It logs what it logs uncompiled, also where Lightning's own ``log`` cannot be compiled."""
+
+    class Module(LoggingModule):
+        def training_step(self, batch, batch_idx):
+            loss = self.layer(batch[0]).pow(2).mean()
+            self.log("loss", loss, on_step=True, on_epoch=True)
+            self.log_dict({"a": loss.detach() * 2, "b": 3})
+            return loss
+
+        def validation_step(self, batch, batch_idx):
+            self.log("val", self.layer(batch[0]).mean(), reduce_fx="max")
+
+    def trained(callbacks, compiles):
+        torch.manual_seed(0)
+        torch._dynamo.reset()
+        module = torch.compile(Module(), backend="aot_eager") if compiles else Module()
+        trainer = quiet_trainer(tmp_path, callbacks=callbacks, max_epochs=2)
+        trainer.fit(module, loader(), loader())
+        return {name: value.item() for name, value in trainer.callback_metrics.items()}
+
+    uncompiled = pytest.approx(trained([], compiles=False), rel=1e-6)
+    assert trained([TrackPlus(fast=fast)], compiles=True) == uncompiled
+    try:
+        assert trained([], compiles=True) == uncompiled
+    except torch._dynamo.exc.InternalTorchDynamoError as error:
+        assert "is_param_in_hook_signature" in str(error)  # noqa: PT017  Lightning 2.6 with torch 2.13
 
 
 # Numbers on their way to the loggers.

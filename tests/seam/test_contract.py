@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import lightning as L
@@ -11,11 +12,15 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.trainer.connectors.logger_connector.logger_connector import _LoggerConnector
 from torchmetrics import MeanMetric
 
 from lightning_trackplus import TrackPlusLogger, seam
+from lightning_trackplus.lanes.log_call import LogCall
+from lightning_trackplus.seam.stack import current_run
 from tests.support.resuming import Save
 from tests.support.training import LoggingModule, loader, quiet_trainer
+from tests.support.wrappers import WRAPPERS, unnamed
 
 PACKAGE = Path(__file__).parents[2] / "lightning_trackplus"
 PRIVATE = [
@@ -367,6 +372,18 @@ def test_the_first_step_of_a_resumed_training_is_foretold(tmp_path, options):
     assert resumed > len(hooks)
 
 
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
+def test_the_arguments_of_log_are_known_where_a_wrapper_hides_them(monkeypatch):
+    """They are Lightning's, with its defaults, also where the wrapper was there before this package."""
+    monkeypatch.setattr(L.LightningModule, "log", unnamed(L.LightningModule.log))
+    hidden = runpy.run_module("lightning_trackplus.lanes.log_call")["LogCall"]
+    for args, kwargs in ((("x",), {"value": 0.5, "batch_size": 4}), (("x", 0.5, True, False), {})):
+        assert hidden(args, kwargs).bound() == LogCall(args, kwargs).bound()
+        assert hidden(args, kwargs).reduce_fx == "mean"
+    with pytest.raises(TypeError, match="'on_stp'"):
+        hidden(("x", 0.5), {"on_stp": True}).bound()
+
+
 class Runs(Callback):
     """Notes of which run a Trainer's hooks are."""
 
@@ -374,13 +391,15 @@ class Runs(Callback):
         self.seen = []
 
     def setup(self, trainer, pl_module, stage):
-        self.seen.append(seam.current_run())
+        self.seen.append(current_run())
 
-    on_fit_start = on_test_start = lambda self, trainer, *_: self.seen.append(seam.current_run())
+    on_fit_start = on_test_start = lambda self, trainer, *_: self.seen.append(current_run())
 
 
-def test_the_run_that_is_under_way_is_known_from_its_first_hook_on(tmp_path):
+@pytest.mark.parametrize("wrap", [lambda function: function, *WRAPPERS], ids=["plain", "torch", "named", "unnamed"])
+def test_the_run_that_is_under_way_is_known_from_its_first_hook_on(tmp_path, monkeypatch, wrap):
     """With its Trainer and its checkpoint, also in a run within another; outside of one there is none."""
+    monkeypatch.setattr(L.Trainer, "_run", wrap(L.Trainer._run))
     first = quiet_trainer(tmp_path, callbacks=[Save("on_train_epoch_end")])
     first.fit(LoggingModule(), loader())
     (checkpoint,) = map(str, tmp_path.glob("*.ckpt"))
@@ -389,9 +408,78 @@ def test_the_run_that_is_under_way_is_known_from_its_first_hook_on(tmp_path):
 
     def test(module, batch, index):
         trainers[1].test(LoggingModule(), loader(), verbose=False)
-        assert seam.current_run() == (trainers[0], checkpoint)
+        assert current_run() == (trainers[0], checkpoint)
 
     trainers[0].fit(LoggingModule(on_train_epoch_end=test), loader(), ckpt_path=checkpoint)
     assert outer.seen == [(trainers[0], checkpoint)] * 2
     assert inner.seen == [(trainers[1], None)] * 2
-    assert seam.current_run() is None
+    assert current_run() is None
+
+
+class Given(CSVLogger):
+    """Notes what it is given while a Trainer says that it hands over a batch, and what at other times."""
+
+    def __init__(self, trainer_of) -> None:
+        super().__init__("csv")
+        self.trainer_of = trainer_of
+        self.names = {True: [], False: []}
+
+    def log_metrics(self, metrics, step=None):
+        self.names[seam.hands_over_a_batch(self.trainer_of())] += [name for name in metrics if name != "epoch"]
+
+
+HOOKS = [
+    "on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer", "training_step",
+    *(f"on_{stage}_{moment}" for stage in ("validation", "test") for moment in (
+        "start", "epoch_start", "batch_start", "batch_end", "epoch_end", "end"
+    )),
+]  # fmt: skip
+
+
+class Talkative(LoggingModule):
+    """Logs in each batch of an evaluation, and in each hook gives its loggers a number itself."""
+
+    def validation_step(self, batch, batch_idx, dataloader_idx=0):
+        self.log("batch", 1.0, on_step=True, on_epoch=True)
+        self.logger.log_metrics({"validation_step": 1.0}, step=0)
+
+    test_step = validation_step
+
+
+def giving(hook):
+    """Return a hook that gives the logger a number, and does what it does in any module."""
+    native = getattr(LoggingModule, hook)
+
+    def give(self, *args, **kwargs):
+        self.logger.log_metrics({hook: 1.0}, step=0)
+        return native(self, *args, **kwargs)
+
+    return give
+
+
+for hook in HOOKS:
+    setattr(Talkative, hook, giving(hook))
+
+
+@pytest.mark.parametrize("loaders", [1, 2])
+def test_what_a_batch_of_an_evaluation_has_logged_is_told_from_all_else(tmp_path, monkeypatch, loaders):
+    """A module gives its logger numbers in each hook, also in one in which another Trainer evaluates it."""
+    wrapped = unnamed(_LoggerConnector.update_eval_step_metrics)
+    monkeypatch.setattr(_LoggerConnector, "update_eval_step_metrics", wrapped)
+
+    def evaluate(module, batch, index):
+        outer, module.hooks = module.trainer, {}
+        inner.validate(module, [loader(6)] * loaders, verbose=False)
+        module.trainer = outer
+
+    inner = quiet_trainer(tmp_path, logger=Given(lambda: inner))
+    trainer = quiet_trainer(tmp_path, logger=Given(lambda: trainer), max_epochs=2, val_check_interval=2)
+    module = Talkative(on_validation_epoch_end=evaluate)
+    trainer.fit(module, loader(), [loader(6)] * loaders)
+    trainer.test(module, [loader(6)] * loaders, verbose=False)
+    suffixes = [""] if loaders == 1 else ["/dataloader_idx_0", "/dataloader_idx_1"]
+    for one, evaluations in ((trainer, 3), (inner, 1)):
+        batches = [f"batch_step{suffix}" for suffix in suffixes for _ in range(2)]
+        assert one.logger.names[True] == batches * evaluations
+        given = {hook for hook in HOOKS if one is trainer or not hook.startswith(("on_test", "training"))}
+        assert given | {f"batch_epoch{suffix}" for suffix in suffixes} <= set(one.logger.names[False])
