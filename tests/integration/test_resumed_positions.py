@@ -232,6 +232,25 @@ def test_a_checkpoint_of_another_branch_goes_back_to_where_the_branches_part(tmp
 
 
 @goes_on_exactly
+def test_a_checkpoint_that_the_run_does_not_know_of_is_not_of_another_branch_later(tmp_path):
+    """A process that is killed right after a save has noted half of that: each resume from there is exact."""
+    whole = everything(fit(tmp_path / "whole"))
+    run = fit(tmp_path, SaveIn("on_train_epoch_end", tmp_path), epochs=EPOCHS - 1)
+    *lines, last = (run / "run.jsonl").read_text().splitlines(keepends=True)
+    assert "saved" in json.loads(last)
+    (run / "run.jsonl").write_text("".join(lines) + last[:9])
+
+    for _ in range(2):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message=".*another branch")
+            fit(tmp_path, ckpt_path=tmp_path / f"{EPOCHS - 2}.ckpt")
+        for now, before in zip(everything(run), whole, strict=True):
+            assert now == before
+        assert unlike(run) == []
+    assert [path.name for path in (run / "backup").iterdir()] == ["1"]
+
+
+@goes_on_exactly
 def test_a_checkpoint_that_knows_no_position_falls_back_to_steps(tmp_path):
     """As one that Lightning saved without this package, or of another run; that is said once."""
     run = fit(
