@@ -30,6 +30,8 @@ from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.metrics_table import MetricsTable
 from lightning_trackplus.writers.tensorboard_runs import TensorBoardRuns
 
+OCCUR_ONCE = (1000, 2000, 4000, 8000)
+
 
 def write(directory: Path, rows: int, names: int) -> None:
     """Write a run, its numbers as CSV and as events."""
@@ -115,6 +117,24 @@ def names_that_occur_once(count: int) -> None:
         print(f"    its metrics.csv has {path.stat().st_size / 1e6:.2f} MB")
 
 
+def names_that_come_late(count: int) -> None:
+    """Write a new name in each flush, behind 100,000 rows, and add up the files that were made for their columns."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "metrics.csv")
+        table = MetricsTable(path)
+        for step in range(100_000):
+            table.write(step, 0, {"loss": step / 3, "acc": step / 7})
+        table.flush()
+        copied, file = 0, path.stat().st_ino
+        for step in range(100_000, 100_000 + count):
+            table.write(step, 0, {"loss": 0.5, f"name {step}": 0.25})
+            table.flush()
+            if path.stat().st_ino != file:
+                copied, file = copied + path.stat().st_size, path.stat().st_ino
+        table.close()
+        print(f"    its metrics.csv has {path.stat().st_size / 1e6:.2f} MB, and copies of it had {copied / 1e6:.0f} MB")
+
+
 def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -133,7 +153,8 @@ def main() -> None:
             ("verify", verify, (run,)),
             ("rewind to the half, and the next flush", take_back, (run, options.rows)),
             ("100,000 columns, three rows", many_columns, (100_000,)),
-            ("8,000 names that occur once", names_that_occur_once, (8000,)),
+            *((f"{count:,} names that occur once", names_that_occur_once, (count,)) for count in OCCUR_ONCE),
+            ("1,000 names that come late, one a flush", names_that_come_late, (1000,)),
         ]
         if options.with_accumulator:
             steps.append(("TensorBoard's EventAccumulator", event_accumulator, (run,)))

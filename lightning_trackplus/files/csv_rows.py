@@ -17,9 +17,15 @@ _BLOCK = 2**16
 LOGGED_STEP = "step (logged)"
 """The column of a metric that is called step; the column ``step`` is the table's own."""
 
+OTHERS = "other names"
+"""The column of a wide table with what is in no other in a row; see `other_names.py`."""
+
+_TAKEN = {"step": LOGGED_STEP, OTHERS: f"{OTHERS} (logged)"}
+_NAMES = {column: name for name, column in _TAKEN.items()}
+
 
 def column_of(name: str) -> str:
-    """Return the column for the name of a metric: ``step`` is taken, and what has no UTF-8 stands there as its escape.
+    """Return the column for the name of a metric: some are the table's own, and what has no UTF-8 is an escape there.
 
     Args:
         name: The name.
@@ -28,7 +34,20 @@ def column_of(name: str) -> str:
         >>> column_of("loss"), column_of("step")
         ('loss', 'step (logged)')
     """
-    return LOGGED_STEP if name == "step" else name.encode(_ENCODING, "backslashreplace").decode(_ENCODING)
+    return _TAKEN.get(name) or name.encode(_ENCODING, "backslashreplace").decode(_ENCODING)
+
+
+def name_of(column: str) -> str:
+    """Return the name of the metric that a column is of.
+
+    Args:
+        column: The column.
+
+    Examples:
+        >>> name_of("loss"), name_of("step (logged)")
+        ('loss', 'step')
+    """
+    return _NAMES.get(column, column)
 
 
 def row_bytes(cells: Iterable[object]) -> bytes:

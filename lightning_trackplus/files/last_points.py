@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from lightning_trackplus.files.csv_rows import OTHERS
 from lightning_trackplus.files.metrics_file import EPOCH, STEP, StoredMetrics, number_in, read_stored, step_in
+from lightning_trackplus.files.other_names import filled_cells
 from lightning_trackplus.run_directory import EVALUATIONS, METRICS_FILE, batches_folder
 
 
@@ -28,11 +30,12 @@ def last_points(directory: Path, names: set[str]) -> dict[str, Point]:
         return {}
     if (stored := _table(directory)) is None:
         return {name: point for name, point in _in_events(directory).items() if name in names}
-    places = {name: stored.columns.index(name) for name in names.intersection(stored.columns)}
+    places = {name: place for place, name in enumerate(stored.columns) if name in {*names, OTHERS}}
     found: dict[str, Point] = {}
-    for step, cells in _rows(stored):
-        for name, place in places.items():
-            if len(cells) > place and not isinstance(value := number_in(cells[place]), str):
+    for step, row in _rows(stored):
+        cells = [row[place] for place in places.values() if place < len(row)]
+        for name, cell in filled_cells(places, cells).items():
+            if name in names and not isinstance(value := number_in(cell), str):
                 found[name] = Point(step, value)
     return found
 
@@ -66,7 +69,7 @@ def last_batch_steps(directory: Path, *, before: int | None = None) -> dict[str,
     waiting: dict[str, int] = {}
     for step, cells in _rows(stored):
         if not _has_epoch(stored, cells):
-            waiting.update((name, step) for name, cell in zip(stored.columns, cells, strict=False) if cell)
+            waiting.update(dict.fromkeys(stored.cells(cells), step))
         elif waiting and (before is None or step < before):
             found.update(waiting)
             waiting = {}

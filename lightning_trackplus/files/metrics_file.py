@@ -5,18 +5,24 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import itertools
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
-from lightning_trackplus.files.csv_rows import cells_of, is_whole, last_row, read_row
+from lightning_trackplus.files.csv_rows import OTHERS, cells_of, is_whole, last_row, read_row
 from lightning_trackplus.files.file_part import FilePart
+from lightning_trackplus.files.other_names import cells_in, filled_cells, without_torn
 from lightning_trackplus.run_directory import METRICS_FILE
 
 STEP, EPOCH = "step", "epoch"
 _BOOLEANS = {"True": 1.0, "False": 0.0}
+
+Filled: TypeAlias = tuple[Sequence[int], Sequence[str]]
+"""The places of the rows that have something in a column, and what they have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +46,10 @@ class StoredMetrics:
         return io.BufferedReader(FilePart(self.path, self.start, self.end), 2**18)
 
     def torn_row(self) -> list[str]:
-        """Return the cells of a last row that was cut short; its last cell may be as well."""
+        """Return the cells of a last row that was cut short, without what may be cut as well."""
         with self.path.open("rb") as file:
             file.seek(self.end)
-            return cells_of(file.read())
+            return without_torn(self.columns, cells_of(file.read()))
 
     def rows(self, *, warns: bool = True) -> Iterator[list[str]]:
         """Yield the cells of each row up to its last one; one without a step is left out.
@@ -65,6 +71,48 @@ class StoredMetrics:
                 f" {'was' if without_step == 1 else 'were'} left out.",
                 stacklevel=2,
             )
+
+    def cells(self, row: Sequence[str]) -> dict[str, str]:
+        """Return what a row has, by column.
+
+        Args:
+            row: One of `rows`.
+        """
+        return filled_cells(self.columns, row)
+
+    def series(self, rows: Sequence[Sequence[str]]) -> dict[str, Filled]:
+        """Return what some rows have, by column; columns that are empty there are left out.
+
+        Args:
+            rows: Some of `rows`.
+        """
+        found: dict[str, Filled] = {}
+        for name, column in zip(self.columns, itertools.zip_longest(*rows, fillvalue=""), strict=False):
+            if "" not in column:
+                found[name] = range(len(column)), column
+            elif any(column):
+                places = [place for place, cell in enumerate(column) if cell]
+                found[name] = places, [column[place] for place in places]
+        for name, others in others_series(*found.pop(OTHERS, ((), ()))).items():
+            merged = sorted([*zip(*found.get(name, ((), ())), strict=True), *zip(*others, strict=True)])
+            found[name] = [place for place, _ in merged], [cell for _, cell in merged]
+        return found
+
+
+def others_series(places: Sequence[int], cells: Sequence[str]) -> dict[str, Filled]:
+    """Return what stands in the column for other names, by column.
+
+    Args:
+        places: The places of the rows that have something there.
+        cells: What they have there.
+    """
+    found: dict[str, tuple[list[int], list[str]]] = {}
+    for place, cell in zip(places, cells, strict=True):
+        for name, text in cells_in(cell).items():
+            at, texts = found.setdefault(name, ([], []))
+            at.append(place)
+            texts.append(text)
+    return {**found}
 
 
 @dataclass(slots=True)
@@ -170,8 +218,8 @@ def step_rows(stored: StoredMetrics) -> Iterator[StepRow]:
     Args:
         stored: The rows.
     """
-    for cells in stored.rows():
-        texts = {name: cell for name, cell in zip(stored.columns, cells, strict=False) if cell}
+    for row in stored.rows():
+        texts = stored.cells(row)
         step, epoch = step_in(texts.pop(STEP, "")), texts.pop(EPOCH, None)
         values = {name: number_in(cell) for name, cell in texts.items()}
         yield StepRow(step, None if epoch is None else float(epoch), values)

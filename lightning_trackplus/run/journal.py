@@ -125,10 +125,7 @@ class RunJournal:
             extent: What the run has.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._has_begun = True
-        if self._path.is_file() and not self._path.read_bytes().endswith(b"\n"):
-            with WholeFile(self._path, "ab") as file:
-                file.write(b"\n")  # The last line was torn.
+        self._begin_lines()
         if not self._is_known:
             self._write({"format": FORMAT, "run": self.run})
         self._write({"session": self._name, "logger": token, "parents": sorted(parents()), **_as_json(extent)})
@@ -158,6 +155,17 @@ class RunJournal:
             extent: What the run has.
         """
         self._write({"cut": number, **_as_json(extent)})
+
+    def add_missing(self, way: Way) -> None:
+        """Write that a checkpoint was saved where its process was killed before it could, and nothing came behind it.
+
+        Args:
+            way: The way to the checkpoint, as it carries it.
+        """
+        sessions = self._sessions
+        if [name for name, _ in way] == [one.name for one in sessions] and way[-1][1] > sessions[-1].saved:
+            self._begin_lines()
+            self._write({"saved": way[-1][1], "of": sessions[-1].name})
 
     def position(self, way: Way) -> Position | None:
         """Return where the run goes on from a checkpoint; None if nothing of its way is known.
@@ -190,6 +198,13 @@ class RunJournal:
         # Where somebody removed a file between two sessions, the later one began with less.
         rows = min([cuts[min(after)].rows, *(session.start.rows for session in later)])
         return cuts[min(after)]._replace(rows=rows)
+
+    def _begin_lines(self) -> None:
+        """Let lines be written behind those that are there, of which the last one may be torn."""
+        self._has_begun = True
+        if self._path.is_file() and not self._path.read_bytes().endswith(b"\n"):
+            with WholeFile(self._path, "ab") as file:
+                file.write(b"\n")
 
     def _write(self, entry: Mapping[str, Any]) -> None:
         if self._has_begun:

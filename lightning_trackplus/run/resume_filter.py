@@ -86,7 +86,7 @@ def _cells(path: Path, first_row: int) -> Iterator[tuple[str, int | None]]:
     # The row that was the last one at the save may have got more since.
     for number, row in enumerate(stored.rows(warns=False), start=1):
         if number >= first_row:
-            cells = {name: cell for name, cell in zip(stored.columns, row, strict=False) if cell}
+            cells = stored.cells(row)
             step, is_batch = step_in(cells.pop(STEP)), EPOCH not in cells
             if not (number == first_row and is_batch):
                 yield from ((name, None if is_batch else step) for name in cells)

@@ -245,6 +245,8 @@ class WrittenRun:
         self._is_placed = position is not None
         if position is None:
             return False
+        with contextlib.suppress(OSError):
+            journal.add_missing(ways[journal.run])
         extent, saved = position.extent, position.saved
         backup = self._moved(lambda: None if extent is None else rewind(directory, extent))
         if saved is not None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_trackplus.files.axes import read_axes
-from lightning_trackplus.files.csv_rows import LOGGED_STEP
+from lightning_trackplus.files.csv_rows import LOGGED_STEP, OTHERS
 from lightning_trackplus.files.metrics_file import (
     EPOCH,
     STEP,
@@ -21,6 +21,7 @@ from lightning_trackplus.files.metrics_file import (
     StoredMetrics,
     number_in,
     one_row_a_step,
+    others_series,
     read_stored,
     step_rows,
 )
@@ -40,12 +41,13 @@ def frame_of_csv(path: Path, frames: Frames) -> Any:
     stored = read_stored(path)
     parse, make = _FRAMES[frames]
     columns = parse(_imported(frames), stored) if stored.end > stored.start else {}
+    names = tuple(dict.fromkeys((*(name for name in stored.columns if name != OTHERS), *columns)))
     if columns and np.isnan(steps := _array(columns[STEP])).any():
         # Read as they are, rows without a step are left out, with a warning.
-        columns = _columns_of(list(step_rows(stored)), stored.columns)
+        columns = _columns_of(list(step_rows(stored)), names)
     elif columns and not is_ours(path.parent) and _has_rows_of_one_step(steps, _array(columns.get(EPOCH))):
-        columns = _columns_of(one_row_a_step(step_rows(stored)), stored.columns)
-    return make(_imported(frames), _in_order(columns, stored.columns))
+        columns = _columns_of(one_row_a_step(step_rows(stored)), names)
+    return make(_imported(frames), _in_order(columns, names))
 
 
 def frame_of_events(directory: Path, frames: Frames) -> Any:
@@ -125,8 +127,10 @@ def _in_order(columns: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any
 def _parsed_by_pandas(pandas: Any, stored: StoredMetrics) -> dict[str, Any]:
     # Before, the default was fast and one unit in the last place off.
     is_exact = int(pandas.__version__.split(".")[0]) >= _PANDAS_WITH_EXACT_FLOATS
-    options = {} if is_exact else {"float_precision": "round_trip"}
+    options: dict[str, Any] = {} if is_exact else {"float_precision": "round_trip"}
     numbered = range(len(stored.columns))
+    if OTHERS in stored.columns:
+        options["dtype"] = {stored.columns.index(OTHERS): str}
     frame = pandas.read_csv(stored.body(), header=None, names=numbered, index_col=False, low_memory=False, **options)
     # To ask a frame of many columns for each would take longer than to read it.
     is_number = np.array([dtype.kind in "biuf" for dtype in frame.dtypes])
@@ -137,7 +141,22 @@ def _parsed_by_pandas(pandas: Any, stored: StoredMetrics) -> dict[str, Any]:
         for number, (name, found) in enumerate(zip(stored.columns, is_number.tolist(), strict=True))
     }
     # It stays an integer.
-    return {**columns, STEP: frame[stored.columns.index(STEP)]}
+    columns[STEP] = frame[stored.columns.index(STEP)]
+    return _with_others(columns, np.full(len(frame), np.nan))
+
+
+def _with_others(columns: dict[str, Any], empty: Any) -> dict[str, Any]:
+    """Return columns with what one of them has of others; those that are not there begin as an empty one."""
+    cells = [cell if isinstance(cell, str) else "" for cell in columns.pop(OTHERS, ())]
+    places = [place for place, cell in enumerate(cells) if cell]
+    for name, (at, texts) in others_series(places, [cells[place] for place in places]).items():
+        numbers = [number_in(text) for text in texts]
+        is_new = name not in columns and not any(isinstance(number, str) for number in numbers)
+        column = empty.copy() if is_new else list(columns.get(name, empty))
+        for place, number in zip(at, numbers, strict=True):
+            column[place] = number
+        columns[name] = column
+    return columns
 
 
 def _made_by_pandas(pandas: Any, columns: Mapping[str, Any]) -> Any:
@@ -165,16 +184,15 @@ def _parsed_by_polars(polars: Any, stored: StoredMetrics) -> dict[str, Any]:
     # Rows end with their last value, and polars asks the first one how many columns there are.
     numbered = [str(number) for number in range(len(stored.columns))]
     table = ",".join(numbered).encode() + b"\n" + stored.body().read()
-    types = {
-        number: polars.Int64 if name == STEP else polars.Float64
-        for number, name in zip(numbered, stored.columns, strict=True)
-    }
+    own = {STEP: polars.Int64, OTHERS: polars.String}
+    types = {number: own.get(name, polars.Float64) for number, name in zip(numbered, stored.columns, strict=True)}
     try:
         frame = polars.read_csv(table, truncate_ragged_lines=True, schema=types)
     except polars.exceptions.ComputeError:
         # A cell is no number to polars, for which it has to look at all.
         frame = polars.read_csv(table, truncate_ragged_lines=True, infer_schema_length=None)
-    return {name: frame[number] for name, number in zip(stored.columns, numbered, strict=True)}
+    columns = {name: frame[number] for name, number in zip(stored.columns, numbered, strict=True)}
+    return _with_others(columns, [None] * len(frame))
 
 
 def _made_by_polars(polars: Any, columns: Mapping[str, Any]) -> Any:

@@ -12,17 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_trackplus.files.axes import EPOCH as OVER_EPOCHS
-from lightning_trackplus.files.csv_rows import LOGGED_STEP
-from lightning_trackplus.files.metrics_file import EPOCH, STEP, StoredMetrics, number_in, step_in
+from lightning_trackplus.files.csv_rows import name_of
+from lightning_trackplus.files.metrics_file import EPOCH, STEP, Filled, StoredMetrics, number_in, step_in
 from lightning_trackplus.run_directory import EVALUATIONS, batches_folder
 
 RUN, BATCHES = "", "batches"
 """The parts of a series: what stands over the global step, and what is of the batches of evaluations."""
 
-_ROWS_AT_ONCE = 4096
+_ROWS_AT_ONCE = 2048
 _LARGEST_STEP = 2.0**63
 _MOST_STEP = 2**63 - 1
-_NAMES = {LOGGED_STEP: "step"}
 
 
 class Chunk(NamedTuple):
@@ -65,19 +64,15 @@ def csv_chunks(
     latest: dict[str, float] = {}
     rows = stored.rows(warns=warns)
     while some := list(itertools.islice(rows, _ROWS_AT_ONCE)):
-        columns = dict(zip(stored.columns, itertools.zip_longest(*some, fillvalue=""), strict=False))
-        steps = np.array([min(max(step_in(cell), -_MOST_STEP - 1), _MOST_STEP) for cell in columns[STEP]], np.int64)
-        epochs = columns.get(EPOCH, ("",) * len(some))
-        scalars = {axis: _Axis(columns.get(axis, ()), latest.get(axis, np.nan), len(some)) for axis in others}
-        for column, cells in columns.items():
-            if column == STEP or not any(cells):
-                continue
-            name = _NAMES.get(column, column)
-            is_full = "" not in cells
-            filled = (
-                np.arange(len(cells)) if is_full else np.array([i for i, cell in enumerate(cells) if cell], np.intp)
-            )
-            values, texts = _numbers(cells if is_full else [cell for cell in cells if cell])
+        series = stored.series(some)
+        _, cells_of_steps = series.pop(STEP)
+        steps = np.array([min(max(step_in(cell), -_MOST_STEP - 1), _MOST_STEP) for cell in cells_of_steps], np.int64)
+        epochs = _each(series.get(EPOCH), len(some))
+        scalars = {axis: _Axis(_each(series.get(axis), len(some)), latest.get(axis, np.nan)) for axis in others}
+        for column, (places, cells) in series.items():
+            name = name_of(column)
+            filled = np.arange(len(some)) if len(places) == len(some) else np.array(places, np.intp)
+            values, texts = _numbers(cells)
             at = before = steps
             match axes.get(name):
                 case None:
@@ -166,6 +161,17 @@ def _chunks(rows: tuple[list[int], list[Sequence[float]]], names: tuple[str, ...
         yield Chunk(name, part, at, at, table[:, columns].reshape(-1))
 
 
+def _each(filled: Filled | None, count: int) -> Sequence[str]:
+    """Return the cell of each row in a column, empty where it has nothing."""
+    places, cells = filled or ((), ())
+    if len(places) == count:
+        return cells
+    found = [""] * count
+    for place, cell in zip(places, cells, strict=True):
+        found[place] = cell
+    return found
+
+
 def _numbers(cells: Sequence[str]) -> tuple[NDArray[np.float64], dict[int, str]]:
     """Return the numbers of cells, and by their places those that hold none."""
     try:
@@ -186,16 +192,14 @@ class _Axis:
     """A scalar over which names stand.
 
     Args:
-        cells: Its cells in some rows; there are none where the table has no such column.
+        cells: Its cells in some rows.
         before: Its value before these rows; NaN if there is none.
-        count: How many rows they are.
 
     Attributes:
         values: Its latest value before each row, and behind the last.
     """
 
-    def __init__(self, cells: Sequence[str], before: float, count: int) -> None:
-        cells = cells or ("",) * count
+    def __init__(self, cells: Sequence[str], before: float) -> None:
         values = np.concatenate([[before], _floats(cells)])
         places = np.array([0, *(index if cell else 0 for index, cell in enumerate(cells, start=1))])
         self.values = values[np.maximum.accumulate(places)]

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from lightning_trackplus.files.csv_rows import cells_of, header_of, is_whole, last_row, row_bytes
+from lightning_trackplus.files.csv_rows import OTHERS, cells_of, header_of, is_whole, last_row, read_row, row_bytes
+from lightning_trackplus.files.file_part import FilePart
+from lightning_trackplus.files.other_names import filled_cells, with_column_for_others, without_torn
 from lightning_trackplus.files.whole_file import WholeFile
 from lightning_trackplus.record import EvaluationBatch
-from lightning_trackplus.writers.metrics_rows import Cell, Columns, Row, RowText, epoch_cell, number_cell, quoted
+from lightning_trackplus.writers.metrics_rows import (
+    FIRST_COLUMNS,
+    Cell,
+    Columns,
+    Row,
+    RowText,
+    epoch_cell,
+    number_cell,
+    quoted,
+)
 
-FIRST_COLUMNS = ("step", "epoch")
 _LONGEST_TAIL = 1000
 _MOST_WAITING = 256 * 2**10
 # A new column costs a copy of the file.
 _MOST_WAITING_FOR_COLUMNS = 4 * 2**20
+# All copies together are so long at most, and so many times as long as the file.
+_MOST_COPIED, _MOST_COPIES = 256 * 2**20, 16
 _CHUNK = 2**20
 _MOST_NAMES_SAID = 5
 
@@ -42,8 +55,10 @@ class MetricsTable:
         self._path = path
         self._file: WholeFile | None = None
         self._columns = Columns(FIRST_COLUMNS)
-        # How many of the columns are in the file.
+        # How many of the columns are in the file, and whether the one for other names is among them.
         self._width = 0
+        self._has_others = False
+        self._copied = 0
         self._body_start = 0
         # Rows that are complete and not in the file yet; behind them those that may get more, stored or not.
         self._complete: list[RowText] = []
@@ -165,10 +180,11 @@ class MetricsTable:
 
     def _store(self) -> None:
         """Write what is not in the file, and note for the next flush what fails."""
+        self._columns.let_grow(can_grow=self._copied <= _MOST_COPIED + _MOST_COPIES * self._end)
         texts = [*self._complete, *map(self._columns.text, self._tail)]
         try:
             if not self._widened(texts):
-                self._write_in_place(self._lines(texts, self._width))
+                self._write_in_place(_lines(texts, self._width, self._has_others))
         except OSError as error:
             self._failure = self._failure or error
             # The first one may have been in the file before; the others are lost.
@@ -176,18 +192,19 @@ class MetricsTable:
             return
         self._keep([])
         self._tail = self._tail[-1:]
-        self._stored_tail = texts[-1].line(self._width).encode() if self._tail else b""
+        self._stored_tail = _lines(texts[-1:], self._width, self._has_others) if self._tail else b""
         self._tail_start = self._end - len(self._stored_tail)
         self._is_stored = True
-        self._is_cut = bool(self._tail) and texts[-1].width > self._width
+        self._is_cut = bool(self._tail) and not self._has_columns_for(texts[-1:])
 
     def _keep(self, complete: list[RowText]) -> None:
         """Let complete rows wait, and no others."""
         self._complete = complete
         self._complete_size = sum(len(text.text) for text in complete)
 
-    def _lines(self, texts: list[RowText], width: int) -> bytes:
-        return "".join([text.text + "\n" if text.width <= width else text.line(width) for text in texts]).encode()
+    def _has_columns_for(self, texts: list[RowText]) -> bool:
+        is_wide_enough = len(self._columns) == self._width or all(text.width <= self._width for text in texts)
+        return is_wide_enough and self._columns.has_others == self._has_others
 
     def _write_in_place(self, rows: bytes) -> None:
         """Write rows at the place where those begin that are not in the file."""
@@ -210,10 +227,10 @@ class MetricsTable:
 
     def _widened(self, texts: list[RowText]) -> bool:
         """Give the file the columns that some rows need, if any do, and the rows; return whether they are in it."""
-        if len(self._columns) == self._width or all(text.width <= self._width for text in texts):
+        if self._has_columns_for(texts):
             return False
         try:
-            self._widen(self._lines(texts, len(self._columns)))
+            self._widen(texts)
         except OSError as error:
             if self._file is None:
                 raise
@@ -222,27 +239,30 @@ class MetricsTable:
             return False
         return True
 
-    def _widen(self, rows: bytes) -> None:
+    def _widen(self, texts: list[RowText]) -> None:
         """Give the file more columns, and rows that have them at the place where those begin that are not in it."""
         header = row_bytes(self._columns)
+        width, has_others = len(self._columns), self._columns.has_others
         beside = self._path.with_suffix(".csv.new")
+        self._copied += self._end
         try:
             with beside.open("wb") as wider:
                 wider.write(header)
-                with self._path.open("rb") as file:
-                    file.seek(self._body_start)
-                    shutil.copyfileobj(file, wider, _CHUNK)
-                end = len(header) + self._tail_start - self._body_start
-                wider.seek(end)
-                wider.truncate()
-                wider.write(rows)
-                end += len(rows)
+                with io.BufferedReader(FilePart(self._path, self._body_start, self._tail_start), _CHUNK) as rows:
+                    if has_others == self._has_others:
+                        shutil.copyfileobj(rows, wider, _CHUNK)
+                    else:
+                        wider.writelines(map(with_column_for_others, iter(lambda: read_row(rows), b"")))
+                wider.write(_lines(texts, width, has_others))
+                end = wider.tell()
             self._put_in_place(beside)
         except OSError:
             with contextlib.suppress(OSError):
                 beside.unlink()
             raise
-        self._width, self._body_start, self._end = len(self._columns), len(header), end
+        if has_others != self._has_others:
+            self._counted = (0, 0)
+        self._width, self._has_others, self._body_start, self._end = width, has_others, len(header), end
 
     def _put_in_place(self, beside: Path) -> None:
         """Let another file take the place of the one that is open."""
@@ -257,13 +277,17 @@ class MetricsTable:
 
     def _without_columns(self, error: OSError) -> OSError:
         """Return what to say where the file could not be widened."""
-        names = list(self._columns)[self._width :]
+        in_file = set(self._columns_in_file())
+        names = [name for name in self._columns if name not in in_file]
         others = f" and {rest} others" if (rest := len(names) - _MOST_NAMES_SAID) > 0 else ""
         return OSError(
             error.errno,
             f"{error.strerror}: {self._path} has no column yet for {', '.join(map(repr, names[:_MOST_NAMES_SAID]))}"
             f"{others}, and rows are written without",
         )
+
+    def _columns_in_file(self) -> list[str]:
+        return [name for name in self._columns if self._has_others or name != OTHERS][: self._width]
 
     def _begin_again(self, removed: WholeFile) -> None:
         """Go on in a new file where the one that is open was removed."""
@@ -277,12 +301,10 @@ class MetricsTable:
 
     def _go_on_behind(self, opened: WholeFile) -> None:
         """Go on behind what another process has written, such as one of ``ddp_fork``, with the rows that wait."""
-        names = list(self._columns)
-        rows = [cells_of(text.text.encode()) for text in self._complete]
-        waiting: list[Row] = [
-            {name: Cell(cell) for name, cell in zip(names, cells, strict=False) if cell} for cells in rows
-        ]
-        stored = {name for name, cell in zip(names, cells_of(self._stored_tail), strict=False) if cell}
+        names, has_others = list(self._columns), self._columns.has_others
+        rows = [cells_of(text.line(len(names), has_others=has_others).encode()) for text in self._complete]
+        waiting: list[Row] = [{name: Cell(cell) for name, cell in filled_cells(names, cells).items()} for cells in rows]
+        stored = filled_cells(self._columns_in_file(), cells_of(self._stored_tail))
         first, *others = [*waiting, *self._tail]
         # What the last row had is there already; what came for it since stands in a row of its own.
         first = {name: cell for name, cell in first.items() if name in {"step", "epoch"} or name not in stored}
@@ -301,10 +323,11 @@ class MetricsTable:
             self._read_tail(last_row(file, self._body_start))
         if tail is not None:
             self._tail_start, self._tail, self._is_stored, self._stored_tail = self._end, tail, not tail, b""
-        self._width, self._is_cut, self._counted = len(self._columns), False, (0, 0)
+        self._width, self._has_others = len(self._columns), self._columns.has_others
+        self._is_cut, self._counted = False, (0, 0)
         self._columns.add(FIRST_COLUMNS)
         for row in self._tail:
-            self._columns.add(row)
+            self._columns.add_few(row)
         self._file = WholeFile(self._path, "r+b")
 
     def _read_tail(self, last: bytes) -> None:
@@ -314,8 +337,8 @@ class MetricsTable:
         self._is_stored = not last or is_whole(last)
         self._stored_tail = last
         # The process was killed while it wrote a line without its end: its last cell may be cut short.
-        cells = cells_of(last) if self._is_stored else cells_of(last)[:-1]
-        row: Row = {name: quoted(cell) for name, cell in zip(self._columns, cells, strict=False) if cell}
+        cells = cells_of(last) if self._is_stored else without_torn(list(self._columns), cells_of(last))
+        row: Row = {name: quoted(cell) for name, cell in filled_cells(self._columns, cells).items()}
         self._tail = [row] if len(row) > 1 else []  # A step alone is no row.
         self._tail_waits = "epoch" in row  # A batch's row takes nothing more.
 
@@ -324,6 +347,18 @@ def _fits(row: Row, epoch: float | None, numbers: Mapping[str, float]) -> bool:
     """Return whether a row takes further numbers: names that it does not have, and no other epoch than its own."""
     is_same_epoch = epoch is None or row.get("epoch") in (None, "", epoch_cell(epoch))
     return is_same_epoch and row.keys() & numbers.keys() <= {"epoch"}
+
+
+def _lines(texts: list[RowText], width: int, has_others: bool) -> bytes:
+    """Return rows as lines of a table that has some columns."""
+    return "".join(
+        [
+            f"{text.text}\n"
+            if text.width <= width and text.has_others == has_others
+            else text.line(width, has_others=has_others)
+            for text in texts
+        ]
+    ).encode()
 
 
 def _common_length(one: bytes, other: bytes) -> int:

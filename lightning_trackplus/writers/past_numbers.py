@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from lightning_trackplus.files.axes import known_axes
-from lightning_trackplus.files.csv_rows import LOGGED_STEP
-from lightning_trackplus.files.metrics_file import EPOCH, STEP, number_in, read_stored, step_in
+from lightning_trackplus.files.csv_rows import name_of
+from lightning_trackplus.files.metrics_file import EPOCH, STEP, StoredMetrics, number_in, read_stored, step_in
 from lightning_trackplus.record import Record
 from lightning_trackplus.run_directory import METRICS_FILE, SUMMARY_FILE
 from lightning_trackplus.writers.extremes import Extremes, Point, Series
@@ -22,8 +22,6 @@ from lightning_trackplus.writers.extremes import Extremes, Point, Series
 _CELLS_AT_ONCE = 2**14
 _FEWEST_ROWS = 64
 _EVENTS_AT_ONCE = 256
-# The metric that is called step; the table's own column has its name.
-_NAMES = {LOGGED_STEP: "step"}
 
 
 def past_numbers(directory: Path) -> Extremes:
@@ -61,20 +59,20 @@ def _take_table(path: Path, extremes: Extremes) -> bool:
     if not set(stored.columns) - {STEP, EPOCH}:
         return False
     # The cells of a row that was torn count, but for the last.
-    rows = itertools.chain(stored.rows(warns=False), filter(None, [stored.torn_row()[:-1]]))
+    rows = itertools.chain(stored.rows(warns=False), filter(None, [stored.torn_row()]))
     count = max(_FEWEST_ROWS, _CELLS_AT_ONCE // len(stored.columns))
     while some := list(itertools.islice(rows, count)):
-        _take_rows(stored.columns, some, extremes)
+        _take_rows(stored, some, extremes)
     return True
 
 
-def _take_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], extremes: Extremes) -> None:
-    at = columns.index(STEP)
+def _take_rows(stored: StoredMetrics, rows: Sequence[Sequence[str]], extremes: Extremes) -> None:
+    at = stored.columns.index(STEP)
     rows = [row for row in rows if len(row) > at and _is_step(row[at])]
     steps = [step_in(row[at]) for row in rows]
-    for name, cells in zip(columns, itertools.zip_longest(*rows, fillvalue=""), strict=False):
-        if name not in (STEP, EPOCH) and any(cells):
-            extremes.take_series(_NAMES.get(name, name), *_points(cells, steps))
+    for column, (places, cells) in stored.series(rows).items():
+        if column not in (STEP, EPOCH):
+            extremes.take_series(name_of(column), *_points(cells, [steps[place] for place in places]))
 
 
 def _is_step(cell: str) -> bool:
@@ -82,14 +80,13 @@ def _is_step(cell: str) -> bool:
     return not isinstance(number, str) and math.isfinite(number)
 
 
-def _points(cells: Sequence[str], steps: Sequence[int]) -> tuple[list[float], list[int]]:
+def _points(cells: Sequence[str], steps: Sequence[int]) -> tuple[Sequence[float], Sequence[int]]:
     """Return the numbers in some cells, and their steps."""
-    filled, at = [cell for cell in cells if cell], [*itertools.compress(steps, cells)]
     try:
-        return [*map(float, filled)], at
+        return [*map(float, cells)], steps
     except ValueError:  # Others' tables may hold text.
-        found = [number_in(cell) for cell in filled]
-        points = [(number, step) for number, step in zip(found, at, strict=True) if not isinstance(number, str)]
+        found = [number_in(cell) for cell in cells]
+        points = [(number, step) for number, step in zip(found, steps, strict=True) if not isinstance(number, str)]
         return [number for number, _ in points], [step for _, step in points]
 
 

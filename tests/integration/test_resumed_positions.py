@@ -9,13 +9,14 @@ import shutil
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, OnExceptionCheckpoint
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
-from lightning_trackplus import TrackPlus, TrackPlusLogger
+from lightning_trackplus import TrackPlus, TrackPlusLogger, read_run
 from lightning_trackplus.verification import differences
 from tests.support.training import LoggingModule, goes_on_exactly, loader, quiet_trainer
 
@@ -147,6 +148,50 @@ def test_a_run_that_goes_on_is_what_it_would_have_been(tmp_path, hook, kind):
         assert unlike(run) == []
 
 
+class NamesThatOccurOnce(LoggingModule):
+    """Logs a thousand names in its first step, and then names of their own in each batch; one is an axis."""
+
+    def training_step(self, batch, batch_idx):
+        place = 10 * self.current_epoch + batch_idx
+        if place == 0:
+            self.logger.log_metrics({f"name {number}": 0.5 for number in range(1100)}, step=0)
+            self.logger.log_metrics({"name 0": 0.25}, step=0)
+        self.log_dict({"loss": place / 8, "samples": float(64 * place)})
+        # What `self.log` was given comes again with each later batch of the epoch.
+        self.logger.log_metrics({f"a=b&{place}, %": float(place)}, step=self.global_step)
+        return super().training_step(batch, batch_idx)
+
+    def validation_step(self, batch, batch_idx):
+        place = 10 * self.current_epoch + batch_idx
+        self.log("val", float(place), on_step=True, on_epoch=True)
+        self.log(f"val {place}", float("nan"), on_step=True, on_epoch=True)
+
+
+@goes_on_exactly
+@pytest.mark.parametrize(("hook", "number"), [("on_train_batch_end", 5), ("on_validation_end", 0)])
+def test_names_that_occur_once_go_on_like_others(tmp_path, hook, number):
+    """They share a column in the file; readers, verify, the summary, axes and resumes have each of them."""
+    axis = {"loss": "samples"}
+    run = fit(tmp_path, SaveIn(hook, tmp_path), module=NamesThatOccurOnce(), x_axis=axis)
+    assert unlike(run) == []
+    whole = read_run(run).metrics
+    assert {f"a=b&{10 * epoch + batch}, %" for epoch in range(EPOCHS) for batch in range(BATCHES)} < {*whole.columns}
+    with (run / "metrics.csv").open() as file:
+        assert len(file.readline().split(",")) == 1103
+    summary = json.loads((run / "summary.json").read_text())
+    assert set(summary) == {*whole.columns} - {"step", "epoch"}
+
+    fit(tmp_path, module=NamesThatOccurOnce(), ckpt_path=tmp_path / f"{number}.ckpt", x_axis=axis)
+
+    assert (run / "backup" / "1" / "metrics.csv").is_file()
+    assert unlike(run) == []
+    for frames in ("pandas", "polars"):
+        found = read_run(run, frames=frames).metrics
+        assert list(found.columns) == list(whole.columns)
+        np.testing.assert_array_equal(found.to_numpy().astype(float), whole.to_numpy())
+    assert json.loads((run / "summary.json").read_text()) == summary
+
+
 @goes_on_exactly
 @pytest.mark.parametrize("track", [True, False])
 def test_steps_that_a_person_chose_stay_with_the_checkpoint(tmp_path, track):
@@ -229,6 +274,25 @@ def test_a_checkpoint_of_another_branch_goes_back_to_where_the_branches_part(tmp
     # The first epoch is of both branches, the second of none any more, the third is new.
     assert [step for step, _ in columns["train"]] == ["0", "1", "2", "3", "8", "9", "10", "11"]
     assert unlike(run) == []
+
+
+@goes_on_exactly
+def test_a_checkpoint_that_the_run_does_not_know_of_is_not_of_another_branch_later(tmp_path):
+    """A process that is killed right after a save has noted half of that: each resume from there is exact."""
+    whole = everything(fit(tmp_path / "whole"))
+    run = fit(tmp_path, SaveIn("on_train_epoch_end", tmp_path), epochs=EPOCHS - 1)
+    *lines, last = (run / "run.jsonl").read_text().splitlines(keepends=True)
+    assert "saved" in json.loads(last)
+    (run / "run.jsonl").write_text("".join(lines) + last[:9])
+
+    for _ in range(2):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message=".*another branch")
+            fit(tmp_path, ckpt_path=tmp_path / f"{EPOCHS - 2}.ckpt")
+        for now, before in zip(everything(run), whole, strict=True):
+            assert now == before
+        assert unlike(run) == []
+    assert [path.name for path in (run / "backup").iterdir()] == ["1"]
 
 
 @goes_on_exactly

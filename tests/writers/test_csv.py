@@ -12,6 +12,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
+from urllib.parse import parse_qsl
 
 import numpy as np
 import pandas
@@ -22,7 +24,9 @@ from hypothesis import strategies as st
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from tensorboard.compat.proto.event_pb2 import Event
 
+from lightning_trackplus import read_run
 from lightning_trackplus.record import EvaluationBatch, Item, Pictures, Record, Sounds, TensorBoardEvent, Texts
+from lightning_trackplus.writers import metrics_rows
 from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.metrics_table import MetricsTable
 from tests.support.training import disk_full_above
@@ -115,12 +119,16 @@ class Model:
         names = {"step (logged)" if name == "step" else name for name in numbers}
         return row.keys().isdisjoint(names - {"epoch"}) and (epoch is None or row.get("epoch", epoch) == epoch)
 
-    def assert_equals(self, path):
+    def assert_equals(self, path, *, is_wide):
         dicts = read_alike(path)
-        assert rows_of(path)[0] == self.columns
+        if not is_wide:
+            assert rows_of(path)[0] == self.columns
         assert len(dicts) == len(self.rows)
         for found, wanted in zip(dicts, self.rows, strict=True):
+            others = dict(parse_qsl(found.pop("other names", ""), strict_parsing=bool(found.get("other names"))))
             cells = {name: cell for name, cell in found.items() if cell}
+            assert cells.keys().isdisjoint(others)
+            cells |= others
             assert cells.keys() == wanted.keys()
             for name, number in wanted.items():
                 # The text is a float64 in full; an integer in full where it is beyond float64.
@@ -128,11 +136,12 @@ class Model:
                 assert math.copysign(1, float(cells[name])) == math.copysign(1, number) or math.isnan(number)
                 if isinstance(number, int):
                     assert int(float(cells[name]) if "." in cells[name] else cells[name]) == number
-        by_pandas = pandas.read_csv(path, **EXACT)
+        by_pandas = read_run(path.parent).metrics if is_wide else pandas.read_csv(path, **EXACT)
         for column, name in enumerate(self.columns):
             expected = [float(row.get(name, math.nan)) for row in self.rows]
             if all(abs(number) < 2**53 or not number.is_integer() for number in expected):
-                np.testing.assert_array_equal(by_pandas.iloc[:, column].to_numpy(float), np.array(expected, float))
+                found = by_pandas[name] if is_wide else by_pandas.iloc[:, column]
+                np.testing.assert_array_equal(found.to_numpy(float), np.array(expected, float))
 
 
 OPERATIONS = st.lists(
@@ -148,15 +157,21 @@ OPERATIONS = st.lists(
 )
 
 
+@pytest.mark.parametrize("is_wide", [False, True])
 @settings(max_examples=50)
 @given(OPERATIONS)
 @example(
     [("write", 0, None, dict.fromkeys(HARD_NAMES, 1.0), False), ("reopen",), ("write", 1, 0, {"late": 0.1}, False)]
 )
-def test_the_table_is_sound_after_every_step_of_any_history(operations):
-    """After each flush and each reopening the file holds all that was written, in full, in the rows of the model."""
-    with tempfile.TemporaryDirectory() as folder:
+def test_the_table_is_sound_after_every_step_of_any_history(is_wide, operations):
+    """After each flush and each reopening the file holds all that was written, in full, in the rows of the model.
+
+    Where the fourth column is what the 1,025th is else, the same holds for what is in the column for other names.
+    """
+    wide = patch.multiple(metrics_rows, _FEWEST_COLUMNS=3, _FILLED_PART=1)
+    with tempfile.TemporaryDirectory() as folder, wide if is_wide else contextlib.nullcontext():
         path = Path(folder, "metrics.csv")
+        path.with_name("run.jsonl").touch()
         table, model, step = MetricsTable(path), Model(), 10
         for operation in [*operations, ("flush",)]:
             match operation:
@@ -176,7 +191,7 @@ def test_the_table_is_sound_after_every_step_of_any_history(operations):
                     # Without an epoch, a row may be of a batch.
                     model.waits = bool(model.rows) and "epoch" in model.rows[-1]
             if operation[0] != "write" and model.rows:
-                model.assert_equals(path)
+                model.assert_equals(path, is_wide=is_wide)
         table.close()
         assert path.exists() == bool(model.rows)
 
@@ -774,8 +789,8 @@ def test_a_row_that_was_in_the_file_is_there_again_after_a_full_disk(tmp_path):
 
 @pytest.mark.parametrize("flushes", [False, True])
 def test_names_that_come_one_a_row_stand_where_they_belong(flushes, tmp_path):
-    """Of thousands of names, each with a row of its own, each has a column, and each row one number."""
-    count = 2500
+    """Of thousands of names, each with a row of its own, 1,022 have a column; the others share one."""
+    count, own = 2500, 1022
     table = MetricsTable(tmp_path / "metrics.csv")
     for step in range(count):
         table.write(step, 0, {f"n{step}": 1.0})
@@ -784,5 +799,6 @@ def test_names_that_come_one_a_row_stand_where_they_belong(flushes, tmp_path):
     table.close()
 
     header, *rows = (tmp_path / "metrics.csv").read_text().splitlines()
-    assert header == ",".join(["step", "epoch", *(f"n{step}" for step in range(count))])
-    assert rows == [f"{step},0{',' * step},1.0" for step in range(count)]
+    assert header == ",".join(["step", "epoch", "other names", *(f"n{step}" for step in range(own))])
+    assert rows[:own] == [f"{step},0,{',' * step},1.0" for step in range(own)]
+    assert rows[own:] == [f"{step},0,n{step}=1.0" for step in range(own, count)]
