@@ -142,7 +142,7 @@ def test_a_prefix_stands_before_every_name(tmp_path):
 @pytest.mark.parametrize("with_callback", [True, False])
 def test_by_default_it_saves_where_the_trainer_does(tmp_path, with_callback):
     """``save_dir=None`` is the Trainer's ``default_root_dir``, with the callback and without."""
-    logger = TrackPlusLogger()
+    logger = TrackPlusLogger(add_callback=with_callback)
     trainer = quiet_trainer(
         tmp_path / "root",
         logger=logger,
@@ -569,7 +569,7 @@ def test_a_remote_root_is_no_matter_where_a_local_one_is_given(tmp_path):
 
 def test_a_second_trainer_brings_its_own_steps(tmp_path):
     """A logger that goes on with another Trainer, without the callback, takes that one's step and epoch."""
-    logger = TrackPlusLogger(tmp_path)
+    logger = TrackPlusLogger(tmp_path, add_callback=False)
     step = lambda m, b, i: m.logger.log_media("text", Text("a"))  # noqa: E731
     for _ in range(2):
         quiet_trainer(tmp_path, logger=logger, max_epochs=2).fit(LoggingModule(training_step=step), loader(4))

@@ -91,7 +91,11 @@ class CallSites:
         logged = site.logged
         if logged:
             is_tensor = isinstance(value, Tensor)
-            if (value.ndim or value.is_complex()) if is_tensor else type(value) not in _NUMBERS:
+            if is_tensor:
+                # Lightning takes no vector.
+                if value.ndim > (site.native is None) or value.is_complex():
+                    return False
+            elif type(value) not in _NUMBERS:
                 return False
             for one in logged:
                 if not one.is_registered:
@@ -99,7 +103,7 @@ class CallSites:
         if site.native is not None and not site.native.take(value, batch_size):
             return False
         if logged:
-            number = value.item() if is_tensor and value.is_cpu else value
+            number = value.item() if is_tensor and value.is_cpu and not value.ndim else value
             for one in logged:
                 one.add_again(number, place, batch_size)
         return True

@@ -194,10 +194,10 @@ class Logged:
         self.stream.add(value, copies=self._copies(place, batch_size), step=step, keep=keep)
 
     def add_again(self, value: float | Tensor, place: seam.Place, batch_size: int | None) -> None:
-        """Take a scalar where `is_plain`; for one on the host, at little cost.
+        """Take the values of a call where `is_plain`; a number, at little cost.
 
         Args:
-            value: The scalar.
+            value: A number, or a tensor with one value or one for each sample.
             place: Where the Trainer is.
             batch_size: The batch size that was given.
         """

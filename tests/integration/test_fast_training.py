@@ -359,7 +359,7 @@ def test_a_logger_that_fails(tmp_path, where):
 
     def act(trainer_of, module):
         trainer = trainer_of()
-        ours = [TrackPlusLogger(trainer.default_root_dir)]
+        ours = [TrackPlusLogger(trainer.default_root_dir, add_callback=False)]
         trainer.loggers = [Failing(), *ours] if where == "first" else [*ours, Failing()]
         try:
             trainer.fit(module, loader(20))

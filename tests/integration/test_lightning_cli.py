@@ -147,6 +147,7 @@ def test_without_the_callback_the_run_still_lies_in_one_directory(command, tmp_p
     """The logger alone, started by LightningCLI, keeps config, numbers and checkpoints together."""
     config = yaml.safe_load(CONFIG)
     config["trainer"]["callbacks"] = []
+    config["trainer"]["logger"]["init_args"]["add_callback"] = False
     Path(tmp_path, "config.yaml").write_text(yaml.safe_dump(config))
     command("fit", "--config", "config.yaml", "--trainer.limit_val_batches", "1", model=Plain)
     (run,) = (tmp_path / "lightning_logs").iterdir()

@@ -88,7 +88,7 @@ class SaveIn(Callback):
 
 def fit(root, *callbacks, module=None, ckpt_path=None, track=True, epochs=EPOCHS, x_axis=None, **options):
     """Train in the one run of a root, and return its directory."""
-    logger = TrackPlusLogger(root, name="", version="run", x_axis=x_axis)
+    logger = TrackPlusLogger(root, name="", version="run", x_axis=x_axis, add_callback=track)
     callbacks = [*([TrackPlus()] if track else []), *callbacks]
     trainer = quiet_trainer(
         root, callbacks=callbacks, logger=logger, max_epochs=epochs, num_sanity_val_steps=0, **options

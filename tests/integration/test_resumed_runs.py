@@ -63,7 +63,7 @@ class Module(LoggingModule):
 
 def fit(root, *callbacks, version="auto", track=True, ckpt_path=None, module=None, **options):
     """Train in a run of a root, whose folder's name is the version; return the run directory."""
-    logger = TrackPlusLogger(root, name="", version=version, **options.pop("logger", {}))
+    logger = TrackPlusLogger(root, name="", version=version, add_callback=track, **options.pop("logger", {}))
     callbacks = [*([TrackPlus()] if track else []), *callbacks]
     options = {"max_epochs": EPOCHS, "num_sanity_val_steps": 0, "enable_checkpointing": True, **options}
     trainer = quiet_trainer(root, callbacks=callbacks, logger=logger, **options)
@@ -77,7 +77,7 @@ def checkpoints(**options):
 
 
 def plain(root, **options):
-    """Train a module without reducers, as does who has the logger alone."""
+    """Train a module that Lightning's own ``log`` is left to."""
     module = LoggingModule(training_step=lambda m, b, i: m.log("x", float(m.global_step)))
     return fit(root, track=False, module=module, **{"max_epochs": 1, **options})
 
@@ -515,7 +515,7 @@ def test_what_logs_nothing_leaves_nothing(tmp_path, track, version):
     root = tmp_path / "root"
     callbacks = [TrackPlus()] if track else []
     for work in ("fast", "predict", "silent"):
-        logger = TrackPlusLogger(root, version=version)
+        logger = TrackPlusLogger(root, version=version, add_callback=track)
         options = {"fast_dev_run": work == "fast", "callbacks": callbacks, "logger": logger}
         trainer = quiet_trainer(root, **options)
         if work == "predict":

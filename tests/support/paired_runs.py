@@ -276,7 +276,7 @@ def report(
 
     def trainer_of(**more):
         folders.append(root / way / str(len(folders)))
-        both = [rows, TrackPlusLogger(folders[-1])] if logger else False
+        both = [rows, TrackPlusLogger(folders[-1], add_callback=False)] if logger else False
         made = [one() for one in (*callbacks, *WAYS[way])]
         settings = {"max_epochs": 2, **options, **more}
         extra = settings.pop("callbacks", [])
