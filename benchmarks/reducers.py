@@ -46,6 +46,7 @@ class Validated(L.LightningModule):
         super().__init__()
         self._log_step = log
         self.p95 = CatQuantile()
+        self.values = torch.rand(64)
         self.logging = 0.0
         self.ending = 0.0
 
@@ -78,6 +79,16 @@ def log_seven(module: L.LightningModule, loss: torch.Tensor) -> None:
     module.log("val/loss", loss, reduce_fx=SEVEN)
 
 
+def log_vector(module: L.LightningModule, loss: torch.Tensor) -> None:
+    """Log 64 values with one reducer."""
+    module.log("val/loss", module.values, reduce_fx="p95")
+
+
+def log_vectors(module: L.LightningModule, loss: torch.Tensor) -> None:
+    """Log 64 values with a list of reducers."""
+    module.log("val/loss", module.values, reduce_fx=["mean", "median", "p95"])
+
+
 def nothing(module: L.LightningModule, loss: torch.Tensor) -> None:
     """Log nothing."""
 
@@ -100,6 +111,20 @@ def validated(
     return module.logging + module.ending, time.perf_counter() - began
 
 
+def calling(log: Callable[[L.LightningModule, torch.Tensor], None]) -> float:
+    """Return the microseconds of a call alone, without what follows the last step."""
+    module = Validated(log)
+    trainer = L.Trainer(
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        callbacks=[TrackPlus()],
+    )
+    trainer.validate(module, DataLoader(torch.rand(BATCHES, 4), batch_size=None), verbose=False)
+    return module.logging / BATCHES * 1e6
+
+
 def main() -> None:
     """Print what a step costs on each side, and the ratios."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -117,6 +142,9 @@ def main() -> None:
         ratios = [one[side] / one["seven"] for one in rounds]
         middle, low, high = statistics.median(ratios), min(ratios), max(ratios)
         print(f"{side} / seven reducers: {middle:.1f}, of {low:.1f} … {high:.1f} (goal {goal})")
+    for name, log in (("one reducer", log_vector), ("a list of three", log_vectors)):
+        calls = [calling(log) for _ in range(ROUNDS)]
+        print(f"µs a call with 64 values and {name}: {statistics.median(calls):.1f}, of {min(calls):.1f} … (goal 15)")
     print(f"a batch with the callback attached and nothing logged: {statistics.median(attached):.1f} µs more")
 
 
