@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Number
 from typing import Any
@@ -25,6 +26,7 @@ from lightning_trackplus.lanes.media_lane import MediaLane
 from lightning_trackplus.lanes.metric_arrays import MetricArrays
 from lightning_trackplus.lanes.reducer_lane import ReducerLane
 from lightning_trackplus.lanes.streams import Streams
+from lightning_trackplus.media.heat_map import HeatMap
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.media.plain import media_of
 from lightning_trackplus.media.selection import is_selection
@@ -34,6 +36,8 @@ from lightning_trackplus.reducers.samples import NanPolicy
 from lightning_trackplus.seam.fast_results import FastResults
 
 warning_cache = WarningCache()
+
+_NUMBER, _SAMPLES = "a number", "values for each sample"
 
 
 class Door:
@@ -83,6 +87,8 @@ class Door:
         self._is_fast = fast and _is_lightnings(self._native) and not trainer.barebones
         self._sites = CallSites(module, trainer, None)
         self._configured = configured
+        # What was logged under each name: numbers, values for each sample, or a kind of medium.
+        self._kinds: dict[str, str] = {}
 
     def open(self) -> None:
         """Take the place of ``log`` in the module and in the Trainer's callbacks."""
@@ -181,6 +187,11 @@ class Door:
     def _log(self, call: LogCall) -> None:
         """Send a call down its lane."""
         name, value, names = call.name, call.value, call.names
+        is_matrix = _is_matrix(call)
+        is_array = isinstance(value, Tensor | np.ndarray) and value.ndim > 1
+        if is_array and not is_matrix and (names is None or value.ndim == 2):  # noqa: PLR2004  rows and columns
+            earlier = self._kinds.get(self._shown_name(call), _NUMBER)
+            _check_shape(name, value, had_several=earlier != _NUMBER)
         if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
             # torch has neither the other order of bytes nor strides below zero.
             value = torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("=")))
@@ -194,11 +205,12 @@ class Door:
             self._log_configured(call)
             if is_native and names is None:
                 self._sites.remember(call.args, call.kwargs, [], native=True)
-        elif names is not None and not _is_matrix(value):
+        elif names is not None and not is_matrix:
             _check_names(name, value, names)
             for part, one in zip(names, value, strict=True):
                 self._log_part(call.of_part(f"{name}/{part}", one)._replace(names=None))
-        elif (media := self._media_of(call)) is not None:
+        elif (media := _media_of(call)) is not None:
+            self._check_kind(call, type(media).__name__)
             self.media.log(name, media, call.bound()[2])
         else:
             self._log_numbers(call)
@@ -208,19 +220,30 @@ class Door:
         if call.names is not None or not self._sites.take(call.args, call.kwargs):
             self._log(call)
 
-    def _media_of(self, call: LogCall) -> Media[Any] | None:
-        """Return the medium that is given, or that a value plainly is; None if Lightning or a reducer takes it."""
-        value = call.value
-        if isinstance(value, Media):
-            return value
-        if isinstance(value, Number | Metric) or (isinstance(value, Tensor) and not _is_matrix(value)):
-            return None
-        if isinstance(value, Tensor) and call.reduce_fx != "mean" and not is_selection(call.reduce_fx):
-            return None  # A reducer says what is wrong.
-        return media_of(value, call.names)
+    def _check_kind(self, call: LogCall, kind: str) -> None:
+        """Raise if a name, which is of one kind for the whole run, has another one."""
+        if self._kinds.get(call.name) == kind:
+            return
+        name = self._shown_name(call)
+        earlier = self._kinds.setdefault(name, kind)
+        if earlier != kind and not {earlier, kind} <= {_NUMBER, _SAMPLES}:
+            raise ValueError(
+                f"self.log({call.name!r}, …) got {kind} after {earlier}; a name is of one kind for the whole run. Log"
+                " them under two names."
+            )
+        if kind == _SAMPLES:
+            self._kinds[name] = kind
+
+    def _shown_name(self, call: LogCall) -> str:
+        """Return the name of a call with that of the dataloader."""
+        index = seam.Place(self._trainer).dataloader if call.argument("add_dataloader_idx") else None
+        return seam.full_name(call.name, index)
 
     def _log_numbers(self, call: LogCall) -> None:
         """Take a number or several, and remember where they went."""
+        value = call.value
+        if isinstance(value, Number | Tensor):
+            self._check_kind(call, _SAMPLES if isinstance(value, Tensor) and value.numel() > 1 else _NUMBER)
         is_native = not self._is_ours(call)
         logged: list[Logged] = []
         if is_native:
@@ -282,8 +305,22 @@ def _is_lightnings(method: Callable[..., None]) -> bool:
     return inspect.isfunction(function) and inspect.getfile(function) == inspect.getfile(pl.LightningModule)
 
 
-def _is_matrix(value: object) -> bool:
-    return isinstance(value, Tensor) and value.ndim == 2 and value.numel() != 1  # noqa: PLR2004  rows and columns
+def _is_matrix(call: LogCall) -> bool:
+    """Return whether a value is to be a heat map: a matrix whose classes have names, and that no reducer gets."""
+    if call.names is None or not isinstance(call.value, Tensor | np.ndarray):
+        return False
+    is_reduced = call.reduce_fx != "mean" and not is_selection(call.reduce_fx)
+    return call.value.ndim == 2 and not is_reduced  # noqa: PLR2004  rows and columns
+
+
+def _media_of(call: LogCall) -> Media[Any] | None:
+    """Return the medium that is given, or that a value plainly is; None if Lightning or a reducer takes it."""
+    value = call.value
+    if isinstance(value, Media):
+        return value
+    if _is_matrix(call):
+        return HeatMap(value, call.names)
+    return None if isinstance(value, Number | Metric | Tensor) else media_of(value)
 
 
 def _check_metric(call: LogCall) -> None:
@@ -303,12 +340,23 @@ def _check_names(name: str, value: Any, names: Sequence[str]) -> None:
         )
 
 
-def _check_values(name: str, value: Tensor) -> None:
-    if value.ndim != 1 and value.numel() != 1:
+def _check_shape(name: str, value: Tensor | np.ndarray[Any, Any], *, had_several: bool) -> None:
+    """Raise if a value has dimensions that nobody can tell the meaning of.
+
+    Args:
+        name: The name.
+        value: A value of two or more dimensions.
+        had_several: Whether the name had values for each sample before, of which this may be the last one.
+    """
+    if had_several or math.prod(value.shape) != 1:
+        given = "a tensor" if isinstance(value, Tensor) else "an array"
         raise ValueError(
-            f"self.log({name!r}, …) got a tensor of shape {tuple(value.shape)}; it takes a scalar, or one value for"
-            " each sample in a tensor of one dimension. Write `.flatten()` if every number is a sample, `.mean()` if"
-            " one number is meant, or log it as an Image."
+            f"self.log({name!r}, …) got {given} of shape {tuple(value.shape)}; it"
+            " takes a scalar, or one value for each sample in one dimension. Write `.mean()` if one number is meant,"
+            " `.flatten()` if every number is a sample, `HeatMap(…)` around a matrix, or `Image(…)` around pixels."
         )
+
+
+def _check_values(name: str, value: Tensor) -> None:
     if value.is_complex():
         raise ValueError(f"self.log({name!r}, …) got complex values; log `.abs()`, or `.real` and `.imag`.")

@@ -307,7 +307,8 @@ def test_without_the_callback_a_medium_is_refused_at_the_users_line(tmp_path):
         (
             lambda m, b, i: (m.log("img", Image(grey(1))), m.log("img", Text("a"))),
             ValueError,
-            "self.log('img', …) got <Text: 1 item> after <Image: 1 item> in one epoch; log them under two names.",
+            "self.log('img', …) got Text after Image; a name is of one kind for the whole run. Log them under two"
+            " names.",
         ),
         (
             lambda m, b, i: m.log("img", Image(torch.rand(5))),
@@ -323,6 +324,59 @@ def test_what_has_no_meaning_for_media_is_refused(tmp_path, call, error, message
     with pytest.raises(error) as caught:
         trainer.validate(LoggingModule(validation_step=call), loader())
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        (0.5, "text", "got Text after a number"),
+        (torch.ones(3), "text", "got Text after values for each sample"),
+        ("text", torch.tensor(0.5), "got a number after Text"),
+        (Image(grey(1)), "text", "got Text after Image"),
+    ],
+)
+def test_a_name_is_of_one_kind_for_the_whole_run(tmp_path, first, second, message):
+    """Also where the other kind comes an epoch later: TensorBoard shows a tag in one of its tabs."""
+    logger = TrackPlusLogger(tmp_path)
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=logger, max_epochs=2)
+
+    def log(module, batch, index):
+        module.log("it", (first, second)[module.current_epoch])
+
+    with pytest.raises(ValueError, match=re.escape(f"{message}; a name is of one kind for the whole run.")):
+        trainer.fit(LoggingModule(validation_step=log), loader(), loader())
+    assert trainer.current_epoch == 1
+
+
+def test_a_name_may_be_of_another_kind_for_another_dataloader(tmp_path):
+    """There it is another name."""
+    logger = TrackPlusLogger(tmp_path)
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=logger)
+
+    class Module(LoggingModule):
+        def validation_step(self, batch, batch_idx, dataloader_idx=0):
+            self.log("it", [Image(grey(1)), "text", 0.5][dataloader_idx])
+
+    trainer.validate(Module(), [loader()] * 3)
+    media = pandas.read_csv(f"{logger.log_dir}/media.csv")
+    assert dict(zip(media["name"], media["kind"], strict=True)) == {
+        "it/dataloader_idx_0": "image",
+        "it/dataloader_idx_1": "text",
+    }
+    assert trainer.callback_metrics == {"it/dataloader_idx_2": 0.5}
+
+
+def test_two_names_that_become_one(tmp_path):
+    """With ``on_step`` and ``on_epoch`` a name gets an end that another one may have of its own."""
+
+    def log(module, batch, index):
+        module.log("it", Image(grey(1)), on_step=True, on_epoch=True)
+        module.log("it_epoch", "text", on_step=False, on_epoch=True)
+
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=TrackPlusLogger(tmp_path))
+    message = "self.log('it_epoch', …) got <Text: 1 item> after <Image: 1 item> in one epoch; log them under two names."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        trainer.fit(LoggingModule(training_step=log), loader())
 
 
 def test_predict_hooks_take_no_media(tmp_path):
