@@ -174,7 +174,7 @@ class DirectCalls(ABC):
             Video(video, rate or _DEFAULT_FPS, line, number, format=file_format)
             for video, rate, line, number, file_format in zip(videos, *columns, formats, strict=True)
         )
-        self.log_media(key, _joined(parts), step)
+        self.log_media(key, _joined(parts).in_one_range(), step)
 
     @rank_zero_only
     def log_table(

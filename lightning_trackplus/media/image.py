@@ -11,7 +11,15 @@ from typing_extensions import Self, override
 from lightning_trackplus.media.copied import copied
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.media.pictures.annotations import Annotations, Notation, annotations_of
-from lightning_trackplus.media.pictures.brightness import ValueRange, checked_range, on_host, pictures_of
+from lightning_trackplus.media.pictures.brightness import (
+    AnyRange,
+    checked_range,
+    detected_range,
+    on_host,
+    pictures_of,
+    range_of_copies,
+    ranges_of_copies,
+)
 from lightning_trackplus.media.pictures.drawing import annotated
 from lightning_trackplus.media.pictures.grid import arranged, checked_columns, grid_size
 from lightning_trackplus.media.pictures.picture_files import Format, check_format, check_size, encoded
@@ -26,14 +34,14 @@ class Pixels(NamedTuple):
         batch: The images it came with, shape ``(N, C, H, W)``.
         place: Which of these it is.
         is_own: Whether nobody else can change them.
-        value_range: Which values are black and white, where that was said.
+        value_range: Which values are black and white.
         annotations: What is drawn on it.
     """
 
     batch: Tensor
     place: int
     is_own: bool
-    value_range: ValueRange | None
+    value_range: AnyRange
     annotations: Annotations | None = None
 
 
@@ -96,10 +104,12 @@ class Image(Media[Pixels]):
         check_format(format)
         self._format = format
         self._grid = None if grid is None else checked_columns(grid)
-        black_and_white = None if value_range is None else checked_range(value_range)
+        black_and_white: AnyRange = None if value_range is None else checked_range(value_range)
         several: Sequence[OneImage] = pixels if isinstance(pixels, list | tuple) else [cast("OneImage", pixels)]
         has_range = value_range is not None
         parts = [part for one in several for part in batches(one, has_range=has_range)]
+        if black_and_white is None:
+            black_and_white = detected_range([part.pixels for part in parts], are_batches=True)
         items = [
             Pixels(batch, place, is_own, black_and_white) for batch, is_own in parts for place in range(len(batch))
         ]
@@ -125,13 +135,18 @@ class Image(Media[Pixels]):
 
         A batch that is wanted whole is copied at once. What is a copy already is not copied again.
         """
-        batch = self._items[0].batch
-        if len(batch) != len(self) or any(item.batch is not batch for item in self._items):
-            return super().snapshot()
-        if self._items[0].is_own:
+        first = self._items[0]
+        if len(first.batch) != len(self) or any(item.batch is not first.batch for item in self._items):
+            items = list(map(self._snapshot_of, self._items))
+            ranges = ranges_of_copies([item.value_range for item in items], [item.batch for item in items])
+            ranged = (item._replace(value_range=one) for item, one in zip(items, ranges, strict=True))
+            return self._with(tuple(ranged), self._captions, self._scores)
+        if first.is_own:
             return self
-        copy = copied(batch)
-        return self._with(tuple(_own(item, copy, item.place) for item in self._items), self._captions, self._scores)
+        copy = copied(first.batch)
+        value_range = range_of_copies(first.value_range, [copy], len(self))
+        own = tuple(_own(item, copy, item.place, value_range) for item in self._items)
+        return self._with(own, self._captions, self._scores)
 
     @override
     def encode(self, name: str) -> Pictures:
@@ -141,7 +156,9 @@ class Image(Media[Pixels]):
             name: The name they were logged under, for warnings.
         """
         ranges = [item.value_range for item in self._items]
-        pixels = [on_host(item.batch[item.place], has_range=item.value_range is not None) for item in self._items]
+        pixels = [
+            on_host(item.batch[item.place], has_range=isinstance(item.value_range, tuple)) for item in self._items
+        ]
         pictures = [
             annotated(picture, item.annotations, name) if item.annotations else picture
             for picture, item in zip(pictures_of(pixels, ranges, name), self._items, strict=True)
@@ -158,7 +175,7 @@ class Image(Media[Pixels]):
     def _snapshot_of(self, item: Pixels) -> Pixels:
         if item.is_own and len(item.batch) == 1:
             return item
-        return _own(item, copied(item.batch.narrow(0, item.place, 1)), 0)
+        return _own(item, copied(item.batch.narrow(0, item.place, 1)), 0, item.value_range)
 
     def _check_sizes(self, sizes: Collection[tuple[int, int]]) -> None:
         for height, width in [grid_size(sizes, len(self), self._grid)] if self._grid else sizes:
@@ -170,9 +187,9 @@ class Image(Media[Pixels]):
         return (" | ".join(captions) if len(set(captions)) > 1 else captions[0]) or None
 
 
-def _own(item: Pixels, batch: Tensor, place: int) -> Pixels:
+def _own(item: Pixels, batch: Tensor, place: int, value_range: AnyRange) -> Pixels:
     drawn = item.annotations and item.annotations.snapshot()
-    return Pixels(batch, place, True, item.value_range, drawn)
+    return Pixels(batch, place, True, value_range, drawn)
 
 
 def _size(batch: Tensor) -> tuple[int, int]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from numbers import Real
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import NamedTuple, TypeAlias, cast
 
 import PIL.Image
-from numpy.typing import NDArray
 from torch import Tensor
-from typing_extensions import override
+from typing_extensions import Self, override
 
 from lightning_trackplus.media.copied import copied
 from lightning_trackplus.media.media import Media
@@ -22,7 +21,14 @@ from lightning_trackplus.media.pictures.animation import (
     encoded,
     fastest,
 )
-from lightning_trackplus.media.pictures.brightness import float_range, on_host, shown
+from lightning_trackplus.media.pictures.brightness import (
+    AnyRange,
+    detected_range,
+    on_host,
+    ranges_of_copies,
+    shown,
+    waited_for,
+)
 from lightning_trackplus.media.pictures.frames import OneVideo, VideoFile, videos_of
 from lightning_trackplus.media.pictures.picture_files import as_pillow
 from lightning_trackplus.record import Videos
@@ -35,11 +41,13 @@ class Clip(NamedTuple):
         frames: Shape ``(T, C, H, W)``.
         fps: Frames a second.
         format: What it becomes.
+        value_range: Which floats are black and white.
     """
 
     frames: Tensor
     fps: float
     format: VideoFormat
+    value_range: AnyRange
 
 
 OneItem: TypeAlias = Clip | VideoFile
@@ -88,11 +96,12 @@ class Video(Media[OneItem]):
         check_format(format)
         rate = _checked_rate(fps, format)
         several: Sequence[OneVideo] = frames if isinstance(frames, list | tuple) else [cast("OneVideo", frames)]
-        items: list[OneItem] = []
-        for one in [video for given in several for video in videos_of(given)]:
-            if isinstance(one, Tensor):
-                check_size(one.shape[2], one.shape[3], format)
-            items.append(Clip(one, rate, format) if isinstance(one, Tensor) else one)
+        videos = [video for given in several for video in videos_of(given)]
+        clips = [video for video in videos if isinstance(video, Tensor)]
+        for frames_given in clips:
+            check_size(frames_given.shape[2], frames_given.shape[3], format)
+        value_range = detected_range(clips, are_batches=False)
+        items = [Clip(one, rate, format, value_range) if isinstance(one, Tensor) else one for one in videos]
         super().__init__(items, caption, score)
 
     @property
@@ -102,14 +111,25 @@ class Video(Media[OneItem]):
         return sum(item.frames.nbytes if isinstance(item, Clip) else len(item.data) for item in self._items)
 
     @override
+    def snapshot(self) -> Self:
+        """Return a copy that later changes to the caller's tensors do not reach; waits for no device."""
+        copy = super().snapshot()
+        clips = copy._clips
+        return copy._with_ranges(ranges_of_copies([clip.value_range for clip in clips], [one.frames for one in clips]))
+
+    def in_one_range(self) -> Self:
+        """Return the same videos as if they had come together."""
+        clips = self._clips
+        return self._with_ranges([detected_range([clip.frames for clip in clips], are_batches=False)] * len(clips))
+
+    @override
     def encode(self, name: str) -> Videos:
         """Return the videos as files.
 
         Args:
             name: The name they were logged under, for warnings.
         """
-        pixels = [on_host(item.frames, has_range=False) for item in self._items if isinstance(item, Clip)]
-        clips = iter(_pictures(pixels, name))
+        clips = iter(_pictures(self._clips, name))
         files = [
             encoded(next(clips), item.fps, item.format) if isinstance(item, Clip) else item.data for item in self._items
         ]
@@ -118,6 +138,16 @@ class Video(Media[OneItem]):
     @override
     def _snapshot_of(self, item: OneItem) -> OneItem:
         return item._replace(frames=copied(item.frames)) if isinstance(item, Clip) else item
+
+    @property
+    def _clips(self) -> list[Clip]:
+        return [item for item in self._items if isinstance(item, Clip)]
+
+    def _with_ranges(self, ranges: Sequence[AnyRange]) -> Self:
+        """Return the same videos, with other ranges for those that are frames."""
+        left = iter(ranges)
+        items = (item._replace(value_range=next(left)) if isinstance(item, Clip) else item for item in self._items)
+        return self._with(tuple(items), self._captions, self._scores)
 
 
 def _checked_rate(fps: float, file_format: VideoFormat) -> float:
@@ -129,18 +159,19 @@ def _checked_rate(fps: float, file_format: VideoFormat) -> float:
     )
 
 
-def _pictures(videos: Sequence[NDArray[Any]], name: str) -> list[list[PIL.Image.Image]]:
+def _pictures(clips: Sequence[Clip], name: str) -> list[list[PIL.Image.Image]]:
     """Return the frames of each video as Pillow has them, with a warning of what could not be shown."""
-    value_range = float_range(videos)
     nan_count = outside_count = 0
     pictures = []
-    for frames in videos:
-        drawn = [shown(frame, value_range) for frame in frames]
+    for clip in clips:
+        value_range = waited_for(clip.value_range)
+        drawn = [shown(frame, value_range) for frame in on_host(clip.frames, has_range=False)]
         pictures.append([as_pillow(one.picture) for one in drawn])
         nan_count += sum(one.nan_count for one in drawn)
         outside_count += sum(one.outside_count for one in drawn)
     _warn(f"{nan_count} pixels are NaN and drawn in magenta", nan_count, name)
-    _warn(f"{outside_count} pixel values lie outside [0, 1] or [0, 255] and are clipped", outside_count, name)
+    outside = "pixel values lie outside [0, 1] or [0, 255] and are clipped; bring another range into one of these"
+    _warn(f"{outside_count} {outside}", outside_count, name)
     return pictures
 
 

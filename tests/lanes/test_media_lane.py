@@ -14,7 +14,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateFinder
 
-from lightning_trackplus import Audio, Image, Text, TrackPlus, TrackPlusLogger
+from lightning_trackplus import Audio, Image, Text, TrackPlus, TrackPlusLogger, Video
 from lightning_trackplus.media.selection import Last, Sample
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
@@ -324,6 +324,25 @@ def test_what_has_no_meaning_for_media_is_refused(tmp_path, call, error, message
     with pytest.raises(error) as caught:
         trainer.validate(LoggingModule(validation_step=call), loader())
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(("kind", "given"), [(Image, torch.stack), (Image, list), (Video, torch.stack)])
+@pytest.mark.parametrize("asked", ["top1", "last4"])
+def test_the_range_of_floats_is_that_of_the_batch(tmp_path, asked, kind, given):
+    """Not that of the items that are kept of it, nor that of the epoch: 1 is dark beside 255, and bright beside 0.5."""
+    batches = torch.tensor([[1.0, 255.0, 1.0], [0.5, 1.0, 0.5]])
+    shown = {"top1": [1], "last4": [1, 128, 255, 128]}[asked]
+
+    def step(module, batch, index):
+        shades = batches[index].reshape(3, *[1] * (3 + (kind is Video))).expand(-1, *[2] * (kind is Video), 1, 9, 9)
+        module.log("val/it", kind(given(list(shades)), score=[2.0 - index, 0, 0]), reduce_fx=asked)
+
+    logger = TrackPlusLogger(tmp_path)
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=logger)
+    trainer.validate(LoggingModule(validation_step=step), loader(2, 1), verbose=False)
+    files = pandas.read_csv(f"{logger.log_dir}/media.csv")["file"]
+    found = [PIL.Image.open(f"{logger.log_dir}/{file}").convert("L").getextrema()[1] for file in files]
+    assert found == pytest.approx(shown, abs=2)
 
 
 @pytest.mark.parametrize(

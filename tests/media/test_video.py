@@ -328,7 +328,8 @@ def test_pixels_that_cannot_be_drawn_are_counted_in_a_warning(channels, dtype):
 
     assert [str(warning.message) for warning in caught] == [
         "Video 'val/film': 256 pixels are NaN and drawn in magenta.",
-        "Video 'val/film': 4 pixel values lie outside [0, 1] or [0, 255] and are clipped.",
+        "Video 'val/film': 4 pixel values lie outside [0, 1] or [0, 255] and are clipped; bring another range into one"
+        " of these.",
     ]
     assert len(durations) == 3
     assert np.abs(found[1, 4:12, 4:12].astype(int) - [255, 0, 255, 255]).max() <= 12
