@@ -210,7 +210,7 @@ class Door:
             for part, one in zip(names, value, strict=True):
                 self._log_part(call.of_part(f"{name}/{part}", one)._replace(names=None))
         elif (media := _media_of(call)) is not None:
-            self._check_kind(call, type(media).__name__)
+            self._check_kind(call, media.kind)
             self.media.log(name, media, call.bound()[2])
         else:
             self._log_numbers(call)

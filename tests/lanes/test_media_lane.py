@@ -6,16 +6,21 @@ import re
 from pathlib import Path
 
 import lightning as L
+import matplotlib.figure
 import numpy as np
 import pandas
 import PIL.Image
+import plotly.graph_objects as go
 import pytest
+import soundfile
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateFinder
 
-from lightning_trackplus import Audio, Image, Text, TrackPlus, TrackPlusLogger, Video
-from lightning_trackplus.media.selection import Last, Sample
+from lightning_trackplus import Audio, Figure, Image, Text, TrackPlus, TrackPlusLogger, Video
+from lightning_trackplus.lanes.media_exchange import brought_together, told
+from lightning_trackplus.media.kept import Kept, Shelf
+from lightning_trackplus.media.selection import First, Last, Sample
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 
@@ -352,6 +357,7 @@ def test_the_range_of_floats_is_that_of_the_batch(tmp_path, asked, kind, given):
         (torch.ones(3), "text", "got Text after values for each sample"),
         ("text", torch.tensor(0.5), "got a number after Text"),
         (Image(grey(1)), "text", "got Text after Image"),
+        (matplotlib.figure.Figure(), go.Figure(), "got Figure of plotly after Figure of matplotlib"),
     ],
 )
 def test_a_name_is_of_one_kind_for_the_whole_run(tmp_path, first, second, message):
@@ -393,9 +399,96 @@ def test_two_names_that_become_one(tmp_path):
         module.log("it_epoch", "text", on_step=False, on_epoch=True)
 
     trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=TrackPlusLogger(tmp_path))
-    message = "self.log('it_epoch', …) got <Text: 1 item> after <Image: 1 item> in one epoch; log them under two names."
+    message = "self.log('it_epoch', …) got Text after Image in one epoch; log them under two names."
     with pytest.raises(ValueError, match=re.escape(message)):
         trainer.fit(LoggingModule(training_step=log), loader())
+
+
+def undrawable():
+    """Return a figure whose title matplotlib cannot read."""
+    figure = matplotlib.figure.Figure(figsize=(1, 1))
+    figure.suptitle(r"$\frac{1$")
+    return figure
+
+
+@pytest.mark.parametrize("figure", [undrawable(), go.Figure(layout={"meta": object()})], ids=["matplotlib", "plotly"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_figure_that_cannot_be_drawn_ends_no_training(tmp_path, figure):
+    """Wherever it is logged; what can be drawn is written, and warnings say what is missing."""
+    good = type(figure)()
+
+    def log(module, batch, index):
+        module.log("both", Figure([figure, good], caption=["bad", "good"]))
+        module.log("bad", figure)
+
+    def direct(module, batch, index):
+        module.logger.log_figure("direct", figure)
+        log(module, batch, index)
+
+    logger = TrackPlusLogger(tmp_path)
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=logger)
+    with pytest.warns(UserWarning, match="could not be drawn") as caught:
+        trainer.fit(LoggingModule(training_step=log, on_validation_epoch_end=direct), loader(4), loader(4))
+        trainer.validate(LoggingModule(validation_step=log), loader(4), verbose=False)
+    media = pandas.read_csv(f"{logger.log_dir}/media.csv")
+    assert set(media["name"]) == {"both"}
+    assert list(media["caption"]) == ["good"] * 3
+    said = {str(one.message).split(".")[0] for one in caught if "Figure 'both'" in str(one.message)}
+    assert said == {"Figure 'both': 1 of 2 could not be drawn and are left out"}
+    lost = {str(one.message).split(" failed")[0] for one in caught if " failed" in str(one.message)}
+    assert lost == {"Encoding 'bad'", "Encoding 'direct'"}
+
+
+def test_a_file_that_vanishes_is_written_all_the_same(tmp_path):
+    """It is read where the medium is made."""
+    files = {"it.png": Image, "it.gif": Video, "it.wav": Audio}
+    for file in files:
+        if file == "it.wav":
+            soundfile.write(file, np.zeros(80), 8000)
+        else:
+            PIL.Image.new("L", (4, 4)).save(file)
+
+    def log(module, batch, index):
+        for file, kind in files.items():
+            module.log(file, kind(file))
+            Path(file).unlink()
+
+    logger = TrackPlusLogger(tmp_path)
+    quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=logger).validate(
+        LoggingModule(validation_step=log), loader(4), verbose=False
+    )
+    assert sorted(pandas.read_csv(f"{logger.log_dir}/media.csv")["name"]) == sorted(files)
+
+
+@pytest.mark.parametrize("asked", ["mean", "first2"])
+def test_a_medium_that_cannot_be_copied_ends_no_training(tmp_path, asked):
+    """Such as one for which there is no memory."""
+
+    class Broken(Image):
+        def snapshot(self):
+            raise MemoryError("no room")
+
+    logger = TrackPlusLogger(tmp_path)
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=logger)
+    step = lambda m, b, i: (m.log("it", Broken(grey(1)), reduce_fx=asked), m.log("other", Image(grey(1))))  # noqa: E731
+    with pytest.warns(UserWarning, match=r"'it' failed, training goes on\. MemoryError: no room"):
+        trainer.fit(LoggingModule(training_step=step), loader(4))
+    assert set(pandas.read_csv(f"{logger.log_dir}/media.csv")["name"]) == {"other"}
+
+
+def test_processes_that_keep_other_kinds_under_one_name():
+    """They agree that none of them is written, and on what else there is."""
+    everyone = []
+    for rank, media in enumerate([Image(grey(1)), Text("a")]):
+        kept = {Shelf("train", "it"): Kept(First(1), rank)}
+        kept[Shelf("train", "it")].add(media)
+        everyone.append(told(kept))
+    message = (
+        "self.log('it', …) got Image with First(1) in one process and Text with First(1) in another, and none of them"
+        " is written; log them under two names."
+    )
+    with pytest.warns(UserWarning, match=re.escape(message)):
+        assert brought_together(kept, everyone) == {}
 
 
 def test_predict_hooks_take_no_media(tmp_path):
