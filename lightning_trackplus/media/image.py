@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 from torch import Tensor
 from typing_extensions import Self, override
 
 from lightning_trackplus.media.copied import copied
-from lightning_trackplus.media.media import Media
+from lightning_trackplus.media.media import Caption, Media
 from lightning_trackplus.media.pictures.annotations import Annotations, Notation, annotations_of
 from lightning_trackplus.media.pictures.brightness import (
     AnyRange,
@@ -27,6 +27,18 @@ from lightning_trackplus.media.pictures.pixels import OneImage, batches
 from lightning_trackplus.record import Item, Pictures
 
 
+class Sheet(NamedTuple):
+    """How images become files.
+
+    Attributes:
+        format: Of which format.
+        columns: How many stand side by side in one file; None if each has a file of its own.
+    """
+
+    format: Format
+    columns: int | None
+
+
 class Pixels(NamedTuple):
     """One image; its batch is kept whole, so that it can be copied at once.
 
@@ -35,6 +47,7 @@ class Pixels(NamedTuple):
         place: Which of these it is.
         is_own: Whether nobody else can change them.
         value_range: Which values are black and white.
+        sheet: How it becomes a file, or a part of one.
         annotations: What is drawn on it.
     """
 
@@ -42,6 +55,7 @@ class Pixels(NamedTuple):
     place: int
     is_own: bool
     value_range: AnyRange
+    sheet: Sheet
     annotations: Annotations | None = None
 
 
@@ -102,8 +116,7 @@ class Image(Media[Pixels]):
         grid: int | None = None,
     ) -> None:
         check_format(format)
-        self._format = format
-        self._grid = None if grid is None else checked_columns(grid)
+        sheet = Sheet(format, None if grid is None else checked_columns(grid))
         black_and_white: AnyRange = None if value_range is None else checked_range(value_range)
         several: Sequence[OneImage] = pixels if isinstance(pixels, list | tuple) else [cast("OneImage", pixels)]
         has_range = value_range is not None
@@ -111,10 +124,14 @@ class Image(Media[Pixels]):
         if black_and_white is None:
             black_and_white = detected_range([part.pixels for part in parts], are_batches=True)
         items = [
-            Pixels(batch, place, is_own, black_and_white) for batch, is_own in parts for place in range(len(batch))
+            Pixels(batch, place, is_own, black_and_white, sheet)
+            for batch, is_own in parts
+            for place in range(len(batch))
         ]
         super().__init__(items, caption, score)
-        self._check_sizes({_size(part.pixels) for part in parts})
+        sizes = {_size(part.pixels) for part in parts}
+        for height, width in sizes if sheet.columns is None else [grid_size(sizes, len(items), sheet.columns)]:
+            check_size(height, width, format)
         if boxes is not None or masks is not None:
             drawn = annotations_of(boxes, masks, [_size(item.batch) for item in items])
             # Masks can be the caller's even where the pixels are not.
@@ -163,13 +180,20 @@ class Image(Media[Pixels]):
             annotated(picture, item.annotations, name) if item.annotations else picture
             for picture, item in zip(pictures_of(pixels, ranges, name), self._items, strict=True)
         ]
-        if self._grid:
-            pictures = [arranged(pictures, self._grid)]
-        files, suffix = [encoded(picture, self._format) for picture in pictures], f".{self._format}"
-        _, height, width = pictures[0].shape
-        if self._grid:
-            return Pictures((Item(files[0], suffix, self._joined_captions()),), width, height)
-        return Pictures(self._encoded(files, suffix), width, height)
+        scores = [None] * len(self) if self._scores is None else self._scores.tolist()
+        items: list[Item] = []
+        sizes = []
+        for sheet, places in self._sheets():
+            if sheet.columns is None:
+                picture, caption, score = pictures[places[0]], self._captions[places[0]], scores[places[0]]
+            else:
+                picture = arranged([pictures[place] for place in places], sheet.columns)
+                caption, score = _in_one([self._captions[place] for place in places]), None
+            sizes.append(picture.shape[1:])
+            text = None if caption is None else str(caption)
+            items.append(Item(encoded(picture, sheet.format), f".{sheet.format}", text, score))
+        height, width = sizes[0]
+        return Pictures(tuple(items), width, height)
 
     @override
     def _snapshot_of(self, item: Pixels) -> Pixels:
@@ -177,19 +201,23 @@ class Image(Media[Pixels]):
             return item
         return _own(item, copied(item.batch.narrow(0, item.place, 1)), 0, item.value_range)
 
-    def _check_sizes(self, sizes: Collection[tuple[int, int]]) -> None:
-        for height, width in [grid_size(sizes, len(self), self._grid)] if self._grid else sizes:
-            check_size(height, width, self._format)
+    def _sheets(self) -> list[tuple[Sheet, list[int]]]:
+        """Return the files to be written, each with the places of its images."""
+        files: dict[tuple[Sheet, int | None], list[int]] = {}
+        for place, item in enumerate(self._items):
+            files.setdefault((item.sheet, place if item.sheet.columns is None else None), []).append(place)
+        return [(sheet, places) for (sheet, _), places in files.items()]
 
-    def _joined_captions(self) -> str | None:
-        """Return the captions of all images in one; where all have the same, that."""
-        captions = ["" if caption is None else str(caption) for caption in self._captions]
-        return (" | ".join(captions) if len(set(captions)) > 1 else captions[0]) or None
+
+def _in_one(captions: Sequence[Caption]) -> str | None:
+    """Return captions in one; where all are the same, that."""
+    texts = ["" if caption is None else str(caption) for caption in captions]
+    return (" | ".join(texts) if len(set(texts)) > 1 else texts[0]) or None
 
 
 def _own(item: Pixels, batch: Tensor, place: int, value_range: AnyRange) -> Pixels:
     drawn = item.annotations and item.annotations.snapshot()
-    return Pixels(batch, place, True, value_range, drawn)
+    return Pixels(batch, place, True, value_range, item.sheet, drawn)
 
 
 def _size(batch: Tensor) -> tuple[int, int]:

@@ -404,6 +404,30 @@ def test_two_names_that_become_one(tmp_path):
         trainer.fit(LoggingModule(training_step=log), loader())
 
 
+def test_formats_and_grids_of_one_name_are_kept(tmp_path):
+    """Each image has the format that its batch was given, and images of one grid and format are in one file."""
+    options = [{"format": "jpeg"}, {}, {"grid": 2}, {"grid": 2}, {"grid": 1, "format": "webp"}]
+
+    def step(module, batch, index):
+        captions = [f"{index}{place}" for place in range(2)]
+        module.log("it", Image(grey(9, 2), captions, [index, index], **options[index]), reduce_fx="first20")
+
+    logger = TrackPlusLogger(tmp_path)
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=logger)
+    trainer.validate(LoggingModule(validation_step=step), loader(5, 1), verbose=False)
+    rows = pandas.read_csv(f"{logger.log_dir}/media.csv", dtype={"caption": str})
+    found = []
+    for file, caption, score in zip(rows["file"], rows["caption"], rows["score"].map(str), strict=True):
+        with PIL.Image.open(f"{logger.log_dir}/{file}") as picture:
+            found.append((picture.format, picture.size, caption, score))
+    assert found == [
+        *[("JPEG", (4, 4), f"0{place}", "0.0") for place in range(2)],
+        *[("PNG", (4, 4), f"1{place}", "1.0") for place in range(2)],
+        ("PNG", (10, 10), "20 | 21 | 30 | 31", "nan"),
+        ("WEBP", (4, 10), "40 | 41", "nan"),
+    ]
+
+
 def undrawable():
     """Return a figure whose title matplotlib cannot read."""
     figure = matplotlib.figure.Figure(figsize=(1, 1))
