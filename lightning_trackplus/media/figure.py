@@ -69,9 +69,9 @@ class Figure(Media[Any]):
                     f"Figure got a {type(one).__name__}; give a figure of matplotlib, such as ax.figure, a figure of"
                     " plotly, or a list of figures."
                 )
-        if len(set(map(_is_matplotlibs, figures))) > 1:
+        if len(set(map(is_matplotlibs, figures))) > 1:
             raise ValueError("Figure got figures of matplotlib and of plotly; log them under two names.")
-        self._are_matplotlibs = any(map(_is_matplotlibs, figures))
+        self._are_matplotlibs = any(map(is_matplotlibs, figures))
         super().__init__(figures, caption, score)
 
     @property
@@ -119,9 +119,18 @@ class Figure(Media[Any]):
         if isinstance(item, np.ndarray | str | Undrawn):
             return item
         try:
-            return _drawn(item) if self._are_matplotlibs else str(item.to_json())
+            return pixels_of(item) if self._are_matplotlibs else str(item.to_json())
         except Exception as error:  # noqa: BLE001  a figure may raise anything, and training has to go on
             return Undrawn(described(error))
+
+
+def is_matplotlibs(value: object) -> bool:
+    """Return whether a value is a figure of matplotlib.
+
+    Args:
+        value: Anything.
+    """
+    return _is_one(value, "matplotlib.figure", "Figure")
 
 
 def is_figure(value: object) -> bool:
@@ -130,11 +139,7 @@ def is_figure(value: object) -> bool:
     Args:
         value: Anything.
     """
-    return _is_matplotlibs(value) or _is_one(value, "plotly.basedatatypes", "BaseFigure")
-
-
-def _is_matplotlibs(value: object) -> bool:
-    return _is_one(value, "matplotlib.figure", "Figure")
+    return is_matplotlibs(value) or _is_one(value, "plotly.basedatatypes", "BaseFigure")
 
 
 def _is_one(value: object, module: str, name: str) -> bool:
@@ -142,8 +147,17 @@ def _is_one(value: object, module: str, name: str) -> bool:
     return isinstance(value, getattr(sys.modules.get(module), name, ()))
 
 
-def _drawn(figure: Any) -> NDArray[np.uint8]:
-    """Draw a figure of matplotlib, which is not for several threads, on a canvas of its own."""
+def pixels_of(figure: Any) -> NDArray[np.uint8]:
+    """Return the pixels of a figure of matplotlib, RGBA, shape ``(H, W, 4)``.
+
+    It is drawn on a canvas of its own, and now, since matplotlib is not for several threads.
+
+    Args:
+        figure: The figure.
+
+    Raises:
+        Exception: What matplotlib raises where it cannot be drawn.
+    """
     canvas = figure.canvas
     try:
         own = importlib.import_module("matplotlib.backends.backend_agg").FigureCanvasAgg(figure)

@@ -13,6 +13,7 @@ from lightning_trackplus.media.media import Caption, Media
 from lightning_trackplus.media.pictures.annotations import Annotations, Notation, annotations_of
 from lightning_trackplus.media.pictures.brightness import (
     AnyRange,
+    DetectedRange,
     checked_range,
     detected_range,
     on_host,
@@ -80,8 +81,8 @@ class Image(Media[Pixels]):
             tensor of shape ``(K, 4)``, minX, minY, maxX and maxY in pixels, or ``(K, 5)``, with the class.
         masks: Masks to draw, for each image or the only one, as `wandb.Image` takes them:
             ``{"predictions": {"mask_data": classes, "class_labels": {1: "car"}}}``, where ``classes`` are
-            integers of shape ``(H, W)``, or with a ``"path"`` of an image file in place of
-            ``"mask_data"``. Class 0 is not drawn unless it has a label.
+            whole numbers of shape ``(H, W)``, stretched over the image if they are of another size, or with a
+            ``"path"`` of an image file in place of ``"mask_data"``. Class 0 is not drawn unless it has a label.
         format: ``"png"``, ``"webp"``, lossless and smaller, or ``"jpeg"`` of quality 90, much smaller; it
             has no transparency, which becomes white.
         value_range: Which values are black and white, two finite numbers; then pixels are real numbers of
@@ -117,7 +118,7 @@ class Image(Media[Pixels]):
     ) -> None:
         check_format(format)
         sheet = Sheet(format, None if grid is None else checked_columns(grid))
-        black_and_white: AnyRange = None if value_range is None else checked_range(value_range)
+        black_and_white: AnyRange = None if value_range is None else checked_range(value_range, "Image")
         several: Sequence[OneImage] = pixels if isinstance(pixels, list | tuple) else [cast("OneImage", pixels)]
         has_range = value_range is not None
         parts = [part for one in several for part in batches(one, has_range=has_range)]
@@ -133,7 +134,7 @@ class Image(Media[Pixels]):
         for height, width in sizes if sheet.columns is None else [grid_size(sizes, len(items), sheet.columns)]:
             check_size(height, width, format)
         if boxes is not None or masks is not None:
-            drawn = annotations_of(boxes, masks, [_size(item.batch) for item in items])
+            drawn = annotations_of(boxes, masks, len(items))
             # Masks can be the caller's even where the pixels are not.
             self._items = tuple(
                 item._replace(annotations=one, is_own=False) for item, one in zip(items, drawn, strict=True)
@@ -164,6 +165,16 @@ class Image(Media[Pixels]):
         value_range = range_of_copies(first.value_range, [copy], len(self))
         own = tuple(_own(item, copy, item.place, value_range) for item in self._items)
         return self._with(own, self._captions, self._scores)
+
+    def in_one_range(self) -> Self:
+        """Return the same images as if those whose range is to be detected had come together."""
+        detected = [item.batch for item in self._items if isinstance(item.value_range, DetectedRange)]
+        together = DetectedRange(detected, len(detected)) if detected else None
+        items = tuple(
+            item._replace(value_range=together) if isinstance(item.value_range, DetectedRange) else item
+            for item in self._items
+        )
+        return self._with(items, self._captions, self._scores)
 
     @override
     def encode(self, name: str) -> Pictures:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from numbers import Real
 from typing import NamedTuple, TypeAlias, cast
@@ -23,7 +24,10 @@ from lightning_trackplus.media.pictures.animation import (
 )
 from lightning_trackplus.media.pictures.brightness import (
     AnyRange,
+    DetectedRange,
+    checked_range,
     detected_range,
+    in_words,
     on_host,
     ranges_of_copies,
     shown,
@@ -31,7 +35,7 @@ from lightning_trackplus.media.pictures.brightness import (
 )
 from lightning_trackplus.media.pictures.frames import OneVideo, VideoFile, videos_of
 from lightning_trackplus.media.pictures.picture_files import as_pillow
-from lightning_trackplus.record import Videos
+from lightning_trackplus.record import FILM_SUFFIXES, Films, Videos
 
 
 class Clip(NamedTuple):
@@ -58,21 +62,24 @@ class Video(Media[OneItem]):
 
     Args:
         frames: A tensor or an array of shape ``(T, C, H, W)`` or ``(T, H, W, C)``, a batch of these with
-            the batch first, a path of a WebP or GIF file, which is taken as it is, or a list of any of
-            these. C is 1 (grey), 3 (RGB) or 4 (RGBA). Where a shape can be read both ways, a tensor has its
-            channels first and an array has them last. The dtype is uint8 in [0, 255], bool, or any float in
-            [0, 1] or [0, 255]: a batch with a pixel above 2 is in [0, 255]. Pixels outside are clipped,
-            pixels that are NaN are magenta, with a warning that counts them.
+            the batch first, a path or a BytesIO of a WebP, GIF, MP4, WebM or Ogg file, which is taken as it
+            is, or a list of any of these. C is 1 (grey), 3 (RGB) or 4 (RGBA). Where a shape can be read both
+            ways, a tensor has its channels first and an array has them last. The dtype is uint8 in [0, 255],
+            bool, or any float in [0, 1] or [0, 255]: a batch with a pixel above 2 is in [0, 255]. Pixels
+            outside are clipped, pixels that are NaN are magenta, with a warning that counts them.
         fps: Frames a second, from 0.01 to 1000, and in a GIF to 50. A file has its own, which counts.
         caption: A line about the video, or a list with one for each.
         score: A number for the video, or one for each, shape ``(N,)``.
         format: ``"webp"``, lossy of quality 80, or ``"gif"``, of 256 colours a frame, several times as
             large and seldom better; it has no transparency, which becomes white. In both, frames that
             look alike become one that lasts longer.
+        value_range: Which values are black and white, two finite numbers; then pixels are real numbers of
+            any dtype. Bools have no range.
 
     Raises:
-        ValueError: If the shape, the dtype, the rate or the format is none of these, a file is neither WebP
-            nor GIF, frames are too large, or there is another number of captions or scores than of videos.
+        ValueError: If the shape, the dtype, the rate or an option is none of these, a file is of another kind,
+            films (MP4, WebM, Ogg) stand beside other videos, frames are too large, or there is another
+            number of captions or scores than of videos.
         TypeError: If a video is of another type.
         FileNotFoundError: If a path leads nowhere.
 
@@ -92,17 +99,31 @@ class Video(Media[OneItem]):
         score: float | Sequence[float] | Tensor | None = None,
         *,
         format: VideoFormat = "webp",  # noqa: A002  as W&B calls it
+        value_range: tuple[float, float] | None = None,
     ) -> None:
         check_format(format)
         rate = _checked_rate(fps, format)
         several: Sequence[OneVideo] = frames if isinstance(frames, list | tuple) else [cast("OneVideo", frames)]
-        videos = [video for given in several for video in videos_of(given)]
+        has_range = value_range is not None
+        black_and_white: AnyRange = checked_range(value_range, "Video") if has_range else None
+        videos = [video for given in several for video in videos_of(given, has_range=has_range)]
         clips = [video for video in videos if isinstance(video, Tensor)]
         for frames_given in clips:
             check_size(frames_given.shape[2], frames_given.shape[3], format)
-        value_range = detected_range(clips, are_batches=False)
-        items = [Clip(one, rate, format, value_range) if isinstance(one, Tensor) else one for one in videos]
+        if black_and_white is None:
+            black_and_white = detected_range(clips, are_batches=False)
+        items = [Clip(one, rate, format, black_and_white) if isinstance(one, Tensor) else one for one in videos]
+        are_films = {_is_film(item) for item in items}
+        if len(are_films) > 1:
+            raise ValueError("Video got films (MP4, WebM or Ogg) and other videos; log them under two names.")
+        self._are_films = are_films == {True}
         super().__init__(items, caption, score)
+
+    @property
+    @override
+    def kind(self) -> str:
+        """Whether they are films, which TensorBoard does not play."""
+        return "Video of films" if self._are_films else "Video"
 
     @property
     @override
@@ -119,16 +140,22 @@ class Video(Media[OneItem]):
 
     def in_one_range(self) -> Self:
         """Return the same videos as if they had come together."""
-        clips = self._clips
-        return self._with_ranges([detected_range([clip.frames for clip in clips], are_batches=False)] * len(clips))
+        detected = [clip.frames for clip in self._clips if isinstance(clip.value_range, DetectedRange)]
+        together = DetectedRange(detected, len(detected)) if detected else None
+        return self._with_ranges(
+            [together if isinstance(clip.value_range, DetectedRange) else clip.value_range for clip in self._clips]
+        )
 
     @override
-    def encode(self, name: str) -> Videos:
+    def encode(self, name: str) -> Videos | Films:
         """Return the videos as files.
 
         Args:
             name: The name they were logged under, for warnings.
         """
+        if self._are_films:
+            films = [item for item in self._items if isinstance(item, VideoFile)]
+            return Films(self._encoded([film.data for film in films], [film.suffix for film in films]))
         clips = iter(_pictures(self._clips, name))
         files = [
             encoded(next(clips), item.fps, item.format) if isinstance(item, Clip) else item.data for item in self._items
@@ -161,23 +188,28 @@ def _checked_rate(fps: float, file_format: VideoFormat) -> float:
 
 def _pictures(clips: Sequence[Clip], name: str) -> list[list[PIL.Image.Image]]:
     """Return the frames of each video as Pillow has them, with a warning of what could not be shown."""
-    nan_count = outside_count = 0
+    nan_count, outside = 0, Counter[str]()
     pictures = []
     for clip in clips:
         value_range = waited_for(clip.value_range)
-        drawn = [shown(frame, value_range) for frame in on_host(clip.frames, has_range=False)]
+        frames = on_host(clip.frames, has_range=isinstance(clip.value_range, tuple))
+        drawn = [shown(frame, value_range) for frame in frames]
         pictures.append([as_pillow(one.picture) for one in drawn])
         nan_count += sum(one.nan_count for one in drawn)
-        outside_count += sum(one.outside_count for one in drawn)
-    _warn(f"{nan_count} pixels are NaN and drawn in magenta", nan_count, name)
-    outside = "pixel values lie outside [0, 1] or [0, 255] and are clipped; bring another range into one of these"
-    _warn(f"{outside_count} {outside}", outside_count, name)
+        outside[in_words(clip.value_range)] += sum(one.outside_count for one in drawn)
+    _warn(f"{nan_count} pixels are NaN and drawn in magenta.", nan_count, name)
+    for words, count in outside.items():
+        _warn(f"{count} pixel values lie outside {words}", count, name)
     return pictures
 
 
 def _warn(what: str, count: int, name: str) -> None:
     if count:
-        warnings.warn(f"Video {name!r}: {what}.", stacklevel=4)
+        warnings.warn(f"Video {name!r}: {what}", stacklevel=4)
+
+
+def _is_film(item: OneItem) -> bool:
+    return isinstance(item, VideoFile) and item.suffix in FILM_SUFFIXES
 
 
 def _suffix(item: OneItem) -> str:

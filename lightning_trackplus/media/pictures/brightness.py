@@ -129,11 +129,12 @@ class Shown(NamedTuple):
     outside_count: int = 0
 
 
-def checked_range(value_range: Any) -> ValueRange:
+def checked_range(value_range: Any, owner: str) -> ValueRange:
     """Return a range that was given.
 
     Args:
         value_range: The range.
+        owner: The medium it was given to, for messages.
 
     Raises:
         ValueError: If it is none.
@@ -147,8 +148,8 @@ def checked_range(value_range: Any) -> ValueRange:
         if -_LARGEST < black < white < _LARGEST and white - black > 1 / _LARGEST:
             return float(black), float(white)
     raise ValueError(
-        f"Image got value_range={value_range!r}; give two numbers, which values are black and which are white, such as"
-        " (-1.0, 1.0)."
+        f"{owner} got value_range={value_range!r}; give two numbers, which values are black and which are white, such"
+        " as (-1.0, 1.0)."
     )
 
 
@@ -202,13 +203,18 @@ def pictures_of(pixels: Sequence[NDArray[Any]], ranges: Sequence[AnyRange], name
         warnings.warn(f"Image {name!r}: {nan_count} pixels are NaN and drawn in magenta.", stacklevel=2)
     outside = Counter[str]()
     for one, value_range in zip(drawn, ranges, strict=True):
-        outside[_in_words(value_range)] += one.outside_count
+        outside[in_words(value_range)] += one.outside_count
     for words, count in (+outside).items():
         warnings.warn(f"Image {name!r}: {count} pixel values lie outside {words}", stacklevel=2)
     return [one.picture for one in drawn]
 
 
-def _in_words(value_range: AnyRange) -> str:
+def in_words(value_range: AnyRange) -> str:
+    """Return outside of what values are clipped.
+
+    Args:
+        value_range: The range.
+    """
     if not isinstance(value_range, tuple):
         return "[0, 1] or [0, 255] and are clipped; give value_range=(black, white) for another range."
     return "[{:g}, {:g}] and are clipped.".format(*value_range)
