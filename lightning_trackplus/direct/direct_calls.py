@@ -16,6 +16,7 @@ from lightning_trackplus.direct.wandb_arguments import (
     check_list,
     one_each,
     picture_formats,
+    some_of,
     table_of,
     video_formats,
     warn_of_unused,
@@ -118,31 +119,30 @@ class DirectCalls(ABC):
         if all(map(is_figure, given)) and not any(boxes or ()) and not any(masks or ()):
             self.log_media(key, Figure(given, caption, score), step)
             return
-        rows = zip(
-            map(picture_of, given),
-            one_each(caption, given),
-            one_each(score, given),
-            one_each(with_classes(boxes, classes), given),
-            one_each(with_classes(masks, classes), given),
-            picture_formats(one_each(file_type, given)),
-            one_each(normalize, given),
-            strict=True,
-        )
-        parts = [
-            Image(
-                image,
-                line,
-                number,
-                boxes=boxes_of_one,
-                masks=masks_of_one,
-                format=file_format,
-                value_range=(0, 255) if are_bytes is False else range_in(image),
-            )
-            for image, line, number, boxes_of_one, masks_of_one, file_format, are_bytes in rows
-            if image is not None
+        pictures = [picture_of(image) for image in given]
+        boxes, masks = with_classes(boxes, classes), with_classes(masks, classes)
+        formats = picture_formats(one_each(file_type, given))
+        ranges = [
+            (0.0, 255.0) if is_any_range is False else range_in(picture)
+            for picture, is_any_range in zip(pictures, one_each(normalize, given), strict=True)
         ]
+
+        def image_of(places: list[int]) -> Image:
+            return Image(
+                [pictures[place] for place in places],
+                some_of(caption, places),
+                some_of(score, places),
+                boxes=some_of(boxes, places),
+                masks=some_of(masks, places),
+                format=formats[places[0]],
+                value_range=ranges[places[0]],
+            )
+
+        places = [place for place, picture in enumerate(pictures) if picture is not None]
+        are_alike = len({(formats[place], ranges[place]) for place in places}) == 1
+        parts = [image_of(group) for group in ([places] if are_alike else [[place] for place in places])]
         if parts:
-            self.log_media(key, _joined(parts).in_one_range(), step)
+            self.log_media(key, _joined(parts).in_one_range() if len(parts) > 1 else parts[0], step)
 
     @rank_zero_only
     def log_audio(
@@ -173,8 +173,9 @@ class DirectCalls(ABC):
         caption = captions_of(caption or captions_in(audios))
         columns = [one_each(column, audios) for column in (sample_rate, caption, score)]
         sounds = [np.asarray(audio) if isinstance(audio, list) else file_of(audio) for audio in audios]
-        if sounds:
-            self.log_media(key, _joined(map(Audio, sounds, *columns)), step)
+        parts = [Audio(*row) for row in zip(sounds, *columns, strict=True) if row[0] is not None]
+        if parts:
+            self.log_media(key, _joined(parts), step)
 
     @rank_zero_only
     def log_video(
@@ -213,6 +214,7 @@ class DirectCalls(ABC):
         parts = [
             Video(video, rate or _DEFAULT_FPS, line, number, format=file_format, value_range=range_in(video))
             for video, rate, line, number, file_format in zip(given, *columns, formats, strict=True)
+            if video is not None
         ]
         if parts:
             self.log_media(key, _joined(parts).in_one_range(), step)

@@ -59,6 +59,16 @@ def one_each(column: OneEach[T], values: Sequence[Any]) -> Sequence[T | None]:
     return [None] * len(values) if column is None else column
 
 
+def some_of(column: Any, places: Sequence[int]) -> Any:
+    """Return some entries of a column; all of it as it is, and None where nothing was given.
+
+    Args:
+        column: The column.
+        places: Which entries.
+    """
+    return column if column is None or len(column) == len(places) else [column[place] for place in places]
+
+
 def captions_of(column: OneEach[Any]) -> list[str] | None:
     """Return captions as strings; an empty one stands for none.
 

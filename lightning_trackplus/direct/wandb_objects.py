@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,12 +26,17 @@ def is_wandbs(value: object, name: str) -> bool:
 
 
 def file_of(medium: Any) -> Any:
-    """Return the path of the file that a medium of wandb's has; anything else as it is.
+    """Return what the file of a medium of wandb's holds; anything else as it is.
 
     Args:
         medium: A `wandb.Audio` or `wandb.Video`, or anything else.
+
+    Returns:
+        The path of the file; None if it is not there any more, which a warning says. W&B moves a file that it logs.
     """
-    return medium._path if is_wandbs(medium, "Audio") or is_wandbs(medium, "Video") else medium
+    if not is_wandbs(medium, "Audio") and not is_wandbs(medium, "Video"):
+        return medium
+    return _attempt(lambda: Path(medium._path).resolve(strict=True))
 
 
 def picture_of(image: Any) -> Any:
@@ -40,16 +46,20 @@ def picture_of(image: Any) -> Any:
         image: A figure of matplotlib, a `wandb.Image`, or anything else.
 
     Returns:
-        The picture; None where a figure cannot be drawn, which a warning says.
+        The picture; None where a figure cannot be drawn or a file is not there any more, which a warning says.
     """
+    if isinstance(image, Tensor | np.ndarray):
+        return image  # The commonest, at the least cost.
     if is_wandbs(image, "Image"):
-        return image.image
-    if not is_matplotlibs(image):
-        return image
+        return _attempt(lambda: image.image)
+    return _attempt(lambda: pixels_of(image)) if is_matplotlibs(image) else image
+
+
+def _attempt(get: Callable[[], Any]) -> Any:
     try:
-        return pixels_of(image)
-    except Exception as error:  # noqa: BLE001  a figure may raise anything, and training has to go on
-        warn(f"log_image leaves out a figure that could not be drawn. {described(error)}")
+        return get()
+    except Exception as error:  # noqa: BLE001  matplotlib and wandb may raise anything, and training has to go on
+        warn(f"An item of a list is left out, training goes on. {described(error)}")
         return None
 
 
@@ -106,6 +116,8 @@ def figure_of(value: Any) -> Any:
     Args:
         value: An ``Axes``, a line or the module ``pyplot``, whose figure is the current one, or anything else.
     """
+    if isinstance(value, Tensor | np.ndarray):
+        return value  # The commonest, at the least cost.
     if value is sys.modules.get("matplotlib.pyplot") and value is not None:
         return value.gcf()
     artist = getattr(sys.modules.get("matplotlib.artist"), "Artist", ())

@@ -35,7 +35,6 @@ PIXELS_ALIKE = {
     "grey": PIXELS[..., 0].astype(int),
     "picture": PIL.Image.fromarray(PIXELS),
     "file": "picture.png",
-    "wandb": wandb.Image(PIXELS),
 }
 LABELS = {1: "car"}
 MASK = np.zeros((6, 8), int)
@@ -82,6 +81,7 @@ def calls():
     }
     return {
         **{name: (images(name, [value]), 1) for name, value in PIXELS_ALIKE.items()},
+        "wandb": (images("wandb", [wandb.Image(PIXELS)]), 1),
         "none": (images("none", []), 0),
         "none_of_columns": (images("none_of_columns", [], caption=[], masks=[]), 0),
         "no_sounds": (sounds("no_sounds", [], sample_rate=[]), 0),
@@ -144,7 +144,7 @@ def test_pixels_are_those_of_wandb(both):
     """Integers of any width, files and wandb's own images are the same picture in both."""
     theirs, ours, _ = both
     files = pandas.read_csv(ours / "media.csv").set_index("name")["file"]
-    for name in PIXELS_ALIKE:
+    for name in [*PIXELS_ALIKE, "wandb"]:
         (picture,) = theirs.glob(f"images/{name}_[0-9]*.png")
         np.testing.assert_array_equal(np.array(PIL.Image.open(ours / files[name])), np.array(PIL.Image.open(picture)))
 
@@ -190,6 +190,28 @@ def test_sounds_and_videos_of_wandbs_are_their_files(tmp_path):
     assert media[["kind", "caption"]].to_numpy().tolist() == [["audio", "sound"], ["video", "video"]]
 
 
+def test_a_file_of_wandbs_that_vanished_is_left_out(tmp_path):
+    """W&B moves the files that it logs, so that a second logger does not find them."""
+    soundfile.write(tmp_path / "a.wav", np.zeros(80), 8000)
+    PIL.Image.new("L", (4, 4)).save(tmp_path / "a.gif")
+    image = wandb.Image(PIXELS)
+    sound, video = wandb.Audio(str(tmp_path / "a.wav")), wandb.Video(str(tmp_path / "a.gif"))
+    for medium in (image, sound, video):
+        Path(medium._path).unlink()
+
+    def log(logger):
+        for call in (
+            lambda: logger.log_image("i", [image, PIXELS]),
+            lambda: logger.log_audio("s", [sound]),
+            lambda: logger.log_video("v", [video]),
+        ):
+            with pytest.warns(UserWarning, match="An item of a list is left out, training goes on. FileNotFoundError"):
+                call()
+
+    media, _ = written(tmp_path, log)
+    assert media["name"].tolist() == ["i"]
+
+
 def test_columns_of_one_name_are_told_apart(tmp_path):
     """As where pandas reads a CSV; columns without data are a table without rows, of which a warning says so."""
 
@@ -210,7 +232,7 @@ def test_a_figure_that_cannot_be_drawn_is_left_out_of_a_list(tmp_path):
     bad.suptitle(r"$\frac{1$")
 
     def log(logger):
-        with pytest.warns(UserWarning, match="log_image leaves out a figure that could not be drawn. ValueError"):
+        with pytest.warns(UserWarning, match="An item of a list is left out, training goes on. ValueError"):
             logger.log_image("a", [bad, PIXELS], caption=["bad", "good"])
 
     media, (picture,) = written(tmp_path, log)
