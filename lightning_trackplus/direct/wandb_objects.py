@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from lightning_trackplus.losses import described, warn
@@ -137,6 +138,6 @@ def range_in(pixels: Any) -> tuple[float, float] | None:
         is_wide = pixels.dtype.kind in "iu" and pixels.dtype != np.uint8
     else:
         is_wide = isinstance(pixels, Tensor) and not (
-            pixels.is_floating_point() or pixels.is_complex() or str(pixels.dtype) in {"torch.uint8", "torch.bool"}
+            pixels.dtype in (torch.uint8, torch.bool) or pixels.is_floating_point() or pixels.is_complex()
         )
     return (0.0, 255.0) if is_wide else None
