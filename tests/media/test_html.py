@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pandas
 import pytest
@@ -41,13 +42,13 @@ def test_pages_are_files_and_a_note(tmp_path):
     logger.log_media("direct", Html("<p>plain</p>"))
     logger.finalize("success")
 
-    media = pandas.read_csv(f"{logger.log_dir}/media.csv")
-    assert media[["name", "kind", "caption", "score"]].astype(str).to_numpy().tolist() == [
+    media = pandas.read_csv(f"{logger.log_dir}/media.csv", dtype=str, keep_default_na=False)
+    assert media[["name", "kind", "caption", "score"]].to_numpy().tolist() == [
         *(["val/page", "html", caption, score] for caption, score in (("b", "9.0"), ("b", "9.0"), ("a", "1.0"))),
-        ["val/path", "html", "nan", "nan"],
-        ["direct", "html", "nan", "nan"],
+        ["val/path", "html", "", ""],
+        ["direct", "html", "", ""],
     ]
-    contents = [open(f"{logger.log_dir}/{file}", encoding="utf-8").read() for file in media["file"]]
+    contents = [Path(logger.log_dir, file).read_text("utf-8") for file in media["file"]]
     assert contents == [PAGE] * 4 + ["<p>plain</p>"]
     accumulator = EventAccumulator(logger.log_dir).Reload()
     (note,) = accumulator.Tensors("val/page")
