@@ -187,11 +187,8 @@ class Door:
     def _log(self, call: LogCall) -> None:
         """Send a call down its lane."""
         name, value, names = call.name, call.value, call.names
-        is_matrix = _is_matrix(call)
-        is_array = isinstance(value, Tensor | np.ndarray) and value.ndim > 1
-        if is_array and not is_matrix and (names is None or value.ndim == 2):  # noqa: PLR2004  rows and columns
-            earlier = self._kinds.get(self._shown_name(call), _NUMBER)
-            _check_shape(name, value, had_several=earlier != _NUMBER)
+        if isinstance(value, Tensor | np.ndarray) and value.ndim > 1:
+            self._check_dimensions(call)
         if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
             # torch has neither the other order of bytes nor strides below zero.
             value = torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("=")))
@@ -205,7 +202,7 @@ class Door:
             self._log_configured(call)
             if is_native and names is None:
                 self._sites.remember(call.args, call.kwargs, [], native=True)
-        elif names is not None and not is_matrix:
+        elif names is not None and not _is_matrix(call):
             _check_names(name, value, names)
             for part, one in zip(names, value, strict=True):
                 self._log_part(call.of_part(f"{name}/{part}", one)._replace(names=None))
@@ -219,6 +216,20 @@ class Door:
         """Log a part of a value, which may have been seen before under its name."""
         if call.names is not None or not self._sites.take(call.args, call.kwargs):
             self._log(call)
+
+    def _check_dimensions(self, call: LogCall) -> None:
+        """Raise if a value has two dimensions or more, and nobody can tell what they mean."""
+        value, earlier = call.value, self._kinds.get(self._shown_name(call), _NUMBER)
+        if _is_matrix(call) or (call.names is not None and value.ndim > 2):  # noqa: PLR2004  the names' error says more
+            return
+        # One number is Lightning's, but for the last batch of those that had more.
+        if earlier != _NUMBER or math.prod(value.shape) != 1:
+            raise ValueError(
+                f"self.log({call.name!r}, …) got {'a tensor' if isinstance(value, Tensor) else 'an array'} of shape"
+                f" {tuple(value.shape)}; it takes a scalar, or one value for each sample in one dimension. Write"
+                " `.mean()` if one number is meant, `.flatten()` if every number is a sample, `HeatMap(…)` around a"
+                " matrix, or `Image(…)` around pixels."
+            )
 
     def _check_kind(self, call: LogCall, kind: str) -> None:
         """Raise if a name, which is of one kind for the whole run, has another one."""
@@ -337,23 +348,6 @@ def _check_names(name: str, value: Any, names: Sequence[str]) -> None:
         raise ValueError(
             f"self.log({name!r}, …, names=…) got a value of {given} and the {len(names)} names"
             f" {', '.join(names)}; give a tensor with one element for each name, and each a name of its own."
-        )
-
-
-def _check_shape(name: str, value: Tensor | np.ndarray[Any, Any], *, had_several: bool) -> None:
-    """Raise if a value has dimensions that nobody can tell the meaning of.
-
-    Args:
-        name: The name.
-        value: A value of two or more dimensions.
-        had_several: Whether the name had values for each sample before, of which this may be the last one.
-    """
-    if had_several or math.prod(value.shape) != 1:
-        given = "a tensor" if isinstance(value, Tensor) else "an array"
-        raise ValueError(
-            f"self.log({name!r}, …) got {given} of shape {tuple(value.shape)}; it"
-            " takes a scalar, or one value for each sample in one dimension. Write `.mean()` if one number is meant,"
-            " `.flatten()` if every number is a sample, `HeatMap(…)` around a matrix, or `Image(…)` around pixels."
         )
 
 

@@ -22,7 +22,14 @@ from lightning_trackplus.direct.wandb_arguments import (
     warn_of_unused,
     with_classes,
 )
-from lightning_trackplus.direct.wandb_objects import captions_in, drawn_in, figure_of, file_of, picture_of, range_in
+from lightning_trackplus.direct.wandb_objects import (
+    drawn_in,
+    figure_of,
+    file_of,
+    picture_of,
+    range_in,
+    with_own_captions,
+)
 from lightning_trackplus.media.audio import Audio
 from lightning_trackplus.media.figure import Figure, is_figure
 from lightning_trackplus.media.histogram import Histogram
@@ -115,7 +122,7 @@ class DirectCalls(ABC):
         if not given:
             return
         boxes, masks = boxes or drawn_in(given, "boxes"), masks or drawn_in(given, "masks")
-        caption = captions_of(caption or captions_in(given))
+        caption = captions_of(with_own_captions(caption, given))
         if all(map(is_figure, given)) and not any(boxes or ()) and not any(masks or ()):
             self.log_media(key, Figure(given, caption, score), step)
             return
@@ -170,7 +177,7 @@ class DirectCalls(ABC):
             ValueError: If a list has another length, or a sound is not one.
         """
         check_list("audios", audios, sample_rate=sample_rate, caption=caption, score=score)
-        caption = captions_of(caption or captions_in(audios))
+        caption = captions_of(with_own_captions(caption, audios))
         columns = [one_each(column, audios) for column in (sample_rate, caption, score)]
         sounds = [np.asarray(audio) if isinstance(audio, list) else file_of(audio) for audio in audios]
         parts = [Audio(*row) for row in zip(sounds, *columns, strict=True) if row[0] is not None]
@@ -206,7 +213,7 @@ class DirectCalls(ABC):
             ValueError: If a list has another length, there is no such format, or a video is not one.
         """
         check_list("videos", videos, caption=caption, score=score, fps=fps, format=format)
-        caption = captions_of(caption or captions_in(videos))
+        caption = captions_of(with_own_captions(caption, videos))
         given = [file_of(video) for video in videos]
         are_files = [not isinstance(video, Tensor | np.ndarray) for video in given]
         formats = video_formats(one_each(format, given), are_files)

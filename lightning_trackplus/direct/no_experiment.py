@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 NO_LOG = (
-    "logger.experiment is a SummaryWriter here, and no run of W&B with log(): log numbers by self.log or"
+    "logger.experiment is no run of W&B here, and has no log(): log numbers by self.log or"
     " logger.log_metrics({…}), and media by self.log(name, Image(…)) or logger.log_image(name, […])."
 )
 

@@ -64,17 +64,22 @@ def _attempt(get: Callable[[], Any]) -> Any:
         return None
 
 
-def captions_in(media: Sequence[Any]) -> list[Any] | None:
-    """Return the captions that wandb's media have themselves; None if there are none.
+def with_own_captions(column: Sequence[Any] | None, media: Sequence[Any]) -> Sequence[Any] | None:
+    """Return captions, in which a medium of wandb's without one has its own.
 
     Args:
+        column: A caption or None for each; None where nothing was given.
         media: The media, wandb's or others.
     """
-    captions = [
+    own = [
         medium._caption if any(is_wandbs(medium, name) for name in ("Image", "Audio", "Video")) else None
         for medium in media
     ]
-    return captions if any(captions) else None
+    if not any(own):
+        return column
+    if column is None:
+        return own
+    return [mine if given is None else given for given, mine in zip(column, own, strict=True)]
 
 
 def drawn_in(images: Sequence[Any], what: str) -> list[Mapping[str, Any] | None] | None:

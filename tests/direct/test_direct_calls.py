@@ -29,7 +29,7 @@ from lightning_trackplus.media.text import Text
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 NO_LOG = (
-    "logger.experiment is a SummaryWriter here, and no run of W&B with log(): log numbers by self.log or"
+    "logger.experiment is no run of W&B here, and has no log(): log numbers by self.log or"
     " logger.log_metrics({…}), and media by self.log(name, Image(…)) or logger.log_image(name, […])."
 )
 RED = torch.tensor([1.0, 0.0, 0.0])[:, None, None].expand(3, 6, 8)
@@ -79,8 +79,8 @@ def test_captions_may_be_numbers(logged):
     """Labels are often given as they are; zero is one too."""
     logged.logger.log_image("img", [RED] * 2, caption=[0, 1])
     logged.logger.log_audio("s", [torch.zeros(9)] * 2, sample_rate=[8000] * 2, caption=[0, 1.5])
-    logged.logger.log_video("v", [torch.zeros(2, 3, 8, 8)], caption=np.array([7]))
-    assert logged.rows()["caption"].tolist() == [0, 1, 0, 1.5, 7]
+    logged.logger.log_video("v", [torch.zeros(2, 3, 8, 8)] * 2, caption=np.array([7, 8]))
+    assert logged.rows()["caption"].tolist() == [0, 1, 0, 1.5, 7, 8]
 
 
 def test_boxes_masks_and_classes_are_drawn_as_image_draws_them(logged):

@@ -165,8 +165,8 @@ def test_an_image_of_wandbs_has_its_caption_boxes_and_masks(tmp_path):
     own = wandb.Image(PIXELS, caption="own", boxes={"p": dict(group)}, masks={"m": dict(mask)})
 
     def log(logger):
-        logger.log_image("theirs", [own, own], caption=None)
-        logger.log_image("theirs", [own], caption=["other"], boxes=[{"p": {"box_data": []}}])
+        logger.log_image("theirs", [own])
+        logger.log_image("theirs", [own, own], caption=[None, "other"], boxes=[{"p": group}, {"p": {"box_data": []}}])
         logger.log_media("ours", Image([PIXELS] * 2, boxes=[{"p": group}, {}], masks=[{"m": mask}] * 2))
 
     media, (first, second, third, with_box, without) = written(tmp_path, log)
