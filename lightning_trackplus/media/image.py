@@ -169,7 +169,7 @@ class Image(Media[Pixels]):
     def in_one_range(self) -> Self:
         """Return the same images as if those whose range is to be detected had come together."""
         detected = [item.batch for item in self._items if isinstance(item.value_range, DetectedRange)]
-        together = DetectedRange(detected, len(detected)) if detected else None
+        together = DetectedRange(list({id(batch): batch for batch in detected}.values()), len(detected))
         items = tuple(
             item._replace(value_range=together) if isinstance(item.value_range, DetectedRange) else item
             for item in self._items

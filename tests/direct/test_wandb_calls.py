@@ -255,5 +255,5 @@ def test_images_of_several_formats_and_ranges_stand_in_one_list(tmp_path):
 def test_the_range_of_floats_is_that_of_the_list(tmp_path):
     """A dark image beside a bright one is dark, with integers beside them."""
     dark, bright = torch.ones(3, 4, 4), torch.full((3, 4, 4), 200.0)
-    _, pictures = written(tmp_path, lambda logger: logger.log_image("a", [dark, bright, bright.int()]))
-    assert [picture.max() for picture in pictures] == [1, 200, 200]
+    _, pictures = written(tmp_path, lambda logger: logger.log_image("a", [dark, bright, bright.int(), dark[None]]))
+    assert [picture.max() for picture in pictures] == [1, 200, 200, 1]
