@@ -31,7 +31,7 @@ from lightning_trackplus.direct.wandb_objects import (
     with_own_captions,
 )
 from lightning_trackplus.media.audio import Audio
-from lightning_trackplus.media.figure import Figure, is_figure
+from lightning_trackplus.media.figure import Figure, is_figure, is_matplotlibs
 from lightning_trackplus.media.histogram import Histogram
 from lightning_trackplus.media.image import Image
 from lightning_trackplus.media.media import Media
@@ -126,6 +126,10 @@ class DirectCalls(ABC):
         if all(map(is_figure, given)) and not any(boxes or ()) and not any(masks or ()):
             self.log_media(key, Figure(given, caption, score), step)
             return
+        if any(is_figure(image) and not is_matplotlibs(image) for image in given):
+            raise TypeError(
+                "log_image got a figure of plotly beside other images, or with boxes or masks; log it in a call of its own."
+            )
         pictures = [picture_of(image) for image in given]
         boxes, masks = with_classes(boxes, classes), with_classes(masks, classes)
         formats = picture_formats(one_each(file_type, given))

@@ -341,7 +341,7 @@ def test_wrong_calls_are_refused_in_wandb_loggers_words(logged, tmp_path, call, 
         (
             lambda g: g.log_image("a", [RED, go.Figure()]),
             TypeError,
-            "Image got a Figure; give a tensor, an array, a PIL image, a path, or a list of them.",
+            "log_image got a figure of plotly beside other images, or with boxes or masks; log it in a call of its own.",
         ),
         (
             lambda g: g.log_video("a", [torch.zeros(2, 3, 8, 8), io.BytesIO(b"OggS")]),
