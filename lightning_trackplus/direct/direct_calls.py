@@ -128,7 +128,7 @@ class DirectCalls(ABC):
             return
         if any(is_figure(image) and not is_matplotlibs(image) for image in given):
             raise TypeError(
-                "log_image got a figure of plotly beside other images, or with boxes or masks; log it in a call of its own."
+                "log_image got a figure of plotly beside other images, or with boxes or masks; log it in another call."
             )
         pictures = [picture_of(image) for image in given]
         boxes, masks = with_classes(boxes, classes), with_classes(masks, classes)

@@ -341,7 +341,7 @@ def test_wrong_calls_are_refused_in_wandb_loggers_words(logged, tmp_path, call, 
         (
             lambda g: g.log_image("a", [RED, go.Figure()]),
             TypeError,
-            "log_image got a figure of plotly beside other images, or with boxes or masks; log it in a call of its own.",
+            "log_image got a figure of plotly beside other images, or with boxes or masks; log it in another call.",
         ),
         (
             lambda g: g.log_video("a", [torch.zeros(2, 3, 8, 8), io.BytesIO(b"OggS")]),
