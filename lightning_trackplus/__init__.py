@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lightning_trackplus.media.figure import Figure
     from lightning_trackplus.media.heat_map import HeatMap
     from lightning_trackplus.media.histogram import Histogram
+    from lightning_trackplus.media.html import Html
     from lightning_trackplus.media.image import Image
     from lightning_trackplus.media.table import Table
     from lightning_trackplus.media.text import Text
@@ -33,6 +34,7 @@ _HOMES = {
     "GradientNorms": "gradient_norms",
     "HeatMap": "media.heat_map",
     "Histogram": "media.histogram",
+    "Html": "media.html",
     "Image": "media.image",
     "Reducer": "reducers.reducer",
     "RunInUseError": "run.lock",
@@ -51,6 +53,7 @@ __all__ = [
     "GradientNorms",
     "HeatMap",
     "Histogram",
+    "Html",
     "Image",
     "Reducer",
     "RunInUseError",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Number
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from lightning_trackplus.lanes.media_lane import MediaLane
 from lightning_trackplus.lanes.metric_arrays import MetricArrays
 from lightning_trackplus.lanes.reducer_lane import ReducerLane
 from lightning_trackplus.lanes.streams import Streams
+from lightning_trackplus.media.heat_map import HeatMap
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.media.plain import media_of
 from lightning_trackplus.media.selection import is_selection
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     import lightning.pytorch as pl
 
 warning_cache = WarningCache()
+
+_NUMBER, _SAMPLES = "a number", "values for each sample"
 
 
 class Door:
@@ -82,6 +86,8 @@ class Door:
             self._fast = FastResults(trainer, HandOver(trainer))
         self.sites = CallSites(module, trainer, self._fast)
         self._configured = configured
+        # What was logged under each name: numbers, values for each sample, or a kind of medium.
+        self._kinds: dict[str, str] = {}
         self._router.add(trainer, self)
 
     def close(self) -> None:
@@ -149,6 +155,8 @@ class Door:
     def _log(self, call: LogCall) -> None:
         """Send a call down its lane."""
         name, value, names = call.name, call.value, call.names
+        if isinstance(value, Tensor | np.ndarray) and value.ndim > 1:
+            self._check_dimensions(call)
         if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
             # torch has neither the other order of bytes nor strides below zero.
             value = torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("=")))
@@ -162,11 +170,12 @@ class Door:
             self._log_configured(call)
             if is_native and names is None:
                 self.sites.remember(call.args, call.kwargs, [], native=True)
-        elif names is not None and not _is_matrix(value):
+        elif names is not None and not _is_matrix(call):
             _check_names(name, value, names)
             for part, one in zip(names, value, strict=True):
                 self._log_part(call.of_part(f"{name}/{part}", one)._replace(names=None))
-        elif (media := self._media_of(call)) is not None:
+        elif (media := _media_of(call)) is not None:
+            self._check_kind(call, media.kind)
             self.media.log(name, media, call.bound()[2])
         else:
             self._log_numbers(call)
@@ -176,19 +185,44 @@ class Door:
         if call.names is not None or not self.sites.take(call.args, call.kwargs):
             self._log(call)
 
-    def _media_of(self, call: LogCall) -> Media[Any] | None:
-        """Return the medium that is given, or that a value plainly is; None if Lightning or a reducer takes it."""
-        value = call.value
-        if isinstance(value, Media):
-            return value
-        if isinstance(value, Number | Metric) or (isinstance(value, Tensor) and not _is_matrix(value)):
-            return None
-        if isinstance(value, Tensor) and call.reduce_fx != "mean" and not is_selection(call.reduce_fx):
-            return None  # A reducer says what is wrong.
-        return media_of(value, call.names)
+    def _check_dimensions(self, call: LogCall) -> None:
+        """Raise if a value has two dimensions or more, and nobody can tell what they mean."""
+        value, earlier = call.value, self._kinds.get(self._shown_name(call), _NUMBER)
+        if _is_matrix(call) or (call.names is not None and value.ndim > 2):  # noqa: PLR2004  the names' error says more
+            return
+        # One number is Lightning's, but for the last batch of those that had more.
+        if earlier != _NUMBER or math.prod(value.shape) != 1:
+            raise ValueError(
+                f"self.log({call.name!r}, …) got {'a tensor' if isinstance(value, Tensor) else 'an array'} of shape"
+                f" {tuple(value.shape)}; it takes a scalar, or one value for each sample in one dimension. Write"
+                " `.mean()` if one number is meant, `.flatten()` if every number is a sample, `HeatMap(…)` around a"
+                " matrix, or `Image(…)` around pixels."
+            )
+
+    def _check_kind(self, call: LogCall, kind: str) -> None:
+        """Raise if a name, which is of one kind for the whole run, has another one."""
+        if self._kinds.get(call.name) == kind:
+            return
+        name = self._shown_name(call)
+        earlier = self._kinds.setdefault(name, kind)
+        if earlier != kind and not {earlier, kind} <= {_NUMBER, _SAMPLES}:
+            raise ValueError(
+                f"self.log({call.name!r}, …) got {kind} after {earlier}; a name is of one kind for the whole run. Log"
+                " them under two names."
+            )
+        if kind == _SAMPLES:
+            self._kinds[name] = kind
+
+    def _shown_name(self, call: LogCall) -> str:
+        """Return the name of a call with that of the dataloader."""
+        index = seam.Place(self._trainer).dataloader if call.argument("add_dataloader_idx") else None
+        return seam.full_name(call.name, index)
 
     def _log_numbers(self, call: LogCall) -> None:
         """Take a number or several, and remember where they went."""
+        value = call.value
+        if isinstance(value, Number | Tensor):
+            self._check_kind(call, _SAMPLES if isinstance(value, Tensor) and value.numel() > 1 else _NUMBER)
         is_native = not self._is_ours(call)
         logged: list[Logged] = []
         if is_native:
@@ -236,8 +270,22 @@ def _can_be_fast(trainer: pl.Trainer, log: Callable[..., None]) -> bool:
     return why is None
 
 
-def _is_matrix(value: object) -> bool:
-    return isinstance(value, Tensor) and value.ndim == 2 and value.numel() != 1  # noqa: PLR2004  rows and columns
+def _is_matrix(call: LogCall) -> bool:
+    """Return whether a value is to be a heat map: a matrix whose classes have names, and that no reducer gets."""
+    if call.names is None or not isinstance(call.value, Tensor | np.ndarray):
+        return False
+    is_reduced = call.reduce_fx != "mean" and not is_selection(call.reduce_fx)
+    return call.value.ndim == 2 and not is_reduced  # noqa: PLR2004  rows and columns
+
+
+def _media_of(call: LogCall) -> Media[Any] | None:
+    """Return the medium that is given, or that a value plainly is; None if Lightning or a reducer takes it."""
+    value = call.value
+    if isinstance(value, Media):
+        return value
+    if _is_matrix(call):
+        return HeatMap(value, call.names)
+    return None if isinstance(value, Number | Metric | Tensor) else media_of(value)
 
 
 def _check_metric(call: LogCall) -> None:
@@ -258,11 +306,5 @@ def _check_names(name: str, value: Any, names: Sequence[str]) -> None:
 
 
 def _check_values(name: str, value: Tensor) -> None:
-    if value.ndim != 1 and value.numel() != 1:
-        raise ValueError(
-            f"self.log({name!r}, …) got a tensor of shape {tuple(value.shape)}; it takes a scalar, or one value for"
-            " each sample in a tensor of one dimension. Write `.flatten()` if every number is a sample, `.mean()` if"
-            " one number is meant, or log it as an Image."
-        )
     if value.is_complex():
         raise ValueError(f"self.log({name!r}, …) got complex values; log `.abs()`, or `.real` and `.imag`.")

@@ -13,6 +13,9 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeAlias, Type
 import numpy as np
 from numpy.typing import NDArray
 
+FILM_SUFFIXES = (".mp4", ".webm", ".ogg")
+"""What the names of `Films` end with."""
+
 Cell: TypeAlias = str | float | int | bool | None
 """What stands in a table."""
 
@@ -60,6 +63,13 @@ class Videos(Encoded):
     kind: ClassVar[str] = "video"
     width: int
     height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Films(Encoded):
+    """Videos as files that TensorBoard does not play."""
+
+    kind: ClassVar[str] = "video"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +139,7 @@ class TensorBoardEvent:
         return self
 
 
-MediaPayload: TypeAlias = Pictures | Videos | Sounds | Texts | Pages | Histograms | Tables
+MediaPayload: TypeAlias = Pictures | Videos | Films | Sounds | Texts | Pages | Histograms | Tables
 Payload: TypeAlias = float | MediaPayload | TensorBoardEvent
 
 

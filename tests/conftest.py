@@ -23,6 +23,7 @@ OPTIONAL = {
 """Packages without which the tests that import them are skipped."""
 NOT_QUICK = {
     "browser", "delivery", "gpu", "integration", "processes", "remote", "run",
+    "direct/test_wandb_calls.py",
     "lanes/test_call_sites.py", "lanes/test_reducer_lane.py", "media/test_figure.py", "media/test_heat_map.py",
     "media/test_histogram.py", "media/test_imports.py", "media/test_selection.py", "reducers/test_contract.py",
     "reducers/test_quantile.py", "reducers/test_series.py", "reducers/test_stream.py", "seam/test_contract.py",

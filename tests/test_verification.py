@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -460,6 +461,7 @@ def test_media_of_every_kind_have_as_many_items_in_both(tmp_path):
             logger.log_media("img", Image(torch.rand(count, 3, 4, 4), caption="cat"), step)
             logger.log_media("sound", Audio(torch.rand(count, 800), 8000), step)
             logger.log_media("clip", Video(torch.rand(count, 2, 3, 4, 4), fps=4), step)
+            logger.log_media("film", Video([io.BytesIO(b"OggS")] * count), step)
             logger.log_media("h", Histogram(torch.rand(5)), step)
             logger.log_media("text", Text(["hm"] * count), step)
             logger.log_media("table", Table([[1]] * count, columns=["a"]), step)

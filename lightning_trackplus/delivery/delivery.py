@@ -102,7 +102,12 @@ class Delivery:
         """
         if self._room.drops_media and not self._admits(name, medium):
             return False
-        self.put(Record(step, epoch, wall_time, {name: medium.snapshot()}), is_media=True)
+        try:
+            copy = medium.snapshot()
+        except Exception as error:  # noqa: BLE001  a medium may raise anything, and training has to go on
+            self._losses.failed(f"Copying {name!r}", error)
+            return False
+        self.put(Record(step, epoch, wall_time, {name: copy}), is_media=True)
         return True
 
     def _admits(self, name: str, medium: Encodable | TensorBoardEvent) -> bool:

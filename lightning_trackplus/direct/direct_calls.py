@@ -4,25 +4,34 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
+import numpy as np
 from lightning_utilities.core.rank_zero import rank_zero_only
+from torch import Tensor
 
 from lightning_trackplus.direct.wandb_arguments import (
     Drawn,
-    are_figures,
     captions_of,
     check_list,
     one_each,
-    picture_format,
+    picture_formats,
+    some_of,
     table_of,
-    value_range,
     video_formats,
     warn_of_unused,
     with_classes,
 )
+from lightning_trackplus.direct.wandb_objects import (
+    drawn_in,
+    figure_of,
+    file_of,
+    picture_of,
+    range_in,
+    with_own_captions,
+)
 from lightning_trackplus.media.audio import Audio
-from lightning_trackplus.media.figure import Figure
+from lightning_trackplus.media.figure import Figure, is_figure, is_matplotlibs
 from lightning_trackplus.media.histogram import Histogram
 from lightning_trackplus.media.image import Image
 from lightning_trackplus.media.media import Media
@@ -51,6 +60,18 @@ class DirectCalls(ABC):
             TypeError: If it is no medium.
         """
 
+    @property
+    def watch(self) -> NoReturn:
+        """WandbLogger's call that logs gradients and weights, which is none here.
+
+        Raises:
+            AttributeError: Always; it says how these are logged.
+        """
+        raise AttributeError(
+            f"{type(self).__name__} has no watch() as WandbLogger has: give the Trainer the callback GradientNorms()"
+            " for the norms of gradients, and log weights by log_histogram(name, parameter)."
+        )
+
     @rank_zero_only
     def log_image(
         self,
@@ -72,7 +93,8 @@ class DirectCalls(ABC):
 
         Args:
             key: The name.
-            images: A list of what `Image` takes, or of figures.
+            images: A list of what `Image` takes, of figures, of ``Axes``, or of `wandb.Image`; integers are in
+                [0, 255], whatever their width. Of an empty list nothing is logged.
             step: The global step; by default the Trainer's.
             caption: A line about each, or None.
             score: A number for each.
@@ -80,35 +102,58 @@ class DirectCalls(ABC):
             masks: Masks to draw on each, as `Image` takes them.
             classes: The classes of each image, ``[{"id": 1, "name": "car"}, …]``, for boxes and masks
                 that come without ``"class_labels"``.
-            file_type: ``"png"``, ``"webp"``, ``"jpg"`` or ``"jpeg"``, the same for all; by default PNG.
-            normalize: False if pixels are in [0, 255] even where they are floats below 1, the same for
-                all; by default the range is detected.
+            file_type: ``"png"``, ``"webp"``, ``"jpg"`` or ``"jpeg"`` for each; by default PNG, and for W&B's ``"bmp"``
+                as well, with a warning.
+            normalize: For each, False if its pixels are in [0, 255] even where they are floats below 1; by default
+                the range of all is detected.
             mode: Ignored, with a warning; an image's channels say what they are.
             grouping: Ignored, with a warning.
 
         Raises:
-            TypeError: If the images are no list, or there are figures and images in it.
-            ValueError: If a list has another length, images are to be written in several ways, or an
-                image is not one.
+            TypeError: If the images are no list, or an image is not one.
+            ValueError: If a list has another length, or an image, a box, a mask or an option has no meaning.
         """
-        drawn = {"boxes": boxes, "masks": masks, "classes": classes}
+        columns = {"caption": caption, "score": score, "boxes": boxes, "masks": masks, "classes": classes}
         stored = {"file_type": file_type, "normalize": normalize}
         unused = {"mode": mode, "grouping": grouping}
-        check_list("images", images, caption=caption, score=score, **drawn, **stored, **unused)
+        check_list("images", images, **columns, **stored, **unused)
         warn_of_unused(**unused)
-        if are_figures(images, **drawn):
-            self.log_media(key, Figure(images, captions_of(caption), score), step)
+        given = [figure_of(image) for image in images]
+        if not given:
             return
-        image = Image(
-            images,
-            captions_of(caption),
-            score,
-            boxes=with_classes(boxes, classes),
-            masks=with_classes(masks, classes),
-            format=picture_format(file_type),
-            value_range=value_range(normalize),
-        )
-        self.log_media(key, image, step)
+        boxes, masks = boxes or drawn_in(given, "boxes"), masks or drawn_in(given, "masks")
+        caption = captions_of(with_own_captions(caption, given))
+        if all(map(is_figure, given)) and not any(boxes or ()) and not any(masks or ()):
+            self.log_media(key, Figure(given, caption, score), step)
+            return
+        if any(is_figure(image) and not is_matplotlibs(image) for image in given):
+            raise TypeError(
+                "log_image got a figure of plotly beside other images, or with boxes or masks; log it in another call."
+            )
+        pictures = [picture_of(image) for image in given]
+        boxes, masks = with_classes(boxes, classes), with_classes(masks, classes)
+        formats = picture_formats(one_each(file_type, given))
+        ranges = [
+            (0.0, 255.0) if is_any_range is False else range_in(picture)
+            for picture, is_any_range in zip(pictures, one_each(normalize, given), strict=True)
+        ]
+
+        def image_of(places: list[int]) -> Image:
+            return Image(
+                [pictures[place] for place in places],
+                some_of(caption, places),
+                some_of(score, places),
+                boxes=some_of(boxes, places),
+                masks=some_of(masks, places),
+                format=formats[places[0]],
+                value_range=ranges[places[0]],
+            )
+
+        places = [place for place, picture in enumerate(pictures) if picture is not None]
+        are_alike = len({(formats[place], ranges[place]) for place in places}) == 1
+        parts = [image_of(group) for group in ([places] if are_alike else [[place] for place in places])]
+        if parts:
+            self.log_media(key, _joined(parts).in_one_range() if len(parts) > 1 else parts[0], step)
 
     @rank_zero_only
     def log_audio(
@@ -125,7 +170,7 @@ class DirectCalls(ABC):
 
         Args:
             key: The name.
-            audios: A list of what `Audio` takes.
+            audios: A list of what `Audio` takes, of lists of samples, or of `wandb.Audio`.
             step: The global step; by default the Trainer's.
             sample_rate: Samples a second of each; a file has its own.
             caption: A line about each, or None.
@@ -136,8 +181,12 @@ class DirectCalls(ABC):
             ValueError: If a list has another length, or a sound is not one.
         """
         check_list("audios", audios, sample_rate=sample_rate, caption=caption, score=score)
-        columns = [one_each(column, audios) for column in (sample_rate, captions_of(caption), score)]
-        self.log_media(key, _joined(map(Audio, audios, *columns)), step)
+        caption = captions_of(with_own_captions(caption, audios))
+        columns = [one_each(column, audios) for column in (sample_rate, caption, score)]
+        sounds = [np.asarray(audio) if isinstance(audio, list) else file_of(audio) for audio in audios]
+        parts = [Audio(*row) for row in zip(sounds, *columns, strict=True) if row[0] is not None]
+        if parts:
+            self.log_media(key, _joined(parts), step)
 
     @rank_zero_only
     def log_video(
@@ -155,7 +204,7 @@ class DirectCalls(ABC):
 
         Args:
             key: The name.
-            videos: A list of what `Video` takes.
+            videos: A list of what `Video` takes, or of `wandb.Video`; integers are in [0, 255], whatever their width.
             step: The global step; by default the Trainer's.
             caption: A line about each, or None.
             score: A number for each.
@@ -168,13 +217,18 @@ class DirectCalls(ABC):
             ValueError: If a list has another length, there is no such format, or a video is not one.
         """
         check_list("videos", videos, caption=caption, score=score, fps=fps, format=format)
-        formats = video_formats(one_each(format, videos))
-        columns = [one_each(column, videos) for column in (fps, captions_of(caption), score)]
-        parts = (
-            Video(video, rate or _DEFAULT_FPS, line, number, format=file_format)
-            for video, rate, line, number, file_format in zip(videos, *columns, formats, strict=True)
-        )
-        self.log_media(key, _joined(parts), step)
+        caption = captions_of(with_own_captions(caption, videos))
+        given = [file_of(video) for video in videos]
+        are_files = [not isinstance(video, Tensor | np.ndarray) for video in given]
+        formats = video_formats(one_each(format, given), are_files)
+        columns = [one_each(column, given) for column in (fps, caption, score)]
+        parts = [
+            Video(video, rate or _DEFAULT_FPS, line, number, format=file_format, value_range=range_in(video))
+            for video, rate, line, number, file_format in zip(given, *columns, formats, strict=True)
+            if video is not None
+        ]
+        if parts:
+            self.log_media(key, _joined(parts).in_one_range(), step)
 
     @rank_zero_only
     def log_table(
@@ -261,4 +315,7 @@ class DirectCalls(ABC):
 
 def _joined(parts: Iterable[MediaT]) -> MediaT:
     first, *others = parts
+    for other in others:
+        if other.kind != first.kind:
+            raise ValueError(f"{first.kind} and {other.kind} stand in one list; log them in two calls.")
     return first.joined(others)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from torch.utils.tensorboard.writer import FileWriter, SummaryWriter
 from typing_extensions import override
 
 from lightning_trackplus.direct.delivered_events import DeliveredFileWriter
+from lightning_trackplus.direct.no_experiment import NO_LOG
 from lightning_trackplus.media.arrays import as_tensor
 from lightning_trackplus.media.video import Video
 from lightning_trackplus.record import OwnEvent, TensorBoardEvent
@@ -53,6 +54,15 @@ class DeliveredSummaryWriter(SummaryWriter):
     @log_dir.setter
     def log_dir(self, _: str) -> None:
         """Ignore what torch's constructor assigns: the run directory is not its choice."""
+
+    @property
+    def log(self) -> NoReturn:
+        """What a run of W&B has.
+
+        Raises:
+            AttributeError: Always; it says what to write instead.
+        """
+        raise AttributeError(NO_LOG)
 
     @override
     def flush(self) -> None:

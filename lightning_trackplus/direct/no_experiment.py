@@ -7,6 +7,11 @@ from typing import Any
 
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
+NO_LOG = (
+    "logger.experiment is no run of W&B here, and has no log(): log numbers by self.log or"
+    " logger.log_metrics({…}), and media by self.log(name, Image(…)) or logger.log_image(name, […])."
+)
+
 
 class NoExperiment:
     """Ignores every call but ``flush`` and ``close``, and says so once for each method.
@@ -22,6 +27,8 @@ class NoExperiment:
     def __getattr__(self, method: str) -> Callable[..., None]:
         if method.startswith("_"):
             raise AttributeError(method)
+        if method == "log":
+            raise AttributeError(NO_LOG)
 
         def ignore(*_: Any, **__: Any) -> None:
             if method not in self._warned:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
-from lightning_trackplus.media.figure import is_figure
+from lightning_trackplus.direct.wandb_objects import classes_of, notation_of
 from lightning_trackplus.media.pictures.animation import VideoFormat
 from lightning_trackplus.media.pictures.picture_files import Format
 from lightning_trackplus.media.table import Table
+from lightning_trackplus.media.tables.data_frames import columns_of_data_frame, is_data_frame
 
 T = TypeVar("T")
 OneEach: TypeAlias = "Sequence[T] | None"
@@ -38,12 +40,10 @@ def check_list(title: str, values: object, **columns: OneEach[Any]) -> None:
 
     Raises:
         TypeError: If the values are no list.
-        ValueError: If there are none, or a column has another length.
+        ValueError: If a column has another length.
     """
     if not isinstance(values, list):
         raise TypeError(f'Expected a list as "{title}", found {type(values)}')
-    if not values:
-        raise ValueError(f'Expected at least one item in "{title}", found none')
     for name, column in columns.items():
         if column is not None and len(column) != len(values):
             raise ValueError(f"Expected {len(values)} items but only found {len(column)} for {name}")
@@ -57,6 +57,16 @@ def one_each(column: OneEach[T], values: Sequence[Any]) -> Sequence[T | None]:
         values: What it belongs to.
     """
     return [None] * len(values) if column is None else column
+
+
+def some_of(column: Any, places: Sequence[int]) -> Any:
+    """Return some entries of a column; all of it as it is, and None where nothing was given.
+
+    Args:
+        column: The column.
+        places: Which entries.
+    """
+    return column if column is None or len(column) == len(places) else [column[place] for place in places]
 
 
 def captions_of(column: OneEach[Any]) -> list[str] | None:
@@ -79,32 +89,37 @@ def warn_of_unused(**columns: OneEach[Any]) -> None:
             rank_zero_warn(f"log_image takes {name} as WandbLogger does, and makes no use of it; leave it out.")
 
 
-def picture_format(file_type: OneEach[str | None]) -> Format:
-    """Return the format of image files.
+def picture_formats(wanted: Sequence[str | None]) -> list[Format]:
+    """Return the formats of image files; BMP, which nobody needs, becomes PNG, with a warning.
 
     Args:
-        file_type: That of each image, the same for all.
+        wanted: That of each image.
 
     Raises:
-        ValueError: If there are several, or images are not written in this one.
+        ValueError: If images are not written in one of these.
     """
-    wanted = _only("file_type", file_type)
-    if wanted not in _PICTURES:
-        raise ValueError(f'log_image got file_type={wanted!r}; give "png", "webp", "jpg" or "jpeg".')
-    return _PICTURES[wanted]
+    for one in dict.fromkeys(wanted):
+        if one == "bmp":
+            rank_zero_warn("log_image got file_type='bmp', and writes PNG, which has the same pixels in less space.")
+        elif one not in _PICTURES:
+            raise ValueError(f'log_image got file_type={one!r}; give "png", "webp", "jpg" or "jpeg".')
+    return [_PICTURES.get(one, "png") for one in wanted]
 
 
-def video_formats(wanted: Sequence[str | None]) -> list[VideoFormat]:
+def video_formats(wanted: Sequence[str | None], are_files: Sequence[bool]) -> list[VideoFormat]:
     """Return the formats of video files; films, which need an encoder of their own, become WebP, with a warning.
 
     Args:
         wanted: That of each video.
+        are_files: Which videos are files already, and stay in their format.
 
     Raises:
         ValueError: If there are no such videos.
     """
-    for one in dict.fromkeys(wanted):
+    for one, is_file in dict.fromkeys(zip(wanted, are_files, strict=True)):
         if one in _FILMS:
+            if is_file:
+                continue
             rank_zero_warn(
                 f"log_video got format={one!r}, and writes animated WebP, which plays wherever images are shown; give"
                 ' "webp" or "gif" to leave this warning out.'
@@ -112,18 +127,6 @@ def video_formats(wanted: Sequence[str | None]) -> list[VideoFormat]:
         elif one not in _VIDEOS:
             raise ValueError(f'log_video got format={one!r}; give "webp" or "gif".')
     return [_VIDEOS.get(one, "webp") for one in wanted]
-
-
-def value_range(normalize: OneEach[bool]) -> tuple[float, float] | None:
-    """Return which values are black and white; None where that is to be detected.
-
-    Args:
-        normalize: Whether pixels may be in another range than [0, 255], the same for all images.
-
-    Raises:
-        ValueError: If those of some may, and of others may not.
-    """
-    return (0.0, 255.0) if _only("normalize", normalize) is False else None
 
 
 def with_classes(drawn: OneEach[Drawn], classes: OneEach[Classes]) -> list[Drawn] | None:
@@ -136,29 +139,16 @@ def with_classes(drawn: OneEach[Drawn], classes: OneEach[Classes]) -> list[Drawn
     Raises:
         ValueError: If the classes of an image are no list of dicts with an id and a name.
     """
-    if drawn is None or classes is None:
-        return None if drawn is None else list(drawn)
-    return [_labelled(groups, named) for groups, named in zip(drawn, classes, strict=True)]
-
-
-def are_figures(images: Sequence[Any], **drawn: OneEach[Any]) -> bool:
-    """Return whether images are figures of matplotlib or plotly.
-
-    Args:
-        images: The images.
-        drawn: What is to be drawn on them, which only images can have.
-
-    Raises:
-        TypeError: If some are figures and some are not, or figures are to be drawn on.
-    """
-    figures = [is_figure(image) for image in images]
-    if any(figures):
-        if not all(figures):
-            raise TypeError("log_image got figures and other images in one list; log them in two calls.")
-        for name, column in drawn.items():
-            if column is not None:
-                raise TypeError(f"log_image got {name} for figures; only images take them.")
-    return any(figures)
+    if drawn is None:
+        return None
+    plain_groups = [
+        {name: notation_of(group) for name, group in groups.items()} if isinstance(groups, Mapping) else groups
+        for groups in drawn
+    ]
+    return [
+        _labelled(groups, classes_of(named))
+        for groups, named in zip(plain_groups, one_each(classes, plain_groups), strict=True)
+    ]
 
 
 def table_of(call: str, columns: Sequence[str] | None, data: Any, dataframe: Any) -> Table:
@@ -174,17 +164,37 @@ def table_of(call: str, columns: Sequence[str] | None, data: Any, dataframe: Any
         TypeError: If there is no table.
         ValueError: If rows and columns do not fit.
     """
+    frame = data if dataframe is None else dataframe
+    if is_data_frame(frame):
+        found = columns_of_data_frame(frame)
+        return Table(dict(zip(_told_apart([name for name, _ in found]), [cells for _, cells in found], strict=True)))
     if dataframe is not None:
         return Table(dataframe)
-    are_texts = isinstance(data, str) or (isinstance(data, list) and any(isinstance(row, str) for row in data))
-    if data is not None and not are_texts and not isinstance(columns, str):
-        return Table(data, columns)
+    rows = data
+    if rows is None and isinstance(columns, list | tuple):
+        rows = []
+        rank_zero_warn(
+            f"{call} got columns without data, and logs a table without rows. Texts are logged by log_media(key,"
+            " Text(…))."
+        )
+    are_texts = isinstance(rows, str) or (isinstance(rows, list) and any(isinstance(row, str) for row in rows))
+    if rows is not None and not are_texts and not isinstance(columns, str):
+        return Table(rows, columns if columns is None or isinstance(rows, Mapping) else _told_apart(columns))
     wrong = columns if data is None or isinstance(columns, str) else data
     given = "nothing" if wrong is None else reprlib.repr(wrong)
     raise TypeError(
         f"{call} got {given} where it takes a table, as WandbLogger's does: give columns=[…] and data=[[…], …], or"
         " dataframe=…. Markdown is logged by log_media(key, Text(…))."
     )
+
+
+def _told_apart(names: Sequence[object]) -> list[str]:
+    """Return names of columns; one that comes again gets a number, as where pandas reads a CSV."""
+    told: list[str] = []
+    for name in map(str, names):
+        numbered = itertools.chain([name], (f"{name}.{number}" for number in itertools.count(1)))
+        told.append(next(one for one in numbered if one not in told))
+    return told
 
 
 def _labelled(groups: Drawn, classes: Classes) -> Drawn:
@@ -201,13 +211,3 @@ def _labelled(groups: Drawn, classes: Classes) -> Drawn:
         name: {"class_labels": labels, **group} if isinstance(group, Mapping) else group
         for name, group in groups.items()
     }
-
-
-def _only(name: str, column: OneEach[T]) -> T | None:
-    """Return the entry that a column has for all items."""
-    if column is None:
-        return None
-    first, *others = column
-    if any(other != first for other in others):
-        raise ValueError(f"log_image got several values as {name}, {list(column)}; make a call for each of them.")
-    return first

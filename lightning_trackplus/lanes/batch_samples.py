@@ -62,11 +62,14 @@ class BatchSamples:
             return
         inputs = _part(batch, _INPUTS, 0)
         try:
-            media = _media(module, inputs, _part(batch, _TARGETS, 1), outputs)
+            self._log(module, stage, selection, inputs, _media(module, inputs, _part(batch, _TARGETS, 1), outputs))
         except (TypeError, ValueError) as error:
             # Nobody wrote this call: what cannot be shown must not end the training.
             self._warn(stage, str(error).rstrip("."))
-            return
+
+    def _log(
+        self, module: pl.LightningModule, stage: str, selection: Selection, inputs: Any, media: Media[Any] | None
+    ) -> None:
         if media is None:
             self._warn(
                 stage,

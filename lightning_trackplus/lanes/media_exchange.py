@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+from lightning_utilities.core.rank_zero import rank_zero_warn
+
 from lightning_trackplus import processes
 from lightning_trackplus.media.kept import Kept, Place, Shelf, shown
 from lightning_trackplus.media.media import Media
@@ -41,12 +43,13 @@ def told(kept: Mapping[Shelf, Kept]) -> Told:
     return {
         shelf: _Offer(
             repr(one.selection),
-            "" if one.sort is None else one.sort.__name__,
+            one.kind,
             one.selection.n,
             one.selection.needs_scores,
             one.places(),
         )
         for shelf, one in kept.items()
+        if one.kind is not None
     }
 
 
@@ -58,13 +61,12 @@ def brought_together(kept: Mapping[Shelf, Kept], everyone: Sequence[Told]) -> di
 
     Args:
         kept: What this process has kept.
-        everyone: What each process has told, in the order of their ranks.
-
-    Raises:
-        ValueError: If processes have kept different kinds of media together, or by different selections.
+        everyone: What each process has told, in the order of their ranks. Where they have kept different kinds of
+            media together, or by different selections, these are left out, with a warning.
     """
     shelves = dict.fromkeys(shelf for each in everyone for shelf in each)
-    chosen = {shelf: _chosen(shelf, [each[shelf] for each in everyone if shelf in each]) for shelf in shelves}
+    offers = {shelf: [each[shelf] for each in everyone if shelf in each] for shelf in shelves}
+    chosen = {shelf: _chosen(of_shelf) for shelf, of_shelf in offers.items() if _agree(shelf, of_shelf)}
     mine = {
         shelf: kept[shelf].batch(own)
         for shelf, places in chosen.items()
@@ -83,15 +85,22 @@ def brought_together(kept: Mapping[Shelf, Kept], everyone: Sequence[Told]) -> di
     }
 
 
-def _chosen(shelf: Shelf, offers: Sequence[_Offer]) -> list[Place]:
-    """Return the places of the items that are wanted of all that the processes have kept."""
+def _agree(shelf: Shelf, offers: Sequence[_Offer]) -> bool:
+    """Return whether what the processes have kept can be put together; all of them come to the same answer."""
     first, *others = offers
     for other in others:
         if (other.selection, other.kind) != (first.selection, first.kind):
-            raise ValueError(
+            rank_zero_warn(
                 f"self.log({shelf.name!r}, …) got {first.kind} with {first.selection} in one process and {other.kind}"
-                f" with {other.selection} in another; log them under two names."
+                f" with {other.selection} in another, and none of them is written; log them under two names."
             )
+            return False
+    return True
+
+
+def _chosen(offers: Sequence[_Offer]) -> list[Place]:
+    """Return the places of the items that are wanted of all that the processes have kept."""
+    first = offers[0]
     places = sorted(place for offer in offers for place in offer.places)
     return shown(places[: first.n], by_score=first.by_score)
 

@@ -10,6 +10,7 @@ from lightning_utilities.core.rank_zero import WarningCache
 from lightning_trackplus import processes, seam
 from lightning_trackplus.lanes import media_exchange
 from lightning_trackplus.lanes.media_loggers import MediaLoggers
+from lightning_trackplus.losses import described, warn
 from lightning_trackplus.media.kept import Kept, Shelf, shown
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.media.selection import First, Selection, selection_of
@@ -99,10 +100,6 @@ class MediaLane:
 
         Args:
             everyone: What each process has told, in the order of their ranks.
-
-        Raises:
-            ValueError: If processes have logged different kinds of media under one name, or with different
-                selections.
         """
         for shelf, media in media_exchange.brought_together(self._kept, everyone).items():
             self.deliver(shelf.name, media)
@@ -136,23 +133,27 @@ class MediaLane:
     def _deliver_now(self, shelf: Shelf) -> None:
         """Deliver what this process has kept together, and keep it no longer."""
         kept = self._kept.pop(shelf)
-        self.deliver(shelf.name, kept.batch(shown(kept.places(), by_score=kept.selection.needs_scores)))
+        if places := kept.places():
+            self.deliver(shelf.name, kept.batch(shown(places, by_score=kept.selection.needs_scores)))
 
     def _shelve(self, shelf: Shelf, media: Media[Any], selection: Selection) -> None:
         kept = self._kept.get(shelf)
         if kept is None:
             kept = self._kept[shelf] = Kept(selection, processes.rank())
-        if kept.sort not in (None, type(media)):
+        if kept.kind not in (None, media.kind):
             raise ValueError(
-                f"self.log({shelf.name!r}, …) got {media!r} after {kept.batch(kept.places())!r} in one epoch; log them"
-                " under two names."
+                f"self.log({shelf.name!r}, …) got {media.kind} after {kept.kind} in one epoch; log them under two"
+                " names."
             )
         if repr(kept.selection) != repr(selection):
             raise MisconfigurationException(
                 f"You called `self.log({shelf.name}, ...)` twice with reduce_fx={kept.selection!r} and {selection!r}."
                 " Ask for both in one list, or log under two names."
             )
-        kept.add(media)
+        try:
+            kept.add(media)
+        except Exception as error:  # noqa: BLE001  whatever it is, training has to go on
+            warn(f"Keeping a batch of {shelf.name!r} failed, training goes on. {described(error)}")
 
     @property
     def _span(self) -> str:

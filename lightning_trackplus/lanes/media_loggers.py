@@ -16,6 +16,7 @@ from lightning_trackplus.delivery.deliveries import joined
 from lightning_trackplus.delivery.delivery import Delivery
 from lightning_trackplus.delivery.encoded_once import EncodedOnce
 from lightning_trackplus.logger import TrackPlusLogger
+from lightning_trackplus.losses import described
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.writers.csv_logger import MediaFilesWriter
 from lightning_trackplus.writers.foreign import writer_for
@@ -61,14 +62,17 @@ class MediaLoggers:
                 " Give it one that does: Trainer(logger=TrackPlusLogger())."
             )
         step = seam.logged_step(self._trainer) if step is None else operator.index(step)
-        # A search for a learning rate puts a DummyLogger in their place.
-        match seam.real_loggers(self._trainer):
-            case []:
-                pass
-            case [TrackPlusLogger() as logger]:
-                logger.log_media(name, media, step)
-            case loggers:
-                self._share(loggers, name, EncodedOnce(media), step)
+        try:
+            # A search for a learning rate puts a DummyLogger in their place.
+            match seam.real_loggers(self._trainer):
+                case []:
+                    pass
+                case [TrackPlusLogger() as logger]:
+                    logger.log_media(name, media, step)
+                case loggers:
+                    self._share(loggers, name, EncodedOnce(media), step)
+        except Exception as error:  # noqa: BLE001  a foreign logger may raise anything, and training has to go on
+            self._warn(f"Giving {name!r} to the loggers failed, training goes on. {described(error)}")
 
     @rank_zero_only
     def close(self) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_trackplus.losses import described
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.media.pictures.png import png
 from lightning_trackplus.record import Pages, Pictures
@@ -20,12 +22,22 @@ from lightning_trackplus.record import Pages, Pictures
 _OPAQUE = 255
 
 
+class Undrawn(NamedTuple):
+    """What stands for a figure that could not be drawn.
+
+    Attributes:
+        reason: Why, in words.
+    """
+
+    reason: str
+
+
 class Figure(Media[Any]):
     """A figure of matplotlib or plotly, or several.
 
     A figure of matplotlib is drawn when it is logged, with its size and its dots per inch, and written as
     PNG; it is left as it was, and open. A figure of plotly is written as an HTML page, which loads
-    plotly's script from the net where it is opened.
+    plotly's script from the net where it is opened. One that cannot be drawn is left out, with a warning.
 
     Args:
         figure: A figure, or a list of figures that are all of matplotlib or all of plotly.
@@ -57,9 +69,16 @@ class Figure(Media[Any]):
                     f"Figure got a {type(one).__name__}; give a figure of matplotlib, such as ax.figure, a figure of"
                     " plotly, or a list of figures."
                 )
-        if len(set(map(_is_matplotlibs, figures))) > 1:
+        if len(set(map(is_matplotlibs, figures))) > 1:
             raise ValueError("Figure got figures of matplotlib and of plotly; log them under two names.")
+        self._are_matplotlibs = any(map(is_matplotlibs, figures))
         super().__init__(figures, caption, score)
+
+    @property
+    @override
+    def kind(self) -> str:
+        """Whose figures they are: they become other files."""
+        return f"Figure of {'matplotlib' if self._are_matplotlibs else 'plotly'}"
 
     @property
     @override
@@ -75,24 +94,43 @@ class Figure(Media[Any]):
             name: The name they were logged under.
 
         Raises:
-            ValueError: If figures of matplotlib and of plotly were logged under one name in one epoch.
+            ValueError: If none of the figures could be drawn.
         """
         figures = [self._snapshot_of(item) for item in self._items]
-        pages = [_page(figure) for figure in figures if isinstance(figure, str)]
-        pictures = [_channels(figure) for figure in figures if not isinstance(figure, str)]
-        if pages and pictures:
-            raise ValueError(f"Figure {name!r} got figures of matplotlib and of plotly; log them under two names.")
-        if pages:
-            return Pages(self._encoded(pages, ".html"))
+        drawn = [index for index, figure in enumerate(figures) if not isinstance(figure, Undrawn)]
+        reasons = [figure.reason for figure in figures if isinstance(figure, Undrawn)]
+        if not drawn:
+            raise ValueError(f"it could not be drawn. {reasons[0]}")
+        if reasons:
+            warnings.warn(
+                f"Figure {name!r}: {len(reasons)} of {len(figures)} could not be drawn and are left out. {reasons[0]}",
+                stacklevel=2,
+            )
+            return self.take(drawn).encode(name)
+        if not self._are_matplotlibs:
+            return Pages(self._encoded([_page(str(figure)) for figure in figures], ".html"))
+        pictures = [_channels(figure) for figure in figures if isinstance(figure, np.ndarray)]
         _, height, width = pictures[0].shape
         return Pictures(self._encoded([png(picture) for picture in pictures], ".png"), width, height)
 
     @override
-    def _snapshot_of(self, item: Any) -> NDArray[np.uint8] | str:
+    def _snapshot_of(self, item: Any) -> NDArray[np.uint8] | str | Undrawn:
         """Return the pixels of a figure of matplotlib, RGBA, shape ``(H, W, 4)``, or the JSON of one of plotly."""
-        if isinstance(item, np.ndarray | str):
+        if isinstance(item, np.ndarray | str | Undrawn):
             return item
-        return _drawn(item) if _is_matplotlibs(item) else str(item.to_json())
+        try:
+            return pixels_of(item) if self._are_matplotlibs else str(item.to_json())
+        except Exception as error:  # noqa: BLE001  a figure may raise anything, and training has to go on
+            return Undrawn(described(error))
+
+
+def is_matplotlibs(value: object) -> bool:
+    """Return whether a value is a figure of matplotlib.
+
+    Args:
+        value: Anything.
+    """
+    return _is_one(value, "matplotlib.figure", "Figure")
 
 
 def is_figure(value: object) -> bool:
@@ -101,11 +139,7 @@ def is_figure(value: object) -> bool:
     Args:
         value: Anything.
     """
-    return _is_matplotlibs(value) or _is_one(value, "plotly.basedatatypes", "BaseFigure")
-
-
-def _is_matplotlibs(value: object) -> bool:
-    return _is_one(value, "matplotlib.figure", "Figure")
+    return is_matplotlibs(value) or _is_one(value, "plotly.basedatatypes", "BaseFigure")
 
 
 def _is_one(value: object, module: str, name: str) -> bool:
@@ -113,8 +147,17 @@ def _is_one(value: object, module: str, name: str) -> bool:
     return isinstance(value, getattr(sys.modules.get(module), name, ()))
 
 
-def _drawn(figure: Any) -> NDArray[np.uint8]:
-    """Draw a figure of matplotlib, which is not for several threads, on a canvas of its own."""
+def pixels_of(figure: Any) -> NDArray[np.uint8]:
+    """Return the pixels of a figure of matplotlib, RGBA, shape ``(H, W, 4)``.
+
+    It is drawn on a canvas of its own, and now, since matplotlib is not for several threads.
+
+    Args:
+        figure: The figure.
+
+    Raises:
+        Exception: What matplotlib raises where it cannot be drawn.
+    """
     canvas = figure.canvas
     try:
         own = importlib.import_module("matplotlib.backends.backend_agg").FigureCanvasAgg(figure)

@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 from torch import Tensor
 from typing_extensions import Self, override
 
 from lightning_trackplus.media.copied import copied
-from lightning_trackplus.media.media import Media
+from lightning_trackplus.media.media import Caption, Media
 from lightning_trackplus.media.pictures.annotations import Annotations, Notation, annotations_of
-from lightning_trackplus.media.pictures.brightness import ValueRange, checked_range, on_host, pictures_of
+from lightning_trackplus.media.pictures.brightness import (
+    AnyRange,
+    DetectedRange,
+    checked_range,
+    detected_range,
+    on_host,
+    pictures_of,
+    range_of_copies,
+    ranges_of_copies,
+)
 from lightning_trackplus.media.pictures.drawing import annotated
 from lightning_trackplus.media.pictures.grid import arranged, checked_columns, grid_size
 from lightning_trackplus.media.pictures.picture_files import Format, check_format, check_size, encoded
 from lightning_trackplus.media.pictures.pixels import OneImage, batches
 from lightning_trackplus.record import Item, Pictures
+
+
+class Sheet(NamedTuple):
+    """How images become files.
+
+    Attributes:
+        format: Of which format.
+        columns: How many stand side by side in one file; None if each has a file of its own.
+    """
+
+    format: Format
+    columns: int | None
 
 
 class Pixels(NamedTuple):
@@ -26,14 +47,16 @@ class Pixels(NamedTuple):
         batch: The images it came with, shape ``(N, C, H, W)``.
         place: Which of these it is.
         is_own: Whether nobody else can change them.
-        value_range: Which values are black and white, where that was said.
+        value_range: Which values are black and white.
+        sheet: How it becomes a file, or a part of one.
         annotations: What is drawn on it.
     """
 
     batch: Tensor
     place: int
     is_own: bool
-    value_range: ValueRange | None
+    value_range: AnyRange
+    sheet: Sheet
     annotations: Annotations | None = None
 
 
@@ -58,8 +81,8 @@ class Image(Media[Pixels]):
             tensor of shape ``(K, 4)``, minX, minY, maxX and maxY in pixels, or ``(K, 5)``, with the class.
         masks: Masks to draw, for each image or the only one, as `wandb.Image` takes them:
             ``{"predictions": {"mask_data": classes, "class_labels": {1: "car"}}}``, where ``classes`` are
-            integers of shape ``(H, W)``, or with a ``"path"`` of an image file in place of
-            ``"mask_data"``. Class 0 is not drawn unless it has a label.
+            whole numbers of shape ``(H, W)``, stretched over the image if they are of another size, or with a
+            ``"path"`` of an image file in place of ``"mask_data"``. Class 0 is not drawn unless it has a label.
         format: ``"png"``, ``"webp"``, lossless and smaller, or ``"jpeg"`` of quality 90, much smaller; it
             has no transparency, which becomes white.
         value_range: Which values are black and white, two finite numbers; then pixels are real numbers of
@@ -94,19 +117,24 @@ class Image(Media[Pixels]):
         grid: int | None = None,
     ) -> None:
         check_format(format)
-        self._format = format
-        self._grid = None if grid is None else checked_columns(grid)
-        black_and_white = None if value_range is None else checked_range(value_range)
+        sheet = Sheet(format, None if grid is None else checked_columns(grid))
+        black_and_white: AnyRange = None if value_range is None else checked_range(value_range, "Image")
         several: Sequence[OneImage] = pixels if isinstance(pixels, list | tuple) else [cast("OneImage", pixels)]
         has_range = value_range is not None
         parts = [part for one in several for part in batches(one, has_range=has_range)]
+        if black_and_white is None:
+            black_and_white = detected_range([part.pixels for part in parts], are_batches=True)
         items = [
-            Pixels(batch, place, is_own, black_and_white) for batch, is_own in parts for place in range(len(batch))
+            Pixels(batch, place, is_own, black_and_white, sheet)
+            for batch, is_own in parts
+            for place in range(len(batch))
         ]
         super().__init__(items, caption, score)
-        self._check_sizes({_size(part.pixels) for part in parts})
+        sizes = {_size(part.pixels) for part in parts}
+        for height, width in sizes if sheet.columns is None else [grid_size(sizes, len(items), sheet.columns)]:
+            check_size(height, width, format)
         if boxes is not None or masks is not None:
-            drawn = annotations_of(boxes, masks, [_size(item.batch) for item in items])
+            drawn = annotations_of(boxes, masks, len(items))
             # Masks can be the caller's even where the pixels are not.
             self._items = tuple(
                 item._replace(annotations=one, is_own=False) for item, one in zip(items, drawn, strict=True)
@@ -125,13 +153,28 @@ class Image(Media[Pixels]):
 
         A batch that is wanted whole is copied at once. What is a copy already is not copied again.
         """
-        batch = self._items[0].batch
-        if len(batch) != len(self) or any(item.batch is not batch for item in self._items):
-            return super().snapshot()
-        if self._items[0].is_own:
+        first = self._items[0]
+        if len(first.batch) != len(self) or any(item.batch is not first.batch for item in self._items):
+            items = list(map(self._snapshot_of, self._items))
+            ranges = ranges_of_copies([item.value_range for item in items], [item.batch for item in items])
+            ranged = (item._replace(value_range=one) for item, one in zip(items, ranges, strict=True))
+            return self._with(tuple(ranged), self._captions, self._scores)
+        if first.is_own:
             return self
-        copy = copied(batch)
-        return self._with(tuple(_own(item, copy, item.place) for item in self._items), self._captions, self._scores)
+        copy = copied(first.batch)
+        value_range = range_of_copies(first.value_range, [copy], len(self))
+        own = tuple(_own(item, copy, item.place, value_range) for item in self._items)
+        return self._with(own, self._captions, self._scores)
+
+    def in_one_range(self) -> Self:
+        """Return the same images as if those whose range is to be detected had come together."""
+        detected = [item.batch for item in self._items if isinstance(item.value_range, DetectedRange)]
+        together = DetectedRange(list({id(batch): batch for batch in detected}.values()), len(detected))
+        items = tuple(
+            item._replace(value_range=together) if isinstance(item.value_range, DetectedRange) else item
+            for item in self._items
+        )
+        return self._with(items, self._captions, self._scores)
 
     @override
     def encode(self, name: str) -> Pictures:
@@ -141,38 +184,51 @@ class Image(Media[Pixels]):
             name: The name they were logged under, for warnings.
         """
         ranges = [item.value_range for item in self._items]
-        pixels = [on_host(item.batch[item.place], has_range=item.value_range is not None) for item in self._items]
+        pixels = [
+            on_host(item.batch[item.place], has_range=isinstance(item.value_range, tuple)) for item in self._items
+        ]
         pictures = [
             annotated(picture, item.annotations, name) if item.annotations else picture
             for picture, item in zip(pictures_of(pixels, ranges, name), self._items, strict=True)
         ]
-        if self._grid:
-            pictures = [arranged(pictures, self._grid)]
-        files, suffix = [encoded(picture, self._format) for picture in pictures], f".{self._format}"
-        _, height, width = pictures[0].shape
-        if self._grid:
-            return Pictures((Item(files[0], suffix, self._joined_captions()),), width, height)
-        return Pictures(self._encoded(files, suffix), width, height)
+        scores = [None] * len(self) if self._scores is None else self._scores.tolist()
+        items: list[Item] = []
+        sizes = []
+        for sheet, places in self._sheets():
+            if sheet.columns is None:
+                picture, caption, score = pictures[places[0]], self._captions[places[0]], scores[places[0]]
+            else:
+                picture = arranged([pictures[place] for place in places], sheet.columns)
+                caption, score = _in_one([self._captions[place] for place in places]), None
+            sizes.append(picture.shape[1:])
+            text = None if caption is None else str(caption)
+            items.append(Item(encoded(picture, sheet.format), f".{sheet.format}", text, score))
+        height, width = sizes[0]
+        return Pictures(tuple(items), width, height)
 
     @override
     def _snapshot_of(self, item: Pixels) -> Pixels:
         if item.is_own and len(item.batch) == 1:
             return item
-        return _own(item, copied(item.batch.narrow(0, item.place, 1)), 0)
+        return _own(item, copied(item.batch.narrow(0, item.place, 1)), 0, item.value_range)
 
-    def _check_sizes(self, sizes: Collection[tuple[int, int]]) -> None:
-        for height, width in [grid_size(sizes, len(self), self._grid)] if self._grid else sizes:
-            check_size(height, width, self._format)
-
-    def _joined_captions(self) -> str | None:
-        """Return the captions of all images in one; where all have the same, that."""
-        captions = ["" if caption is None else str(caption) for caption in self._captions]
-        return (" | ".join(captions) if len(set(captions)) > 1 else captions[0]) or None
+    def _sheets(self) -> list[tuple[Sheet, list[int]]]:
+        """Return the files to be written, each with the places of its images."""
+        files: dict[tuple[Sheet, int | None], list[int]] = {}
+        for place, item in enumerate(self._items):
+            files.setdefault((item.sheet, place if item.sheet.columns is None else None), []).append(place)
+        return [(sheet, places) for (sheet, _), places in files.items()]
 
 
-def _own(item: Pixels, batch: Tensor, place: int) -> Pixels:
+def _in_one(captions: Sequence[Caption]) -> str | None:
+    """Return captions in one; where all are the same, that."""
+    texts = ["" if caption is None else str(caption) for caption in captions]
+    return (" | ".join(texts) if len(set(texts)) > 1 else texts[0]) or None
+
+
+def _own(item: Pixels, batch: Tensor, place: int, value_range: AnyRange) -> Pixels:
     drawn = item.annotations and item.annotations.snapshot()
-    return Pixels(batch, place, True, item.value_range, drawn)
+    return Pixels(batch, place, True, value_range, item.sheet, drawn)
 
 
 def _size(batch: Tensor) -> tuple[int, int]:

@@ -100,10 +100,10 @@ class Kept:
         return first.joined(others)
 
     @property
-    def sort(self) -> type[Media[Any]] | None:
+    def kind(self) -> str | None:
         """What kind of medium is kept; None as long as there is none."""
         media = self._waiting[0][0] if self._waiting else self._items[0].media if self._items else None
-        return None if media is None else type(media)
+        return None if media is None else media.kind
 
     def _judge_oldest(self) -> None:
         media, scores = self._waiting.popleft()

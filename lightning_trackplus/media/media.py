@@ -67,6 +67,11 @@ class Media(ABC, Generic[ItemT]):
         return f"{self!r} (a medium can be logged once TrackPlus() is among the Trainer's callbacks)"
 
     @property
+    def kind(self) -> str:
+        """What it is, in words; a name has media of one kind."""
+        return self._title
+
+    @property
     def captions(self) -> tuple[Caption, ...]:
         """A line about each item."""
         return self._captions

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import PIL.Image
-from torch import Tensor
 
 from lightning_trackplus.media.figure import Figure, is_figure
-from lightning_trackplus.media.heat_map import HeatMap
 from lightning_trackplus.media.image import Image
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.media.table import Table
@@ -18,21 +14,17 @@ from lightning_trackplus.media.tables.data_frames import is_data_frame
 from lightning_trackplus.media.text import Text
 
 
-def media_of(value: object, names: Sequence[str] | None = None) -> Media[Any] | None:
+def media_of(value: object) -> Media[Any] | None:
     """Return the medium that a value plainly is, or None.
 
     Args:
-        value: A string or several, a matrix, a PIL image, a figure of matplotlib or plotly, or a data frame of
-            pandas or polars.
-        names: The names of the classes that the rows and columns of a matrix stand for.
+        value: A string or several, a PIL image, a figure of matplotlib or plotly, or a data frame of pandas or polars.
     """
     match value:
         case str():
             return Text(value)
         case list() | tuple() if value and all(isinstance(one, str) for one in value):
             return Text(list(value))
-        case Tensor() | np.ndarray() if value.ndim == 2:
-            return HeatMap(value, names)
         case PIL.Image.Image():
             return Image(value)
         case _ if is_figure(value):

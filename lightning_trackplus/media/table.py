@@ -23,7 +23,8 @@ class Table(Media[Columns]):
     """A table, written as CSV and shown in TensorBoard's text tab.
 
     A cell is a string, a number, a bool or None. A scalar of numpy or torch is a number; it may lie on a
-    device. What pandas has for a missing value is None, and anything else is the string that `str` makes of it.
+    device. What pandas has for a missing value is None, and anything else is the string that `str` makes of it; a
+    medium has no place in a cell.
 
     Args:
         data: Rows as lists, with ``columns``, or as a tensor or an array, shape ``(rows, columns)``; rows
@@ -34,7 +35,7 @@ class Table(Media[Columns]):
         score: A number for the table.
 
     Raises:
-        TypeError: If the data are none of these.
+        TypeError: If the data are none of these, or a cell is a medium.
         ValueError: If rows or columns are not equally long, rows have no names for their columns, a name
             stands for two columns or for none, or there are no columns.
 

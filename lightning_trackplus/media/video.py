@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from numbers import Real
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import NamedTuple, TypeAlias, cast
 
 import PIL.Image
-from numpy.typing import NDArray
 from torch import Tensor
-from typing_extensions import override
+from typing_extensions import Self, override
 
 from lightning_trackplus.media.copied import copied
 from lightning_trackplus.media.media import Media
@@ -22,10 +22,20 @@ from lightning_trackplus.media.pictures.animation import (
     encoded,
     fastest,
 )
-from lightning_trackplus.media.pictures.brightness import float_range, on_host, shown
+from lightning_trackplus.media.pictures.brightness import (
+    AnyRange,
+    DetectedRange,
+    checked_range,
+    detected_range,
+    in_words,
+    on_host,
+    ranges_of_copies,
+    shown,
+    waited_for,
+)
 from lightning_trackplus.media.pictures.frames import OneVideo, VideoFile, videos_of
 from lightning_trackplus.media.pictures.picture_files import as_pillow
-from lightning_trackplus.record import Videos
+from lightning_trackplus.record import FILM_SUFFIXES, Films, Videos
 
 
 class Clip(NamedTuple):
@@ -35,11 +45,13 @@ class Clip(NamedTuple):
         frames: Shape ``(T, C, H, W)``.
         fps: Frames a second.
         format: What it becomes.
+        value_range: Which floats are black and white.
     """
 
     frames: Tensor
     fps: float
     format: VideoFormat
+    value_range: AnyRange
 
 
 OneItem: TypeAlias = Clip | VideoFile
@@ -50,21 +62,24 @@ class Video(Media[OneItem]):
 
     Args:
         frames: A tensor or an array of shape ``(T, C, H, W)`` or ``(T, H, W, C)``, a batch of these with
-            the batch first, a path of a WebP or GIF file, which is taken as it is, or a list of any of
-            these. C is 1 (grey), 3 (RGB) or 4 (RGBA). Where a shape can be read both ways, a tensor has its
-            channels first and an array has them last. The dtype is uint8 in [0, 255], bool, or any float in
-            [0, 1] or [0, 255]: a batch with a pixel above 2 is in [0, 255]. Pixels outside are clipped,
-            pixels that are NaN are magenta, with a warning that counts them.
+            the batch first, a path or a BytesIO of a WebP, GIF, MP4, WebM or Ogg file, which is taken as it
+            is, or a list of any of these. C is 1 (grey), 3 (RGB) or 4 (RGBA). Where a shape can be read both
+            ways, a tensor has its channels first and an array has them last. The dtype is uint8 in [0, 255],
+            bool, or any float in [0, 1] or [0, 255]: a batch with a pixel above 2 is in [0, 255]. Pixels
+            outside are clipped, pixels that are NaN are magenta, with a warning that counts them.
         fps: Frames a second, from 0.01 to 1000, and in a GIF to 50. A file has its own, which counts.
         caption: A line about the video, or a list with one for each.
         score: A number for the video, or one for each, shape ``(N,)``.
         format: ``"webp"``, lossy of quality 80, or ``"gif"``, of 256 colours a frame, several times as
             large and seldom better; it has no transparency, which becomes white. In both, frames that
             look alike become one that lasts longer.
+        value_range: Which values are black and white, two finite numbers; then pixels are real numbers of
+            any dtype. Bools have no range.
 
     Raises:
-        ValueError: If the shape, the dtype, the rate or the format is none of these, a file is neither WebP
-            nor GIF, frames are too large, or there is another number of captions or scores than of videos.
+        ValueError: If the shape, the dtype, the rate or an option is none of these, a file is of another kind,
+            films (MP4, WebM, Ogg) stand beside other videos, frames are too large, or there is another
+            number of captions or scores than of videos.
         TypeError: If a video is of another type.
         FileNotFoundError: If a path leads nowhere.
 
@@ -84,16 +99,31 @@ class Video(Media[OneItem]):
         score: float | Sequence[float] | Tensor | None = None,
         *,
         format: VideoFormat = "webp",  # noqa: A002  as W&B calls it
+        value_range: tuple[float, float] | None = None,
     ) -> None:
         check_format(format)
         rate = _checked_rate(fps, format)
         several: Sequence[OneVideo] = frames if isinstance(frames, list | tuple) else [cast("OneVideo", frames)]
-        items: list[OneItem] = []
-        for one in [video for given in several for video in videos_of(given)]:
-            if isinstance(one, Tensor):
-                check_size(one.shape[2], one.shape[3], format)
-            items.append(Clip(one, rate, format) if isinstance(one, Tensor) else one)
+        has_range = value_range is not None
+        black_and_white: AnyRange = checked_range(value_range, "Video") if has_range else None
+        videos = [video for given in several for video in videos_of(given, has_range=has_range)]
+        clips = [video for video in videos if isinstance(video, Tensor)]
+        for frames_given in clips:
+            check_size(frames_given.shape[2], frames_given.shape[3], format)
+        if black_and_white is None:
+            black_and_white = detected_range(clips, are_batches=False)
+        items = [Clip(one, rate, format, black_and_white) if isinstance(one, Tensor) else one for one in videos]
+        are_films = {_is_film(item) for item in items}
+        if len(are_films) > 1:
+            raise ValueError("Video got films (MP4, WebM or Ogg) and other videos; log them under two names.")
+        self._are_films = are_films == {True}
         super().__init__(items, caption, score)
+
+    @property
+    @override
+    def kind(self) -> str:
+        """Whether they are films, which TensorBoard does not play."""
+        return "Video of films" if self._are_films else "Video"
 
     @property
     @override
@@ -102,14 +132,31 @@ class Video(Media[OneItem]):
         return sum(item.frames.nbytes if isinstance(item, Clip) else len(item.data) for item in self._items)
 
     @override
-    def encode(self, name: str) -> Videos:
+    def snapshot(self) -> Self:
+        """Return a copy that later changes to the caller's tensors do not reach; waits for no device."""
+        copy = super().snapshot()
+        clips = copy._clips
+        return copy._with_ranges(ranges_of_copies([clip.value_range for clip in clips], [one.frames for one in clips]))
+
+    def in_one_range(self) -> Self:
+        """Return the same videos as if they had come together."""
+        detected = [clip.frames for clip in self._clips if isinstance(clip.value_range, DetectedRange)]
+        together = DetectedRange(detected, len(detected)) if detected else None
+        return self._with_ranges(
+            [together if isinstance(clip.value_range, DetectedRange) else clip.value_range for clip in self._clips]
+        )
+
+    @override
+    def encode(self, name: str) -> Videos | Films:
         """Return the videos as files.
 
         Args:
             name: The name they were logged under, for warnings.
         """
-        pixels = [on_host(item.frames, has_range=False) for item in self._items if isinstance(item, Clip)]
-        clips = iter(_pictures(pixels, name))
+        if self._are_films:
+            films = [item for item in self._items if isinstance(item, VideoFile)]
+            return Films(self._encoded([film.data for film in films], [film.suffix for film in films]))
+        clips = iter(_pictures(self._clips, name))
         files = [
             encoded(next(clips), item.fps, item.format) if isinstance(item, Clip) else item.data for item in self._items
         ]
@@ -118,6 +165,16 @@ class Video(Media[OneItem]):
     @override
     def _snapshot_of(self, item: OneItem) -> OneItem:
         return item._replace(frames=copied(item.frames)) if isinstance(item, Clip) else item
+
+    @property
+    def _clips(self) -> list[Clip]:
+        return [item for item in self._items if isinstance(item, Clip)]
+
+    def _with_ranges(self, ranges: Sequence[AnyRange]) -> Self:
+        """Return the same videos, with other ranges for those that are frames."""
+        left = iter(ranges)
+        items = (item._replace(value_range=next(left)) if isinstance(item, Clip) else item for item in self._items)
+        return self._with(tuple(items), self._captions, self._scores)
 
 
 def _checked_rate(fps: float, file_format: VideoFormat) -> float:
@@ -129,24 +186,30 @@ def _checked_rate(fps: float, file_format: VideoFormat) -> float:
     )
 
 
-def _pictures(videos: Sequence[NDArray[Any]], name: str) -> list[list[PIL.Image.Image]]:
+def _pictures(clips: Sequence[Clip], name: str) -> list[list[PIL.Image.Image]]:
     """Return the frames of each video as Pillow has them, with a warning of what could not be shown."""
-    value_range = float_range(videos)
-    nan_count = outside_count = 0
+    nan_count, outside = 0, Counter[str]()
     pictures = []
-    for frames in videos:
+    for clip in clips:
+        value_range = waited_for(clip.value_range)
+        frames = on_host(clip.frames, has_range=isinstance(clip.value_range, tuple))
         drawn = [shown(frame, value_range) for frame in frames]
         pictures.append([as_pillow(one.picture) for one in drawn])
         nan_count += sum(one.nan_count for one in drawn)
-        outside_count += sum(one.outside_count for one in drawn)
-    _warn(f"{nan_count} pixels are NaN and drawn in magenta", nan_count, name)
-    _warn(f"{outside_count} pixel values lie outside [0, 1] or [0, 255] and are clipped", outside_count, name)
+        outside[in_words(clip.value_range)] += sum(one.outside_count for one in drawn)
+    _warn(f"{nan_count} pixels are NaN and drawn in magenta.", nan_count, name)
+    for words, count in outside.items():
+        _warn(f"{count} pixel values lie outside {words}", count, name)
     return pictures
 
 
 def _warn(what: str, count: int, name: str) -> None:
     if count:
-        warnings.warn(f"Video {name!r}: {what}.", stacklevel=4)
+        warnings.warn(f"Video {name!r}: {what}", stacklevel=4)
+
+
+def _is_film(item: OneItem) -> bool:
+    return isinstance(item, VideoFile) and item.suffix in FILM_SUFFIXES
 
 
 def _suffix(item: OneItem) -> str:

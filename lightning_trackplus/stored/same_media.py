@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lightning_trackplus.files.event_files import CAPTIONS_SUFFIX
 from lightning_trackplus.files.media_index import MediaRecord
-from lightning_trackplus.record import Histograms, Pages
+from lightning_trackplus.record import FILM_SUFFIXES, Histograms, Pages
 from lightning_trackplus.run_directory import MEDIA_INDEX
 from lightning_trackplus.stored.difference import Difference
 
@@ -53,11 +53,11 @@ def _other_counts(
         in_index = Counter(one.step for one in media)
         tags = shown[name] - {name + CAPTIONS_SUFFIX}
         in_tensorboard = sum((in_events.get(tag, Counter[int]()) for tag in tags), Counter[int]())
-        # TensorBoard has a note in place of pages, however many they are.
-        of_pages = {one.step for one in media if one.kind == Pages.kind}
+        # TensorBoard has a note in place of pages and films, however many they are.
+        of_notes = {one.step for one in media if one.kind == Pages.kind or one.path.suffix in FILM_SUFFIXES}
         for step in sorted(in_index | in_tensorboard):
             one, other = in_index[step], in_tensorboard[step]
-            if one != other and not (other and step in of_pages):
+            if one != other and not (other and step in of_notes):
                 yield Difference(name, step, _what(one, other))
 
 

@@ -29,6 +29,7 @@ from lightning_trackplus.files.event_files import CAPTIONS_SUFFIX
 from lightning_trackplus.files.number_events import tag_of
 from lightning_trackplus.record import (
     Cell,
+    Films,
     Histograms,
     MediaPayload,
     Pages,
@@ -72,9 +73,10 @@ def media_values(name: str, media: MediaPayload) -> list[Fields]:
             values = [_texts(name, data)]
         case Tables():
             values = [_texts(name, [_markdown(table).encode("utf-8", "backslashreplace") for table in media.tables])]
-        case Pages():
-            # TensorBoard shows no HTML.
-            note = f"{len(data)} HTML page(s), in the run directory under {media_folder(name)}/"
+        case Pages() | Films():
+            # TensorBoard shows neither.
+            what = "HTML page(s)" if isinstance(media, Pages) else "video file(s)"
+            note = f"{len(data)} {what}, in the run directory under {media_folder(name)}/"
             values = [_texts(name, [_plain(note).encode()])]
         case Histograms():
             tags = [name] if len(data) == 1 else [f"{name}/{number}" for number in range(1, len(data) + 1)]

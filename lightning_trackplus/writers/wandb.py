@@ -18,6 +18,7 @@ from typing_extensions import assert_never
 from lightning_trackplus.record import (
     Cell,
     Encoded,
+    Films,
     Histograms,
     Item,
     MediaPayload,
@@ -109,7 +110,7 @@ def _values(key: str, media: MediaPayload, folder: Path) -> dict[str, Any]:
             return _numbered(key, [list(part) for part in _parts(images, wandb.Image.MAX_ITEMS)])
         case Sounds():
             return {key: [wandb.Audio(path, caption=line) for path, line in _files(items, folder)]}
-        case Videos():
+        case Videos() | Films():
             return {key: [wandb.Video(_playable(path), caption=line) for path, line in _files(items, folder)]}
         case Texts():
             return {key: _about(items, "text", [item.data.decode() for item in items])}

@@ -46,6 +46,16 @@ class MediaOnCuda(unittest.TestCase):
                 on_device = self._pictures(selection, batches.cuda(), scores.cuda(), strict=True)
                 self.assertEqual(on_device, self._pictures(selection, batches, scores, strict=False))
 
+    def test_the_range_of_floats_is_that_of_the_batch(self):
+        """It is found on the device, and waits for nothing."""
+        shades = torch.tensor([[1.0, 255.0, torch.inf], [0.5, 1.0, torch.nan]])
+        batches = shades[..., None, None, None].expand(-1, -1, 1, 8, 8)
+        scores = torch.tensor([[2.0, 0, 0], [1, 0, 0]])
+        for dtype in (torch.float32, torch.float16, torch.bfloat16, torch.float64):
+            with self.subTest(str(dtype)):
+                found = self._pictures(Top(2), batches.to("cuda", dtype), scores.cuda(), strict=True)
+                self.assertEqual([np.max(picture) for picture, _ in found], [1, 128])
+
     def test_items_are_those_of_the_call(self):
         """What later work on the device makes of an image is not what is kept of it."""
         kept, image = Kept(Last(3)), torch.zeros(1, 8, 8, dtype=torch.uint8, device="cuda")

@@ -197,3 +197,16 @@ def test_from_yaml(tmp_path):
     for caption in media["caption"]:
         target, prediction = re.fullmatch(r"target (\d), predicted (\d+)", caption).groups()
         assert int(prediction) == int(target) + 1
+
+
+def test_samples_under_a_name_of_numbers_end_no_training(tmp_path):
+    """Nobody wrote the call that logs them."""
+
+    class Named(Net):
+        def validation_step(self, batch, batch_idx):
+            self.log("val/samples", 0.5)
+
+    with pytest.warns(
+        UserWarning, match=r"TrackPlus\(samples=…\) logs nothing of 'val': self.log\('val/samples', …\) got Im"
+    ):
+        assert run(tmp_path, {"val": 2}, DataLoader(IMAGES, 10), Named()) is None

@@ -6,16 +6,21 @@ import re
 from pathlib import Path
 
 import lightning as L
+import matplotlib.figure
 import numpy as np
 import pandas
 import PIL.Image
+import plotly.graph_objects as go
 import pytest
+import soundfile
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import LearningRateFinder
 
-from lightning_trackplus import Audio, Image, Text, TrackPlus, TrackPlusLogger
-from lightning_trackplus.media.selection import Last, Sample
+from lightning_trackplus import Audio, Figure, Image, Text, TrackPlus, TrackPlusLogger, Video
+from lightning_trackplus.lanes.media_exchange import brought_together, told
+from lightning_trackplus.media.kept import Kept, Shelf
+from lightning_trackplus.media.selection import First, Last, Sample
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 
@@ -307,7 +312,8 @@ def test_without_the_callback_a_medium_is_refused_at_the_users_line(tmp_path):
         (
             lambda m, b, i: (m.log("img", Image(grey(1))), m.log("img", Text("a"))),
             ValueError,
-            "self.log('img', …) got <Text: 1 item> after <Image: 1 item> in one epoch; log them under two names.",
+            "self.log('img', …) got Text after Image; a name is of one kind for the whole run. Log them under two"
+            " names.",
         ),
         (
             lambda m, b, i: m.log("img", Image(torch.rand(5))),
@@ -323,6 +329,190 @@ def test_what_has_no_meaning_for_media_is_refused(tmp_path, call, error, message
     with pytest.raises(error) as caught:
         trainer.validate(LoggingModule(validation_step=call), loader())
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(("kind", "given"), [(Image, torch.stack), (Image, list), (Video, torch.stack)])
+@pytest.mark.parametrize("asked", ["top1", "last4"])
+def test_the_range_of_floats_is_that_of_the_batch(tmp_path, asked, kind, given):
+    """Not that of the items that are kept of it, nor that of the epoch: 1 is dark beside 255, and bright beside 0.5."""
+    batches = torch.tensor([[1.0, 255.0, 1.0], [0.5, 1.0, 0.5]])
+    shown = {"top1": [1], "last4": [1, 128, 255, 128]}[asked]
+
+    def step(module, batch, index):
+        shades = batches[index].reshape(3, *[1] * (3 + (kind is Video))).expand(-1, *[2] * (kind is Video), 1, 9, 9)
+        module.log("val/it", kind(given(list(shades)), score=[2.0 - index, 0, 0]), reduce_fx=asked)
+
+    logger = TrackPlusLogger(tmp_path)
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=logger)
+    trainer.validate(LoggingModule(validation_step=step), loader(2, 1), verbose=False)
+    files = pandas.read_csv(f"{logger.log_dir}/media.csv")["file"]
+    found = [PIL.Image.open(f"{logger.log_dir}/{file}").convert("L").getextrema()[1] for file in files]
+    assert found == pytest.approx(shown, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        (0.5, "text", "got Text after a number"),
+        (torch.ones(3), "text", "got Text after values for each sample"),
+        ("text", torch.tensor(0.5), "got a number after Text"),
+        (Image(grey(1)), "text", "got Text after Image"),
+        (matplotlib.figure.Figure(), go.Figure(), "got Figure of plotly after Figure of matplotlib"),
+    ],
+)
+def test_a_name_is_of_one_kind_for_the_whole_run(tmp_path, first, second, message):
+    """Also where the other kind comes an epoch later: TensorBoard shows a tag in one of its tabs."""
+    logger = TrackPlusLogger(tmp_path)
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=logger, max_epochs=2)
+
+    def log(module, batch, index):
+        module.log("it", (first, second)[module.current_epoch])
+
+    with pytest.raises(ValueError, match=re.escape(f"{message}; a name is of one kind for the whole run.")):
+        trainer.fit(LoggingModule(validation_step=log), loader(), loader())
+    assert trainer.current_epoch == 1
+
+
+def test_a_name_may_be_of_another_kind_for_another_dataloader(tmp_path):
+    """There it is another name."""
+    logger = TrackPlusLogger(tmp_path)
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=logger)
+
+    class Module(LoggingModule):
+        def validation_step(self, batch, batch_idx, dataloader_idx=0):
+            self.log("it", [Image(grey(1)), "text", 0.5][dataloader_idx])
+
+    trainer.validate(Module(), [loader()] * 3)
+    media = pandas.read_csv(f"{logger.log_dir}/media.csv")
+    assert dict(zip(media["name"], media["kind"], strict=True)) == {
+        "it/dataloader_idx_0": "image",
+        "it/dataloader_idx_1": "text",
+    }
+    assert trainer.callback_metrics == {"it/dataloader_idx_2": 0.5}
+
+
+def test_two_names_that_become_one(tmp_path):
+    """With ``on_step`` and ``on_epoch`` a name gets an end that another one may have of its own."""
+
+    def log(module, batch, index):
+        module.log("it", Image(grey(1)), on_step=True, on_epoch=True)
+        module.log("it_epoch", "text", on_step=False, on_epoch=True)
+
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=TrackPlusLogger(tmp_path))
+    message = "self.log('it_epoch', …) got Text after Image in one epoch; log them under two names."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        trainer.fit(LoggingModule(training_step=log), loader())
+
+
+def test_formats_and_grids_of_one_name_are_kept(tmp_path):
+    """Each image has the format that its batch was given, and images of one grid and format are in one file."""
+    options = [{"format": "jpeg"}, {}, {"grid": 2}, {"grid": 2}, {"grid": 1, "format": "webp"}]
+
+    def step(module, batch, index):
+        captions = [f"{index}{place}" for place in range(2)]
+        module.log("it", Image(grey(9, 2), captions, [index, index], **options[index]), reduce_fx="first20")
+
+    logger = TrackPlusLogger(tmp_path)
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=logger)
+    trainer.validate(LoggingModule(validation_step=step), loader(5, 1), verbose=False)
+    rows = pandas.read_csv(f"{logger.log_dir}/media.csv", dtype={"caption": str})
+    found = []
+    for file, caption, score in zip(rows["file"], rows["caption"], rows["score"].map(str), strict=True):
+        with PIL.Image.open(f"{logger.log_dir}/{file}") as picture:
+            found.append((picture.format, picture.size, caption, score))
+    assert found == [
+        *[("JPEG", (4, 4), f"0{place}", "0.0") for place in range(2)],
+        *[("PNG", (4, 4), f"1{place}", "1.0") for place in range(2)],
+        ("PNG", (10, 10), "20 | 21 | 30 | 31", "nan"),
+        ("WEBP", (4, 10), "40 | 41", "nan"),
+    ]
+
+
+def undrawable():
+    """Return a figure whose title matplotlib cannot read."""
+    figure = matplotlib.figure.Figure(figsize=(1, 1))
+    figure.suptitle(r"$\frac{1$")
+    return figure
+
+
+@pytest.mark.parametrize("figure", [undrawable(), go.Figure(layout={"meta": object()})], ids=["matplotlib", "plotly"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_figure_that_cannot_be_drawn_ends_no_training(tmp_path, figure):
+    """Wherever it is logged; what can be drawn is written, and warnings say what is missing."""
+    good = type(figure)()
+
+    def log(module, batch, index):
+        module.log("both", Figure([figure, good], caption=["bad", "good"]))
+        module.log("bad", figure)
+
+    def direct(module, batch, index):
+        module.logger.log_figure("direct", figure)
+        log(module, batch, index)
+
+    logger = TrackPlusLogger(tmp_path)
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=logger)
+    with pytest.warns(UserWarning, match="could not be drawn") as caught:
+        trainer.fit(LoggingModule(training_step=log, on_validation_epoch_end=direct), loader(4), loader(4))
+        trainer.validate(LoggingModule(validation_step=log), loader(4), verbose=False)
+    media = pandas.read_csv(f"{logger.log_dir}/media.csv")
+    assert set(media["name"]) == {"both"}
+    assert list(media["caption"]) == ["good"] * 3
+    said = {str(one.message).split(".")[0] for one in caught if "Figure 'both'" in str(one.message)}
+    assert said == {"Figure 'both': 1 of 2 could not be drawn and are left out"}
+    lost = {str(one.message).split(" failed")[0] for one in caught if " failed" in str(one.message)}
+    assert lost == {"Encoding 'bad'", "Encoding 'direct'"}
+
+
+def test_a_file_that_vanishes_is_written_all_the_same(tmp_path):
+    """It is read where the medium is made."""
+    files = {"it.png": Image, "it.gif": Video, "it.wav": Audio}
+    for file in files:
+        if file == "it.wav":
+            soundfile.write(file, np.zeros(80), 8000)
+        else:
+            PIL.Image.new("L", (4, 4)).save(file)
+
+    def log(module, batch, index):
+        for file, kind in files.items():
+            module.log(file, kind(file))
+            Path(file).unlink()
+
+    logger = TrackPlusLogger(tmp_path)
+    quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=logger).validate(
+        LoggingModule(validation_step=log), loader(4), verbose=False
+    )
+    assert sorted(pandas.read_csv(f"{logger.log_dir}/media.csv")["name"]) == sorted(files)
+
+
+@pytest.mark.parametrize("asked", ["mean", "first2"])
+def test_a_medium_that_cannot_be_copied_ends_no_training(tmp_path, asked):
+    """Such as one for which there is no memory."""
+
+    class Broken(Image):
+        def snapshot(self):
+            raise MemoryError("no room")
+
+    logger = TrackPlusLogger(tmp_path)
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=logger)
+    step = lambda m, b, i: (m.log("it", Broken(grey(1)), reduce_fx=asked), m.log("other", Image(grey(1))))  # noqa: E731
+    with pytest.warns(UserWarning, match=r"'it' failed, training goes on\. MemoryError: no room"):
+        trainer.fit(LoggingModule(training_step=step), loader(4))
+    assert set(pandas.read_csv(f"{logger.log_dir}/media.csv")["name"]) == {"other"}
+
+
+def test_processes_that_keep_other_kinds_under_one_name():
+    """They agree that none of them is written, and on what else there is."""
+    everyone = []
+    for rank, media in enumerate([Image(grey(1)), Text("a")]):
+        kept = {Shelf("train", "it"): Kept(First(1), rank)}
+        kept[Shelf("train", "it")].add(media)
+        everyone.append(told(kept))
+    message = (
+        "self.log('it', …) got Image with First(1) in one process and Text with First(1) in another, and none of them"
+        " is written; log them under two names."
+    )
+    with pytest.warns(UserWarning, match=re.escape(message)):
+        assert brought_together(kept, everyone) == {}
 
 
 def test_predict_hooks_take_no_media(tmp_path):

@@ -115,6 +115,21 @@ def test_a_logger_that_fails_loses_no_medium_and_ends_no_training(tmp_path):
     assert list(media_of(logger.log_dir)["shade"]) == [30]
 
 
+def test_a_logger_that_cannot_say_where_it_writes_ends_no_training(tmp_path):
+    """What its properties raise is said in a warning."""
+
+    class Lost(Silent):
+        @property
+        def save_dir(self):
+            raise OSError("the disk is gone")
+
+    loggers = MediaLoggers(trainer_with(tmp_path, Lost()))
+    message = "Giving 'shade' to the loggers failed, training goes on. OSError: the disk is gone"
+    with pytest.warns(UserWarning, match=re.escape(message)):
+        loggers.deliver("shade", picture(30), 7)
+    loggers.close()
+
+
 def test_what_a_writer_raises_is_a_warning(tmp_path):
     """A logger that fails later than at first costs a warning; the other loggers get the medium."""
     tensorboard, csv = TensorBoardLogger(tmp_path / "tensorboard"), CSVLogger(tmp_path / "csv")

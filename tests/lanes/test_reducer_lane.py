@@ -375,15 +375,41 @@ def test_what_is_no_reducer_is_refused_at_the_users_line(tmp_path, reduction, me
     assert message in refused(tmp_path, lambda m, b, i: m.log("x", 1.0, reduce_fx=reduction))
 
 
-def test_numbers_of_several_dimensions_are_refused_at_the_users_line(tmp_path):
-    """What has several dimensions is neither a scalar nor a value for each sample; a matrix can be looked at."""
-    message = (
-        "self.log('x', …) got a tensor of shape {}; it takes a scalar, or one value for each sample in a tensor of"
-        " one dimension. Write `.flatten()` if every number is a sample, `.mean()` if one number is meant, or log it as"
-        " an Image."
-    )
-    assert refused(tmp_path, lambda m, b, i: m.log("x", b[None]), ValueError) == message.format("(1, 4, 2)")
-    assert refused(tmp_path, lambda m, b, i: m.log("x", b, reduce_fx="p95"), ValueError) == message.format("(4, 2)")
+SHAPES = (
+    "self.log('{}', …) got {} of shape {}; it takes a scalar, or one value for each sample in one dimension. Write"
+    " `.mean()` if one number is meant, `.flatten()` if every number is a sample, `HeatMap(…)` around a matrix, or"
+    " `Image(…)` around pixels."
+)
+
+
+@pytest.mark.parametrize(
+    ("log", "expected"),
+    [
+        (lambda m, b, i: m.log("x", b[:, :1]), ("x", "a tensor", (4, 1))),
+        (lambda m, b, i: m.log("x", b.numpy()), ("x", "an array", (4, 2))),
+        (lambda m, b, i: m.log("x", b[None]), ("x", "a tensor", (1, 4, 2))),
+        (lambda m, b, i: m.log("x", b[:0]), ("x", "a tensor", (0, 2))),
+        (lambda m, b, i: m.log("x", b, reduce_fx="p95"), ("x", "a tensor", (4, 2))),
+        (lambda m, b, i: m.log("x", b[:2], reduce_fx="p95", names=["a", "b"]), ("x", "a tensor", (2, 2))),
+        (lambda m, b, i: m.log("x", b, reduce_fx="first8"), ("x", "a tensor", (4, 2))),
+        (lambda m, b, i: m.log("x", {"y": {"z": b}}), ("x/y/z", "a tensor", (4, 2))),
+        (lambda m, b, i: m.log_dict({"y": b}), ("y", "a tensor", (4, 2))),
+        (lambda m, b, i: m.log("x", b[:1, :1] if i else b[:, 0]), ("x", "a tensor", (1, 1))),
+        (lambda m, b, i: m.log("x", *((b[:1, :1],) if i else (b[:2],)), names=None if i else "ab"),
+         ("x", "a tensor", (1, 1))),
+    ],
+    ids=["column", "array", "three", "empty", "reducer", "names", "selection", "dict", "log_dict", "samples", "map"],
+)  # fmt: skip
+def test_numbers_of_several_dimensions_are_refused_at_the_users_line(tmp_path, log, expected):
+    """Nobody can tell what they mean: they may be samples, a matrix, or pixels."""
+    assert refused(tmp_path, log, ValueError) == SHAPES.format(*expected)
+
+
+def test_one_number_of_two_dimensions_is_lightnings(tmp_path):
+    """As without us, as long as the name has had no more numbers."""
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()])
+    trainer.fit(LoggingModule(training_step=lambda m, b, i: m.log("x", b[-1:, :1], on_epoch=True)), loader(9, 3))
+    assert trainer.callback_metrics["x_epoch"] == 5
 
 
 def test_complex_values_are_refused(tmp_path):

@@ -121,14 +121,20 @@ class TestMatplotlib:
         assert (plt.get_fignums(), plt.gcf()) == ([figure.number, current.number], current)
         assert ([*figure.get_size_inches()], figure.dpi, len(axes.lines)) == ([3, 2], 70, 1)
 
-    def test_a_figure_that_cannot_be_drawn_stays_as_it_was(self):
-        """What matplotlib raises comes at the line that logs it."""
+    def test_a_figure_that_cannot_be_drawn_is_left_out(self):
+        """It stays as it was; the others have their captions and scores, and a warning says why."""
         figure = curve(figsize=(1e5, 1e5))
         own = figure.canvas
 
-        with pytest.raises(ValueError, match="too large"):
-            Figure(figure).snapshot()
+        snapshot = Figure([figure, curve(), figure], caption=["a", "b", "c"], score=[1, 2, 3]).snapshot()
+
         assert figure.canvas is own
+        message = r"Figure 'x': 2 of 3 could not be drawn and are left out. ValueError: Image size .* is too large"
+        with pytest.warns(UserWarning, match=message):
+            (item,) = pickle.loads(pickle.dumps(snapshot)).encode("x").items
+        assert (item.caption, item.score) == ("b", 2)
+        with pytest.raises(ValueError, match=r"it could not be drawn. ValueError: Image size .* is too large"):
+            Figure(figure).snapshot().encode("x")
 
     def test_a_snapshot_is_out_of_reach_of_later_changes(self):
         """The figure is drawn when it is logged, and can be used again."""
@@ -233,13 +239,6 @@ def test_a_list_of_both_sorts_is_refused():
     message = "Figure got figures of matplotlib and of plotly; log them under two names."
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Figure([curve(), scatter()])
-
-
-def test_both_sorts_under_one_name_are_refused():
-    """The delivery warns of it, and training goes on."""
-    message = "Figure 'x' got figures of matplotlib and of plotly; log them under two names."
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        Figure(curve()).joined([Figure(scatter())]).encode("x")
 
 
 @pytest.mark.parametrize(

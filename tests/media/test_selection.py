@@ -21,6 +21,7 @@ from lightning_trackplus.media.kept import Kept, shown
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.media.selection import Bottom, First, Last, Sample, Top, selection_of
 from lightning_trackplus.media.text import Text
+from lightning_trackplus.media.video import Video
 
 SCORES = st.lists(
     st.lists(st.sampled_from([-np.inf, -1.5, 0.0, 2.0, 3.0, np.inf, np.nan]), min_size=1, max_size=5), max_size=6
@@ -81,15 +82,18 @@ def test_a_sample_is_uniform_and_the_same_again():
     assert result(kept(Sample(4, seed=1), stream)) != result(kept(Sample(4, seed=2), stream))
 
 
-def test_only_what_is_kept_is_copied():
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32], ids=str)
+@pytest.mark.parametrize(("kind", "shape"), [(Image, (3, 8, 8)), (Video, (2, 3, 8, 8))])
+def test_only_what_is_kept_is_copied(kind, shape, dtype):
     """Memory is that of n items, however large the batches are and however many of them there were."""
     keeping = Kept(Top(3))
     for batch in range(20):
-        keeping.add(Image(torch.full((50, 3, 8, 8), batch, dtype=torch.uint8), score=torch.rand(50)))
+        keeping.add(kind(torch.full((50, *shape), batch, dtype=dtype), score=torch.rand(50)))
     media = keeping.batch(keeping.places())
-    assert media.nbytes == 3 * 3 * 8 * 8
+    size = 3 * int(np.prod(shape)) * dtype.itemsize
+    assert media.nbytes == size
     # Nothing else hangs on it.
-    assert len(pickle.dumps(media)) < 3000
+    assert len(pickle.dumps(media)) < size + 2500
 
 
 def test_a_later_change_does_not_reach_what_is_kept():
@@ -103,15 +107,16 @@ def test_a_later_change_does_not_reach_what_is_kept():
 
 
 @pytest.mark.parametrize("selection", [First(3), Last(3), Sample(3), Top(3), Bottom(3)], ids=repr)
-def test_scores_on_a_device_are_not_waited_for(selection, monkeypatch):
+@pytest.mark.parametrize("kind", [Image, Video])
+def test_scores_on_a_device_are_not_waited_for(selection, kind, monkeypatch):
     """Batches on a device are looked at without a value of theirs being asked for: a fake tensor has none."""
     # The device has not come so far.
     monkeypatch.setattr(HostCopy, "has_arrived", lambda _: False)
     keeping = Kept(selection)
     with FakeTensorMode():
-        images = torch.empty(5, 3, 8, 8, device="cuda", dtype=torch.uint8)
-        keeping.add(Image(images, score=torch.empty(5, device="cuda")))
-    assert keeping.sort is Image
+        pixels = torch.empty(5, *[2] * (kind is Video), 3, 8, 8, device="cuda")
+        keeping.add(kind(pixels, score=torch.empty(5, device="cuda")))
+    assert keeping.kind == kind.__name__
 
 
 class TestNames:

@@ -12,8 +12,10 @@ import pathlib
 import pickle
 import re
 
+import matplotlib.figure
 import numpy as np
 import pandas as pd
+import PIL.Image
 import polars as pl
 import pytest
 import torch
@@ -22,7 +24,9 @@ from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from lightning_trackplus.media.image import Image
 from lightning_trackplus.media.table import Table
+from lightning_trackplus.media.text import Text
 from lightning_trackplus.record import Record
 from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.tensorboard import TensorBoardWriter
@@ -349,6 +353,30 @@ def test_what_is_no_table_is_refused(data, columns, error, message):
     """Data that make no table raise where it is made."""
     with pytest.raises(error, match=f"^{re.escape('Table got ' + message)}$"):
         Table(data, columns)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        Image(np.zeros((4, 4))),
+        PIL.Image.new("L", (4, 4)),
+        matplotlib.figure.Figure(),
+        Table({"a": [1]}),
+        [Text("a")],
+    ],
+    ids=["Image", "PIL", "figure", "table", "list"],
+)
+@pytest.mark.parametrize("make", [lambda cell: Table({"it": [cell]}), lambda cell: Table([[1, cell]], ["n", "it"])])
+def test_a_medium_has_no_place_in_a_cell(make, cell):
+    """It would stand there as its type and its address."""
+    name = type(cell[0] if isinstance(cell, list) else cell).__name__
+    message = (
+        f"Table got a {name} in a cell, which holds text or a number; log it under a name of its own, for example with"
+        " the other cells of its row as its caption."
+    )
+    with pytest.raises(TypeError) as caught:
+        make(cell)
+    assert str(caught.value) == message
 
 
 def test_files_and_tensorboard(tmp_path):

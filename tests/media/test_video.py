@@ -8,6 +8,7 @@ import re
 import warnings
 
 import numpy as np
+import pandas
 import PIL.Image
 import pytest
 import torch
@@ -18,6 +19,9 @@ from tensorboard.plugins.image import metadata as image_metadata
 
 from lightning_trackplus import TrackPlusLogger
 from lightning_trackplus.media.video import Video
+from lightning_trackplus.record import Record
+from lightning_trackplus.writers.csv import CSVWriter
+from lightning_trackplus.writers.tensorboard import TensorBoardWriter
 
 # An encoding that warns where it should be silent fails its test.
 pytestmark = pytest.mark.filterwarnings("error")
@@ -36,8 +40,11 @@ SHAPE_MESSAGE = (
     "Video got frames of shape {}; give (T, C, H, W) or (T, H, W, C), or a batch of these with the batch first."
     " C is 1, 3 or 4, and no dimension is 0. Single frames make a video by torch.stack(frames)."
 )
-DTYPE_MESSAGE = "Video got pixels of {}; give uint8 in [0, 255], bool, or floats in [0, 1] or [0, 255]."
-TYPE_MESSAGE = "Video got a {}; give a tensor, an array, a path, or a list of them."
+DTYPE_MESSAGE = (
+    "Video got pixels of {}; give uint8 in [0, 255], bool, floats in [0, 1] or [0, 255], or any real numbers with"
+    " value_range=(black, white)."
+)
+TYPE_MESSAGE = "Video got a {}; give a tensor, an array, a path, a BytesIO, or a list of them."
 
 
 def read_back(video, name="film"):
@@ -265,7 +272,9 @@ def test_a_list_may_hold_every_kind_and_keeps_its_order(tmp_path):
 
 
 @pytest.mark.parametrize("file_format", ["webp", "gif"])
-@pytest.mark.parametrize("as_type", [str, lambda path: path], ids=["str", "Path"])
+@pytest.mark.parametrize(
+    "as_type", [str, lambda path: path, lambda path: io.BytesIO(path.read_bytes())], ids=["str", "Path", "bytes"]
+)
 def test_a_file_is_taken_as_it_is(as_type, file_format, tmp_path):
     """A WebP or GIF file keeps every byte, whatever its name, and may go as soon as the video is made of it."""
     path = tmp_path / "é 1"
@@ -280,28 +289,74 @@ def test_a_file_is_taken_as_it_is(as_type, file_format, tmp_path):
     assert (payload.width, payload.height, video.nbytes) == (64, 64, len(stored))
 
 
+FILMS = {
+    ".mp4": b"\0\0\0\x18ftypisom\0\0\2\0",
+    ".webm": b"\x1aE\xdf\xa3\x93B\x82\x84webm",
+    ".ogg": b"OggS\0\2",
+}
+"""How files of each format begin."""
+
+
+@pytest.mark.parametrize("suffix", FILMS)
+@pytest.mark.parametrize("way", ["path", "bytes"])
+def test_a_film_is_taken_as_it_is(tmp_path, suffix, way):
+    """It is a file of the run, and TensorBoard's text tab says where; whatever the name of the given file was."""
+    path = tmp_path / "film"
+    path.write_bytes(FILMS[suffix])
+    film = Video(path if way == "path" else io.BytesIO(FILMS[suffix]), caption="one", score=2.0).snapshot()
+    path.unlink()
+    payload = film.encode("val/film")
+    for writer in (CSVWriter(tmp_path), TensorBoardWriter(tmp_path)):
+        writer.write(Record(4, 0, 1e9, {"val/film": payload}))
+        writer.close()
+
+    (row,) = pandas.read_csv(tmp_path / "media.csv").to_dict("records")
+    assert (row["kind"], row["caption"], row["score"]) == ("video", "one", 2.0)
+    assert (row["file"], (tmp_path / row["file"]).read_bytes()) == (
+        f"media/val-film/0000000004-000{suffix}",
+        FILMS[suffix],
+    )
+    (note,) = EventAccumulator(str(tmp_path)).Reload().Tensors("val/film")
+    text = note.tensor_proto.string_val[0].decode().replace("\\", "")
+    assert text == "1 video file(s), in the run directory under media/val-film/"
+
+
+def test_films_beside_other_videos_are_refused():
+    """TensorBoard plays the one and not the other."""
+    message = "Video got films (MP4, WebM or Ogg) and other videos; log them under two names."
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        Video([io.BytesIO(FILMS[".mp4"]), torch.zeros(2, 3, 8, 8)])
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("film.mp4", b"\0\0\0 ftypisom"), ("film.webm", b"\x1aE\xdf\xa3"), ("film.gif", b"a text"), ("film.webp", b"")],
+    [
+        ("film.avi", b"RIFF\0\0\0\0AVI "),
+        ("film.mov", b"\0\0\0\x14ftypqt  "),
+        ("film.gif", b"a text"),
+        ("film.webp", b""),
+    ],
 )
 def test_a_file_of_another_format_is_refused(name, content, tmp_path):
-    """A file that is no WebP and no GIF, whatever its name says, raises where the video is made."""
+    """A file that no browser plays, whatever its name says, raises where the video is made."""
     path = tmp_path / name
     path.write_bytes(content)
     message = (
-        f"Video got the file {str(path)!r}, which is neither WebP nor GIF; give one of these, or the frames as a tensor"
-        " of shape (T, C, H, W)."
+        "Video got {}, which is neither WebP, GIF, MP4, WebM nor Ogg; give one of these, which ffmpeg makes of any"
+        " film, or the frames as a tensor of shape (T, C, H, W)."
     )
 
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(ValueError, match=f"^{re.escape(message.format(f'the file {str(path)!r}'))}$"):
         Video(path)
+    with pytest.raises(ValueError, match=f"^{re.escape(message.format('a file of bytes'))}$"):
+        Video(io.BytesIO(content))
 
 
 def test_a_picture_of_another_format_is_refused(tmp_path):
     """An image file that Pillow could read is no video either."""
     PIL.Image.new("RGB", (4, 4)).save(tmp_path / "still.png")
 
-    with pytest.raises(ValueError, match="which is neither WebP nor GIF"):
+    with pytest.raises(ValueError, match="which is neither WebP, GIF, MP4, WebM nor Ogg"):
         Video(tmp_path / "still.png")
 
 
@@ -328,7 +383,8 @@ def test_pixels_that_cannot_be_drawn_are_counted_in_a_warning(channels, dtype):
 
     assert [str(warning.message) for warning in caught] == [
         "Video 'val/film': 256 pixels are NaN and drawn in magenta.",
-        "Video 'val/film': 4 pixel values lie outside [0, 1] or [0, 255] and are clipped.",
+        "Video 'val/film': 4 pixel values lie outside [0, 1] or [0, 255] and are clipped; give"
+        " value_range=(black, white) for another range.",
     ]
     assert len(durations) == 3
     assert np.abs(found[1, 4:12, 4:12].astype(int) - [255, 0, 255, 255]).max() <= 12
@@ -346,6 +402,23 @@ def test_grey_frames_of_which_one_is_marked_stay_what_they_are_in_a_gif():
     expected = as_shown(steps(4, 1, 8, 8))
     expected[2, 0, 0] = [255, 0, 255, 255]
     assert_close(found, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int16, torch.float32, torch.uint8], ids=str)
+def test_a_range_that_is_given_counts(dtype):
+    """For numbers of any dtype; the warning says it."""
+    frames = torch.tensor([0, 20, 100, 150], dtype=dtype).reshape(4, 1, 1, 1).expand(4, 1, 8, 8)
+
+    with pytest.warns(UserWarning, match=r"^Video 'film': 64 pixel values lie outside \[0, 100\] and are clipped\.$"):
+        ((found, _),) = read_back(Video(frames, format="gif", value_range=(0, 100)), "film")
+
+    assert found[:, 0, 0, 0].tolist() == [0, 51, 255]
+
+
+def test_a_range_that_is_none_is_refused():
+    """In the words of the medium that it was given to."""
+    with pytest.raises(ValueError, match=r"^Video got value_range=\(1, 0\); give two numbers, which values are black"):
+        Video(torch.zeros(2, 3, 8, 8), value_range=(1, 0))
 
 
 @pytest.mark.parametrize(("brightest", "bright_and_dark"), [(2.0, [255, 255]), (255.0, [255, 1])])

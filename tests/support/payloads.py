@@ -9,6 +9,7 @@ import numpy as np
 import PIL.Image
 
 from lightning_trackplus.record import (
+    Films,
     Histograms,
     Item,
     Pages,
@@ -57,6 +58,10 @@ def videos():
     return Videos((Item(moving, ".webp", "brighter"),), 8, 4)
 
 
+def films():
+    return Films((Item(b"\0\0\0\x18ftypisom", ".mp4", "a film"), Item(b"OggS", ".ogg")))
+
+
 def texts():
     return Texts(tuple(Item(text.encode(), ".md", f"text {index}") for index, text in enumerate(MARKDOWN)))
 
@@ -79,6 +84,7 @@ KINDS = {
     "picture": pictures,
     "sound": sounds,
     "video": videos,
+    "film": films,
     "text": texts,
     "page": pages,
     "histogram": histograms,

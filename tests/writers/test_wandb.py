@@ -142,6 +142,14 @@ def test_a_moving_webp_becomes_a_gif_of_the_same_frames_and_time(run):
     assert seen == [(shade, 250) for shade in payloads.SHADES]
 
 
+def test_films_are_the_files_with_their_captions(run):
+    """W&B plays them as they are."""
+    _, shown = logged(run, "film")
+    assert (shown["_type"], shown["captions"]) == ("videos", ["a film", ""])
+    stored = [content(run, film["path"]) for film in shown["videos"]]
+    assert stored == [item.data for item in payloads.films().items]
+
+
 def test_texts_are_a_table_as_wandb_loggers_own(run):
     """Each text is a row with its caption; a column that nothing stands in is left out."""
     assert cells(run, "text") == (

@@ -34,22 +34,22 @@ class Annotations(NamedTuple):
         return self._replace(masks=tuple(mask._replace(classes=copied(mask.classes)) for mask in self.masks))
 
 
-def annotations_of(boxes: Notation, masks: Notation, sizes: Sequence[tuple[int, int]]) -> list[Annotations]:
+def annotations_of(boxes: Notation, masks: Notation, count: int) -> list[Annotations]:
     """Return what is to be drawn on each image.
 
     Args:
         boxes: As for `Image`.
         masks: As for `Image`.
-        sizes: The height and width of each image.
+        count: How many images there are.
 
     Raises:
         ValueError: If something is not in the notation, or there is another number than of images.
         FileNotFoundError: If the path of a mask leads nowhere.
     """
     return [
-        Annotations(boxes_of_image(*boxes_given), masks_of_image(*masks_given, size))
-        for boxes_given, masks_given, size in zip(
-            _one_each(boxes, "boxes", len(sizes)), _one_each(masks, "masks", len(sizes)), sizes, strict=True
+        Annotations(boxes_of_image(*boxes_given), masks_of_image(*masks_given))
+        for boxes_given, masks_given in zip(
+            _one_each(boxes, "boxes", count), _one_each(masks, "masks", count), strict=True
         )
     ]
 

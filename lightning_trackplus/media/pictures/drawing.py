@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -49,7 +50,7 @@ def _tint(pixels: NDArray[np.uint8], mask: Mask, group: int) -> Iterator[tuple[s
 
     The class 0 is the background, which stays as it is, unless it has a name.
     """
-    classes, places = np.unique(mask.classes.cpu().numpy(), return_inverse=True)
+    classes, places = np.unique(_stretched(mask, pixels.shape[0], pixels.shape[1]), return_inverse=True)
     is_drawn = np.array([class_id != 0 or 0 in mask.labels for class_id in classes])
     colours = [colour_of_class(int(class_id), group) for class_id in classes]
     places = places.reshape(pixels.shape[:2])
@@ -57,6 +58,21 @@ def _tint(pixels: NDArray[np.uint8], mask: Mask, group: int) -> Iterator[tuple[s
     pixels[tinted] = (pixels[tinted] + np.array(colours, np.uint16)[places[tinted]]) // 2
     for class_id, colour in zip(classes[is_drawn], np.array(colours)[is_drawn].tolist(), strict=True):
         yield _class_name(int(class_id), mask.labels), mask, tuple(colour)
+
+
+def _stretched(mask: Mask, height: int, width: int) -> NDArray[Any]:
+    """Return the class of each pixel of an image, whatever the mask's size; a float is cut off, and NaN is class 0."""
+    classes = mask.classes.cpu()
+    if classes.is_floating_point():
+        classes = classes.double().nan_to_num(0, 0, 0).long()
+    if classes.shape == (height, width):
+        return classes.numpy()
+    # Where the middle of each pixel falls.
+    rows, columns = (
+        (2 * np.arange(pixels) + 1) * cells // (2 * pixels)
+        for pixels, cells in zip((height, width), classes.shape, strict=True)
+    )
+    return classes.numpy()[rows[:, None], columns]
 
 
 def _draw(pen: Pen, boxes: Boxes, index: int, scale: int, groups: Sequence[Boxes]) -> int:

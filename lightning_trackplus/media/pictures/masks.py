@@ -20,7 +20,7 @@ class Mask(NamedTuple):
 
     Attributes:
         name: What it is, such as a prediction.
-        classes: Integers or bools, shape ``(H, W)``.
+        classes: Numbers or bools, shape ``(H, W)``; as large as the image, or to be stretched over it.
         labels: The names of classes.
     """
 
@@ -29,29 +29,28 @@ class Mask(NamedTuple):
     labels: Labels
 
 
-def masks_of_image(given: Any, where: str, size: tuple[int, int]) -> tuple[Mask, ...]:
+def masks_of_image(given: Any, where: str) -> tuple[Mask, ...]:
     """Return the masks of one image; those of paths are read.
 
     Args:
         given: The masks, as they are written for `Image`.
         where: What to call them in a message.
-        size: Height and width of the image.
 
     Raises:
-        ValueError: If they are not in the notation, or of another size.
+        ValueError: If they are not in the notation.
         FileNotFoundError: If a path leads nowhere.
     """
     groups = mapping(given, where, _GROUPS)
-    return tuple(_mask(str(name), group, f"{where}[{name!r}]", size) for name, group in groups.items())
+    return tuple(_mask(str(name), group, f"{where}[{name!r}]") for name, group in groups.items())
 
 
-def _mask(name: str, given: Any, where: str, size: tuple[int, int]) -> Mask:
+def _mask(name: str, given: Any, where: str) -> Mask:
     mask = mapping(given, where, 'a dict such as {"mask_data": …, "class_labels": {…}}')
     key = "path" if "path" in mask else "mask_data"
-    where_data, wanted = f"{where}[{key!r}]", f"the class of each pixel, integers of shape {size}"
+    where_data, wanted = f"{where}[{key!r}]", "the class of each pixel, shape (H, W)"
     data = _read(mask["path"], where_data) if key == "path" else mask.get(key)
     classes = tensor(data, where_data, wanted)
-    if classes.is_floating_point() or classes.is_complex() or tuple(classes.shape) != size:
+    if classes.is_complex() or classes.ndim != 2 or not classes.numel():
         raise wrong(classes, where_data, wanted)
     return Mask(name, classes, labels(mask, where))
 

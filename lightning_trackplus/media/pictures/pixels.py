@@ -100,7 +100,7 @@ def _from_pillow(image: PIL.Image.Image, *, has_range: bool) -> NDArray[Any]:
 
 def _batch(pixels: Tensor, *, channels_first: bool, has_range: bool) -> Tensor:
     """Return the images of shape (N, C, H, W) in a tensor of any shape that `Image` takes."""
-    if not _is_image_dtype(pixels.dtype, has_range=has_range):
+    if not is_image_dtype(pixels.dtype, has_range=has_range):
         raise ValueError(_wrong_dtype(pixels.dtype))
     shape = tuple(pixels.shape)
     batch = None
@@ -132,7 +132,13 @@ def _with_channels(batch: Tensor, dim: int) -> Tensor:
 
 
 @functools.cache
-def _is_image_dtype(dtype: torch.dtype, *, has_range: bool) -> bool:
+def is_image_dtype(dtype: torch.dtype, *, has_range: bool) -> bool:
+    """Return whether pixels may have a dtype.
+
+    Args:
+        dtype: The dtype.
+        has_range: Whether it was said which pixels are black and white.
+    """
     if dtype.is_complex:
         return False
     if dtype.is_floating_point or has_range:

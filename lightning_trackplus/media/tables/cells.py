@@ -6,9 +6,12 @@ from collections.abc import Iterable
 from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
+import PIL.Image
 from torch import Tensor
 
 from lightning_trackplus.media.arrays import readable
+from lightning_trackplus.media.figure import is_figure
+from lightning_trackplus.media.media import Media
 from lightning_trackplus.record import Cell
 
 Column: TypeAlias = "Tensor | tuple[Cell | Tensor, ...]"
@@ -27,6 +30,7 @@ def column_of(values: Iterable[Any]) -> Column:
 
     Raises:
         ValueError: If a tensor is sparse or nested.
+        TypeError: If a value is to be looked at, and has no text.
     """
     if isinstance(values, Tensor):
         numbers = _dense(values)
@@ -80,6 +84,12 @@ def _cell(value: Any) -> Cell | Tensor:
         return float(value)
     if isinstance(value, np.integer | np.bool_):
         return value.item()
+    for one in value if isinstance(value, list | tuple) else (value,):
+        if isinstance(one, Media | PIL.Image.Image) or is_figure(one) or type(one).__module__.startswith("wandb."):
+            raise TypeError(
+                f"Table got a {type(one).__name__} in a cell, which holds text or a number; log it under a name of its"
+                " own, for example with the other cells of its row as its caption."
+            )
     is_nat = isinstance(value, np.datetime64 | np.timedelta64) and np.isnat(value)
     return None if is_nat or type(value).__name__ in _MISSING else str(value)
 

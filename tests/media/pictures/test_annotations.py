@@ -267,6 +267,30 @@ def test_a_mask_may_have_any_integers(classes):
     np.testing.assert_array_equal(above_the_legend(picture, 3), above_the_legend(tinted(GREY, mask, classes), 3))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16], ids=str)
+def test_a_mask_may_have_floats(dtype):
+    """As a file of W&B has them, without what stands behind the point; NaN is the background."""
+    mask = torch.zeros(300, 400, dtype=dtype)
+    mask[50:100], mask[100:150], mask[150:200] = 1, 2.75, torch.nan
+
+    (picture,) = drawn(Image(GREY, masks={"p": {"mask_data": mask}}))
+
+    expected = mask.double().nan_to_num().numpy().astype(int)
+    np.testing.assert_array_equal(above_the_legend(picture, 3), above_the_legend(tinted(GREY, expected, [1, 2]), 3))
+
+
+@pytest.mark.parametrize("size", [(3, 4), (600, 800), (7, 9)], ids=str)
+@pytest.mark.parametrize("make", [np.asarray, torch.from_numpy], ids=["array", "tensor"])
+def test_a_mask_of_another_size_is_stretched_over_the_image(make, size):
+    """As Pillow does without smoothing."""
+    mask = np.random.default_rng(0).integers(0, 3, size, dtype=np.uint8)
+
+    (picture,) = drawn(Image(GREY, masks={"p": {"mask_data": make(mask)}}))
+
+    stretched = np.asarray(PIL.Image.fromarray(mask).resize((400, 300), PIL.Image.Resampling.NEAREST))
+    np.testing.assert_array_equal(above_the_legend(picture, 3), above_the_legend(tinted(GREY, stretched, [1, 2]), 3))
+
+
 def test_the_legend_names_the_classes_that_are_there():
     """In the lower left corner there is a label for each class in the mask, as a box would have it."""
     mask = np.zeros((300, 400), int)
@@ -487,7 +511,7 @@ def test_wrong_notation_of_boxes_is_refused(boxes, message):
         Image([GREY, GREY], boxes=[None, boxes])
 
 
-CLASSES = "give the class of each pixel, integers of shape (300, 400)."
+CLASSES = "give the class of each pixel, shape (H, W)."
 
 
 @pytest.mark.parametrize(
@@ -497,12 +521,12 @@ CLASSES = "give the class of each pixel, integers of shape (300, 400)."
         ({"m": {}}, f"Image got nothing as masks['m']['mask_data']; {CLASSES}"),
         ({"m": {"mask_data": [[0, 1]]}}, f"Image got a list as masks['m']['mask_data']; {CLASSES}"),
         (
-            {"m": {"mask_data": np.zeros((300, 400))}},
-            f"Image got float64 of shape (300, 400) as masks['m']['mask_data']; {CLASSES}",
+            {"m": {"mask_data": np.zeros((0, 400))}},
+            f"Image got float64 of shape (0, 400) as masks['m']['mask_data']; {CLASSES}",
         ),
         (
-            {"m": {"mask_data": torch.zeros(400, 300, dtype=torch.int64)}},
-            f"Image got int64 of shape (400, 300) as masks['m']['mask_data']; {CLASSES}",
+            {"m": {"mask_data": torch.zeros(300, 400, dtype=torch.complex64)}},
+            f"Image got complex64 of shape (300, 400) as masks['m']['mask_data']; {CLASSES}",
         ),
         (
             {"m": {"mask_data": torch.zeros(1, 300, 400, dtype=torch.bool)}},

@@ -17,6 +17,7 @@ from lightning_trackplus.media.image import Image
 # An encoding that warns where it should be silent fails its test.
 pytestmark = pytest.mark.filterwarnings("error")
 
+OUTSIDE = "lie outside [0, 1] or [0, 255] and are clipped; give value_range=(black, white) for another range."
 DTYPES = [
     *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64),
     *(torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.float8_e4m3fn),
@@ -122,16 +123,16 @@ def test_a_range_that_is_none_is_refused(value_range):
         (
             [1.5, -0.5, -np.inf, 1.0],
             1,
-            ["3 pixel values lie outside [0, 1] or [0, 255] and are clipped."],
+            [f"3 pixel values {OUTSIDE}"],
             [255, 0, 0, 255],
         ),
-        ([np.inf, 1.0], 1, ["1 pixel values lie outside [0, 1] or [0, 255] and are clipped."], [255, 255]),
+        ([np.inf, 1.0], 1, [f"1 pixel values {OUTSIDE}"], [255, 255]),
         (
             [300.0, -1.0, np.nan, 128.0],
             255,
             [
                 "1 pixels are NaN and drawn in magenta.",
-                "2 pixel values lie outside [0, 1] or [0, 255] and are clipped.",
+                f"2 pixel values {OUTSIDE}",
             ],
             [[255] * 3, [0] * 3, MAGENTA, [128] * 3],
         ),
@@ -188,7 +189,7 @@ def test_the_warning_says_the_range_that_was_given():
 
     assert [str(warning.message) for warning in caught] == [
         "Image 'picture': 2 pixel values lie outside [-1, 1] and are clipped.",
-        "Image 'picture': 1 pixel values lie outside [0, 1] or [0, 255] and are clipped.",
+        f"Image 'picture': 1 pixel values {OUTSIDE}",
     ]
     assert (first.tolist(), second.tolist()) == ([[0, 128, 255]], [[0, 255]])
 

@@ -1,0 +1,87 @@
+"""HTML pages."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias, cast
+
+from torch import Tensor
+from typing_extensions import Self, override
+
+from lightning_trackplus.media.media import Media
+from lightning_trackplus.record import Pages
+
+OnePage: TypeAlias = "str | os.PathLike[str]"
+
+# So far browsers look for what a page says about its letters: the HTML standard, section 4.2.5.4.
+_HEAD = 1024
+
+
+class Html(Media[str]):
+    """One HTML page or several, written as files; TensorBoard's text tab says where they are.
+
+    Args:
+        html: HTML as a string, the path of an ``.html`` file, as a string or a `Path`, or a list of these.
+        caption: A line about the page, or a list with one for each.
+        score: A number for the page, or one for each, shape ``(N,)``.
+
+    Raises:
+        TypeError: If a page is neither a string nor a path.
+        ValueError: If there is another number of captions or scores than of pages, or a file is not UTF-8.
+        FileNotFoundError: If a path leads nowhere.
+
+    Examples:
+        >>> Html("<h1>All is well</h1>", caption="epoch 3")
+        <Html: 1 item>
+    """
+
+    def __init__(
+        self,
+        html: OnePage | Sequence[OnePage],
+        caption: str | Sequence[str] | None = None,
+        score: float | Sequence[float] | Tensor | None = None,
+    ) -> None:
+        several = html if isinstance(html, list | tuple) else [cast("OnePage", html)]
+        super().__init__([_page(one) for one in several], caption, score)
+
+    @property
+    @override
+    def nbytes(self) -> int:
+        """Memory that the pages hold, in bytes, roughly."""
+        return sum(map(len, self._items))
+
+    @override
+    def snapshot(self) -> Self:
+        """Return the pages themselves: nobody can change a string."""
+        return self
+
+    @override
+    def encode(self, name: str) -> Pages:
+        """Return the pages as UTF-8.
+
+        Args:
+            name: The name they were logged under.
+        """
+        return Pages(
+            self._encoded([_with_mark(page).encode("utf-8", "backslashreplace") for page in self._items], ".html")
+        )
+
+    @override
+    def _snapshot_of(self, item: str) -> str:
+        return item
+
+
+def _page(html: OnePage) -> str:
+    if isinstance(html, os.PathLike) or (isinstance(html, str) and "<" not in html and html.endswith(".html")):
+        return Path(html).read_text("utf-8")
+    if not isinstance(html, str):
+        raise TypeError(f"Html got a {type(html).__name__}; give a string, a path, or a list of these.")
+    return html
+
+
+def _with_mark(page: str) -> str:
+    """Return a page that says that it is UTF-8, which browsers do not expect of a file."""
+    says = page.isascii() or page.startswith("\ufeff") or "charset" in page[:_HEAD].lower()
+    return page if says else f"\ufeff{page}"
