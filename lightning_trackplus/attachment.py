@@ -172,17 +172,17 @@ class AttachLoggers(Callback):
     @override
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Detach."""
-        self._end(trainer, run_id())
+        self._end(trainer)
 
     @override
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Detach: Lightning does not call ``teardown`` after an exception."""
-        self._end(trainer, failed_run_id(exception))
-
-    def _end(self, trainer: pl.Trainer, run: int | None) -> None:
         # A run that failed before its setup was none of ours.
-        runs = self._attachment(trainer).runs
-        if runs and runs[-1] == run:
+        if self._attachment(trainer).runs[-1:] == [failed_run_id(exception)]:
+            self._end(trainer)
+
+    def _end(self, trainer: pl.Trainer) -> None:
+        if runs := self._attachment(trainer).runs:
             runs.pop()
             self._detach(trainer)
 
