@@ -10,6 +10,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from lightning_trackplus import Image, Text, TrackPlus
+from lightning_trackplus.seam import flavours
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 
@@ -60,6 +61,16 @@ def test_a_second_callback_is_refused(tmp_path):
     trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus(), TrackPlus()])
     with pytest.raises(MisconfigurationException, match="two TrackPlus callbacks"):
         trainer.fit(LoggingModule(), loader())
+
+
+def test_a_trainer_that_is_too_old(tmp_path, monkeypatch):
+    """It is refused by name, and the module is as it was."""
+    monkeypatch.setattr(flavours, "_OLDEST", (99, 0))
+    flavours._flavour_of.cache_clear()
+    module = LoggingModule()
+    with pytest.raises(TypeError, match=r"needs a Trainer of lightning or pytorch-lightning 99\.0 or later"):
+        quiet_trainer(tmp_path, callbacks=[TrackPlus()]).validate(module, loader())
+    assert is_native(module)
 
 
 def test_configure_callbacks_may_bring_it(tmp_path):
