@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 
 import lightning as L
@@ -107,6 +108,19 @@ def test_logging_outside_of_the_trainers_control_is_refused_in_lightnings_words(
                     module.log("x", value, **options)
 
     quiet_trainer(tmp_path, callbacks=[TrackPlus(), Late()]).fit(LoggingModule(), loader())
+
+
+def test_a_copy_of_a_module_that_was_given_a_log(tmp_path):
+    """It has that one too, as in Lightning."""
+
+    def log(*args, **kwargs):
+        L.LightningModule.log(module, *args, **kwargs)
+
+    copies = []
+    module = LoggingModule(training_step=lambda module, *_: copies.append(copy.deepcopy(module)))
+    module.log = log
+    quiet_trainer(tmp_path, callbacks=[TrackPlus()], max_steps=1).fit(module, loader())
+    assert [one.log for one in (*copies, module)] == [log, log]
 
 
 def test_the_callback_can_be_pickled_at_any_time(tmp_path):

@@ -115,8 +115,12 @@ class LogRouter:
             doors[-1].log_dict(args[0], kwargs)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        """Leave no trace in a pickle or a copy of the module: there, ``log`` is Lightning's."""
-        return getattr, (self.module, "log")
+        """Leave no trace in a pickle or a copy of the module: there, ``log`` is what stood there before."""
+        return (_same, (self._replaced["log"],)) if "log" in self._replaced else (getattr, (self.module, "log"))
+
+
+def _same(log: Callable[..., None]) -> Callable[..., None]:
+    return log
 
 
 class _LogDict:
