@@ -11,6 +11,7 @@ from lightning_trackplus import seam
 from lightning_trackplus.logger import TrackPlusLogger
 from lightning_trackplus.run_directory import FORMAT
 from lightning_trackplus.seam.classes import Callback
+from lightning_trackplus.seam.flavours import flavour_of
 from lightning_trackplus.seam.stack import failed_run_id, run_id
 
 if TYPE_CHECKING:
@@ -121,7 +122,12 @@ class AttachLoggers(Callback):
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Attach."""
+        """Attach.
+
+        Raises:
+            TypeError: If the Trainer is of none of the packages that are supported.
+        """
+        flavour_of(trainer)
         for logger in trackplus_loggers(trainer):
             logger.attach(trainer)
         self._attachment(trainer).runs.append(run_id())
@@ -172,17 +178,17 @@ class AttachLoggers(Callback):
     @override
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Detach."""
-        self._end(trainer, run_id())
+        self._end(trainer)
 
     @override
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Detach: Lightning does not call ``teardown`` after an exception."""
-        self._end(trainer, failed_run_id(exception))
-
-    def _end(self, trainer: pl.Trainer, run: int | None) -> None:
         # A run that failed before its setup was none of ours.
-        runs = self._attachment(trainer).runs
-        if runs and runs[-1] == run:
+        if self._attachment(trainer).runs[-1:] == [failed_run_id(exception)]:
+            self._end(trainer)
+
+    def _end(self, trainer: pl.Trainer) -> None:
+        if runs := self._attachment(trainer).runs:
             runs.pop()
             self._detach(trainer)
 

@@ -15,6 +15,7 @@ from lightning_trackplus.interception import Door
 from lightning_trackplus.lanes.batch_samples import BatchSamples
 from lightning_trackplus.lanes.configured import ConfiguredReducers
 from lightning_trackplus.lanes.streams import Streams
+from lightning_trackplus.logger import loggers_want_callback
 from lightning_trackplus.media.selection import Selection
 from lightning_trackplus.reducers.names import OneReduction
 from lightning_trackplus.reducers.samples import NanPolicy
@@ -292,16 +293,22 @@ class AddTrackPlus(AttachLoggers):
     The package adds one to each Trainer while there is a `TrackPlusLogger`.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_wanted = loggers_want_callback()
+
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Give it one, unless the loggers want none; then attach the loggers alone."""
         loggers = trackplus_loggers(trainer)
         callbacks = seam.callbacks_of(trainer)
-        if not loggers or self not in callbacks or any(isinstance(one, TrackPlus) for one in callbacks):
+        if self not in callbacks or any(isinstance(one, TrackPlus) for one in callbacks):
             return
-        if any(logger.adds_callback for logger in loggers):
+        # In a `fast_dev_run` Lightning has taken away the loggers that the Trainer was made with.
+        has_lost_loggers = seam.is_fast_dev_run(trainer) and bool(trainer.loggers)
+        if any(logger.adds_callback for logger in loggers) or (has_lost_loggers and self._is_wanted):
             TrackPlus().setup(trainer, pl_module, stage)
-        else:
+        elif loggers:
             put_first(self, trainer)
             super().setup(trainer, pl_module, stage)
 

@@ -369,8 +369,8 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         if self.adds_callback and not any(hasattr(one, "attaches_loggers") for one in seam.callbacks_of(run.trainer)):
             rank_zero_warn(
                 "The Trainer has a TrackPlusLogger and no TrackPlus, which is added where the package is installed with"
-                " its entry points: reducers, values for each sample and media need it. Write"
-                " Trainer(callbacks=[TrackPlus()], logger=TrackPlusLogger())."
+                " its entry points and the logger is made before the Trainer: reducers, values for each sample and"
+                " media need it. Write Trainer(callbacks=[TrackPlus()], logger=TrackPlusLogger())."
             )
 
     @property
@@ -395,3 +395,8 @@ for _other in installed_flavours()[1:]:
 def loggers_exist() -> bool:
     """Return whether there is a TrackPlusLogger in this process."""
     return bool(_loggers)
+
+
+def loggers_want_callback() -> bool:
+    """Return whether one of them is to bring a `TrackPlus` with it."""
+    return any(logger.adds_callback for logger in _loggers)

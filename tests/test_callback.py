@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 
 import lightning as L
@@ -10,6 +11,7 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from lightning_trackplus import Image, Text, TrackPlus
+from lightning_trackplus.seam import flavours
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 
@@ -62,6 +64,16 @@ def test_a_second_callback_is_refused(tmp_path):
         trainer.fit(LoggingModule(), loader())
 
 
+def test_a_trainer_that_is_too_old(tmp_path, monkeypatch):
+    """It is refused by name, and the module is as it was."""
+    monkeypatch.setattr(flavours, "_OLDEST", (99, 0))
+    flavours._flavour_of.cache_clear()
+    module = LoggingModule()
+    with pytest.raises(TypeError, match=r"needs a Trainer of lightning or pytorch-lightning 99\.0 or later"):
+        quiet_trainer(tmp_path, callbacks=[TrackPlus()]).validate(module, loader())
+    assert is_native(module)
+
+
 def test_configure_callbacks_may_bring_it(tmp_path):
     """A module can bring the callback itself."""
     module = LoggingModule(validation_step=lambda m, b, i: m.log("x", b[:, 0], reduce_fx="p50"))
@@ -96,6 +108,19 @@ def test_logging_outside_of_the_trainers_control_is_refused_in_lightnings_words(
                     module.log("x", value, **options)
 
     quiet_trainer(tmp_path, callbacks=[TrackPlus(), Late()]).fit(LoggingModule(), loader())
+
+
+def test_a_copy_of_a_module_that_was_given_a_log(tmp_path):
+    """It has that one too, as in Lightning."""
+
+    def log(*args, **kwargs):
+        L.LightningModule.log(module, *args, **kwargs)
+
+    copies = []
+    module = LoggingModule(training_step=lambda module, *_: copies.append(copy.deepcopy(module)))
+    module.log = log
+    quiet_trainer(tmp_path, callbacks=[TrackPlus()], max_steps=1).fit(module, loader())
+    assert [one.log for one in (*copies, module)] == [log, log]
 
 
 def test_the_callback_can_be_pickled_at_any_time(tmp_path):

@@ -35,7 +35,7 @@ class LogRouter:
         self._replaced = {name: own[name] for name in ("log", "log_dict") if name in own}
         self._log_dict = _LogDict(self) if is_lightnings(module.log_dict) else None
         self._doors: dict[pl.Trainer, list[Door]] = {}
-        self._callbacks: list[Any] = []
+        self._callbacks: dict[Door, list[Any]] = {}
 
     @classmethod
     def of(cls, module: pl.LightningModule) -> LogRouter:
@@ -60,7 +60,7 @@ class LogRouter:
             door: The door of the run that begins.
         """
         self._doors.setdefault(trainer, []).append(door)
-        self._callbacks += seam.set_callbacks_log(trainer, self)
+        self._callbacks[door] = list(seam.set_callbacks_log(trainer, self))
 
     def remove(self, trainer: pl.Trainer) -> None:
         """Lead the calls of a Trainer where they went before its last run began; with the last door, leave the module.
@@ -70,12 +70,13 @@ class LogRouter:
         Args:
             trainer: The Trainer.
         """
-        self._doors[trainer].pop()
+        callbacks = self._callbacks.pop(self._doors[trainer].pop())
+        # Those of other runs that are under way keep it. The others may hold their Trainer, as progress bars do.
+        kept = {id(one) for others in self._callbacks.values() for one in others}
+        seam.give_back_log([one for one in callbacks if id(one) not in kept], self, self.native)
         if not self._doors[trainer]:
             del self._doors[trainer]
         if not self._doors:
-            seam.give_back_log(self._callbacks, self, self.native)
-            self._callbacks = []
             own = vars(self.module)
             for name, mine in (("log", self), ("log_dict", self._log_dict)):
                 if mine is not None and own.get(name) is mine:
@@ -114,8 +115,12 @@ class LogRouter:
             doors[-1].log_dict(args[0], kwargs)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        """Leave no trace in a pickle or a copy of the module: there, ``log`` is Lightning's."""
-        return getattr, (self.module, "log")
+        """Leave no trace in a pickle or a copy of the module: there, ``log`` is what stood there before."""
+        return (_same, (self._replaced["log"],)) if "log" in self._replaced else (getattr, (self.module, "log"))
+
+
+def _same(log: Callable[..., None]) -> Callable[..., None]:
+    return log
 
 
 class _LogDict:

@@ -114,7 +114,10 @@ def _home(method: Callable[..., None]) -> str:
 def _written_in(method: Any) -> str:
     """Return a method's module, where ``__module__`` of a wrapper is that of what it wraps."""
     function = getattr(method, "__func__", method)
-    return str(function.__globals__["__name__"] if inspect.isfunction(function) else type(function).__module__)
+    if not inspect.isfunction(function):
+        return type(function).__module__
+    # What was made with `exec`, as by the package `decorator`, may be of no module.
+    return str(function.__globals__.get("__name__", function.__code__.co_filename))
 
 
 @functools.cache

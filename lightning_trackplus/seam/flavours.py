@@ -35,8 +35,8 @@ class Flavour:
 
     @property
     def is_loaded(self) -> bool:
-        """Whether somebody has imported the package."""
-        return self.name in sys.modules
+        """Whether somebody has imported the package, or its Fabric alone."""
+        return self._fabric in sys.modules
 
     @functools.cached_property
     def version(self) -> tuple[int, int]:
@@ -140,7 +140,7 @@ _imported_here: list[Flavour] = []
 
 def _loads(one: Flavour) -> bool:
     """Import a package, and leave what both have in common as it was."""
-    if one.is_loaded:
+    if one.name in sys.modules:
         return True
     # Each sets these for both; they stay those of the package that the user has imported.
     is_first = not any(other.is_loaded for other in _ALL)

@@ -31,7 +31,8 @@ def current_run() -> Run | None:
     Mirrors ``Trainer._run`` in ``trainer/trainer.py``. A logger is asked for its version before any hook has told it of
     a Trainer, and ``Trainer._run`` keeps the checkpoint's path for itself until after the setup hooks, so that there is
     no other way to know either. It takes some microseconds, and is asked until a run has its directory, not with each
-    call. The function is known by its name, since a decorator may stand in its place in the class.
+    call. The function is known by its name and its module, since a decorator may stand in its place in the class, and
+    a Trainer of the user's may have a ``_run`` of its own, which calls it.
     """
     frame = _run_frame()
     return None if frame is None else Run(frame.f_locals["self"], frame.f_locals["ckpt_path"])
@@ -68,6 +69,7 @@ def _run_frame() -> FrameType | None:
 
 
 def _is_run(frame: FrameType) -> bool:
-    if frame.f_code.co_name != "_run" or "ckpt_path" not in frame.f_code.co_varnames:
+    if frame.f_code.co_name != "_run":
         return False
-    return isinstance(frame.f_locals.get("self"), tuple(one.pytorch().Trainer for one in installed_flavours()))
+    homes = {f"{one.name}.trainer.trainer" for one in installed_flavours()}
+    return frame.f_globals.get("__name__") in homes

@@ -179,6 +179,48 @@ def test_a_trainer_that_tests_at_the_end_of_its_training(tmp_path):
     assert [one() for one in trainers] == [None] * 3
 
 
+def test_trainers_within_are_freed_before_the_outer_one_ends(tmp_path):
+    """Also where their callbacks hold them, as progress bars do."""
+    alive = []
+
+    class Validates(L.Callback):
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            inner = quiet_trainer(tmp_path, callbacks=[TrackPlus(), self.held()])
+            inner.validate(pl_module, TENS, verbose=False)
+            pl_module.trainer = trainer
+            reference = weakref.ref(inner)
+            del inner
+            gc.collect()
+            alive.append(reference())
+
+        def held(self):
+            holder = L.Callback()
+            holder.setup = lambda trainer, *_, **__: setattr(holder, "trainer", trainer)
+            return holder
+
+    quiet_trainer(tmp_path, callbacks=[TrackPlus(), Validates()]).fit(Values(), TENS, ONES)
+    assert alive == [None, None]
+
+
+class OwnRun(L.Trainer):
+    """Does something of its own around each run."""
+
+    def _run(self, model, ckpt_path=None, **options):
+        return super()._run(model, ckpt_path=ckpt_path, **options)
+
+
+def test_a_trainer_that_overrides_its_run_and_fails(tmp_path):
+    """The module is left as it was."""
+    module = Values()
+    module.hooks["predict_step"] = lambda *_: 1 / 0
+    trainer = OwnRun(
+        accelerator="cpu", logger=False, default_root_dir=tmp_path, enable_progress_bar=False, callbacks=[TrackPlus()]
+    )
+    with pytest.raises(ZeroDivisionError):
+        trainer.predict(module, ONES)
+    assert not {"log", "log_dict"} & vars(module).keys()
+
+
 class FailsWithin(L.Callback):
     """Runs what raises in one hook of a training, and goes on."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+import weakref
 
 import pytest
 import torch
@@ -115,7 +116,7 @@ def test_resumes_with_and_without_the_callback(tmp_path, first, then):
 
 
 def test_a_search_for_a_learning_rate(tmp_path):
-    """The search logs nothing, and the fit after it everything."""
+    """The search logs nothing and leaves the module as it was, and the fit after it logs everything."""
 
     class Searched(Everything):
         lr = 0.01
@@ -126,9 +127,22 @@ def test_a_search_for_a_learning_rate(tmp_path):
     trainer = quiet_trainer(tmp_path, logger=TrackPlusLogger(tmp_path), max_epochs=1)
     module = Searched()
     Tuner(trainer).lr_find(module, loader(), loader(), num_training=5)
+    assert not {"log", "log_dict"} & vars(module).keys()
     trainer.fit(module, loader(), loader())
     assert trainer.callback_metrics["val_p50"] == 4.5
     assert read_run(trainer.log_dir).metrics["epoch_max"].dropna().tolist() == [9.0]
+
+
+@pytest.mark.parametrize("add_callback", [True, False])
+def test_a_fast_dev_run(tmp_path, monkeypatch, add_callback):
+    """Lightning takes the logger away; what it brings is there all the same."""
+    monkeypatch.setattr("lightning_trackplus.logger._loggers", weakref.WeakSet())  # Other tests' may live.
+    trainer = quiet_trainer(tmp_path, logger=TrackPlusLogger(add_callback=add_callback), fast_dev_run=True)
+    trainer.validate(LoggingModule(), loader(), verbose=False)
+    assert any(isinstance(one, TrackPlus) for one in trainer.callbacks) == add_callback
+    if add_callback:
+        trainer.fit(Everything(), loader(), loader())
+        assert trainer.callback_metrics["val_max"] == 3.0
 
 
 def test_a_trainer_that_nothing_was_added_to(tmp_path):

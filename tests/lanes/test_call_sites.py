@@ -36,7 +36,7 @@ from tests.support.paired_runs import (
 )
 from tests.support.same import names, same_in_all_ways
 from tests.support.training import LoggingModule, loader, quiet_trainer
-from tests.support.wrappers import named, unnamed
+from tests.support.wrappers import made, named, unnamed
 
 # Where the lane begins and ends.
 
@@ -119,9 +119,11 @@ def test_what_torch_wraps_is_lightnings_own(tmp_path, monkeypatch, reached, said
     assert said() == []
 
 
-@pytest.mark.parametrize("wrap", [named, unnamed])
+@pytest.mark.parametrize(
+    ("wrap", "home"), [(named, "tests.support.wrappers"), (unnamed, "tests.support.wrappers"), (made, "<string>")]
+)
 @pytest.mark.parametrize("name", ["log", "log_dict"])
-def test_a_way_that_somebody_gave_lightning(tmp_path, monkeypatch, said, name, wrap):
+def test_a_way_that_somebody_gave_lightning(tmp_path, monkeypatch, said, name, wrap, home):
     """Each call passes through what stands in Lightning's own place, and a closed lane is said once."""
     passed = []
     native = getattr(L.LightningModule, name)
@@ -140,7 +142,7 @@ def test_a_way_that_somebody_gave_lightning(tmp_path, monkeypatch, said, name, w
         trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus(fast=fast)], max_epochs=2)
         trainer.fit(LoggingModule(training_step=say), loader())
     assert len(passed) == 18
-    assert said() == ([closed_for("tests.support.wrappers")] if name == "log" else [])
+    assert said() == ([closed_for(home)] if name == "log" else [])
 
 
 def test_a_module_with_its_own_log(tmp_path, reached, said):

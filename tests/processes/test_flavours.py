@@ -120,6 +120,24 @@ def test_both_are_installed(order, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+OF_FABRIC = """
+import warnings
+import lightning_fabric
+from lightning_utilities.core import rank_zero
+
+before = rank_zero.log, rank_zero.rank_zero_deprecation_category, warnings.formatwarning
+from lightning_trackplus import TrackPlusLogger
+assert before == (rank_zero.log, rank_zero.rank_zero_deprecation_category, warnings.formatwarning)
+assert TrackPlusLogger.__base__.__module__.startswith("pytorch_lightning.")
+"""
+
+
+@pytest.mark.skipif(not BOTH, reason="one of lightning and pytorch-lightning is not installed")
+def test_fabric_alone():
+    """Who has imported no more than `lightning_fabric` keeps its messages."""
+    subprocess.run([sys.executable, "-c", OF_FABRIC], check=True, timeout=280, cwd=CHECKOUT)
+
+
 @pytest.mark.skipif(not BOTH, reason="one of lightning and pytorch-lightning is not installed")
 @pytest.mark.parametrize("theirs", ["lightning.pytorch", "pytorch_lightning"])
 def test_one_is_installed(theirs, tmp_path):

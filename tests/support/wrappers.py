@@ -17,4 +17,11 @@ def unnamed(function):
     return lambda *args, **kwargs: function(*args, **kwargs)
 
 
+def made(function):
+    """Wrap a function in code that is of no module, as the package ``decorator`` does it."""
+    space = {"function": function}
+    exec("def made(*args, **kwargs):\n    return function(*args, **kwargs)", space)
+    return space["made"]
+
+
 WRAPPERS = [torch.compiler.disable, named, unnamed]
