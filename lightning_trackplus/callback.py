@@ -17,7 +17,7 @@ from lightning_trackplus.lanes.batch_samples import BatchSamples
 from lightning_trackplus.lanes.configured import ConfiguredReducers
 from lightning_trackplus.lanes.streams import Streams
 from lightning_trackplus.media.selection import Selection
-from lightning_trackplus.reducers.names import OneReduction
+from lightning_trackplus.reducers.names import Reduction
 from lightning_trackplus.reducers.samples import NanPolicy
 from lightning_trackplus.seam.fast_results import is_as_mirrored
 
@@ -59,7 +59,7 @@ class TrackPlus(Callback):
 
     def __init__(
         self,
-        reducers: Mapping[str, OneReduction | list[OneReduction]] | None = None,
+        reducers: Mapping[str, Reduction] | None = None,
         nan_policy: NanPolicy = "omit",
         samples: Mapping[str, int | str | Selection] | None = None,
         *,

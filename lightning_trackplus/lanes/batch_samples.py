@@ -10,6 +10,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 
+from lightning_trackplus.lists import is_list
 from lightning_trackplus.media.audio import Audio
 from lightning_trackplus.media.image import Image
 from lightning_trackplus.media.media import LateCaption, Media
@@ -93,7 +94,7 @@ def _part(whole: Any, names: Sequence[str], position: int | None = None) -> Any:
     """Return what stands under one of some names, or at a position; None if there is no such thing."""
     if isinstance(whole, Mapping):
         return next((whole[name] for name in names if name in whole), None)
-    if isinstance(whole, list | tuple) and not _is_text(whole):
+    if is_list(whole) and not _is_text(whole):
         return whole[position] if position is not None and position < len(whole) else None
     return whole if position == 0 else None
 
@@ -101,7 +102,7 @@ def _part(whole: Any, names: Sequence[str], position: int | None = None) -> Any:
 def _media(module: pl.LightningModule, inputs: Any, targets: Any, outputs: Any) -> Media[Any] | None:
     """Return the inputs of a batch as a medium; None if they are of no kind that can be told."""
     predictions, scores = _part(outputs, _PREDICTIONS), _part(outputs, _SCORES)
-    count = len(inputs) if isinstance(inputs, Tensor | list | tuple) and not _is_scalar(inputs) else 0
+    count = len(inputs) if (isinstance(inputs, Tensor) or is_list(inputs)) and not _is_scalar(inputs) else 0
     captions: Any = list(_captions(count, target=targets, predicted=predictions)) or None
     scores = scores.reshape(-1) if _is_batch(scores, count) and scores.numel() == count else None
     if _is_text(inputs):
@@ -147,7 +148,7 @@ def _value(part: Any) -> str:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, list | tuple) and bool(value) and all(isinstance(one, str) for one in value)
+    return is_list(value) and bool(value) and all(isinstance(one, str) for one in value)
 
 
 def _is_batch(value: Any, count: int) -> bool:

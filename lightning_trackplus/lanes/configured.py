@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
+from lightning_trackplus.lists import is_list
 from lightning_trackplus.name_patterns import matches
 from lightning_trackplus.reducers.names import OneReduction, Reduction, reducers_of
 
@@ -45,4 +47,4 @@ class ConfiguredReducers:
 
 
 def _several(reduction: Reduction) -> list[OneReduction]:
-    return list(reduction) if isinstance(reduction, list | tuple) else [reduction]
+    return list(reduction) if is_list(reduction) else [cast("OneReduction", reduction)]

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import lightning.pytorch as pl
 
+from lightning_trackplus.lists import is_list
+
 _SIGNATURE = inspect.signature(pl.LightningModule.log)
 _PARAMETERS = list(_SIGNATURE.parameters.values())[1:]
 _POSITIONS = {parameter.name: position for position, parameter in enumerate(_PARAMETERS)}
@@ -70,8 +72,9 @@ class LogCall(NamedTuple):
 
     @property
     def reduce_fx(self) -> Any:
-        """The reduction."""
-        return self.argument("reduce_fx")
+        """The reduction; several are a list."""
+        reduce_fx = self.argument("reduce_fx")
+        return list(reduce_fx) if is_list(reduce_fx) else reduce_fx
 
     def argument(self, parameter: str) -> Any:
         """Return one argument, or its default.
@@ -91,7 +94,7 @@ class LogCall(NamedTuple):
         call = _SIGNATURE.bind(None, *self.args, **self.kwargs)
         call.apply_defaults()
         _, name, value, *_ = call.args
-        return name, value, dict(list(call.arguments.items())[3:])
+        return name, value, {**dict(list(call.arguments.items())[3:]), "reduce_fx": self.reduce_fx}
 
     def of_part(self, name: str, value: Any) -> LogCall:
         """Return the same call of another value under another name.

@@ -16,6 +16,7 @@ from torch import Tensor
 from lightning_trackplus import processes, seam
 from lightning_trackplus.lanes.result_names import ResultNames
 from lightning_trackplus.lanes.views import Views, is_late
+from lightning_trackplus.lists import is_list
 from lightning_trackplus.reducers.names import OneReduction, Reduction, reducers_of
 from lightning_trackplus.reducers.reducer import Reducer
 from lightning_trackplus.reducers.samples import NanPolicy, Span
@@ -76,7 +77,7 @@ class Logged:
         self.nan_policy = nan_policy
         self._is_weighted = any(reducer.weighted for reducer in self.stream.reducers)
         self._spans = {reducer.span for reducer in self.stream.reducers}
-        of_several = isinstance(reduce_fx, list | tuple) or key.asked_by != "module"
+        of_several = is_list(reduce_fx) or key.asked_by != "module"
         self.names = ResultNames(key.name, reduce_fx, self.stream.reducers, of_several=of_several)
         self.views = Views(self.names.numbers, key.hook, key.dataloader, arguments)
         self._warned: set[type[Warning]] = set()
@@ -284,4 +285,4 @@ def _same(one: Reduction, other: Reduction) -> bool:
     if one is other or (isinstance(one, str) and one == other):
         return True
     names = [[reducer.name for reducer in reducers_of(reduction)] for reduction in (one, other)]
-    return names[0] == names[1] and isinstance(one, list | tuple) == isinstance(other, list | tuple)
+    return names[0] == names[1] and is_list(one) == is_list(other)

@@ -9,6 +9,7 @@ import numpy as np
 import PIL.Image
 from torch import Tensor
 
+from lightning_trackplus.lists import is_list
 from lightning_trackplus.media.figure import Figure, is_figure
 from lightning_trackplus.media.heat_map import HeatMap
 from lightning_trackplus.media.image import Image
@@ -29,7 +30,7 @@ def media_of(value: object, names: Sequence[str] | None = None) -> Media[Any] | 
     match value:
         case str():
             return Text(value)
-        case list() | tuple() if value and all(isinstance(one, str) for one in value):
+        case _ if is_list(value) and value and all(isinstance(one, str) for one in value):
             return Text(list(value))
         case Tensor() | np.ndarray() if value.ndim == 2:
             return HeatMap(value, names)

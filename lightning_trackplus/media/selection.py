@@ -11,6 +11,8 @@ import numpy as np
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from numpy.typing import NDArray
 
+from lightning_trackplus.lists import is_list
+
 Keys: TypeAlias = NDArray[np.float64]
 KeysOf: TypeAlias = Callable[[int, NDArray[np.float64] | None], Keys]
 """Makes the keys of a batch from the number of its items and their scores."""
@@ -195,7 +197,7 @@ def is_selection(asked: object) -> bool:
     Args:
         asked: Anything.
     """
-    if isinstance(asked, list | tuple):
+    if is_list(asked):
         return bool(asked) and all(map(is_selection, asked))
     return isinstance(asked, Selection) or (isinstance(asked, str) and _PATTERN.fullmatch(asked.strip()) is not None)
 

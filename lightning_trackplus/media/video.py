@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_trackplus.lists import is_list
 from lightning_trackplus.media.copied import copied
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.media.pictures.animation import (
@@ -87,7 +88,7 @@ class Video(Media[OneItem]):
     ) -> None:
         check_format(format)
         rate = _checked_rate(fps, format)
-        several: Sequence[OneVideo] = frames if isinstance(frames, list | tuple) else [cast("OneVideo", frames)]
+        several: Sequence[OneVideo] = frames if is_list(frames) else [cast("OneVideo", frames)]
         items: list[OneItem] = []
         for one in [video for given in several for video in videos_of(given)]:
             if isinstance(one, Tensor):
