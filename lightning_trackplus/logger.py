@@ -280,6 +280,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
             metrics: What to show beside them.
             step: The global step of the metrics; Lightning 2.4 takes 0 for TensorBoard.
         """
+        params = seam.without_cli_keys(params)
         super().log_hyperparams(params, {})  # Without metrics it writes nothing, and keeps them for hparams.yaml.
         self._run.add_hparams(flat_hparams(params))
         if metrics is None and self._has_default_hp_metric:

@@ -365,6 +365,17 @@ def show(entry: Any, *, step_value: torch.Tensor | None = None, result: torch.Te
     entry.has_reset = False
 
 
+def without_cli_keys(params: Any) -> Any:
+    """Return hyper-parameters without what LightningCLI keeps among them for itself.
+
+    Mirrors ``_given_hyperparameters_context`` in ``core/mixins/hparams_mixin.py``, and ``instantiate_module`` in
+    ``cli.py``.
+    """
+    if not isinstance(params, dict):
+        return params
+    return {name: value for name, value in params.items() if name not in {"_instantiator", "_class_path"}}
+
+
 def prefixed(logger: Any, name: str) -> str:
     """Return a name as one of Lightning's loggers writes it for a number: behind the prefix it was given.
 

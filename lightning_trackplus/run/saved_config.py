@@ -1,0 +1,28 @@
+"""The ``config.yaml`` that LightningCLI saves into a run directory."""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+import lightning.pytorch as pl
+from lightning.fabric.utilities.cloud_io import get_filesystem
+
+
+def save_beside(trainer: pl.Trainer, directory: str) -> None:
+    """Let LightningCLI save its config beside that of an earlier session, as ``config_1.yaml``, instead of refusing.
+
+    Args:
+        trainer: The Trainer, before LightningCLI's callback saves the config.
+        directory: The run directory, or its URL.
+    """
+    for callback in trainer.callbacks:  # type: ignore[attr-defined]  # Lightning sets it elsewhere
+        # By name, so that LightningCLI is not loaded where nobody uses it.
+        is_cli = any(kind.__name__ == "SaveConfigCallback" for kind in type(callback).__mro__)
+        if not is_cli or callback.already_saved or callback.overwrite:
+            continue
+        filesystem, (stem, suffix) = get_filesystem(directory), os.path.splitext(callback.config_filename)
+        for number in itertools.count(1):
+            if not filesystem.isfile(os.path.join(directory, callback.config_filename)):
+                break
+            callback.config_filename = f"{stem}_{number}{suffix}"
