@@ -33,8 +33,9 @@ class TrackPlus(Callback):
     Args:
         reducers: Reducers for logged names beside what the module asks for, which they leave as it is:
             names or reducers, one or a list, by the logged name. In the name, ``*`` and ``?`` stand for
-            any characters and for any one. The result of ``"p95"`` shows as ``<name>_p95``, once an epoch;
-            that of a series such as ``"ema"`` in training steps.
+            any characters and for any one; such a pattern means what is logged as values over an epoch. The
+            result of ``"p95"`` shows as ``<name>_p95``, once an epoch; that of a series such as ``"ema"`` in
+            training steps.
         nan_policy: What NaN does to reducers that are asked for by name: ``"omit"`` leaves it out and says
             so once, ``"propagate"`` makes the result NaN, ``"raise"`` raises ValueError where the result is
             asked for: at the end of the epoch, or in the step.

@@ -74,7 +74,6 @@ class Door:
             module,
             trainer,
             streams=streams,
-            configured=configured,
             nan_policy=nan_policy,
             deliver=self.media.deliver,
         )
@@ -186,19 +185,22 @@ class Door:
             value = torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("=")))
             call = call.of_part(name, value)
         if isinstance(value, Mapping | MetricCollection):
+            self._show_nothing(name, f"it is logged as several values, under names of their own such as '{name}/…'")
             for part, one in value.items():
                 self._log_part(call.of_part(f"{name}/{part}", one))
         elif isinstance(value, Metric) and not isinstance(value, Reducer):
             _check_metric(call)
             is_native = self._arrays.log(*call.bound(), names)
-            self._log_configured(call)
+            self._show_nothing(name, f"it is logged as the metric {type(value).__name__}, which reduces itself")
             if is_native and names is None:
                 self._sites.remember(call.args, call.kwargs, [], native=True)
         elif names is not None and not _is_matrix(value):
             _check_names(name, value, names)
+            self._show_nothing(name, f"it is logged as several values, under names of their own such as '{name}/…'")
             for part, one in zip(names, value, strict=True):
-                self._log_part(call.of_part(f"{name}/{part}", one)._replace(names=None))
+                self._log_part(call.of_part(f"{name}/{part}", one)._replace(names=None, is_element=True))
         elif (media := self._media_of(call)) is not None:
+            self._show_nothing(name, f"it is logged as the medium {type(media).__name__}, and reducers are for numbers")
             self.media.log(name, media, call.bound()[2])
         else:
             self._log_numbers(call)
@@ -232,16 +234,25 @@ class Door:
 
     def _log_configured(self, call: LogCall) -> list[Logged]:
         """Take a call for the reducers that `TrackPlus` was given for its name."""
-        if not self._configured.of(call.name):
+        hook = seam.hook_name(self._module)
+        # A pattern means what there are many values of in an epoch.
+        in_full = call.is_element or hook is None or not seam.may_log_in_steps(hook)
+        reductions = self._configured.of(call.name, in_full=in_full)
+        if not reductions or hook is None:
             return []
-        if isinstance(call.value, int | float | Tensor) and seam.hook_name(self._module) is not None:
-            return self.reducers.log_configured(*call.bound())
-        if isinstance(call.value, Metric):
-            warning_cache.warn(
-                f"TrackPlus(reducers=…) has reducers for {call.name!r}, which is logged as the metric"
-                f" {type(call.value).__name__}; a metric reduces itself, so they show nothing of it."
+        if isinstance(call.value, Reducer):
+            self._show_nothing(
+                call.name, f"it is logged as the metric {type(call.value).__name__}, which reduces itself"
             )
+            return []
+        if isinstance(call.value, int | float | Tensor):
+            return self.reducers.log_configured(reductions, *call.bound())
         return []
+
+    def _show_nothing(self, name: str, reason: str) -> None:
+        """Say it once where `TrackPlus` was given reducers for a name, written in full, that can show nothing."""
+        if self._configured.of(name, in_full=True):
+            warning_cache.warn(f"TrackPlus(reducers=…) has reducers for {name!r}, which show nothing: {reason}.")
 
     def _is_ours(self, call: LogCall) -> bool:
         """Return whether a call is for our reducers; if not, Lightning also judges what nobody takes."""

@@ -49,6 +49,7 @@ class LogCall(NamedTuple):
         args: The positional arguments of `LightningModule.log`.
         kwargs: The others.
         names: Names for the elements or the classes of the value, which are ours.
+        is_element: Whether the value is an element of one that had names.
 
     Examples:
         >>> call = LogCall(("loss", 0.5), {"on_epoch": True})
@@ -59,6 +60,7 @@ class LogCall(NamedTuple):
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     names: Sequence[str] | None = None
+    is_element: bool = False
 
     @property
     def name(self) -> str:

@@ -34,9 +34,9 @@ def test_the_saved_config_goes_on_in_the_run_that_was_cut_off(tmp_path, monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr(getattr(example, module), "on_train_batch_start", cut_off)
-        with as_a_program("fit", "--config", EXAMPLES / f"{name}.yaml", *SMALL, *options, folder=tmp_path):
-            with pytest.raises(KeyError, match="cut off"):
-                example.main()
+        words = ["--config", EXAMPLES / f"{name}.yaml", *SMALL, *options]
+        with as_a_program("fit", *words, folder=tmp_path), pytest.raises(KeyError, match="cut off"):
+            example.main()
     assert pandas.read_csv(run / "metrics.csv")["train/loss"].count() == steps + 3
 
     again = ["--config", run / "config.yaml", "--ckpt_path", run / "checkpoints" / checkpoint]
