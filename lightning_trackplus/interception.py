@@ -82,6 +82,8 @@ class Door:
         self._is_fast = fast and _is_lightnings(self._native) and not trainer.barebones
         self._sites = CallSites(module, trainer, None)
         self._configured = configured
+        # What has parts that are not synced.
+        self._unsynced: set[tuple[str, str]] = set()
 
     def open(self) -> None:
         """Take the place of ``log`` in the module and in the Trainer's callbacks."""
@@ -185,7 +187,7 @@ class Door:
             value = torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("=")))
             call = call.of_part(name, value)
         if isinstance(value, Mapping | MetricCollection):
-            self._show_nothing(name, f"it is logged as several values, under names of their own such as '{name}/…'")
+            self._begin_parts(call, value)
             for part, one in value.items():
                 self._log_part(call.of_part(f"{name}/{part}", one))
         elif isinstance(value, Metric) and not isinstance(value, Reducer):
@@ -196,14 +198,28 @@ class Door:
                 self._sites.remember(call.args, call.kwargs, [], native=True)
         elif names is not None and not _is_matrix(value):
             _check_names(name, value, names)
-            self._show_nothing(name, f"it is logged as several values, under names of their own such as '{name}/…'")
-            for part, one in zip(names, value, strict=True):
+            parts = dict(zip(names, value, strict=True))
+            self._begin_parts(call, parts)
+            for part, one in parts.items():
                 self._log_part(call.of_part(f"{name}/{part}", one)._replace(names=None, is_element=True))
         elif (media := self._media_of(call)) is not None:
             self._show_nothing(name, f"it is logged as the medium {type(media).__name__}, and reducers are for numbers")
             self.media.log(name, media, call.bound()[2])
         else:
             self._log_numbers(call)
+
+    def _begin_parts(self, call: LogCall, parts: Mapping[Any, Any] | MetricCollection) -> None:
+        """Say of a value with parts what is to be said of it once, and not of each part."""
+        name, hook = call.name, seam.hook_name(self._module)
+        self._show_nothing(name, f"it is logged as several values, under names of their own such as '{name}/…'")
+        if hook is None or (hook, name) in self._unsynced or not processes.are_several() or call.argument("sync_dist"):
+            return
+        self._unsynced.add((hook, name))
+        _, on_epoch = seam.check_levels(hook, call.argument("on_step"), call.argument("on_epoch"))
+        numbers = [f"{name}/{part}" for part, one in parts.items() if isinstance(one, Number | Tensor | np.ndarray)]
+        if on_epoch and numbers:
+            seam.say_nothing_of_no_sync(numbers)
+            seam.warn_of_no_sync(name)
 
     def _log_part(self, call: LogCall) -> None:
         """Log a part of a value, which may have been seen before under its name."""

@@ -17,7 +17,7 @@ from lightning_trackplus.media.media import LateCaption, Media
 from lightning_trackplus.media.selection import First, Selection, selection_of
 from lightning_trackplus.media.text import Text
 
-_STAGES = ("train", "val", "test")
+_STEPS = {"train": "training_step", "val": "validation_step", "test": "test_step"}
 _INPUTS = ("image", "images", "pixel_values", "input", "inputs", "x", "audio", "waveform", "text", "texts")
 _TARGETS = ("label", "labels", "target", "targets", "y")
 _PREDICTIONS = ("pred", "preds", "prediction", "predictions", "y_hat", "logits")
@@ -39,7 +39,7 @@ class BatchSamples:
     """
 
     def __init__(self, asked: Mapping[str, int | str | Selection]) -> None:
-        if unknown := [stage for stage in asked if stage not in _STAGES]:
+        if unknown := [stage for stage in asked if stage not in _STEPS]:
             raise MisconfigurationException(
                 f"TrackPlus(samples=…) has {', '.join(map(repr, unknown))}; the stages are 'train', 'val' and 'test'."
             )
@@ -75,8 +75,8 @@ class BatchSamples:
         elif selection.needs_scores and media.scores is None:
             self._warn(
                 stage,
-                f"{selection!r} selects by score, and {stage}_step does not return a dict with a score for each sample"
-                " under the name 'score'",
+                f"{selection!r} selects by score, and {_STEPS[stage]} does not return a dict with a score for each"
+                " sample under the name 'score'",
             )
         else:
             module.log(f"{stage}/samples", media, reduce_fx=selection)  # type: ignore[arg-type]  # the door takes it

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from torch import Tensor
 
 from lightning_trackplus import processes, seam
@@ -80,7 +79,7 @@ class Logged:
         of_several = is_list(reduce_fx) or key.asked_by != "module"
         self.names = ResultNames(key.name, reduce_fx, self.stream.reducers, of_several=of_several)
         self.views = Views(self.names.numbers, key.hook, key.dataloader, arguments)
-        self._warned: set[type[Warning]] = set()
+        self._has_warned_of_nan = False
 
     @property
     def on_step(self) -> bool:
@@ -247,17 +246,16 @@ class Logged:
         """Say, once for each, that other processes are not in the results, or that NaN is not."""
         if processes.are_several() and not self.arguments["sync_dist"] and not self._syncs_itself:
             # Lightning says this of its own reductions, and takes ours for a metric that syncs itself.
-            self._warn_once(
-                f"It is recommended to use `self.log({self.key.name!r}, ..., sync_dist=True)` when logging on epoch"
-                " level in distributed setting to accumulate the metric across devices.",
-                PossibleUserWarning,
-            )
+            seam.warn_of_no_sync(self.key.name)
         # Of a span longer than the epoch there are more.
         nan_count = min(summary.nan_count for summary in self.stream.summary())
-        if nan_count and (omitting := self.names.omitting_nan()):
-            self._warn_once(
+        if nan_count and not self._has_warned_of_nan and (omitting := self.names.omitting_nan()):
+            self._has_warned_of_nan = True
+            # Each process says it, since each has its own values.
+            warnings.warn(
                 f"self.log({self.key.name!r}, …): {nan_count} values of this epoch were NaN and are left out of"
-                f" {', '.join(omitting)}. Further epochs are not warned of."
+                f" {', '.join(omitting)}. Further epochs are not warned of.",
+                stacklevel=2,
             )
 
     @property
@@ -273,12 +271,6 @@ class Logged:
             return make()
         except ValueError as error:
             raise ValueError(f"self.log({self.key.name!r}, …): {error}") from error
-
-    def _warn_once(self, message: str, category: type[Warning] = UserWarning) -> None:
-        """Warn, once for each category; each process says it, since each has its own values."""
-        if category not in self._warned:
-            self._warned.add(category)
-            warnings.warn(message, category, stacklevel=2)
 
 
 def _same(one: Reduction, other: Reduction) -> bool:

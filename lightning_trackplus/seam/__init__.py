@@ -11,16 +11,18 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from lightning.fabric.utilities.cloud_io import get_filesystem
 from lightning.pytorch import Trainer
+from lightning.pytorch.trainer.connectors.logger_connector import result
 from lightning.pytorch.trainer.connectors.logger_connector.fx_validator import _FxValidator
 from lightning.pytorch.trainer.connectors.logger_connector.logger_connector import _LoggerConnector
 from lightning.pytorch.utilities.data import extract_batch_size
+from lightning.pytorch.utilities.warnings import PossibleUserWarning
 
 from lightning_trackplus.seam.number_site import plain_batch_size
 
@@ -374,6 +376,29 @@ def without_cli_keys(params: Any) -> Any:
     if not isinstance(params, dict):
         return params
     return {name: value for name, value in params.items() if name not in {"_instantiator", "_class_path"}}
+
+
+def warn_of_no_sync(name: str) -> None:
+    """Say, once and on rank zero, that an epoch's result is that of each process alone, as Lightning says it.
+
+    Mirrors ``_ResultCollection._get_cache`` in ``logger_connector/result.py``.
+    """
+    result.warning_cache.warn(_no_sync(name), category=PossibleUserWarning)
+
+
+def say_nothing_of_no_sync(names: Iterable[str]) -> None:
+    """Let Lightning not say it of some names.
+
+    Mirrors ``_ResultCollection._get_cache`` in ``logger_connector/result.py``.
+    """
+    result.warning_cache.update(map(_no_sync, names))
+
+
+def _no_sync(name: str) -> str:
+    return (
+        f"It is recommended to use `self.log({name!r}, ..., sync_dist=True)` when logging on epoch level in distributed"
+        " setting to accumulate the metric across devices."
+    )
 
 
 def prefixed(logger: Any, name: str) -> str:
