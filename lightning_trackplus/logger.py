@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import shlex
 import time
 import weakref
 from argparse import Namespace
@@ -14,7 +15,7 @@ import lightning.pytorch as pl
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.core.saving import save_hparams_to_yaml
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only, rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_only, rank_zero_warn
 from torch import Tensor
 from typing_extensions import override
 
@@ -124,7 +125,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         self._run = WrittenRun(RunClaim(directory, self.name, version, sub_dir), options)
         self._clock = TrainerClock()
         self._summary_writer: SummaryWriter | None = None
-        self._wrote_hparams = self._failed_hparams = False
+        self._wrote_hparams = self._failed_hparams = self._has_said_where = False
         _loggers.add(self)
 
     @property
@@ -330,8 +331,20 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
             self._run.close(status)
             self._wrote_hparams = self._wrote_hparams and not self._failed_hparams
             self.save()
+            self._say_where_it_is()
         finally:
             self._run.release()
+
+    def _say_where_it_is(self) -> None:
+        """Say, once, where the run lies and what shows it, if there is anything."""
+        directory = self._run.claim.directory
+        if self._has_said_where or not directory.is_dir() or not any(directory.iterdir()):
+            return
+        self._has_said_where = True
+        command = f"tensorboard --logdir {shlex.quote(self.root_dir)}"
+        if not self._writes_tensorboard:
+            command = f"lightning_trackplus.read_run({self.log_dir!r})"
+        rank_zero_info(f"The run lies in {self.log_dir}. To look at it: {command}")
 
     @override
     def __getstate__(self) -> dict[str, Any]:
