@@ -193,7 +193,7 @@ class Door:
         elif isinstance(value, Metric) and not isinstance(value, Reducer):
             _check_metric(call)
             is_native = self._arrays.log(*call.bound(), names)
-            self._show_nothing(name, f"it is logged as the metric {type(value).__name__}, which reduces itself")
+            self._show_nothing(name, value)
             if is_native and names is None:
                 self._sites.remember(call.args, call.kwargs, [], native=True)
         elif names is not None and not _is_matrix(value):
@@ -203,7 +203,7 @@ class Door:
             for part, one in parts.items():
                 self._log_part(call.of_part(f"{name}/{part}", one)._replace(names=None, is_element=True))
         elif (media := self._media_of(call)) is not None:
-            self._show_nothing(name, f"it is logged as the medium {type(media).__name__}, and reducers are for numbers")
+            self._show_nothing(name, media)
             self.media.log(name, media, call.bound()[2])
         else:
             self._log_numbers(call)
@@ -211,7 +211,7 @@ class Door:
     def _begin_parts(self, call: LogCall, parts: Mapping[Any, Any] | MetricCollection) -> None:
         """Say of a value with parts what is to be said of it once, and not of each part."""
         name, hook = call.name, seam.hook_name(self._module)
-        self._show_nothing(name, f"it is logged as several values, under names of their own such as '{name}/…'")
+        self._show_nothing(name, parts)
         if hook is None or (hook, name) in self._unsynced or not processes.are_several() or call.argument("sync_dist"):
             return
         self._unsynced.add((hook, name))
@@ -257,18 +257,23 @@ class Door:
         if not reductions or hook is None:
             return []
         if isinstance(call.value, Reducer):
-            self._show_nothing(
-                call.name, f"it is logged as the metric {type(call.value).__name__}, which reduces itself"
-            )
+            self._show_nothing(call.name, call.value)
             return []
         if isinstance(call.value, int | float | Tensor):
             return self.reducers.log_configured(reductions, *call.bound())
         return []
 
-    def _show_nothing(self, name: str, reason: str) -> None:
+    def _show_nothing(self, name: str, what: object) -> None:
         """Say it once where `TrackPlus` was given reducers for a name, written in full, that can show nothing."""
-        if self._configured.of(name, in_full=True):
-            warning_cache.warn(f"TrackPlus(reducers=…) has reducers for {name!r}, which show nothing: {reason}.")
+        if not self._configured.of(name, in_full=True):
+            return
+        if isinstance(what, Metric):
+            reason = f"it is logged as the metric {type(what).__name__}, which reduces itself"
+        elif isinstance(what, Media):
+            reason = f"it is logged as the medium {type(what).__name__}, and reducers are for numbers"
+        else:
+            reason = f"it is logged as several values, under names of their own such as '{name}/…'"
+        warning_cache.warn(f"TrackPlus(reducers=…) has reducers for {name!r}, which show nothing: {reason}.")
 
     def _is_ours(self, call: LogCall) -> bool:
         """Return whether a call is for our reducers; if not, Lightning also judges what nobody takes."""

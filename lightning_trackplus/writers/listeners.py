@@ -18,8 +18,8 @@ from lightning_trackplus.losses import described, warn
 _TORCH = "torch.utils.tensorboard.writer"
 _TENSORBOARD = event_file_writer.__name__
 
-_told: weakref.WeakKeyDictionary[type, set[str]] = weakref.WeakKeyDictionary()
-"""The folders of which each class was told."""
+_told: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
+"""The folders of which each reader was told."""
 
 
 def are_there() -> bool:
@@ -50,15 +50,15 @@ class Listeners:
 
     def are_new(self) -> bool:
         """Return whether someone wants to be told of the folder and was not: they read the files from then on."""
-        kind = self._reader()
-        return kind is not None and self._directory not in _told.get(kind, ())
+        reader, _ = self._reader()
+        return reader is not None and self._directory not in _told.get(reader, ())
 
     def tell(self) -> bool:
         """Tell of the folder whoever was not told of it; return whether someone reads its files."""
-        kind = self._reader()
-        if kind is None:
+        reader, kind = self._reader()
+        if reader is None:
             return False
-        folders = _told.setdefault(kind, set())
+        folders = _told.setdefault(reader, set())
         if self._directory not in folders:
             folders.add(self._directory)
             self._try(lambda: _without_file(kind)(self._directory))
@@ -74,13 +74,14 @@ class Listeners:
         if kind is not None and kind.add_event.__module__ != _TORCH:
             self._try(lambda: self._add_event(kind, Event.FromString(data)))
 
-    def _reader(self) -> type | None:
-        """Return what someone who reads event files has put in the place of EventFileWriter."""
+    def _reader(self) -> tuple[Any, Any]:
+        """Return who reads event files, and what they have put in the place of EventFileWriter."""
         for name in (_TORCH, _TENSORBOARD) if self._are_told else ():
-            kind: type | None = getattr(sys.modules.get(name), "EventFileWriter", None)
+            kind = getattr(sys.modules.get(name), "EventFileWriter", None)
             if kind is not None and kind.__module__ != _TENSORBOARD:
-                return kind
-        return None
+                # W&B's class hands the folder to the run of the moment; there is none until `wandb.init` is done.
+                return (sys.modules["wandb"].run if kind.__module__.startswith("wandb.") else kind), kind
+        return None, None
 
     def _add_event(self, kind: Any, event: Event) -> None:
         if self._file_writer is None:
@@ -110,7 +111,7 @@ class _NoEventFile:
         pass
 
 
-def _without_file(kind: type) -> type:
+def _without_file(kind: Any) -> Any:
     """Return a class in the place of EventFileWriter, but one that opens no file."""
     original = next((parent for parent in kind.__mro__ if parent.__module__ == _TENSORBOARD), None)
     if original is None:

@@ -63,9 +63,16 @@ def listened_by_wandb(say):
         wandb.init(mode="offline", project="tests", sync_tensorboard=True)
 
     train(listen)
-    files = Path(wandb.run.dir)
+    first = Path(wandb.run.dir)
     wandb.finish()
-    say(history(files))
+    # Another run of W&B, to which the same run goes on.
+    wandb.init(mode="offline", project="tests", sync_tensorboard=True)
+    logger = TrackPlusLogger(".", "", "run")
+    logger.log_metrics({"train/later": 2.0}, 100)
+    logger.finalize("success")
+    second = Path(wandb.run.dir)
+    wandb.finish()
+    say([history(first), history(second)])
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks processes")
@@ -73,12 +80,18 @@ def listened_by_wandb(say):
 def test_wandb_has_each_number_once():
     """W&B reads the event files of the run and of those below, from the moment on at which it listens."""
     process = Forked(listened_by_wandb)
-    rows = process.hear()
+    runs = process.hear()
     assert process.join() == 0
-    found = [(name.removeprefix("run/"), row["global_step"], row[name]) for row in rows for name in row if "/" in name]
-    found = [point for point in found if point[0] != "epoch"]
-    assert {(tag, step): value for tag, step, value in found} == points("run")
-    assert len(found) == len(points("run"))
+    first, second = (
+        [(name.removeprefix("run/"), row["global_step"], row[name]) for row in rows for name in row if "/" in name]
+        for rows in runs
+    )
+    expected = points("run")
+    assert expected.pop(("train/later", 100)) == 2.0
+    assert {(tag, step): value for tag, step, value in first if tag != "epoch"} == expected
+    assert len([tag for tag, *_ in first if tag != "epoch"]) == len(expected)
+    # It reads by whole seconds, so that it may have what came before as well.
+    assert ("train/later", 100, 2) in second
 
 
 def listened_by_clearml(say):
