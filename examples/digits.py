@@ -143,12 +143,8 @@ def report(epoch: int, recall: list[float]) -> str:
 
 
 def main() -> None:
-    """Run the command line, then say where the run lies."""
-    cli = LightningCLI(DigitNet, Digits)
-    logger = cli.trainer.logger
-    if logger is not None and cli.trainer.is_global_zero:
-        print(f"Run directory: {cli.trainer.log_dir}")
-        print(f"To look at it: tensorboard --logdir {logger.save_dir}/{logger.name}")
+    """Run the command line."""
+    LightningCLI(DigitNet, Digits)
 
 
 if __name__ == "__main__":

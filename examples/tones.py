@@ -283,12 +283,8 @@ def pictures(waveforms: Tensor) -> Tensor:
 
 
 def main() -> None:
-    """Run the command line, then say where the run lies."""
-    cli = LightningCLI(Ear, Tones)
-    logger = cli.trainer.logger
-    if logger is not None and cli.trainer.is_global_zero:
-        print(f"Run directory: {cli.trainer.log_dir}")
-        print(f"To look at it: tensorboard --logdir {logger.save_dir}/{logger.name}")
+    """Run the command line."""
+    LightningCLI(Ear, Tones)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from lightning_trackplus.lanes.configured import ConfiguredReducers
 from lightning_trackplus.lanes.streams import Streams
 from lightning_trackplus.logger import loggers_want_callback
 from lightning_trackplus.media.selection import Selection
-from lightning_trackplus.reducers.names import OneReduction
+from lightning_trackplus.reducers.names import Reduction
 from lightning_trackplus.reducers.samples import NanPolicy
 from lightning_trackplus.seam.classes import MisconfigurationException
 
@@ -35,8 +35,9 @@ class TrackPlus(AttachLoggers):
     Args:
         reducers: Reducers for logged names beside what the module asks for, which they leave as it is:
             names or reducers, one or a list, by the logged name. In the name, ``*`` and ``?`` stand for
-            any characters and for any one. The result of ``"p95"`` shows as ``<name>_p95``, once an epoch;
-            that of a series such as ``"ema"`` in training steps.
+            any characters and for any one; such a pattern means what is logged as values over an epoch. The
+            result of ``"p95"`` shows as ``<name>_p95``, once an epoch; that of a series such as ``"ema"`` in
+            training steps.
         nan_policy: What NaN does to reducers that are asked for by name: ``"omit"`` leaves it out and says
             so once, ``"propagate"`` makes the result NaN, ``"raise"`` raises ValueError where the result is
             asked for: at the end of the epoch, or in the step.
@@ -61,7 +62,7 @@ class TrackPlus(AttachLoggers):
 
     def __init__(
         self,
-        reducers: Mapping[str, OneReduction | list[OneReduction]] | None = None,
+        reducers: Mapping[str, Reduction] | None = None,
         nan_policy: NanPolicy = "omit",
         samples: Mapping[str, int | str | Selection] | None = None,
         *,

@@ -76,7 +76,6 @@ class Door:
             module,
             trainer,
             streams=streams,
-            configured=configured,
             nan_policy=nan_policy,
             deliver=self.media.deliver,
         )
@@ -88,6 +87,8 @@ class Door:
         self._configured = configured
         # What was logged under each name: numbers, values for each sample, or a kind of medium.
         self._kinds: dict[str, str] = {}
+        # What has parts that are not synced.
+        self._unsynced: set[tuple[str, str]] = set()
         self._router.add(trainer, self)
 
     def close(self) -> None:
@@ -162,23 +163,40 @@ class Door:
             value = torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("=")))
             call = call.of_part(name, value)
         if isinstance(value, Mapping | MetricCollection):
+            self._begin_parts(call, value)
             for part, one in value.items():
                 self._log_part(call.of_part(f"{name}/{part}", one))
         elif isinstance(value, Metric) and not isinstance(value, Reducer):
             _check_metric(call)
             is_native = self._arrays.log(*call.bound(), names)
-            self._log_configured(call)
+            self._show_nothing(name, value)
             if is_native and names is None:
                 self.sites.remember(call.args, call.kwargs, [], native=True)
         elif names is not None and not _is_matrix(call):
             _check_names(name, value, names)
-            for part, one in zip(names, value, strict=True):
-                self._log_part(call.of_part(f"{name}/{part}", one)._replace(names=None))
+            parts = dict(zip(names, value, strict=True))
+            self._begin_parts(call, parts)
+            for part, one in parts.items():
+                self._log_part(call.of_part(f"{name}/{part}", one)._replace(names=None, is_element=True))
         elif (media := _media_of(call)) is not None:
             self._check_kind(call, media.kind)
+            self._show_nothing(name, media)
             self.media.log(name, media, call.bound()[2])
         else:
             self._log_numbers(call)
+
+    def _begin_parts(self, call: LogCall, parts: Mapping[Any, Any] | MetricCollection) -> None:
+        """Say of a value with parts what is to be said of it once, and not of each part."""
+        name, hook = call.name, seam.hook_name(self._module)
+        self._show_nothing(name, parts)
+        if hook is None or (hook, name) in self._unsynced or not processes.are_several() or call.argument("sync_dist"):
+            return
+        self._unsynced.add((hook, name))
+        _, on_epoch = seam.check_levels(self._trainer, hook, call.argument("on_step"), call.argument("on_epoch"))
+        numbers = [f"{name}/{part}" for part, one in parts.items() if isinstance(one, Number | Tensor | np.ndarray)]
+        if on_epoch and numbers:
+            seam.say_nothing_of_no_sync(numbers)
+            seam.warn_of_no_sync(name)
 
     def _log_part(self, call: LogCall) -> None:
         """Log a part of a value, which may have been seen before under its name."""
@@ -234,16 +252,30 @@ class Door:
 
     def _log_configured(self, call: LogCall) -> list[Logged]:
         """Take a call for the reducers that `TrackPlus` was given for its name."""
-        if not self._configured.of(call.name):
+        hook = seam.hook_name(self._module)
+        # A pattern means what there are many values of in an epoch.
+        in_full = call.is_element or hook is None or not seam.may_log_in_steps(self._trainer, hook)
+        reductions = self._configured.of(call.name, in_full=in_full)
+        if not reductions or hook is None:
             return []
-        if isinstance(call.value, int | float | Tensor) and seam.hook_name(self._module) is not None:
-            return self.reducers.log_configured(*call.bound())
-        if isinstance(call.value, Metric):
-            warning_cache.warn(
-                f"TrackPlus(reducers=…) has reducers for {call.name!r}, which is logged as the metric"
-                f" {type(call.value).__name__}; a metric reduces itself, so they show nothing of it."
-            )
+        if isinstance(call.value, Reducer):
+            self._show_nothing(call.name, call.value)
+            return []
+        if isinstance(call.value, int | float | Tensor):
+            return self.reducers.log_configured(reductions, *call.bound())
         return []
+
+    def _show_nothing(self, name: str, what: object) -> None:
+        """Say it once where `TrackPlus` was given reducers for a name, written in full, that can show nothing."""
+        if not self._configured.of(name, in_full=True):
+            return
+        if isinstance(what, Metric):
+            reason = f"it is logged as the metric {type(what).__name__}, which reduces itself"
+        elif isinstance(what, Media):
+            reason = f"it is logged as the medium {type(what).__name__}, and reducers are for numbers"
+        else:
+            reason = f"it is logged as several values, under names of their own such as '{name}/…'"
+        warning_cache.warn(f"TrackPlus(reducers=…) has reducers for {name!r}, which show nothing: {reason}.")
 
     def _is_ours(self, call: LogCall) -> bool:
         """Return whether a call is for our reducers; if not, Lightning also judges what nobody takes."""

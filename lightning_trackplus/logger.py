@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import operator
 import os
+import shlex
 import time
 import weakref
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from lightning_utilities.core.rank_zero import rank_zero_only, rank_zero_warn
+from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_only, rank_zero_warn
 from torch import Tensor
 from typing_extensions import override
 
@@ -136,7 +137,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         """Whether a Trainer that has no `TrackPlus` gets one."""
         self._has_looked_for_callback = False
         self._summary_writer: SummaryWriter | None = None
-        self._wrote_hparams = self._failed_hparams = False
+        self._wrote_hparams = self._failed_hparams = self._has_said_where = False
         _loggers.add(self)
 
     @property
@@ -301,6 +302,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
             metrics: What to show beside them.
             step: The global step of the metrics; Lightning 2.4 takes 0 for TensorBoard.
         """
+        params = seam.without_cli_keys(params)
         super().log_hyperparams(params, {})  # Without metrics it writes nothing, and keeps them for hparams.yaml.
         self._run.add_hparams(flat_hparams(params))
         if metrics is None and self._has_default_hp_metric:
@@ -350,8 +352,20 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
             self._run.close(status)
             self._wrote_hparams = self._wrote_hparams and not self._failed_hparams
             self.save()
+            self._say_where_it_is()
         finally:
             self._run.release()
+
+    def _say_where_it_is(self) -> None:
+        """Say, once, where the run lies and what shows it, if there is anything."""
+        directory = self._run.claim.directory
+        if self._has_said_where or not directory.is_dir() or not any(directory.iterdir()):
+            return
+        self._has_said_where = True
+        command = f"tensorboard --logdir {shlex.quote(self.root_dir)}"
+        if not self._writes_tensorboard:
+            command = f"lightning_trackplus.read_run({self.log_dir!r})"
+        rank_zero_info(f"The run lies in {self.log_dir}. To look at it: {command}")
 
     @override
     def __getstate__(self) -> dict[str, Any]:

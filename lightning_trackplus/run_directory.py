@@ -12,6 +12,7 @@ One run is one folder, ``save_dir/name/version_N/``::
     validation_batches/      what validation steps logged with on_step=True, as a run below; test_batches/ likewise
     best/                    the best values so far, as a run below, with hparam_metrics
     backup/<n>/              what a resumed training logs anew
+    config_<n>.yaml          the config of LightningCLI in the n-th session after the first
     hparams.yaml, config.yaml, checkpoints/    as Lightning writes them
 """
 

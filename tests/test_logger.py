@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import logging
 import pickle
 import re
 import threading
@@ -72,6 +73,27 @@ def test_one_run_directory_holds_everything(tmp_path):
         "checkpoints/last.ckpt",
     }
     assert yaml.safe_load(Path(logger.log_dir, "hparams.yaml").read_text()) == {"width": 3}
+
+
+@pytest.mark.parametrize("writers", [["tensorboard", "csv"], ["csv"]], ids=" ".join)
+def test_a_run_says_once_at_its_end_where_it_lies_and_what_shows_it(tmp_path, caplog, writers):
+    """Not again after a test, nor where there is nothing, nor below the level of Lightning's own messages."""
+    root = tmp_path / "my logs"
+    lightnings = logging.getLogger("lightning.pytorch")
+    module = LoggingModule(training_step=train_and_validate, test_step=train_and_validate)
+    with caplog.at_level(logging.INFO, lightnings.name):
+        logger = TrackPlusLogger(root, "", writers=writers)
+        trainer = quiet_trainer(tmp_path, logger=logger)
+        trainer.fit(module, loader(2))
+        trainer.test(module, loader(2), verbose=False)
+        quiet_trainer(tmp_path, logger=TrackPlusLogger(root, "")).validate(LoggingModule(), loader(2), verbose=False)
+    with caplog.at_level(logging.WARNING, lightnings.name):
+        quiet_trainer(tmp_path, logger=TrackPlusLogger(root, "")).fit(module, loader(2))
+    said = [record.message for record in caplog.records if "lies in" in record.message]
+    command = (
+        f"tensorboard --logdir '{root}/'" if len(writers) > 1 else f"lightning_trackplus.read_run('{root}/version_0')"
+    )
+    assert said == [f"The run lies in {root}/version_0. To look at it: {command}"]
 
 
 def test_events_and_csv_hold_the_same_numbers(tmp_path):

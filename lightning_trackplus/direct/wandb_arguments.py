@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
 from lightning_trackplus.direct.wandb_objects import classes_of, notation_of
+from lightning_trackplus.lists import is_list
 from lightning_trackplus.media.pictures.animation import VideoFormat
 from lightning_trackplus.media.pictures.picture_files import Format
 from lightning_trackplus.media.table import Table
@@ -171,7 +172,7 @@ def table_of(call: str, columns: Sequence[str] | None, data: Any, dataframe: Any
     if dataframe is not None:
         return Table(dataframe)
     rows = data
-    if rows is None and isinstance(columns, list | tuple):
+    if rows is None and is_list(columns):
         rows = []
         rank_zero_warn(
             f"{call} got columns without data, and logs a table without rows. Texts are logged by log_media(key,"

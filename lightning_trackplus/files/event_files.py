@@ -20,7 +20,7 @@ CAPTIONS_SUFFIX = "/captions"
 
 _HEADER, _FOOTER = 12, 4
 _A_MOMENT = 1e-6  # Of seconds since 1970, a float64 does not tell less from each other.
-_MOMENT = re.compile(r"events\.out\.tfevents\.(\d+(?:\.\d{1,9}(?=\.))?)")
+_MOMENT = re.compile(r"events\.out\.tfevents\.(\d+)(\.\d{1,9}(?=\.))?")
 
 
 def event_files(directory: Path) -> list[Path]:
@@ -41,8 +41,10 @@ def next_moment(directory: Path) -> float:
     Args:
         directory: The folder.
     """
-    found = [float(match[1]) for path in event_files(directory) if (match := _MOMENT.match(path.name))]
-    return max([time.time(), *(moment + _A_MOMENT for moment in found)])
+    found = [match for path in event_files(directory) if (match := _MOMENT.match(path.name))]
+    # A name without parts of a second stands behind all of that second.
+    after = [float(match[1] + match[2]) + _A_MOMENT if match[2] else int(match[1]) + 1 for match in found]
+    return max([time.time(), *after])
 
 
 def read_records(path: Path) -> Iterator[bytes]:

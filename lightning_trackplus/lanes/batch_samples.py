@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
+from lightning_trackplus.lists import is_list
 from lightning_trackplus.media.audio import Audio
 from lightning_trackplus.media.image import Image
 from lightning_trackplus.media.media import LateCaption, Media
@@ -18,7 +19,7 @@ from lightning_trackplus.seam.classes import MisconfigurationException
 if TYPE_CHECKING:
     import lightning.pytorch as pl
 
-_STAGES = ("train", "val", "test")
+_STEPS = {"train": "training_step", "val": "validation_step", "test": "test_step"}
 _INPUTS = ("image", "images", "pixel_values", "input", "inputs", "x", "audio", "waveform", "text", "texts")
 _TARGETS = ("label", "labels", "target", "targets", "y")
 _PREDICTIONS = ("pred", "preds", "prediction", "predictions", "y_hat", "logits")
@@ -40,7 +41,7 @@ class BatchSamples:
     """
 
     def __init__(self, asked: Mapping[str, int | str | Selection]) -> None:
-        if unknown := [stage for stage in asked if stage not in _STAGES]:
+        if unknown := [stage for stage in asked if stage not in _STEPS]:
             raise MisconfigurationException(
                 f"TrackPlus(samples=…) has {', '.join(map(repr, unknown))}; the stages are 'train', 'val' and 'test'."
             )
@@ -79,8 +80,8 @@ class BatchSamples:
         elif selection.needs_scores and media.scores is None:
             self._warn(
                 stage,
-                f"{selection!r} selects by score, and {stage}_step does not return a dict with a score for each sample"
-                " under the name 'score'",
+                f"{selection!r} selects by score, and {_STEPS[stage]} does not return a dict with a score for each"
+                " sample under the name 'score'",
             )
         else:
             module.log(f"{stage}/samples", media, reduce_fx=selection)  # type: ignore[arg-type]  # the door takes it
@@ -98,7 +99,7 @@ def _part(whole: Any, names: Sequence[str], position: int | None = None) -> Any:
     """Return what stands under one of some names, or at a position; None if there is no such thing."""
     if isinstance(whole, Mapping):
         return next((whole[name] for name in names if name in whole), None)
-    if isinstance(whole, list | tuple) and not _is_text(whole):
+    if is_list(whole) and not _is_text(whole):
         return whole[position] if position is not None and position < len(whole) else None
     return whole if position == 0 else None
 
@@ -106,7 +107,7 @@ def _part(whole: Any, names: Sequence[str], position: int | None = None) -> Any:
 def _media(module: pl.LightningModule, inputs: Any, targets: Any, outputs: Any) -> Media[Any] | None:
     """Return the inputs of a batch as a medium; None if they are of no kind that can be told."""
     predictions, scores = _part(outputs, _PREDICTIONS), _part(outputs, _SCORES)
-    count = len(inputs) if isinstance(inputs, Tensor | list | tuple) and not _is_scalar(inputs) else 0
+    count = len(inputs) if (isinstance(inputs, Tensor) or is_list(inputs)) and not _is_scalar(inputs) else 0
     captions: Any = list(_captions(count, target=targets, predicted=predictions)) or None
     scores = scores.reshape(-1) if _is_batch(scores, count) and scores.numel() == count else None
     if _is_text(inputs):
@@ -152,7 +153,7 @@ def _value(part: Any) -> str:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, list | tuple) and bool(value) and all(isinstance(one, str) for one in value)
+    return is_list(value) and bool(value) and all(isinstance(one, str) for one in value)
 
 
 def _is_batch(value: Any, count: int) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
+from lightning_trackplus.lists import is_list
 from lightning_trackplus.name_patterns import matches
 from lightning_trackplus.reducers.names import OneReduction, Reduction, reducers_of
 
@@ -23,26 +25,28 @@ class ConfiguredReducers:
         self._patterns = {pattern: _several(reduction) for pattern, reduction in reducers.items()}
         for reduction in self._patterns.values():
             reducers_of(reduction)
-        self._of_name: dict[str, list[OneReduction]] = {}
+        self._of_name: dict[tuple[str, bool], list[OneReduction]] = {}
 
-    def of(self, name: str) -> list[OneReduction]:
+    def of(self, name: str, *, in_full: bool) -> list[OneReduction]:
         """Return the reductions of a name, in the order of the configuration; of those called the same, the first.
 
         Args:
             name: The logged name.
+            in_full: Whether only a name that is written in full counts, and no pattern.
         """
-        if name not in self._of_name:
-            asked = [one for key, several in self._patterns.items() if matches(name, key) for one in several]
+        if (name, in_full) not in self._of_name:
             first: dict[str, OneReduction] = {}
-            for one in asked:
-                first.setdefault(reducers_of(one)[0].name, one)
-            self._of_name[name] = list(first.values())
-        return self._of_name[name]
+            for key, several in self._patterns.items():
+                if key == name if in_full else matches(name, key):
+                    for one in several:
+                        first.setdefault(reducers_of(one)[0].name, one)
+            self._of_name[name, in_full] = list(first.values())
+        return self._of_name[name, in_full]
 
     def unused(self) -> list[str]:
         """Return the patterns that no logged name has matched."""
-        return [key for key in self._patterns if not any(matches(name, key) for name in self._of_name)]
+        return [key for key in self._patterns if not any(matches(name, key) for name, _ in self._of_name)]
 
 
 def _several(reduction: Reduction) -> list[OneReduction]:
-    return list(reduction) if isinstance(reduction, list | tuple) else [reduction]
+    return list(reduction) if is_list(reduction) else [cast("OneReduction", reduction)]

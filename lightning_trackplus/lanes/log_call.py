@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+from lightning_trackplus.lists import is_list
 from lightning_trackplus.seam.flavours import installed_flavours
 
 
@@ -74,6 +75,7 @@ class LogCall(NamedTuple):
         args: The positional arguments of `LightningModule.log`.
         kwargs: The others.
         names: Names for the elements or the classes of the value, which are ours.
+        is_element: Whether the value is an element of one that had names.
 
     Examples:
         >>> call = LogCall(("loss", 0.5), {"on_epoch": True})
@@ -84,6 +86,7 @@ class LogCall(NamedTuple):
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     names: Sequence[str] | None = None
+    is_element: bool = False
 
     @property
     def name(self) -> str:
@@ -97,8 +100,9 @@ class LogCall(NamedTuple):
 
     @property
     def reduce_fx(self) -> Any:
-        """The reduction."""
-        return self.argument("reduce_fx")
+        """The reduction; several are a list."""
+        reduce_fx = self.argument("reduce_fx")
+        return list(reduce_fx) if is_list(reduce_fx) else reduce_fx
 
     def argument(self, parameter: str) -> Any:
         """Return one argument, or its default.
@@ -118,7 +122,7 @@ class LogCall(NamedTuple):
         call = _SIGNATURE.bind(None, *self.args, **self.kwargs)
         call.apply_defaults()
         _, name, value, *_ = call.args
-        return name, value, dict(list(call.arguments.items())[3:])
+        return name, value, {**dict(list(call.arguments.items())[3:]), "reduce_fx": self.reduce_fx}
 
     def of_part(self, name: str, value: Any) -> LogCall:
         """Return the same call of another value under another name.

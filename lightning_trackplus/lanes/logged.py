@@ -14,11 +14,12 @@ from torch import Tensor
 from lightning_trackplus import processes, seam
 from lightning_trackplus.lanes.result_names import ResultNames
 from lightning_trackplus.lanes.views import Views, is_late
+from lightning_trackplus.lists import is_list
 from lightning_trackplus.reducers.names import OneReduction, Reduction, reducers_of
 from lightning_trackplus.reducers.reducer import Reducer
 from lightning_trackplus.reducers.samples import NanPolicy, Span
 from lightning_trackplus.reducers.stream import Stream, Summary
-from lightning_trackplus.seam.classes import MisconfigurationException, PossibleUserWarning
+from lightning_trackplus.seam.classes import MisconfigurationException
 
 Arguments: TypeAlias = dict[str, Any]
 """The arguments of `LightningModule.log` other than name, value, ``reduce_fx`` and ``batch_size``, by name."""
@@ -75,10 +76,10 @@ class Logged:
         self.nan_policy = nan_policy
         self._is_weighted = any(reducer.weighted for reducer in self.stream.reducers)
         self._spans = {reducer.span for reducer in self.stream.reducers}
-        of_several = isinstance(reduce_fx, list | tuple) or key.asked_by != "module"
+        of_several = is_list(reduce_fx) or key.asked_by != "module"
         self.names = ResultNames(key.name, reduce_fx, self.stream.reducers, of_several=of_several)
         self.views = Views(self.names.numbers, key.hook, key.dataloader, arguments)
-        self._warned: set[type[Warning]] = set()
+        self._has_warned_of_nan = False
 
     @property
     def on_step(self) -> bool:
@@ -245,17 +246,16 @@ class Logged:
         """Say, once for each, that other processes are not in the results, or that NaN is not."""
         if processes.are_several() and not self.arguments["sync_dist"] and not self._syncs_itself:
             # Lightning says this of its own reductions, and takes ours for a metric that syncs itself.
-            self._warn_once(
-                f"It is recommended to use `self.log({self.key.name!r}, ..., sync_dist=True)` when logging on epoch"
-                " level in distributed setting to accumulate the metric across devices.",
-                PossibleUserWarning,
-            )
+            seam.warn_of_no_sync(self.key.name)
         # Of a span longer than the epoch there are more.
         nan_count = min(summary.nan_count for summary in self.stream.summary())
-        if nan_count and (omitting := self.names.omitting_nan()):
-            self._warn_once(
+        if nan_count and not self._has_warned_of_nan and (omitting := self.names.omitting_nan()):
+            self._has_warned_of_nan = True
+            # Each process says it, since each has its own values.
+            warnings.warn(
                 f"self.log({self.key.name!r}, …): {nan_count} values of this epoch were NaN and are left out of"
-                f" {', '.join(omitting)}. Further epochs are not warned of."
+                f" {', '.join(omitting)}. Further epochs are not warned of.",
+                stacklevel=2,
             )
 
     @property
@@ -272,15 +272,9 @@ class Logged:
         except ValueError as error:
             raise ValueError(f"self.log({self.key.name!r}, …): {error}") from error
 
-    def _warn_once(self, message: str, category: type[Warning] = UserWarning) -> None:
-        """Warn, once for each category; each process says it, since each has its own values."""
-        if category not in self._warned:
-            self._warned.add(category)
-            warnings.warn(message, category, stacklevel=2)
-
 
 def _same(one: Reduction, other: Reduction) -> bool:
     if one is other or (isinstance(one, str) and one == other):
         return True
     names = [[reducer.name for reducer in reducers_of(reduction)] for reduction in (one, other)]
-    return names[0] == names[1] and isinstance(one, list | tuple) == isinstance(other, list | tuple)
+    return names[0] == names[1] and is_list(one) == is_list(other)

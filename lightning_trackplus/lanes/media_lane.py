@@ -10,6 +10,7 @@ from lightning_utilities.core.rank_zero import WarningCache
 from lightning_trackplus import processes, seam
 from lightning_trackplus.lanes import media_exchange
 from lightning_trackplus.lanes.media_loggers import MediaLoggers
+from lightning_trackplus.lists import is_list
 from lightning_trackplus.losses import described, warn
 from lightning_trackplus.media.kept import Kept, Shelf, shown
 from lightning_trackplus.media.media import Media
@@ -169,11 +170,11 @@ def _selections(name: str, media: Media[Any], reduce_fx: Any) -> dict[str, Selec
     """Return the selections by what they put behind the name; none where nothing was asked for."""
     if reduce_fx == "mean":  # Lightning's default.
         return {}
-    is_list = isinstance(reduce_fx, list | tuple)
-    selections = [selection_of(one) for one in (reduce_fx if is_list else [reduce_fx])]
+    are_several = is_list(reduce_fx)
+    selections = [selection_of(one) for one in (reduce_fx if are_several else [reduce_fx])]
     if media.scores is None and (of_scores := [one.name for one in selections if one.needs_scores]):
         raise MisconfigurationException(
             f"self.log({name!r}, {media!r}, reduce_fx={reduce_fx!r}): {', '.join(of_scores)} selects by score; give one"
             f" for each item, {type(media).__name__}(…, score=loss_per_sample)."
         )
-    return {f"_{one.name}" if is_list else "": one for one in selections}
+    return {f"_{one.name}" if are_several else "": one for one in selections}

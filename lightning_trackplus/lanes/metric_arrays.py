@@ -178,8 +178,11 @@ class MetricArrays:
                 self._deliver(logged.full_name, _heat_map(value, logged.names))
             return
         options = {name: logged.arguments[name] for name in ("prog_bar", "logger", "rank_zero_only")}
-        for name, number in zip(logged.names or range(len(value)), value, strict=True):
-            self._native(f"{logged.name}/{name}", number, **options)
+        names = [f"{logged.name}/{name}" for name in logged.names or range(len(value))]
+        # The metric is synced.
+        seam.say_nothing_of_no_sync(names)
+        for name, number in zip(names, value, strict=True):
+            self._native(name, number, **options)
 
 
 def _check_names(logged: _Logged, value: Tensor) -> None:

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from lightning_trackplus import processes, seam
 from lightning_trackplus.lanes import exchange
-from lightning_trackplus.lanes.configured import ConfiguredReducers
 from lightning_trackplus.lanes.logged import Arguments, Key, Logged
 from lightning_trackplus.lanes.streams import Streams
 from lightning_trackplus.lanes.views import Views
@@ -38,7 +37,6 @@ class ReducerLane:
         module: The module.
         trainer: The Trainer that runs it.
         streams: Where the streams are kept.
-        configured: The reducers that names get beside what the module asks for.
         nan_policy: The policy of reducers that are asked for by name.
         deliver: Writes a medium under a name.
     """
@@ -50,7 +48,6 @@ class ReducerLane:
         trainer: pl.Trainer,
         *,
         streams: Streams,
-        configured: ConfiguredReducers,
         nan_policy: NanPolicy,
         deliver: Callable[[str, Media[Any]], None],
     ) -> None:
@@ -58,7 +55,6 @@ class ReducerLane:
         self._module = module
         self._trainer = trainer
         self._streams = streams
-        self._configured = configured
         self._nan_policy = nan_policy
         self._deliver = deliver
         self.dataloaders = [0]
@@ -105,10 +101,13 @@ class ReducerLane:
         self._take(logged, value, batch_size)
         return [logged]
 
-    def log_configured(self, name: str, value: float | Tensor, arguments: Arguments) -> list[Logged]:
+    def log_configured(
+        self, reductions: Sequence[OneReduction], name: str, value: float | Tensor, arguments: Arguments
+    ) -> list[Logged]:
         """Take a call for the reducers that `TrackPlus` was given for its name, which show beside it.
 
         Args:
+            reductions: The reducers.
             name: The name.
             value: A scalar, or a value for each sample, shape ``(N,)``.
             arguments: The other arguments of `LightningModule.log`, by name.
@@ -120,7 +119,7 @@ class ReducerLane:
         del arguments["reduce_fx"]
         if key not in self._asked:
             own = self._streams.get(key)
-            asked = [one for one in self._configured.of(name) if own is None or own.shows_other_than(one)]
+            asked = [one for one in reductions if own is None or own.shows_other_than(one)]
             series = [one for one in asked if self._is_series(key.hook, one)]
             self._asked[key] = [one for one in asked if one not in series], series
         taken = []

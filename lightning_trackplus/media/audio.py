@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, TypeAlias, cast, get_args
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_trackplus.lists import is_list
 from lightning_trackplus.media.copied import copied
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.media.sound import sound_files
@@ -77,7 +78,7 @@ class Audio(Media[Sound]):
             raise ValueError(f'Audio got format={format!r}; give "wav" or "flac".')
         if format == "flac":
             sound_files.soundfile('Audio(…, format="flac")')
-        several: Sequence[OneSound] = samples if isinstance(samples, list | tuple) else [cast("OneSound", samples)]
+        several: Sequence[OneSound] = samples if is_list(samples) else [cast("OneSound", samples)]
         sounds = [Sound(one, rate, format) for given in several for one, rate in sounds_of(given, sample_rate)]
         for sound in sounds:
             _check_file(sound)

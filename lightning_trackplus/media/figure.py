@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_trackplus.lists import is_list
 from lightning_trackplus.losses import described
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.media.pictures.png import png
@@ -62,7 +63,7 @@ class Figure(Media[Any]):
         caption: str | Sequence[str] | None = None,
         score: float | Sequence[float] | Tensor | None = None,
     ) -> None:
-        figures = figure if isinstance(figure, list | tuple) else [figure]
+        figures = figure if is_list(figure) else [figure]
         for one in figures:
             if not is_figure(one):
                 raise TypeError(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_trackplus.lists import is_list
 from lightning_trackplus.media.copied import copied
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.media.pictures.heat_map_drawing import drawn
@@ -80,7 +81,7 @@ class HeatMap(Media[Matrix]):
         if isinstance(class_names, str):
             raise TypeError(f"HeatMap got class_names={class_names!r}; give a list of names.")
         names = None if class_names is None else tuple(map(str, class_names))
-        are_several = isinstance(matrix, list | tuple) and any(isinstance(one, Tensor | np.ndarray) for one in matrix)
+        are_several = is_list(matrix) and any(isinstance(one, Tensor | np.ndarray) for one in matrix)
         cells = [cells for one in (matrix if are_several else [matrix]) for cells in _split(one)]
         super().__init__([Matrix(_checked(one, names), names, normalize) for one in cells], caption, score)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from typing_extensions import Self, override
 
 from lightning_trackplus.bin_edges import checked_edges
+from lightning_trackplus.lists import is_list
 from lightning_trackplus.media.counting.binned import Binned
 from lightning_trackplus.media.counting.counts_on_device import CountsOnDevice
 from lightning_trackplus.media.counting.uncounted import Uncounted, one_each
@@ -127,7 +128,7 @@ class Histogram(Media[Distribution]):
 
 
 def _checked_bins(bins: int | Numbers) -> int | NDArray[np.float64]:
-    if isinstance(bins, list | tuple | range | np.ndarray | Tensor):
+    if isinstance(bins, np.ndarray | Tensor) or is_list(bins):
         return checked_edges(_on_host("bins", bins), owner="Histogram")
     if not isinstance(bins, int | np.integer) or isinstance(bins, bool) or not 1 <= bins <= _MOST_BINS:
         raise ValueError(

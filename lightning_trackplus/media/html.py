@@ -10,6 +10,7 @@ from typing import TypeAlias, cast
 from torch import Tensor
 from typing_extensions import Self, override
 
+from lightning_trackplus.lists import is_list
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.record import Pages
 
@@ -43,7 +44,7 @@ class Html(Media[str]):
         caption: str | Sequence[str] | None = None,
         score: float | Sequence[float] | Tensor | None = None,
     ) -> None:
-        several = html if isinstance(html, list | tuple) else [cast("OnePage", html)]
+        several = html if is_list(html) else [cast("OnePage", html)]
         super().__init__([_page(one) for one in several], caption, score)
 
     @property

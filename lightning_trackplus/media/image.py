@@ -8,6 +8,7 @@ from typing import NamedTuple, cast
 from torch import Tensor
 from typing_extensions import Self, override
 
+from lightning_trackplus.lists import is_list
 from lightning_trackplus.media.copied import copied
 from lightning_trackplus.media.media import Caption, Media
 from lightning_trackplus.media.pictures.annotations import Annotations, Notation, annotations_of
@@ -119,7 +120,7 @@ class Image(Media[Pixels]):
         check_format(format)
         sheet = Sheet(format, None if grid is None else checked_columns(grid))
         black_and_white: AnyRange = None if value_range is None else checked_range(value_range, "Image")
-        several: Sequence[OneImage] = pixels if isinstance(pixels, list | tuple) else [cast("OneImage", pixels)]
+        several: Sequence[OneImage] = pixels if is_list(pixels) else [cast("OneImage", pixels)]
         has_range = value_range is not None
         parts = [part for one in several for part in batches(one, has_range=has_range)]
         if black_and_white is None:

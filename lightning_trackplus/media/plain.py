@@ -6,6 +6,7 @@ from typing import Any
 
 import PIL.Image
 
+from lightning_trackplus.lists import is_list
 from lightning_trackplus.media.figure import Figure, is_figure
 from lightning_trackplus.media.image import Image
 from lightning_trackplus.media.media import Media
@@ -23,7 +24,7 @@ def media_of(value: object) -> Media[Any] | None:
     match value:
         case str():
             return Text(value)
-        case list() | tuple() if value and all(isinstance(one, str) for one in value):
+        case _ if is_list(value) and value and all(isinstance(one, str) for one in value):
             return Text(list(value))
         case PIL.Image.Image():
             return Image(value)

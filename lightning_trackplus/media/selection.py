@@ -10,6 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_trackplus.lists import is_list
 from lightning_trackplus.seam.classes import MisconfigurationException
 
 Keys: TypeAlias = NDArray[np.float64]
@@ -196,7 +197,7 @@ def is_selection(asked: object) -> bool:
     Args:
         asked: Anything.
     """
-    if isinstance(asked, list | tuple):
+    if is_list(asked):
         return bool(asked) and all(map(is_selection, asked))
     return isinstance(asked, Selection) or (isinstance(asked, str) and _PATTERN.fullmatch(asked.strip()) is not None)
 

@@ -8,6 +8,7 @@ from typing import cast
 from torch import Tensor
 from typing_extensions import Self, override
 
+from lightning_trackplus.lists import is_list
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.record import Texts
 
@@ -35,13 +36,7 @@ class Text(Media[str]):
         caption: str | Sequence[str] | None = None,
         score: float | Sequence[float] | Tensor | None = None,
     ) -> None:
-        match markdown:
-            case str():
-                texts: tuple[str, ...] = (markdown,)
-            case list() | tuple():
-                texts = tuple(markdown)
-            case _:
-                texts = (cast("str", markdown),)
+        texts = tuple(markdown) if is_list(markdown) else (cast("str", markdown),)
         for text in texts:
             if not isinstance(text, str):
                 raise TypeError(f"Text got a {type(text).__name__}; give a string or a list of strings.")

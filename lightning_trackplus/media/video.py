@@ -12,6 +12,7 @@ import PIL.Image
 from torch import Tensor
 from typing_extensions import Self, override
 
+from lightning_trackplus.lists import is_list
 from lightning_trackplus.media.copied import copied
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.media.pictures.animation import (
@@ -103,7 +104,7 @@ class Video(Media[OneItem]):
     ) -> None:
         check_format(format)
         rate = _checked_rate(fps, format)
-        several: Sequence[OneVideo] = frames if isinstance(frames, list | tuple) else [cast("OneVideo", frames)]
+        several: Sequence[OneVideo] = frames if is_list(frames) else [cast("OneVideo", frames)]
         has_range = value_range is not None
         black_and_white: AnyRange = checked_range(value_range, "Video") if has_range else None
         videos = [video for given in several for video in videos_of(given, has_range=has_range)]

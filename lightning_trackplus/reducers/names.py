@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
+from lightning_trackplus.lists import is_list
 from lightning_trackplus.reducers.function import Function
 from lightning_trackplus.reducers.plain_names import ALIASES, PLAIN, known, named
 from lightning_trackplus.reducers.reducer import Reducer
@@ -20,7 +21,9 @@ from lightning_trackplus.seam.classes import MisconfigurationException
 __all__ = ["ALIASES", "REDUCERS", "OneReduction", "Reduction", "is_native", "reducers_of"]
 
 OneReduction: TypeAlias = str | Reducer | Callable[[Tensor], Any]
-Reduction: TypeAlias = OneReduction | list[OneReduction] | tuple[OneReduction, ...]
+# A callable stands last: jsonargparse writes a list of reducers into config.yaml as the first type that takes it, and
+# from version 4.52 on it writes anything as a callable.
+Reduction: TypeAlias = str | Reducer | Sequence[OneReduction] | Callable[[Tensor], Any]
 
 REDUCERS: dict[str, Callable[..., Reducer]] = {**PLAIN, "running": Running, "since_logged": SinceLogged}
 """The reducers that have a name. It may have arguments, as in ``"ema(0.05)"``, which are those of the class."""
@@ -61,7 +64,7 @@ def reducers_of(reduction: Reduction, nan_policy: NanPolicy = "omit") -> tuple[R
         MisconfigurationException: If a name is unknown, two reducers of a list have the same name,
             the list is empty, or something in it is none of these.
     """
-    several = reduction if isinstance(reduction, list | tuple) else (reduction,)
+    several = reduction if is_list(reduction) else (reduction,)
     reducers = tuple(_reducer(one, nan_policy) for one in several)
     names = [reducer.name for reducer in reducers]
     if not reducers or len(set(names)) < len(names):

@@ -13,6 +13,7 @@ from lightning_trackplus.remote.remote_run import RemoteRun
 from lightning_trackplus.remote.spool import spool_of
 from lightning_trackplus.run.journal import RunFormatError, check_format, was_written_by_child
 from lightning_trackplus.run.lock import RunInUseError, RunLock
+from lightning_trackplus.run.saved_config import save_beside
 from lightning_trackplus.run.version import auto_version, is_url, next_version, reserve_version
 from lightning_trackplus.seam.stack import current_run
 
@@ -138,6 +139,8 @@ class RunClaim:
             # A program may change its working directory.
             self._working_directory = os.getcwd()
             self._is_settled = True
+        if trainer is not None:
+            save_beside(trainer, self._folders()[-1])
 
     def _open(self) -> None:
         """Keep others out, and bring what lies at a URL."""

@@ -9,12 +9,14 @@ The lines are those of Lightning 2.6.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_warn
 
+from lightning_trackplus.seam.classes import PossibleUserWarning
 from lightning_trackplus.seam.flavours import flavour_of, installed_flavours
 from lightning_trackplus.seam.number_site import plain_batch_size
 
@@ -420,6 +422,49 @@ def show(entry: Any, *, step_value: torch.Tensor | None = None, result: torch.Te
     entry._forward_cache = step_value
     entry._computed = result
     entry.has_reset = False
+
+
+def without_cli_keys(params: Any) -> Any:
+    """Return hyper-parameters without what LightningCLI keeps among them for itself.
+
+    Mirrors ``_given_hyperparameters_context`` in ``core/mixins/hparams_mixin.py``, and ``instantiate_module`` in
+    ``cli.py``.
+    """
+    if not isinstance(params, dict):
+        return params
+    return {name: value for name, value in params.items() if name not in {"_instantiator", "_class_path"}}
+
+
+def warn_of_no_sync(name: str) -> None:
+    """Say, once and on rank zero, that an epoch's result is that of each process alone, as Lightning says it.
+
+    Mirrors ``_ResultCollection._get_cache`` in ``logger_connector/result.py``.
+    """
+    if not any(_no_sync(name) in cache for cache in _warning_caches()):
+        say_nothing_of_no_sync([name])
+        rank_zero_warn(_no_sync(name), category=PossibleUserWarning)
+
+
+def say_nothing_of_no_sync(names: Iterable[str]) -> None:
+    """Let Lightning not say it of some names.
+
+    Mirrors ``_ResultCollection._get_cache`` in ``logger_connector/result.py``.
+    """
+    said = {_no_sync(name) for name in names}
+    for cache in _warning_caches():
+        cache.update(said)
+
+
+def _warning_caches() -> list[Any]:
+    homes = [one.pytorch("trainer.connectors.logger_connector.result") for one in installed_flavours()]
+    return [home.warning_cache for home in homes]
+
+
+def _no_sync(name: str) -> str:
+    return (
+        f"It is recommended to use `self.log({name!r}, ..., sync_dist=True)` when logging on epoch level in distributed"
+        " setting to accumulate the metric across devices."
+    )
 
 
 def prefixed(logger: Any, name: str) -> str:

@@ -27,6 +27,7 @@ from lightning_trackplus.files.event_files import next_moment
 from lightning_trackplus.files.record_file import RecordFile
 from lightning_trackplus.hparams import Shown
 from lightning_trackplus.record import Payload, Record
+from lightning_trackplus.writers.listeners import Listeners
 
 _STATUSES = {
     "success": api_pb2.STATUS_SUCCESS,
@@ -63,6 +64,7 @@ class HParamsSession:
         self.params = params
         self.status: str | None = None
         self._directory = directory
+        self._listeners = Listeners(directory, are_told=False)
         self._has_begun = False
         # Whether the tab has them, of this writer or of an earlier one.
         self._is_shown = False
@@ -113,7 +115,9 @@ class HParamsSession:
         name = f"events.out.tfevents.{moment:020.9f}.{socket.gethostname()}.{os.getpid()}.{kind}"
         if summary is not None:
             self._directory.mkdir(parents=True, exist_ok=True)
-            self._write(name, Event(wall_time=now, summary=summary))
+            event = Event(wall_time=now, summary=summary)
+            self._write(name, event)
+            self._listeners.pass_on(event.SerializeToString())
         for path in self._directory.glob(f"*tfevents*.{kind}"):
             if path.name != name or summary is None:
                 self._write(path.name, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import os
 import socket
 import time
@@ -21,6 +22,7 @@ from lightning_trackplus.files.number_events import NumberEvents
 from lightning_trackplus.files.record_file import RecordFile
 from lightning_trackplus.record import Encoded, Payload, Record, TensorBoardEvent
 from lightning_trackplus.run_directory import OUR_EVENTS
+from lightning_trackplus.writers.listeners import Listeners, are_there
 from lightning_trackplus.writers.media_values import Fields, media_values
 from lightning_trackplus.writers.name_axes import NameAxes
 
@@ -37,11 +39,13 @@ class TensorBoardWriter:
     Args:
         directory: The run directory; it is made with the first record.
         axes: Which names stand over something else than the global step; by default none.
+        listeners: Tools that listen to TensorBoard, if they are to hear of this.
     """
 
-    def __init__(self, directory: Path, axes: NameAxes | None = None) -> None:
+    def __init__(self, directory: Path, axes: NameAxes | None = None, listeners: Listeners | None = None) -> None:
         self._directory = directory
         self._axes = axes
+        self._listeners = listeners
         self._number_events = NumberEvents()
         self._records: RecordFile | None = None
         self._resting: RecordFile | None = None
@@ -67,7 +71,9 @@ class TensorBoardWriter:
                 case float() | int():
                     numbers[name] = value
                 case TensorBoardEvent():
-                    self._write_event({one.tag for one in value.event.summary.value}, value.event)
+                    # Listeners have heard of it where it was added.
+                    event, tags = value.event, {one.tag for one in value.event.summary.value}
+                    self._write_event(tags, event.step, event.SerializeToString(), is_heard=True)
                 case _:
                     assert_never(value)
         self._write_values(record, numbers, media)
@@ -116,13 +122,18 @@ class TensorBoardWriter:
                 # Messages behind each other are one message.
                 tags, data = tags | _tags(media), data + Event(summary={"value": media}).SerializeToString()
                 media = []
-            self._file(tags, step).write(data)
+            self._write_event(tags, step, data)
         if media:
             event = Event(wall_time=record.wall_time, step=record.step, summary={"value": media})
-            self._write_event(_tags(media), event)
+            self._write_event(_tags(media), record.step, event.SerializeToString())
 
-    def _write_event(self, tags: AbstractSet[str], event: Event) -> None:
-        self._file(tags, event.step).write(event.SerializeToString())
+    def _write_event(self, tags: AbstractSet[str], step: int, data: bytes, *, is_heard: bool = False) -> None:
+        listeners = self._listeners if self._listeners is not None and are_there() else None
+        if listeners is not None and listeners.are_new():
+            self.close()
+        self._file(tags, step).write(data)
+        if listeners is not None and not is_heard:
+            listeners.pass_on(data)
 
     def _file(self, tags: AbstractSet[str], step: int) -> RecordFile:
         """Return the file for an event with some tags."""
@@ -156,7 +167,10 @@ class TensorBoardWriter:
     def _open(self) -> RecordFile:
         self._directory.mkdir(parents=True, exist_ok=True)
         now, moment = time.time(), next_moment(self._directory)
-        name = f"events.out.tfevents.{moment:020.9f}.{socket.gethostname()}.{os.getpid()}.{next(_file_numbers)}"
+        is_read = self._listeners is not None and self._listeners.tell()
+        # W&B reads the files alone that have tensorboard's own names, in folders below as well.
+        when = f"{math.ceil(moment):010d}" if is_read else f"{moment:020.9f}"
+        name = f"events.out.tfevents.{when}.{socket.gethostname()}.{os.getpid()}.{next(_file_numbers)}"
         records = RecordFile(self._directory / name)
         source = SourceMetadata(writer=OUR_EVENTS.decode())
         records.write(Event(wall_time=now, file_version="brain.Event:2", source_metadata=source).SerializeToString())

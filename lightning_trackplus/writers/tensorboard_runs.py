@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lightning_trackplus.record import Payload, Record, TensorBoardEvent
 from lightning_trackplus.run_directory import batches_folder
+from lightning_trackplus.writers.listeners import Listeners
 from lightning_trackplus.writers.name_axes import NameAxes
 from lightning_trackplus.writers.tensorboard import TensorBoardWriter
 
@@ -41,7 +42,7 @@ class TensorBoardRuns:
     def __init__(self, directory: Path, x_axis: Mapping[str, str] | None = None) -> None:
         self._directory = directory
         self._axes = NameAxes(directory, x_axis or {})
-        self._run = TensorBoardWriter(directory, self._axes)
+        self._run = TensorBoardWriter(directory, self._axes, Listeners(directory))
         # The one used last stands last. Those that rest have no open file, and know how theirs goes on.
         self._below: dict[str, TensorBoardWriter] = {}
         self._resting: dict[str, TensorBoardWriter] = {}
@@ -89,7 +90,10 @@ class TensorBoardRuns:
 
     def _writer_below(self, folder: str) -> TensorBoardWriter:
         writer = self._below.pop(folder, None) or self._resting.pop(folder, None)
-        self._below[folder] = writer = writer or TensorBoardWriter(self._directory / folder)
+        if writer is None:
+            directory = self._directory / folder
+            writer = TensorBoardWriter(directory, listeners=Listeners(directory, are_told=False))
+        self._below[folder] = writer
         return writer
 
     def _let_rest(self) -> None:

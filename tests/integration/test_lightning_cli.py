@@ -86,7 +86,7 @@ def test_two_runs_into_one_root_have_two_whole_run_directories(command, tmp_path
         }  # fmt: skip
         config = yaml.safe_load((run / "config.yaml").read_text())
         assert config["trainer"]["logger"]["init_args"]["flush_secs"] == 0.5
-        assert yaml.safe_load((run / "hparams.yaml").read_text())["width"] == 3
+        assert yaml.safe_load((run / "hparams.yaml").read_text()) == {"width": 3}
         assert "val/loss_p95" in pandas.read_csv(run / "metrics.csv")
         assert len(list((run / "checkpoints").iterdir())) == 1
 

@@ -244,12 +244,12 @@ def test_names_that_do_not_fit_are_refused_word_for_word(tmp_path, value, names,
     )
 
 
-def test_names_reach_configured_reducers(tmp_path):
-    """A pattern matches the name of each element."""
-    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus(reducers={"acc/*": "max"})])
+def test_names_reach_reducers_that_are_configured_for_them(tmp_path):
+    """An element gets the reducers of its name in full, and not those of a pattern."""
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus(reducers={"acc/*": "max", "acc/b": "min"})])
     step = lambda m, b, i: m.log("acc", b[0], names=["a", "b"])  # noqa: E731
     trainer.validate(LoggingModule(validation_step=step), loader(), verbose=False)
-    assert {"acc/a", "acc/a_max", "acc/b", "acc/b_max"} == set(trainer.callback_metrics)
+    assert {"acc/a", "acc/b", "acc/b_min"} == set(trainer.callback_metrics)
 
 
 # NaN and infinity

@@ -305,8 +305,7 @@ class Model(BoringModel):
 
 def cli(*arguments):
     """Run LightningCLI, and return the run directory."""
-    # Else Lightning refuses to write the config of a run again.
-    return LightningCLI(Model, BoringDataModule, save_config_kwargs={"overwrite": True}, args=arguments).trainer.log_dir
+    return LightningCLI(Model, BoringDataModule, args=arguments).trainer.log_dir
 
 
 BEGINNINGS = (
@@ -380,7 +379,8 @@ def test_processes_that_start_at_once_have_runs_of_their_own(tmp_path, monkeypat
     for number, epochs in ((4, 2), (5, 1)):
         run = Path(f"root/version_{number}")
         assert in_table(run)["x"] == [(step, float(step % 4)) for step in range(4 * epochs)]
-        assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["max_epochs"] == epochs
+        configs = [yaml.safe_load(path.read_text()) for path in sorted(run.glob("config*.yaml"))]
+        assert [config["trainer"]["max_epochs"] for config in configs] == list(range(1, epochs + 1))
         assert differences(run) == []
     assert runs("root") == [f"version_{number}" for number in range(6)]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import re
 import sys
@@ -50,12 +49,9 @@ def run(tones, tmp_path_factory):
     words = ["fit", "--config", ROOT / "examples/tones.yaml"]
     options = ["--trainer.accelerator=cpu", f"--trainer.max_epochs={EPOCHS}"]
     options += [f"--data.count={NOTES}", "--data.batch_size=25"]
-    with as_a_program(*words, *options, folder=folder), contextlib.redirect_stdout(io.StringIO()) as said:
+    with as_a_program(*words, *options, folder=folder):
         tones.main()
-    directory = Path(re.search(r"Run directory: (.*)", said.getvalue())[1])
-    assert directory == folder / "lightning_logs/version_0"
-    assert f"tensorboard --logdir {folder}/lightning_logs" in said.getvalue()
-    return directory
+    return folder / "lightning_logs/version_0"
 
 
 @pytest.fixture(scope="module")

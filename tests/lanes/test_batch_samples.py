@@ -145,14 +145,15 @@ def test_predictions_and_scores_in_a_column(tmp_path):
     assert list(media["caption"]) == ["target 9, predicted 4.5"]
 
 
-def test_a_selection_by_score_needs_scores(tmp_path):
+@pytest.mark.parametrize(("stage", "step"), [("val", "validation_step"), ("test", "test_step")])
+def test_a_selection_by_score_needs_scores(tmp_path, stage, step):
     """Where the step returns none, a warning says what it has to return."""
     message = (
-        "TrackPlus(samples=…) logs nothing of 'test': Top(2) selects by score, and test_step does not return a dict"
+        f"TrackPlus(samples=…) logs nothing of {stage!r}: Top(2) selects by score, and {step} does not return a dict"
         " with a score for each sample under the name 'score'."
     )
     with pytest.warns(UserWarning, match=re.escape(message)):
-        run(tmp_path, {"test": "top2"}, images(), stage="test")
+        run(tmp_path, {stage: "top2"}, images(), stage={"val": "fit"}.get(stage, stage))
 
 
 @pytest.mark.parametrize(

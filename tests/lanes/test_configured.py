@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 
-from lightning_trackplus import TrackPlus, TrackPlusLogger
+from lightning_trackplus import Text, TrackPlus, TrackPlusLogger
 from lightning_trackplus.reducers import Max, Mean, Quantile
 from tests.support.programs import as_a_program
 from tests.support.recording import Rows, Shown, numbers
@@ -306,7 +306,7 @@ def test_a_series_for_all_of_training_leaves_hooks_without_steps_alone(tmp_path,
         module.log("train/x", 3.0)
 
     seen = []
-    for reducers in (None, {"train/*": ["ema(0.5)", "max"]}):
+    for reducers in (None, {"train/x": ["ema(0.5)", "max"]}):
         other, rows = Other(), Rows()
         setattr(other, hook, log)
         track = [] if reducers is None else [TrackPlus(reducers=reducers)]
@@ -334,28 +334,61 @@ def test_log_dict_and_the_logs_of_callbacks_are_matched_too(tmp_path):
     assert metrics == {"other": pytest.approx(8 / 10), "other_max": 2.0, "a": 1.0, "a_max": 2.0, "b": 4.5, "b_max": 9.0}
 
 
-def test_a_metric_object_is_said_to_reduce_itself(tmp_path):
-    """Of a torchmetrics Metric nothing can be shown beside; that is said once, and its own value stays."""
+class Everything(LoggingModule):
+    """Logs a value, which reducers can be given for, and all that they can show nothing of."""
 
-    class Module(LoggingModule):
-        def __init__(self):
-            super().__init__()
-            self.metric, self.p95 = MeanMetric(), Quantile(0.95)
+    def __init__(self):
+        super().__init__()
+        self.metric, self.p95 = MeanMetric(), Quantile(0.95)
 
-        def validation_step(self, batch, batch_idx):
-            self.metric.update(batch[0][:, 0])
-            self.p95.update(batch[0][:, 0])
-            self.log("metric", self.metric)
-            self.log("own", self.p95)
+    def validation_step(self, batch, batch_idx):
+        self.metric.update(batch[0][:, 0])
+        self.p95.update(batch[0][:, 0])
+        self.log("val/loss", batch[0][:, 0])
+        self.log("val/metric", self.metric)
+        self.log("val/own", self.p95)
+        self.log("val/classes", batch[0][0], names=["a", "b"])
+        self.log("val/parts", {"a": self.metric})
+        self.log("val/text", Text("a"))
 
-    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus(reducers={"metric": "max", "own": "min"})])
-    with pytest.warns(UserWarning, match=r"TrackPlus\(reducers=…\) has reducers for") as caught:
-        trainer.validate(Module(), loader(), verbose=False)
-    said = [str(one.message) for one in caught if "TrackPlus(" in str(one.message)]
-    assert len(said) == 2
-    assert "'metric', which is logged as the metric MeanMetric" in said[0]
-    assert "'own', which is logged as the metric Quantile" in said[1]
-    assert numbers(trainer.callback_metrics) == pytest.approx({"metric": 4.5, "own": 8.55})
+    def on_validation_epoch_end(self):
+        self.log("val/once", 1.0)
+
+
+def test_a_pattern_means_values_over_an_epoch_and_passes_over_all_else(tmp_path):
+    """Of metrics, elements of ``names=``, media and what is logged once an epoch there is no copy and no word."""
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus(reducers={"val/*": "max", "*text": "max"})])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer.fit(Everything(), loader(), loader())
+    assert {name for name in trainer.callback_metrics if name.endswith("_max")} == {"val/loss_max"}
+    assert trainer.callback_metrics["val/loss_max"] == 9.0
+    assert messages_of(caught) == []
+
+
+def test_of_a_name_in_full_that_can_show_nothing_it_is_said_why(tmp_path):
+    """Each is said once, and what the module logs stays as it is."""
+    names = ["loss", "metric", "own", "classes", "parts", "text", "once", "classes/b"]
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus(reducers={f"val/{name}": "min" for name in names})])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer.fit(Everything(), loader(), loader())
+    assert messages_of(caught) == [
+        f"TrackPlus(reducers=…) has reducers for 'val/{name}', which show nothing: it is logged as {reason}."
+        for name, reason in (
+            ("metric", "the metric MeanMetric, which reduces itself"),
+            ("own", "the metric Quantile, which reduces itself"),
+            ("classes", "several values, under names of their own such as 'val/classes/…'"),
+            ("parts", "several values, under names of their own such as 'val/parts/…'"),
+            ("text", "the medium Text, and reducers are for numbers"),
+        )
+    ]
+    metrics = numbers(trainer.callback_metrics)
+    assert {name: metrics[name] for name in metrics if name.endswith("_min")} == {
+        "val/loss_min": 0.0, "val/once_min": 1.0, "val/classes/b_min": -8.0,
+    }  # fmt: skip
+    assert metrics["val/metric"] == 4.5
+    assert metrics["val/own"] == pytest.approx(8.55)
 
 
 def messages_of(caught):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics.classification import MulticlassRecall
 
 from lightning_trackplus import Image, TrackPlus, TrackPlusLogger
 from tests.support.training import LoggingModule, quiet_trainer
@@ -35,6 +36,10 @@ class Steps(Callback):
 class Uneven(LoggingModule):
     """Rank 0 validates 0 … 5 in two batches, rank 1 validates 6 … 9 in one."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.recall = MulticlassRecall(2, average=None)
+
     def training_step(self, batch, batch_idx):
         values = batch[0][:, 0]
         self.log("step_synced", values, reduce_fx="max", sync_dist=True)
@@ -54,6 +59,11 @@ class Uneven(LoggingModule):
         self.log("native", values.mean(), sync_dist=True, reduce_fx="max")
         nan = torch.full_like(values, torch.nan) if self.global_rank else values
         self.log("one_rank_nan", nan, reduce_fx="max", sync_dist=True)
+        self.log("alone", values, reduce_fx=["max", "min"])
+        self.log("classes", values[:2], names=["a", "b"])
+        self.log("several", {"a": values, "b": values.mean()})
+        self.recall.update(torch.zeros(2).int(), torch.zeros(2).int())
+        self.log("recall", self.recall, names=["a", "b"])
         shades = Image(values[:, None, None, None].expand(-1, 1, 4, 4) / 255, score=(values % 4))
         self.log("img", shades)
         self.log("hard", shades, reduce_fx=["top3", "bottom4", "last2", "sample4"])
@@ -82,7 +92,7 @@ def uneven_training(root: Path) -> dict[str, Any]:
     steps, logger = Steps(), TrackPlusLogger()
     trainer = quiet_trainer(
         root,
-        callbacks=[TrackPlus(), steps],
+        callbacks=[TrackPlus(reducers={"alone": "range", "native": "range"}), steps],
         logger=logger,
         strategy="ddp",
         devices=2,

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lightning_trackplus.lists import is_list
 from lightning_trackplus.media.copied import copied
 from lightning_trackplus.media.counting.binned import Binned
 from lightning_trackplus.media.counting.counts_on_device import CountsOnDevice
@@ -61,7 +62,7 @@ def one_each(values: Tensor | NDArray[Any] | Sequence[Any]) -> list[Tensor]:
         TypeError: If the values are no numbers.
         ValueError: If they are complex, sparse, or none at all.
     """
-    if not isinstance(values, list | tuple) or not any(isinstance(one, Tensor | np.ndarray) for one in values):
+    if not is_list(values) or not any(isinstance(one, Tensor | np.ndarray) for one in values):
         return [_checked(values)]
     if all(isinstance(one, Tensor) and one.ndim == 0 for one in values):
         return [_checked(torch.stack([one.detach() for one in values]))]

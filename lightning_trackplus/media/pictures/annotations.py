@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
+from lightning_trackplus.lists import is_list
 from lightning_trackplus.media.copied import copied
 from lightning_trackplus.media.pictures.boxes import Boxes, boxes_of_image
 from lightning_trackplus.media.pictures.masks import Mask, masks_of_image
@@ -60,8 +61,8 @@ def _one_each(given: Notation, key: str, count: int) -> list[tuple[Any, str]]:
         return [({}, key)] * count
     if isinstance(given, Mapping) and count == 1:
         return [(given, key)]
-    if not isinstance(given, list | tuple) or len(given) != count:
-        number = len(given) if isinstance(given, list | tuple) else f"a {type(given).__name__}"
+    if not is_list(given) or len(given) != count:
+        number = len(given) if is_list(given) else f"a {type(given).__name__}"
         raise ValueError(
             f"Image got {count} item{'s' if count > 1 else ''} and {number} as {key}; give a list with a dict or None"
             " for each item."

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
+from lightning_trackplus.lists import is_list
 from lightning_trackplus.media.pictures.notation import Labels, Number, labels, mapping, number, tensor, wrong
 
 _GROUPS = 'a dict such as {"predictions": {"box_data": […], "class_labels": {…}}}'
@@ -76,7 +77,7 @@ def _boxes(name: str, given: Any, where: str) -> Boxes:
     group = mapping(given, where, 'a dict such as {"box_data": […], "class_labels": {…}}')
     data, where_data = group.get("box_data"), f"{where}['box_data']"
     boxes: tuple[Box, ...] | Tensor
-    if isinstance(data, list | tuple):
+    if is_list(data):
         boxes = tuple(_box(one, f"{where_data}[{index}]") for index, one in enumerate(data))
     else:
         boxes = tensor(data, where_data, _BOX_DATA)

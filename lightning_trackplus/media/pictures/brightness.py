@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lightning_trackplus.lists import is_list
+
 Picture: TypeAlias = NDArray[np.uint8]
 """A picture of shape ``(C, H, W)``; C is 1 (grey), 3 (RGB) or 4 (RGBA)."""
 
@@ -139,11 +141,7 @@ def checked_range(value_range: Any, owner: str) -> ValueRange:
     Raises:
         ValueError: If it is none.
     """
-    if (
-        isinstance(value_range, list | tuple)
-        and len(value_range) == 2
-        and all(isinstance(one, Real) for one in value_range)
-    ):
+    if is_list(value_range) and len(value_range) == 2 and all(isinstance(one, Real) for one in value_range):
         black, white = value_range
         if -_LARGEST < black < white < _LARGEST and white - black > 1 / _LARGEST:
             return float(black), float(white)

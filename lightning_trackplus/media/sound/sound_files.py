@@ -17,8 +17,6 @@ from torch import Tensor
 
 from lightning_trackplus.media.arrays import as_tensor
 
-INSTALL = "pip install 'lightning-trackplus[audio]'"
-
 LARGEST_WAV = 2**32 - 1 - 36
 """How many bytes of samples a WAV can hold: it says in 32 bits how many bytes follow."""
 
@@ -37,7 +35,7 @@ def soundfile(reason: str) -> ModuleType:
     try:
         return importlib.import_module("soundfile")
     except (ImportError, OSError) as error:  # It raises OSError where libsndfile is missing.
-        raise ImportError(f"{reason} needs soundfile; install it with {INSTALL}.") from error
+        raise ImportError(f"{reason} needs soundfile; install it with `pip install soundfile`.") from error
 
 
 def read(path: str | os.PathLike[str]) -> tuple[Tensor, int]:

@@ -9,6 +9,7 @@ import numpy as np
 import PIL.Image
 from torch import Tensor
 
+from lightning_trackplus.lists import is_list
 from lightning_trackplus.media.arrays import readable
 from lightning_trackplus.media.figure import is_figure
 from lightning_trackplus.media.media import Media
@@ -84,7 +85,7 @@ def _cell(value: Any) -> Cell | Tensor:
         return float(value)
     if isinstance(value, np.integer | np.bool_):
         return value.item()
-    for one in value if isinstance(value, list | tuple) else (value,):
+    for one in value if is_list(value) else (value,):
         if isinstance(one, Media | PIL.Image.Image) or is_figure(one) or type(one).__module__.startswith("wandb."):
             raise TypeError(
                 f"Table got a {type(one).__name__} in a cell, which holds text or a number; log it under a name of its"

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from torch import Tensor
 
+from lightning_trackplus.lists import is_list
 from lightning_trackplus.media.arrays import readable
 from lightning_trackplus.media.tables.cells import Column, column_of
 from lightning_trackplus.media.tables.data_frames import columns_of_data_frame, is_data_frame
@@ -96,7 +97,7 @@ def _turned(rows: Tensor | np.ndarray[Any, Any] | list[Any], count: int) -> Iter
         dense = readable(rows, "Table")
         return list(rows.T) if dense is None else dense.unbind(1)
     for number, row in enumerate(rows):
-        is_row = isinstance(row, list | tuple) or (isinstance(row, Tensor | np.ndarray) and row.ndim == 1)
+        is_row = is_list(row) or (isinstance(row, Tensor | np.ndarray) and row.ndim == 1)
         if not is_row:
             raise TypeError(f"Table got a {type(row).__name__} as row {number}; give each row as a list.")
         if len(row) != count:

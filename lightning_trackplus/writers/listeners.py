@@ -1,0 +1,125 @@
+"""Tools that listen to TensorBoard by replacing parts of its writers: W&B's ``sync_tensorboard``, and ClearML.
+
+Importing this needs tensorboard.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from pathlib import Path
+from typing import Any
+
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.summary.writer import event_file_writer
+
+from lightning_trackplus.losses import described, warn
+
+_TORCH = "torch.utils.tensorboard.writer"
+_TENSORBOARD = event_file_writer.__name__
+
+_told: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
+"""The folders of which each reader was told."""
+
+
+def are_there() -> bool:
+    """Return whether someone has replaced a part; that is asked for each event, and takes little time."""
+    kind = event_file_writer.EventFileWriter
+    torchs: Any = sys.modules.get(_TORCH)
+    # Another thread may be loading it.
+    file_writer = getattr(torchs, "FileWriter", None)
+    return kind.__module__ != _TENSORBOARD or (
+        file_writer is not None and (torchs.EventFileWriter is not kind or file_writer.add_event.__module__ != _TORCH)
+    )
+
+
+class Listeners:
+    """Gives such tools what they would have of torch's SummaryWriter for one folder.
+
+    Args:
+        directory: The folder of the event files.
+        are_told: Whether they are told of the folder. W&B reads the folders below as well, and takes a file there for
+            the next one of the run.
+    """
+
+    def __init__(self, directory: Path, *, are_told: bool = True) -> None:
+        self._directory = str(directory)
+        self._are_told = are_told
+        self._file_writer: Any = None
+        self._has_failed = False
+
+    def are_new(self) -> bool:
+        """Return whether someone wants to be told of the folder and was not: they read the files from then on."""
+        reader, _ = self._reader()
+        return reader is not None and self._directory not in _told.get(reader, ())
+
+    def tell(self) -> bool:
+        """Tell of the folder whoever was not told of it; return whether someone reads its files."""
+        reader, kind = self._reader()
+        if reader is None:
+            return False
+        folders = _told.setdefault(reader, set())
+        if self._directory not in folders:
+            folders.add(self._directory)
+            self._try(lambda: _without_file(kind)(self._directory))
+        return True
+
+    def pass_on(self, data: bytes) -> None:
+        """Hand over an event that was written: ClearML takes it from ``FileWriter.add_event``.
+
+        Args:
+            data: The event, serialized.
+        """
+        kind = getattr(sys.modules.get(_TORCH), "FileWriter", None)
+        if kind is not None and kind.add_event.__module__ != _TORCH:
+            self._try(lambda: self._add_event(kind, Event.FromString(data)))
+
+    def _reader(self) -> tuple[Any, Any]:
+        """Return who reads event files, and what they have put in the place of EventFileWriter."""
+        for name in (_TORCH, _TENSORBOARD) if self._are_told else ():
+            kind = getattr(sys.modules.get(name), "EventFileWriter", None)
+            if kind is not None and kind.__module__ != _TENSORBOARD:
+                # W&B's class hands the folder to the run of the moment; there is none until `wandb.init` is done.
+                return (sys.modules["wandb"].run if kind.__module__.startswith("wandb.") else kind), kind
+        return None, None
+
+    def _add_event(self, kind: Any, event: Event) -> None:
+        if self._file_writer is None:
+            self._file_writer = object.__new__(kind)
+            self._file_writer.event_writer = _NoEventFile(self._directory)
+        self._file_writer.add_event(event, event.step, event.wall_time)
+
+    def _try(self, call: Any) -> None:
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001  what others raise may not keep the files from being written
+            if not self._has_failed:
+                self._has_failed = True
+                warn(f"A tool that listens to TensorBoard failed in {self._directory}: {described(error)}")
+
+
+class _NoEventFile:
+    """Stands for an EventFileWriter."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+
+    def get_logdir(self) -> str:
+        return self._directory
+
+    def add_event(self, event: Event) -> None:
+        pass
+
+
+def _without_file(kind: Any) -> Any:
+    """Return a class in the place of EventFileWriter, but one that opens no file."""
+    original = next((parent for parent in kind.__mro__ if parent.__module__ == _TENSORBOARD), None)
+    if original is None:
+        return kind
+    # It stands between the two, so that its constructor is the one that the replaced one calls.
+    fileless = type("Fileless", (original,), {"__init__": _open_nothing})
+    return type(kind.__name__, (kind, fileless), {})
+
+
+def _open_nothing(*_args: Any, **_options: Any) -> None:
+    """Stand for the constructor of EventFileWriter."""
