@@ -22,7 +22,7 @@ from lightning_trackplus.lanes.hand_over import HandOver
 from lightning_trackplus.lanes.log_call import LogCall
 from lightning_trackplus.lanes.logged import Logged
 from lightning_trackplus.lanes.media_lane import MediaLane
-from lightning_trackplus.lanes.metric_arrays import MetricArrays
+from lightning_trackplus.lanes.metric_results import MetricResults
 from lightning_trackplus.lanes.reducer_lane import ReducerLane
 from lightning_trackplus.lanes.streams import Streams
 from lightning_trackplus.media.media import Media
@@ -78,7 +78,7 @@ class Door:
             nan_policy=nan_policy,
             deliver=self.media.deliver,
         )
-        self._arrays = MetricArrays(self._native, module, trainer, self.media.deliver)
+        self._metrics = MetricResults(self._native, module, trainer, self.media.deliver)
         self._fast: FastResults | None = None
         self._is_fast = fast and _is_lightnings(self._native) and not trainer.barebones
         self._sites = CallSites(module, trainer, None)
@@ -98,6 +98,7 @@ class Door:
     def close(self) -> None:
         """Give ``log`` back; what somebody has put around it meanwhile stays, and leads to Lightning's own."""
         self.media.close()
+        self._metrics.close()
         if self._fast is not None:
             self._fast.close()
             self._fast = None
@@ -118,18 +119,15 @@ class Door:
 
     def begin_epoch(self) -> None:
         """Begin an epoch of training, or go on with it."""
-        self._arrays.begin_epoch()
         self.reducers.begin_epoch()
 
     def begin_evaluation(self) -> None:
         """Begin a validation or a test."""
-        self._arrays.begin_epoch()
         self.media.begin()
         self.reducers.begin_evaluation()
 
     def end_epoch(self) -> None:
         """Log what was gathered in the epoch that ends now."""
-        self._arrays.end_epoch(self.reducers.dataloaders)
         told = self.media.told(), self.reducers.told()
         # One exchange for all that was logged.
         everyone = processes.gathered(told) if processes.are_several() else [told]
@@ -190,9 +188,9 @@ class Door:
                 self._log_part(call.of_part(f"{name}/{part}", one))
         elif isinstance(value, Metric) and not isinstance(value, Reducer):
             _check_metric(call)
-            is_native = self._arrays.log(*call.bound(), names)
+            is_native = self._metrics.log(*call.bound(), names)
             self._log_configured(call)
-            if is_native and names is None:
+            if is_native:
                 self._sites.remember(call.args, call.kwargs, [], native=True)
         elif names is not None and not _is_matrix(value):
             _check_names(name, value, names)
