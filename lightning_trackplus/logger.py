@@ -226,7 +226,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         """Log numbers.
 
         Args:
-            metrics: Numbers or tensors of one element by name; a dict in it is flattened, ``outer/inner``.
+            metrics: Numbers, tensors and arrays of one element by name; a dict in it is flattened, ``outer/inner``.
             step: The global step; by default a metric called ``step``, else the Trainer's step. Without a Trainer, as
                 in Fabric, one more than the last step of the run.
 
@@ -238,7 +238,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
             given = numbers.pop("step", None)
             step = self._clock.next_step(self._run.last_step) if given is None else int(given)
         epoch, batch = numbers.get("epoch"), None
-        epoch = float(epoch) if isinstance(epoch, Tensor) else epoch
+        epoch = float(epoch.item()) if isinstance(epoch, Tensor) else epoch
         if epoch is None:
             epoch, batch = self._clock.of_numbers()
         # A metric called `step` is a float in Lightning 2.4.
