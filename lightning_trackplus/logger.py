@@ -34,9 +34,9 @@ from lightning_trackplus.run.journal import Way
 from lightning_trackplus.run.output import OutputOptions
 from lightning_trackplus.run.written_run import WrittenRun
 from lightning_trackplus.trainer_clock import TrainerClock
+from lightning_trackplus.writers.directions import Mode
 from lightning_trackplus.writers.name_axes import check_x_axis, prefixed_axes
 from lightning_trackplus.writers.names import WriterChoice, available
-from lightning_trackplus.writers.run_summary import Mode
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -177,6 +177,16 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         """
         self._clock.follow(trainer)
         self._run.attach(trainer, monitored(trainer, self._name_prefix))
+
+    @rank_zero_only
+    def add_metric_modes(self, modes: Mapping[str, Mode]) -> None:
+        """Learn which values of a metric are the best ones, for ``summary.json``; `TrackPlus` calls this.
+
+        Args:
+            modes: Whether the lowest (``"min"``) or the highest (``"max"``) value is the best, by the name of the
+                metric, without ``_step``, ``_epoch`` and the dataloader.
+        """
+        self._run.add_metric_modes({self._name_prefix + name: mode for name, mode in modes.items()})
 
     @rank_zero_only
     def before_checkpoint(self) -> tuple[str, Way] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import lightning.pytorch as pl
 
-from lightning_trackplus.writers.run_summary import Mode
+from lightning_trackplus.writers.directions import Mode
 
 
 def monitored(trainer: pl.Trainer, prefix: str) -> dict[str, Mode]:

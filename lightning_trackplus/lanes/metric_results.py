@@ -6,7 +6,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from numbers import Number
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import numpy as np
@@ -14,14 +14,17 @@ import torch
 from lightning.pytorch.utilities.rank_zero import WarningCache
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
+from torchmetrics.wrappers import ClasswiseWrapper
 
 from lightning_trackplus import seam
+from lightning_trackplus.attachment import trackplus_loggers
 from lightning_trackplus.media.figure import Figure
 from lightning_trackplus.media.heat_map import HeatMap
 from lightning_trackplus.media.media import Media
 from lightning_trackplus.media.plain import media_of
 from lightning_trackplus.reducers.reducer import Reducer
 from lightning_trackplus.seam.result_parts import ResultParts, keep_step_value
+from lightning_trackplus.writers.directions import Mode
 
 _MOST_DIMENSIONS = 3  # A matrix for each class.
 
@@ -53,7 +56,23 @@ class _Curve(NamedTuple):
     points: tuple[Any, ...]
 
 
-_Part: TypeAlias = "Tensor | _Curve | Media[Any]"
+class _Part(NamedTuple):
+    """Something that can be shown of a result.
+
+    Attributes:
+        name: Its name.
+        value: A number, a matrix or several, a curve, or a medium.
+        mode: Whether the lowest or the highest value is the best, where the metric says so.
+    """
+
+    name: str
+    value: Tensor | _Curve | Media[Any]
+    mode: Mode | None
+
+    @property
+    def is_number(self) -> bool:
+        """Whether Lightning can show it."""
+        return isinstance(self.value, Tensor) and self.value.ndim == 0
 
 
 class MetricResults:
@@ -84,6 +103,7 @@ class MetricResults:
         self._opened: dict[int, ResultParts] = {}
         # The results whose media were delivered, by the key of their entry, and whether they are those of a step.
         self._delivered: dict[tuple[str, bool], Any] = {}
+        self._told: set[str] = set()
         self._hooks = [one.register_forward_hook(keep_step_value) for one in module.modules() if _has_own_forward(one)]
 
     def log(self, name: str, metric: Metric, arguments: dict[str, Any], names: Sequence[str] | None) -> bool:
@@ -96,6 +116,7 @@ class MetricResults:
             names: A name for each class; by default their numbers.
         """
         self._native(name, metric, **arguments)
+        self._tell_modes({name: _mode(metric)})
         hook = seam.hook_name(self._module)
         if hook is None:
             return False
@@ -127,13 +148,21 @@ class MetricResults:
         if isinstance(value, Tensor) and (value.numel() == 1 or not logged.is_shown):
             return None
         names = _names_for(logged, value)
-        parts = dict(_parts(logged.name, value, logged.metric, names))
+        parts = list(_parts(logged.name, value, logged.metric, names, _mode(logged.metric)))
+        self._tell_modes({part.name: part.mode for part in parts if part.is_number})
         if self._delivered.get((key, on_step)) is not value and self._is_for_loggers(logged, on_step):
             self._delivered[key, on_step] = value
-            for name, part in parts.items():
-                if not _is_number(part) and (media := _media(name, part, names)) is not None:
-                    self._deliver(full_name(name), media)
-        return {name: part for name, part in parts.items() if _is_number(part)}  # type: ignore[misc]  # are tensors
+            for part in parts:
+                if not part.is_number and (media := _media(part, names)) is not None:
+                    self._deliver(full_name(part.name), media)
+        return {part.name: part.value for part in parts if part.is_number}  # type: ignore[misc]  # they are tensors
+
+    def _tell_modes(self, modes: Mapping[str, Mode | None]) -> None:
+        """Tell our loggers which values are the best ones, each name once."""
+        new = {name: mode for name, mode in modes.items() if mode is not None and name not in self._told}
+        self._told.update(new)
+        for logger in trackplus_loggers(self._trainer) if new else ():
+            logger.add_metric_modes(new)
 
     def _is_for_loggers(self, logged: _Logged, on_step: bool) -> bool:
         trainer = self._trainer
@@ -169,40 +198,49 @@ def _sizes(value: Any) -> Iterator[int]:
             yield from _sizes(one)
 
 
+def _mode(metric: Metric | MetricCollection) -> Mode | None:
+    is_higher_better = getattr(metric, "higher_is_better", None)
+    return None if is_higher_better is None else "max" if is_higher_better else "min"
+
+
 def _parts(
-    name: str, value: Any, metric: Metric | MetricCollection, names: Sequence[str]
-) -> Iterator[tuple[str, _Part]]:
-    """Yield what can be shown of a result, with its name.
+    name: str, value: Any, metric: Metric | MetricCollection, names: Sequence[str], mode: Mode | None
+) -> Iterator[_Part]:
+    """Yield what can be shown of a result.
 
     Args:
         name: The name of the result.
         value: The result, or a part of it.
         metric: The metric that it is of.
         names: A name for each class.
+        mode: Whether the lowest or the highest value is the best, where that is known.
     """
     if isinstance(value, Mapping):
         for (key, one), inner in zip(value.items(), _inner(metric, value), strict=True):
-            yield from _parts(f"{name}/{key}", one, inner, names)
+            # What a metric says of itself need not hold for each part of a dict.
+            yield from _parts(f"{name}/{key}", one, inner, names, None if inner is metric else _mode(inner))
     elif isinstance(value, tuple) and (drawing := _drawing(metric)) is not None:
-        yield name, _Curve(drawing, value)
+        yield _Part(name, _Curve(drawing, value), None)
     elif isinstance(value, list | tuple) and not any(isinstance(one, str) for one in value):
         for index, one in enumerate(value):
-            yield from _parts(f"{name}/{_of_class(names, index, len(value))}", one, metric, names)
+            yield from _parts(f"{name}/{_of_class(names, index, len(value))}", one, metric, names, None)
     elif (array := _array(value)) is not None:
         if array.ndim == 1 and len(array) > 1:
             for index, number in enumerate(array):
-                yield f"{name}/{_of_class(names, index, len(array))}", number
+                yield _Part(f"{name}/{_of_class(names, index, len(array))}", number, mode)
         elif array.numel():
-            yield name, array.reshape(()) if array.numel() == 1 else array
+            yield _Part(name, array.reshape(()) if array.numel() == 1 else array, mode)
     elif (media := value if isinstance(value, Media) else media_of(value)) is not None:
-        yield name, media
+        yield _Part(name, media, None)
     elif value is not None:
         shape = f" of shape {tuple(value.shape)}" if isinstance(value, Tensor | np.ndarray) else ""
         _warn(name, f"is of type {type(value).__name__}{shape}, which cannot be shown, and is left out")
 
 
 def _inner(metric: Metric | MetricCollection, result: Mapping[str, Any]) -> Iterable[Metric | MetricCollection]:
-    """Return the metric that each part of a dict is of: that of the task, or that of the collection."""
+    """Return the metric that each part of a dict is of: that of the class, of the task, or of the collection."""
+    if isinstance(metric, ClasswiseWrapper):
+        return [metric.metric] * len(result)
     if isinstance(metric, MetricCollection):
         inner = dict(metric.items(copy_state=False))
         return [inner.get(key, metric) for key in result]
@@ -233,23 +271,20 @@ def _drawing(metric: Metric | MetricCollection) -> Metric | None:
     return None
 
 
-def _is_number(part: _Part) -> bool:
-    return isinstance(part, Tensor) and part.ndim == 0
-
-
-def _media(name: str, part: _Part, names: Sequence[str]) -> Media[Any] | None:
+def _media(part: _Part, names: Sequence[str]) -> Media[Any] | None:
     """Return what is no number as a medium; None, and a warning, where it cannot be drawn."""
-    if isinstance(part, Media):
-        return part
+    value = part.value
+    if isinstance(value, Media):
+        return value
     try:
-        if isinstance(part, _Curve):
-            return _curve(part, names)
+        if isinstance(value, _Curve):
+            return _curve(value, names)
         # One matrix has its classes on both axes, several are one for each class.
-        if part.ndim == 2:  # noqa: PLR2004  rows and columns
-            return HeatMap(part, names if part.shape == (len(names), len(names)) else None)
-        return HeatMap(part, caption=names if len(part) == len(names) else None)
+        if value.ndim == 2:  # noqa: PLR2004  rows and columns
+            return HeatMap(value, names if value.shape == (len(names), len(names)) else None)
+        return HeatMap(value, caption=names if len(value) == len(names) else None)
     except Exception as error:  # noqa: BLE001  a picture is no reason to end a training
-        _warn(name, f"cannot be drawn, and is left out ({type(error).__name__}: {error})")
+        _warn(part.name, f"cannot be drawn, and is left out ({type(error).__name__}: {error})")
         return None
 
 

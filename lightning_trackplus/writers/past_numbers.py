@@ -17,6 +17,7 @@ from lightning_trackplus.files.csv_rows import LOGGED_STEP
 from lightning_trackplus.files.metrics_file import EPOCH, STEP, number_in, read_stored, step_in
 from lightning_trackplus.record import Record
 from lightning_trackplus.run_directory import METRICS_FILE, SUMMARY_FILE
+from lightning_trackplus.writers.directions import Directions
 from lightning_trackplus.writers.extremes import Extremes, Point, Series
 
 _CELLS_AT_ONCE = 2**14
@@ -26,14 +27,16 @@ _EVENTS_AT_ONCE = 256
 _NAMES = {LOGGED_STEP: "step"}
 
 
-def past_numbers(directory: Path) -> Extremes:
+def past_numbers(directory: Path, directions: Directions | None = None) -> Extremes:
     r"""Return the last, the lowest and the highest value of each number that a run has.
 
     They are read from ``metrics.csv``; where there is none, from ``summary.json``, which has no other extreme than the
-    best; and without that from the event files, which have float32, and what the user wrote there too.
+    best where it knows what is good; and without that from the event files, which have float32, and what the user
+    wrote there too.
 
     Args:
         directory: The run directory; it need not exist.
+        directions: Which names are monitored, at whose best value all values are kept.
 
     Examples:
         >>> import tempfile
@@ -42,7 +45,7 @@ def past_numbers(directory: Path) -> Extremes:
         >>> past_numbers(run).series
         {'loss': Series(last=(0.75, 2), lowest=(0.25, 1), highest=(0.75, 2))}
     """
-    extremes = Extremes()
+    extremes = Extremes(None if directions is None else directions.watched())
     if _take_table(directory / METRICS_FILE, extremes) or _take_summary(directory / SUMMARY_FILE, extremes):
         return extremes
     if any(directory.glob("*tfevents*")) and importlib.util.find_spec("tensorboard") is not None:
@@ -72,9 +75,17 @@ def _take_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], extremes: 
     at = columns.index(STEP)
     rows = [row for row in rows if len(row) > at and _is_step(row[at])]
     steps = [step_in(row[at]) for row in rows]
+    if not extremes.watched.keys().isdisjoint(columns):
+        extremes.take_at_best([_record(columns, row, step) for row, step in zip(rows, steps, strict=True)])
     for name, cells in zip(columns, itertools.zip_longest(*rows, fillvalue=""), strict=False):
         if name not in (STEP, EPOCH) and any(cells):
             extremes.take_series(_NAMES.get(name, name), *_points(cells, steps))
+
+
+def _record(columns: Sequence[str], row: Sequence[str], step: int) -> Record[float]:
+    cells = {_NAMES.get(name, name): cell for name, cell in zip(columns, row, strict=False) if cell and name != STEP}
+    numbers = {name: number for name, cell in cells.items() if not isinstance(number := number_in(cell), str)}
+    return Record(step, None, 0.0, numbers, only_numbers=True)
 
 
 def _is_step(cell: str) -> bool:
@@ -100,14 +111,22 @@ def _take_summary(path: Path, extremes: Extremes) -> bool:
     except (OSError, ValueError, RecursionError):
         return False
     extremes.series = {name: _series(entry) for name, entry in entries.items()}
+    for name, mode in extremes.watched.items():
+        if (entry := entries.get(name)) is not None and entry.get("mode") == mode and "at_best" in entry:
+            extremes.at_best[name] = {other: float(value) for other, value in entry["at_best"].items()}
     return True
 
 
 def _series(entry: Mapping[str, Any]) -> Series:
-    """Return what a summary says of one name; of its extremes, the one that was not the best is not known."""
-    last = (float(entry["last"]), int(entry["last_step"]))
-    best: Point | None = None if entry["best"] is None else (float(entry["best"]), int(entry["best_step"]))
-    return Series(last, best, None) if entry["mode"] == "min" else Series(last, None, best)
+    """Return what a summary says of one name; where it has the best, the other extreme is not known."""
+    low, high = {"min": ("best", None), "max": (None, "best"), None: ("min", "max")}[entry.get("mode")]
+    return Series((float(entry["last"]), int(entry["last_step"])), _point(entry, low), _point(entry, high))
+
+
+def _point(entry: Mapping[str, Any], name: str | None) -> Point | None:
+    if name is None or entry[name] is None:
+        return None
+    return float(entry[name]), int(entry[f"{name}_step"])
 
 
 def _take_events(directory: Path, extremes: Extremes) -> None:
