@@ -209,7 +209,7 @@ class Logged:
 
     def latest(self) -> dict[str, Any]:
         """Return the results of the last call by their names."""
-        return self.names.named(self._made(self.stream.latest_results))
+        return self.names.named(self._made(lambda: self.stream.results(self.stream.latest())))
 
     def results(self, summaries: list[Summary]) -> dict[str, Any]:
         """Return the results of an epoch by their names.
@@ -253,11 +253,15 @@ class Logged:
             )
         # Of a span longer than the epoch there are more.
         nan_count = min(summary.nan_count for summary in self.stream.summary())
+        if self.attached is not None and self.attached.has_warned_of_nan:
+            return
         if nan_count and (omitting := self.names.omitting_nan()):
             self._warn_once(
                 f"self.log({self.key.name!r}, …): {nan_count} values of this epoch were NaN and are left out of"
                 f" {', '.join(omitting)}. Further epochs are not warned of."
             )
+            if self.attached is not None:
+                self.attached.has_warned_of_nan = True
 
     @property
     def _syncs_itself(self) -> bool:
