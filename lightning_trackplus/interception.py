@@ -19,7 +19,7 @@ from lightning_trackplus import processes, seam
 from lightning_trackplus.lanes.call_sites import CallSites
 from lightning_trackplus.lanes.configured import ConfiguredReducers
 from lightning_trackplus.lanes.hand_over import HandOver
-from lightning_trackplus.lanes.log_call import LogCall
+from lightning_trackplus.lanes.log_call import LogCall, check_is_no_list
 from lightning_trackplus.lanes.logged import Logged
 from lightning_trackplus.lanes.media_lane import MediaLane
 from lightning_trackplus.lanes.metric_results import MetricResults
@@ -248,6 +248,7 @@ class Door:
             _check_values(call.name, value)
             return True
         if not isinstance(value, Number | Tensor | Reducer):
+            check_is_no_list(call.name, value)
             return False
         if isinstance(value, Reducer):
             _check_metric(call)

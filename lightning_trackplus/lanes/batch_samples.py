@@ -15,6 +15,7 @@ from lightning_trackplus.media.image import Image
 from lightning_trackplus.media.media import LateCaption, Media
 from lightning_trackplus.media.selection import First, Selection, selection_of
 from lightning_trackplus.media.text import Text
+from lightning_trackplus.suggestions import did_you_mean
 
 _STAGES = ("train", "val", "test")
 _INPUTS = ("image", "images", "pixel_values", "input", "inputs", "x", "audio", "waveform", "text", "texts")
@@ -38,9 +39,15 @@ class BatchSamples:
     """
 
     def __init__(self, asked: Mapping[str, int | str | Selection]) -> None:
+        if not isinstance(asked, Mapping):
+            raise MisconfigurationException(
+                f"TrackPlus got samples={asked!r}; give a number or a selection for each stage, such as"
+                ' samples={"val": "top8"}.'
+            )
         if unknown := [stage for stage in asked if stage not in _STAGES]:
             raise MisconfigurationException(
                 f"TrackPlus(samples=…) has {', '.join(map(repr, unknown))}; the stages are 'train', 'val' and 'test'."
+                f"{did_you_mean(str(unknown[0]), _STAGES)}"
             )
         self._selections = {
             stage: First(one) if isinstance(one, int) else selection_of(one) for stage, one in asked.items()

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from numbers import Number
 from typing import Any, NamedTuple, TypeAlias
 
 import lightning.pytorch as pl
+from torch import Tensor
 
 _SIGNATURE = inspect.signature(pl.LightningModule.log)
 _PARAMETERS = list(_SIGNATURE.parameters.values())[1:]
 _POSITIONS = {parameter.name: position for position, parameter in enumerate(_PARAMETERS)}
+_LISTS = (list, tuple, range, set, frozenset)
 _DEFAULTS = {parameter.name: parameter.default for parameter in _PARAMETERS}
 
 
@@ -38,6 +41,32 @@ def plain_call(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> PlainCall | 
     name = args[0] if args else options.pop("name", None)
     value = args[1] if len(args) > 1 else options.pop("value", None)
     return name, value, options.pop("batch_size", None), options
+
+
+def check_is_no_list(name: str, value: object) -> None:
+    """Raise an error where numbers are given in a list, which Lightning refuses without a word about tensors.
+
+    Args:
+        name: The name.
+        value: The value.
+
+    Raises:
+        ValueError: If it is a list, a tuple or the like of numbers or tensors.
+    """
+    flat = list(_flat(value)) if isinstance(value, _LISTS) else []
+    if not flat or not all(isinstance(one, Tensor | Number) for one in flat):
+        return
+    are_tensors = any(isinstance(one, Tensor) for one in flat)
+    what, how = ("tensors", "torch.cat(…) or torch.stack(…)") if are_tensors else ("numbers", "torch.tensor(…)")
+    raise ValueError(
+        f"self.log({name!r}, …) got a {type(value).__name__} of {what}; give one tensor, {how}, whose elements are the"
+        " values of samples, or log each under a name of its own."
+    )
+
+
+def _flat(values: Iterable[Any]) -> Iterator[Any]:
+    for one in values:
+        yield from _flat(one) if isinstance(one, _LISTS) else (one,)
 
 
 class LogCall(NamedTuple):
