@@ -13,7 +13,7 @@ from torch import Tensor
 _SIGNATURE = inspect.signature(pl.LightningModule.log)
 _PARAMETERS = list(_SIGNATURE.parameters.values())[1:]
 _POSITIONS = {parameter.name: position for position, parameter in enumerate(_PARAMETERS)}
-_LISTS = (list, tuple, range, set, frozenset)
+_LISTS = (list, tuple, range)
 _DEFAULTS = {parameter.name: parameter.default for parameter in _PARAMETERS}
 
 
@@ -51,7 +51,7 @@ def check_is_no_list(name: str, value: object) -> None:
         value: The value.
 
     Raises:
-        ValueError: If it is a list, a tuple or the like of numbers or tensors.
+        ValueError: If it is a list, a tuple or a range of numbers or tensors.
     """
     flat = list(_flat(value)) if isinstance(value, _LISTS) else []
     if not flat or not all(isinstance(one, Tensor | Number) for one in flat):
