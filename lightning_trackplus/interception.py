@@ -119,10 +119,12 @@ class Door:
 
     def begin_epoch(self) -> None:
         """Begin an epoch of training, or go on with it."""
+        self._metrics.begin()
         self.reducers.begin_epoch()
 
     def begin_evaluation(self) -> None:
         """Begin a validation or a test."""
+        self._metrics.begin()
         self.media.begin()
         self.reducers.begin_evaluation()
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from lightning.pytorch.utilities.rank_zero import WarningCache
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.wrappers import ClasswiseWrapper
 
@@ -104,7 +105,13 @@ class MetricResults:
         # The results whose media were delivered, by the key of their entry, and whether they are those of a step.
         self._delivered: dict[tuple[str, bool], Any] = {}
         self._told: set[str] = set()
-        self._hooks = [one.register_forward_hook(keep_step_value) for one in module.modules() if _has_own_forward(one)]
+        self._hooks: dict[int, RemovableHandle] = {}  # By the number of the metric, whose hash changes.
+
+    def begin(self) -> None:
+        """Begin an epoch or an evaluation, before which the module has made its metrics."""
+        for one in self._module.modules():
+            if _has_own_forward(one) and id(one) not in self._hooks:
+                self._hooks[id(one)] = one.register_forward_hook(keep_step_value)
 
     def log(self, name: str, metric: Metric, arguments: dict[str, Any], names: Sequence[str] | None) -> bool:
         """Take one call; return whether each like it is for Lightning.
@@ -134,7 +141,7 @@ class MetricResults:
         """Leave results to Lightning."""
         for parts in self._opened.values():
             parts.close()
-        for hook in self._hooks:
+        for hook in self._hooks.values():
             hook.remove()
 
     def _suffix(self, arguments: dict[str, Any]) -> int | None:

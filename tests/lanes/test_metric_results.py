@@ -170,6 +170,18 @@ def test_each_number_is_a_metric(tmp_path, kind, fast):
         assert rows[f"{name}_step"].count() == 6
 
 
+def test_a_metric_that_is_made_in_setup(tmp_path):
+    """Its first step has a value too."""
+
+    class Late(Logging):
+        def setup(self, stage):
+            self.metric = ClasswiseWrapper(MulticlassAccuracy(3, average=None))
+
+    module = Late(None, of_classes, stage="training", on_step=True)
+    trainer = fitted(tmp_path, module, limit_train_batches=1)
+    assert set(trainer.callback_metrics) == {f"it/multiclassaccuracy_{number}" for number in range(3)}
+
+
 def test_bootstraps(tmp_path):
     """Several quantiles are several numbers, and so are all samples."""
 
