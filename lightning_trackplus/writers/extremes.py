@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -82,6 +82,17 @@ class Extremes:
         self.at_best = {name: at for name, at in self.at_best.items() if watched.get(name) == self._watched[name]}
         self._watched = watched
 
+    def is_concerned(self, name: str, values: Sequence[float], steps: Sequence[int]) -> bool:
+        """Return whether `take_at_best` has to see records that hold these values of a watched name.
+
+        Args:
+            name: The name.
+            values: The values.
+            steps: The step of each.
+        """
+        points = zip(values, steps, strict=True)
+        return name in self._same_step or self._last_better(name, self._watched[name], points) is not None
+
     def take_at_best(self, records: Sequence[Record[float]]) -> None:
         """Keep all values where one of the watched names is better than before.
 
@@ -90,7 +101,8 @@ class Extremes:
         """
         for name, mode in self._watched.items():
             begin, step = 0, self._same_step.pop(name, None)
-            if (position := self._last_better(name, mode, records)) is not None:
+            points = ((record.values.get(name, math.nan), record.step) for record in records)
+            if (position := self._last_better(name, mode, points)) is not None:
                 begin, step = position, records[position].step
                 values = {other: series.last[0] for other, series in self.series.items()}
                 self.at_best[name] = values
@@ -123,17 +135,15 @@ class Extremes:
             if record.epoch is not None:
                 self.at_best[name]["epoch"] = record.epoch
 
-    def _last_better(self, name: str, mode: Mode, records: Sequence[Record[float]]) -> int | None:
-        """Return the position of the last record whose value of a name is better than all before."""
+    def _last_better(self, name: str, mode: Mode, points: Iterable[Point]) -> int | None:
+        """Return the position of the last point of a name that is better than all before."""
         series = self.series.get(name)
         best = None if series is None else series.lowest if mode == "min" else series.highest
         found = None
-        for position, record in enumerate(records):
-            value = record.values.get(name)
-            if value is None or value != value:  # noqa: PLR0124  NaN
-                continue
-            if best is None or is_better((value, record.step), best, mode):
-                best, found = (value, record.step), position
+        for position, point in enumerate(points):
+            # NaN differs from itself.
+            if point[0] == point[0] and (best is None or is_better(point, best, mode)):
+                best, found = point, position
         return found
 
     def _take_table(self, names: tuple[str, ...], records: list[Record[float]]) -> None:

@@ -75,9 +75,10 @@ def _take_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], extremes: 
     at = columns.index(STEP)
     rows = [row for row in rows if len(row) > at and _is_step(row[at])]
     steps = [step_in(row[at]) for row in rows]
-    if not extremes.watched.keys().isdisjoint(columns):
+    cells_of = dict(zip(columns, itertools.zip_longest(*rows, fillvalue=""), strict=False))
+    if any(extremes.is_concerned(name, *_points(cells_of[name], steps)) for name in extremes.watched.keys() & cells_of):
         extremes.take_at_best([_record(columns, row, step) for row, step in zip(rows, steps, strict=True)])
-    for name, cells in zip(columns, itertools.zip_longest(*rows, fillvalue=""), strict=False):
+    for name, cells in cells_of.items():
         if name not in (STEP, EPOCH) and any(cells):
             extremes.take_series(_NAMES.get(name, name), *_points(cells, steps))
 
