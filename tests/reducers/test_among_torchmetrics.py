@@ -38,7 +38,7 @@ from lightning_trackplus.reducers import (
     TopK,
 )
 from lightning_trackplus.reducers.names import REDUCERS, reducers_of
-from tests.support.training import LoggingModule, loader, quiet_trainer
+from tests.support.training import LoggingModule, goes_on_exactly, loader, quiet_trainer
 
 PAIRS = {"mean": (Mean, MeanMetric), "sum": (Sum, SumMetric), "max": (Max, MaxMetric), "min": (Min, MinMetric)}
 SPECS = {
@@ -262,6 +262,7 @@ def test_a_state_of_another_reducer_is_refused():
         other.load_state_dict(one.state_dict())
 
 
+@goes_on_exactly
 def test_a_checkpoint_has_it_once(tmp_path):
     """What TrackPlus keeps of it, and what is in the module's own state, are the same values."""
 
