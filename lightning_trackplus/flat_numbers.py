@@ -46,7 +46,9 @@ def _number(value: Any) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return value
     try:
-        return float(value)
+        # Tensors and arrays give their number so, without a warning of a graph or of dimensions.
+        number = value.item() if hasattr(value, "item") else value
+        return number if type(number) is int else float(number)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"\n you tried to log {value} which is currently not supported. Try a dict or a scalar/tensor."

@@ -17,11 +17,11 @@ from lightning_trackplus import processes, seam
 from lightning_trackplus.lanes.call_sites import CallSites
 from lightning_trackplus.lanes.configured import ConfiguredReducers
 from lightning_trackplus.lanes.hand_over import HandOver
-from lightning_trackplus.lanes.log_call import LogCall
+from lightning_trackplus.lanes.log_call import LogCall, check_is_no_list
 from lightning_trackplus.lanes.log_router import LogRouter
 from lightning_trackplus.lanes.logged import Logged
 from lightning_trackplus.lanes.media_lane import MediaLane
-from lightning_trackplus.lanes.metric_arrays import MetricArrays
+from lightning_trackplus.lanes.metric_results import MetricResults
 from lightning_trackplus.lanes.reducer_lane import ReducerLane
 from lightning_trackplus.lanes.streams import Streams
 from lightning_trackplus.media.heat_map import HeatMap
@@ -79,7 +79,7 @@ class Door:
             nan_policy=nan_policy,
             deliver=self.media.deliver,
         )
-        self._arrays = MetricArrays(self._log_in_lightning, module, trainer, self.media.deliver)
+        self._metrics = MetricResults(self._log_in_lightning, module, trainer, self.media.deliver)
         self._fast: FastResults | None = None
         if fast and not trainer.barebones and _can_be_fast(trainer, self._router.native):
             self._fast = FastResults(trainer, HandOver(trainer))
@@ -95,6 +95,7 @@ class Door:
         """Take no more calls."""
         self._router.remove(self._trainer)
         self.media.close()
+        self._metrics.close()
         if self._fast is not None:
             self._fast.close()
 
@@ -104,19 +105,18 @@ class Door:
 
     def begin_epoch(self) -> None:
         """Begin an epoch of training, or go on with it."""
-        self._arrays.begin_epoch()
+        self._metrics.begin()
         self.reducers.begin_epoch()
 
     def begin_evaluation(self) -> None:
         """Begin a validation or a test."""
         self.sites.begin_evaluation()
-        self._arrays.begin_epoch()
+        self._metrics.begin()
         self.media.begin()
         self.reducers.begin_evaluation()
 
     def end_epoch(self) -> None:
         """Log what was gathered in the epoch that ends now."""
-        self._arrays.end_epoch(self.reducers.dataloaders)
         told = self.media.told(), self.reducers.told()
         # One exchange for all that was logged.
         everyone = processes.gathered(told) if processes.are_several() else [told]
@@ -168,9 +168,9 @@ class Door:
                 self._log_part(call.of_part(f"{name}/{part}", one))
         elif isinstance(value, Metric) and not isinstance(value, Reducer):
             _check_metric(call)
-            is_native = self._arrays.log(*call.bound(), names)
+            is_native = self._metrics.log(*call.bound(), names)
             self._show_nothing(name, value)
-            if is_native and names is None:
+            if is_native:
                 self.sites.remember(call.args, call.kwargs, [], native=True)
         elif names is not None and not _is_matrix(call):
             _check_names(name, value, names)
@@ -284,6 +284,7 @@ class Door:
             _check_values(call.name, value)
             return True
         if not isinstance(value, Number | Tensor | Reducer):
+            check_is_no_list(call.name, value)
             return False
         if isinstance(value, Reducer):
             _check_metric(call)

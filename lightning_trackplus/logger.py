@@ -33,9 +33,9 @@ from lightning_trackplus.run.written_run import WrittenRun
 from lightning_trackplus.seam.flavours import installed_flavours
 from lightning_trackplus.seam.stack import current_run
 from lightning_trackplus.trainer_clock import TrainerClock
+from lightning_trackplus.writers.directions import Mode
 from lightning_trackplus.writers.name_axes import check_x_axis, prefixed_axes
 from lightning_trackplus.writers.names import WriterChoice, available
-from lightning_trackplus.writers.run_summary import Mode
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -201,6 +201,16 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         self._clock.leave(trainer)
 
     @rank_zero_only
+    def add_metric_modes(self, modes: Mapping[str, Mode]) -> None:
+        """Learn which values of a metric are the best ones, for ``summary.json``; `TrackPlus` calls this.
+
+        Args:
+            modes: Whether the lowest (``"min"``) or the highest (``"max"``) value is the best, by the name of the
+                metric, without ``_step``, ``_epoch`` and the dataloader.
+        """
+        self._run.add_metric_modes({self._name_prefix + name: mode for name, mode in modes.items()})
+
+    @rank_zero_only
     def before_checkpoint(self) -> tuple[str, Way] | None:
         """Return what a checkpoint that is being saved has to carry, so that the run can go on from it.
 
@@ -248,7 +258,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         """Log numbers.
 
         Args:
-            metrics: Numbers or tensors of one element by name; a dict in it is flattened, ``outer/inner``.
+            metrics: Numbers, tensors and arrays of one element by name; a dict in it is flattened, ``outer/inner``.
             step: The global step; by default a metric called ``step``, else the Trainer's step. Without a Trainer, as
                 in Fabric, one more than the last step of the run.
 
@@ -260,7 +270,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
             given = numbers.pop("step", None)
             step = self._clock.next_step(self._run.last_step) if given is None else int(given)
         epoch, batch = numbers.get("epoch"), None
-        epoch = float(epoch) if isinstance(epoch, Tensor) else epoch
+        epoch = float(epoch.item()) if isinstance(epoch, Tensor) else epoch
         if epoch is None:
             epoch, batch = self._clock.of_numbers()
         # A metric called `step` is a float in Lightning 2.4.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lightning_trackplus import seam
-from lightning_trackplus.writers.run_summary import Mode
+from lightning_trackplus.writers.directions import Mode
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl

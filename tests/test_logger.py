@@ -335,6 +335,29 @@ def test_log_metrics_takes_what_lightning_hands_over(tmp_path):
     ]
 
 
+def test_numbers_in_a_graph_and_in_arrays_are_those_of_lightnings_loggers(tmp_path):
+    """Without a warning, also where they are the step or the epoch."""
+    graph = torch.tensor([[2.5]], requires_grad=True)
+    values = {"graph": graph.sum(), "cell": graph, "array": np.array([2.0]), "deep": np.array([[3]])}
+    loggers = [logger(tmp_path, name=logger.__name__) for logger in (TrackPlusLogger, TensorBoardLogger)]
+    torch.set_warn_always(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for logger in loggers:
+                logger.log_metrics(values, 0)
+            loggers[0].log_metrics({"x": 1.0, "step": graph, "epoch": graph})
+            loggers[0].log_hyperparams({"lr": graph}, {"score": graph})
+    finally:
+        torch.set_warn_always(False)
+    for logger in loggers:
+        logger.finalize("success")
+    ours, theirs = (scalars(logger.log_dir) for logger in loggers)
+    assert {name: ours[name] for name in values} == theirs
+    table = pandas.read_csv(f"{loggers[0].log_dir}/metrics.csv")
+    assert table.loc[table["x"] == 1, ["step", "epoch"]].to_numpy().tolist() == [[2, 2.5]]
+
+
 @pytest.mark.parametrize("value", ["text", torch.ones(2), None, object()])
 def test_what_is_no_number_is_refused_in_lightnings_words(tmp_path, value):
     """``log_metrics`` raises what TensorBoardLogger raises."""

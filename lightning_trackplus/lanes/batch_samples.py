@@ -15,6 +15,7 @@ from lightning_trackplus.media.media import LateCaption, Media
 from lightning_trackplus.media.selection import First, Selection, selection_of
 from lightning_trackplus.media.text import Text
 from lightning_trackplus.seam.classes import MisconfigurationException
+from lightning_trackplus.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -41,9 +42,15 @@ class BatchSamples:
     """
 
     def __init__(self, asked: Mapping[str, int | str | Selection]) -> None:
+        if not isinstance(asked, Mapping):
+            raise MisconfigurationException(
+                f"TrackPlus got samples={asked!r}; give a number or a selection for each stage, such as"
+                ' samples={"val": "top8"}.'
+            )
         if unknown := [stage for stage in asked if stage not in _STEPS]:
             raise MisconfigurationException(
                 f"TrackPlus(samples=…) has {', '.join(map(repr, unknown))}; the stages are 'train', 'val' and 'test'."
+                f"{did_you_mean(str(unknown[0]), list(_STEPS))}"
             )
         self._selections = {
             stage: First(one) if isinstance(one, int) else selection_of(one) for stage, one in asked.items()

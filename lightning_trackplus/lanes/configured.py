@@ -8,6 +8,7 @@ from typing import cast
 from lightning_trackplus.lists import is_list
 from lightning_trackplus.name_patterns import matches
 from lightning_trackplus.reducers.names import OneReduction, Reduction, reducers_of
+from lightning_trackplus.seam.classes import MisconfigurationException
 
 
 class ConfiguredReducers:
@@ -22,6 +23,11 @@ class ConfiguredReducers:
     """
 
     def __init__(self, reducers: Mapping[str, Reduction]) -> None:
+        if not isinstance(reducers, Mapping):
+            raise MisconfigurationException(
+                f"TrackPlus got reducers={reducers!r}; give reducers by the logged name that they are for, such as"
+                ' reducers={"val/loss": "median"}, or {"*": "median"} for all names.'
+            )
         self._patterns = {pattern: _several(reduction) for pattern, reduction in reducers.items()}
         for reduction in self._patterns.values():
             reducers_of(reduction)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from numbers import Number
 from typing import Any, NamedTuple, TypeAlias
+
+from torch import Tensor
 
 from lightning_trackplus.lists import is_list
 from lightning_trackplus.seam.flavours import installed_flavours
@@ -39,6 +42,7 @@ def _signature() -> inspect.Signature:
 _SIGNATURE = _signature()
 _PARAMETERS = list(_SIGNATURE.parameters.values())[1:]
 _POSITIONS = {parameter.name: position for position, parameter in enumerate(_PARAMETERS)}
+_LISTS = (list, tuple, range)
 _DEFAULTS = {parameter.name: parameter.default for parameter in _PARAMETERS}
 
 
@@ -66,6 +70,32 @@ def plain_call(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> PlainCall | 
     name = args[0] if args else options.pop("name", None)
     value = args[1] if len(args) > 1 else options.pop("value", None)
     return name, value, options.pop("batch_size", None), options
+
+
+def check_is_no_list(name: str, value: object) -> None:
+    """Raise an error where numbers are given in a list, which Lightning refuses without a word about tensors.
+
+    Args:
+        name: The name.
+        value: The value.
+
+    Raises:
+        ValueError: If it is a list, a tuple or a range of numbers or tensors.
+    """
+    flat = list(_flat(value)) if isinstance(value, _LISTS) else []
+    if not flat or not all(isinstance(one, Tensor | Number) for one in flat):
+        return
+    are_tensors = any(isinstance(one, Tensor) for one in flat)
+    what, how = ("tensors", "torch.cat(…) or torch.stack(…)") if are_tensors else ("numbers", "torch.tensor(…)")
+    raise ValueError(
+        f"self.log({name!r}, …) got a {type(value).__name__} of {what}; give one tensor, {how}, whose elements are the"
+        " values of samples, or log each under a name of its own."
+    )
+
+
+def _flat(values: Iterable[Any]) -> Iterator[Any]:
+    for one in values:
+        yield from _flat(one) if isinstance(one, _LISTS) else (one,)
 
 
 class LogCall(NamedTuple):

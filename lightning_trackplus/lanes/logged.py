@@ -209,7 +209,7 @@ class Logged:
 
     def latest(self) -> dict[str, Any]:
         """Return the results of the last call by their names."""
-        return self.names.named(self._made(self.stream.latest_results))
+        return self.names.named(self._made(lambda: self.stream.results(self.stream.latest())))
 
     def results(self, summaries: list[Summary]) -> dict[str, Any]:
         """Return the results of an epoch by their names.
@@ -249,6 +249,8 @@ class Logged:
             seam.warn_of_no_sync(self.key.name)
         # Of a span longer than the epoch there are more.
         nan_count = min(summary.nan_count for summary in self.stream.summary())
+        if self.attached is not None and self.attached.has_warned_of_nan:
+            return
         if nan_count and not self._has_warned_of_nan and (omitting := self.names.omitting_nan()):
             self._has_warned_of_nan = True
             # Each process says it, since each has its own values.
@@ -257,6 +259,8 @@ class Logged:
                 f" {', '.join(omitting)}. Further epochs are not warned of.",
                 stacklevel=2,
             )
+            if self.attached is not None:
+                self.attached.has_warned_of_nan = True
 
     @property
     def _syncs_itself(self) -> bool:

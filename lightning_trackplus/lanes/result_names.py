@@ -8,7 +8,6 @@ from typing import Any
 from lightning_trackplus.reducers.names import Reduction
 from lightning_trackplus.reducers.samples import Counts
 from lightning_trackplus.reducers.stream import Reduces, Stream
-from lightning_trackplus.reducers.sums import NanCount
 from lightning_trackplus.seam.classes import MisconfigurationException
 
 
@@ -65,7 +64,7 @@ class ResultNames:
     def omitting_nan(self) -> list[str]:
         """Return the names of the results that leave NaN out, and do not count it."""
         omitting = [
-            result if reducer.nan_policy == "omit" and not _counts_nan(reducer) else None
+            result if reducer.nan_policy == "omit" and not reducer.counts_nan else None
             for reducer, result in zip(self._reducers, self._nothing, strict=True)
         ]
         return [name for name, result in self.named(omitting).items() if result is not None]
@@ -80,7 +79,3 @@ class ResultNames:
                         f"reduce_fx={self._reduce_fx!r}: {other.name} and {reducer.name} both give"
                         f" {self._name}_{part}; log them under two names."
                     )
-
-
-def _counts_nan(reducer: object) -> bool:
-    return isinstance(getattr(reducer, "reducer", reducer), NanCount)

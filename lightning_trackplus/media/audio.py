@@ -16,6 +16,7 @@ from lightning_trackplus.media.sound import sound_files
 from lightning_trackplus.media.sound.pcm import Pcm
 from lightning_trackplus.media.sound.sounds import OneSound, sounds_of
 from lightning_trackplus.record import Sounds
+from lightning_trackplus.suggestions import did_you_mean
 
 SoundFormat: TypeAlias = Literal["wav", "flac"]
 
@@ -75,7 +76,8 @@ class Audio(Media[Sound]):
         format: SoundFormat = "wav",  # noqa: A002  as W&B calls it
     ) -> None:
         if format not in get_args(SoundFormat):
-            raise ValueError(f'Audio got format={format!r}; give "wav" or "flac".')
+            guess = did_you_mean(str(format), get_args(SoundFormat))
+            raise ValueError(f'Audio got format={format!r}; give "wav" or "flac".{guess}')
         if format == "flac":
             sound_files.soundfile('Audio(…, format="flac")')
         several: Sequence[OneSound] = samples if is_list(samples) else [cast("OneSound", samples)]

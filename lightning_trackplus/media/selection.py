@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lightning_trackplus.lists import is_list
 from lightning_trackplus.seam.classes import MisconfigurationException
+from lightning_trackplus.suggestions import as_list, did_you_mean
 
 Keys: TypeAlias = NDArray[np.float64]
 KeysOf: TypeAlias = Callable[[int, NDArray[np.float64] | None], Keys]
@@ -220,7 +221,12 @@ def selection_of(asked: object) -> Selection:
     if isinstance(asked, str) and (match := _PATTERN.fullmatch(asked.strip())):
         name, *counts = match.groups()
         return _NAMES[name](int(counts[0] or counts[1] or DEFAULT_COUNT))
+    guess = ""
+    if isinstance(asked, str):
+        if several := as_list(asked, is_selection):
+            raise MisconfigurationException(f"reduce_fx={asked!r} is one string; give a list, reduce_fx={several!r}.")
+        guess = did_you_mean(asked, _NAMES, numbered=_NAMES)
     raise MisconfigurationException(
         f"reduce_fx={asked!r} selects no media; give first, last, sample, top or bottom with a number of items, such"
-        ' as reduce_fx="top8", an object such as Top(8), or a list of these.'
+        f' as reduce_fx="top8", an object such as Top(8), or a list of these.{guess}'
     )

@@ -28,6 +28,7 @@ class ArgMax(Reducer):
     """
 
     weighted = False
+    full_state_update = True
 
     @property
     @override

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from lightning_trackplus.host_copy import HostCopy
 from lightning_trackplus.reducers.samples import Floats, Number, Samples, apart
 
 _Value: TypeAlias = float | Floats | Tensor
+
+Given: TypeAlias = "float | Tensor | np.ndarray[Any, Any] | Sequence[Any]"
+"""What a reducer is given."""
 
 
 class Call(NamedTuple):
@@ -32,11 +35,11 @@ class Call(NamedTuple):
     step: int | NDArray[np.int64]
 
 
-def call_of(value: float | Tensor, weight: float | Tensor, copies: int, step: int) -> Call:
+def call_of(value: Given, weight: Given, copies: int, step: int) -> Call:
     """Return a call, with a copy of the values that no later change reaches; waits for no device.
 
     Args:
-        value: A number, or a tensor of any shape.
+        value: A number, a tensor of any shape, or what ``numpy.asarray`` makes real numbers of.
         weight: What each value counts, at least 0: a number, or a tensor that can be expanded to the
             shape of the value; a tensor on a device is waited for.
         copies: For how many samples a value stands.
@@ -45,9 +48,19 @@ def call_of(value: float | Tensor, weight: float | Tensor, copies: int, step: in
     Raises:
         ValueError: If a weight is below 0 or not finite, the shapes do not fit, or a value is complex.
     """
+    if not isinstance(value, Tensor | float | int):
+        value = _tensor(value)
     if isinstance(weight, int | float) and 0 <= weight < np.inf:
         return Call(_snapshot(value), float(weight), copies, step)
     return Call(_snapshot(value), _checked_weights(value, weight), copies, step)
+
+
+def _tensor(value: Any) -> Tensor:
+    """Return an array, or a list of numbers, as a tensor."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "biufc":
+        raise TypeError(f"A reducer got a {type(value).__name__}, {value!r}; give a number, a tensor, or an array.")
+    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("=")))
 
 
 def size_of(call: Call) -> int:
@@ -161,7 +174,7 @@ def _floats(values: Tensor) -> Floats:
     return values.to(torch.float64).numpy()
 
 
-def _checked_weights(value: float | Tensor, weight: float | Tensor) -> Floats:
+def _checked_weights(value: float | Tensor, weight: Given) -> Floats:
     shape = value.shape if isinstance(value, Tensor) else ()
     weights = torch.as_tensor(weight).detach().to("cpu", torch.float64)
     try:

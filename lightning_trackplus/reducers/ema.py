@@ -42,6 +42,7 @@ class EMA(Reducer):
     """
 
     span = "run"
+    full_state_update = True
 
     def __init__(self, alpha: float = _ALPHA, *, nan_policy: NanPolicy = "omit") -> None:
         super().__init__(nan_policy=nan_policy)

@@ -44,6 +44,7 @@ class Function(Reducer):
     """
 
     weighted = False
+    full_state_update = True
 
     def __init__(
         self,

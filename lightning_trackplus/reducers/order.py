@@ -37,6 +37,7 @@ class Delta(Reducer):
     """
 
     weighted = False
+    full_state_update = True
 
     @property
     @override

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import functools
+import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -26,6 +26,7 @@ from lightning_trackplus.reducers.samples import NanPolicy
 from lightning_trackplus.reducers.sums import Count, InfCount, NanCount, Sum
 from lightning_trackplus.reducers.top import BottomK, TopK
 from lightning_trackplus.seam.classes import MisconfigurationException
+from lightning_trackplus.suggestions import as_list, did_you_mean
 
 PLAIN: dict[str, Callable[..., Reducer]] = {
     "mean": Mean,
@@ -88,6 +89,20 @@ _NUMBERED: list[tuple[re.Pattern[str], Callable[..., Any]]] = [
 ]
 """The names that end in a number, and what it is given to."""
 
+_EXAMPLES = {
+    "running": "running(100)",
+    "since_logged": "since_logged(max)",
+    "quantile": "quantile(0.95)",
+    "ema": "ema(0.1)",
+    "ewm_std": "ewm_std(0.1)",
+    "trimmed_mean": "trimmed_mean(0.2)",
+    "winsorized_mean": "winsorized_mean(0.2)",
+    "histogram": "histogram(20, 0, 1)",
+    "topk": "topk(5)",
+    "bottomk": "bottomk(5)",
+}
+"""How those are written that have arguments."""
+
 _CALL = re.compile(r"(\w+)\s*(?:\((.*)\))?")
 
 
@@ -112,6 +127,8 @@ def named(text: str, table: Mapping[str, Callable[..., Reducer]], nan_policy: Na
     Raises:
         MisconfigurationException: If the name is unknown, or the arguments do not fit.
     """
+    if several := as_list(text, lambda one: _is_name(one, table)):
+        raise MisconfigurationException(f"reduce_fx={text!r} is one string; give a list, reduce_fx={several!r}.")
     lower = text.strip().lower()
     for pattern, numbered in _NUMBERED:
         if match := pattern.fullmatch(lower):
@@ -119,9 +136,14 @@ def named(text: str, table: Mapping[str, Callable[..., Reducer]], nan_policy: Na
     if (call := _CALL.fullmatch(text.strip())) and (name := _whole(call[1])) in table:
         values, options = _arguments(text, call[2] or "")
         return _built(text, table[name], *values, **{"nan_policy": nan_policy, **options})
-    close = difflib.get_close_matches(lower, [*table, *ALIASES, "p50", "p95", "p99", "top5"], n=1)
-    guess = f" Did you mean {close[0]!r}?" if close else ""
+    guess = did_you_mean(lower, [*table, *ALIASES], numbered=("p", "top", "bottom"))
     raise MisconfigurationException(f"reduce_fx={text!r} is no reducer; give one of {known(table)}.{guess}")
+
+
+def _is_name(text: str, table: Mapping[str, Callable[..., Reducer]]) -> bool:
+    call = _CALL.fullmatch(text)
+    is_numbered = any(pattern.fullmatch(text.lower()) for pattern, _ in _NUMBERED)
+    return is_numbered or (call is not None and _whole(call[1]) in table)
 
 
 def _whole(name: str) -> str:
@@ -147,6 +169,15 @@ def _argument(one: ast.expr) -> Any:
 
 
 def _built(text: str, make: Callable[..., Reducer], *values: Any, **options: Any) -> Reducer:
+    signature = inspect.signature(make)
+    try:
+        signature.bind(*values, **options)
+    except TypeError as error:
+        name = _whole(text.strip().partition("(")[0])
+        raise MisconfigurationException(
+            f"reduce_fx={text!r} does not fit {name}, which takes {', '.join(signature.parameters)} ({error}); write"
+            f" its arguments in brackets, such as {_EXAMPLES.get(name, f'{name}()')!r}."
+        ) from error
     try:
         return make(*values, **options)
     except (TypeError, ValueError) as error:

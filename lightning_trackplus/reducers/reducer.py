@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from abc import abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, ClassVar, TypeAlias, get_args
@@ -10,17 +11,20 @@ from typing import Any, ClassVar, TypeAlias, get_args
 import torch
 from torch import Tensor
 from torchmetrics import Metric
-from typing_extensions import override
+from typing_extensions import Self, override
 
 from lightning_trackplus import processes, seam
+from lightning_trackplus.reducers.calls import Given
+from lightning_trackplus.reducers.parts import Part, kind_of
 from lightning_trackplus.reducers.samples import Counts, NanPolicy, Samples, Span, State
 from lightning_trackplus.reducers.stream import Stream, Summary
+from lightning_trackplus.seam.lazy_metric import LazyMetric
 
 Result: TypeAlias = float | Mapping[str, float] | Counts
 """What a reducer returns: a number, several by what stands behind the logged name of each, or a histogram."""
 
 
-class Reducer(Metric):
+class Reducer(LazyMetric):
     """How a stream of weighted values becomes one number, or a few.
 
     To ``self.log(…, reduce_fx=…)`` a reducer is a description that has seen nothing: what it needs to
@@ -69,16 +73,22 @@ class Reducer(Metric):
     """
 
     is_differentiable = False
-    full_state_update = False
 
-    weighted: ClassVar[bool] = True
+    full_state_update = False
+    """Whether the order of updates matters, for those of torchmetrics' wrappers that join states in another one."""
+
+    # Without an annotation, which TorchScript could not read where an object has its own.
+    weighted = True
     """Whether a scalar that is logged counts as often as its batch has samples; if not, it counts once."""
 
     span: ClassVar[Span] = "epoch"
     """Which values count together."""
 
+    counts_nan = False
+    """Whether NaN is what it counts, so that none is left out."""
+
     def __init__(self, *, nan_policy: NanPolicy = "omit") -> None:
-        super().__init__(compute_with_cache=False)
+        super().__init__()
         if nan_policy not in get_args(NanPolicy):
             raise ValueError(
                 f"{type(self).__name__} got nan_policy={nan_policy!r}; give 'omit', 'propagate' or 'raise'."
@@ -86,6 +96,9 @@ class Reducer(Metric):
         self.nan_policy = nan_policy
         self.updates = 0
         """How often it was updated, which is the step of its next values."""
+        self._dtype_of_results: torch.dtype | None = None
+        self.has_warned_of_nan = False
+        """Whether it was said that values that are NaN are left out."""
 
     @functools.cached_property
     def stream(self) -> Stream:
@@ -128,12 +141,36 @@ class Reducer(Metric):
             state: The state of the whole stream.
         """
 
+    @property
     @override
-    def update(self, value: float | Tensor, weight: float | Tensor = 1.0) -> None:
+    def parts(self) -> list[Tensor]:
+        """What it has seen, as a state of torchmetrics: a tensor of bytes, or none where it has seen nothing."""
+        if not self.updates:
+            return []
+        (summary,) = self.stream.glance()
+        return [Part(kind_of(self.state_key), self.updates, id(self), summary).tensor()]
+
+    @parts.setter
+    def parts(self, parts: Sequence[Tensor]) -> None:
+        found = [Part.of(part) for part in parts]
+        for part in found:
+            if part.kind != (kind := kind_of(self.state_key)):
+                raise ValueError(
+                    f"{type(self).__name__} got a state of the kind {part.kind!r} where its own is {kind!r}; states are"
+                    " those of reducers of one kind with the same parameters."
+                )
+        self.updates = sum(part.updates for part in found)
+        if "stream" in vars(self):
+            self.stream.reset("epoch", "run", "log")
+        if found:
+            self.stream.restore(self.stream.merged([[part.summary] for part in found]))
+
+    @override
+    def update(self, value: Given, weight: Given = 1.0) -> None:
         """Take values.
 
         Args:
-            value: A number, or a tensor of any shape and device.
+            value: A number, a tensor of any shape and device, an array, or a list of numbers.
             weight: What each counts, at least 0: a number, or a tensor that can be expanded to the
                 shape of ``value``.
 
@@ -148,8 +185,8 @@ class Reducer(Metric):
         """Return the result of all values since the last reset, of all processes if there are several.
 
         Returns:
-            A float64 tensor of one element (float32 on Apple's GPUs); a dict of these if the
-            reducer gives several numbers, and of longer ones if it gives `Counts`.
+            A float64 tensor of one element (float32 on Apple's GPUs, and the type of `set_dtype`); a dict of these
+            if the reducer gives several numbers, and of longer ones if it gives `Counts`.
 
         Raises:
             ValueError: If there was NaN and ``nan_policy="raise"``.
@@ -158,10 +195,12 @@ class Reducer(Metric):
         if self.sync_on_compute and processes.are_several():
             summaries = self.stream.merged(processes.gathered(summaries, self.process_group))
         (result,) = self.stream.results(summaries)
+        self._warn_of_nan(summaries[0].nan_count)
         return self._tensors(result)
 
+    @torch.jit.unused
     @override
-    def forward(self, value: float | Tensor, weight: float | Tensor = 1.0) -> Any:
+    def forward(self, value: Given, weight: Given = 1.0) -> Any:
         """Take values and return the result of these alone; for ``span="run"``, of all so far.
 
         Args:
@@ -169,7 +208,9 @@ class Reducer(Metric):
             weight: As for `update`.
         """
         self.update(value, weight)
-        (result,) = self.stream.latest_results()
+        summaries = self.stream.latest()
+        (result,) = self.stream.results(summaries)
+        self._warn_of_nan(summaries[0].nan_count)
         latest = self._tensors(result)
         seam.set_step_value(self, latest)
         return latest
@@ -178,18 +219,39 @@ class Reducer(Metric):
     def reset(self) -> None:
         """Forget all values."""
         super().reset()
-        self.stream.reset("epoch", "run", "log")
-        self.updates = 0
+        self.parts = []
 
-    def merge_state(self, incoming_state: Reducer) -> None:  # type: ignore[override]  # torchmetrics takes a dict too
+    @override
+    def set_dtype(self, dst_type: str | torch.dtype) -> Self:
+        """Set the type of results; what was seen is kept in float64.
+
+        Args:
+            dst_type: The type, such as ``torch.float32``.
+        """
+        super().set_dtype(dst_type)
+        self._dtype_of_results = self.dtype
+        return self
+
+    @override
+    def merge_state(self, incoming_state: Metric | dict[str, Any]) -> None:
         """Add what another reducer of this kind has seen.
 
         Args:
-            incoming_state: The other reducer; its values count as the earlier ones.
+            incoming_state: The other reducer, or its ``metric_state``; its values count as the earlier ones.
+
+        Raises:
+            ValueError: If it is neither, or the state is of another kind.
         """
+        if isinstance(incoming_state, Reducer):
+            incoming_state = incoming_state.metric_state
+        if not isinstance(incoming_state, dict) or "parts" not in incoming_state:
+            raise ValueError(
+                f"{type(self).__name__}.merge_state got a {type(incoming_state).__name__}; give a reducer of the same"
+                " kind, or its metric_state."
+            )
+        merged = [*incoming_state["parts"], *self.parts]
         self.update(torch.empty(0))  # So that torchmetrics knows of values.
-        self.stream.restore(self.stream.merged([incoming_state.stream.summary(), self.stream.summary()]))
-        self.updates += incoming_state.updates - 1
+        self.parts = merged
 
     def load_saved(self, parts: Sequence[tuple[int, Sequence[Summary]]]) -> None:
         """Go on from what was saved of it, in place of what it has seen.
@@ -207,10 +269,20 @@ class Reducer(Metric):
     __eq__ = object.__eq__  # type: ignore[assignment]
     __hash__ = object.__hash__
 
+    def _warn_of_nan(self, nan_count: int) -> None:
+        """Say once that values are left out, as torchmetrics does."""
+        if nan_count and not self.has_warned_of_nan and self.nan_policy == "omit" and not self.counts_nan:
+            self.has_warned_of_nan = True
+            warnings.warn(
+                f"{type(self).__name__} leaves out values that are NaN, so far {nan_count}. With nan_policy='propagate'"
+                " the result is NaN, with 'raise' it is an error. This is said once.",
+                stacklevel=4,
+            )
+
     def _tensors(self, result: Any) -> Any:
         if isinstance(result, Counts):
             result = result._asdict()
         if isinstance(result, Mapping):
             return {name: self._tensors(part) for name, part in result.items()}
-        dtype = torch.float32 if self.device.type == "mps" else torch.float64
+        dtype = self._dtype_of_results or (torch.float32 if self.device.type == "mps" else torch.float64)
         return torch.tensor(result, dtype=dtype, device=self.device)

@@ -9,7 +9,6 @@ from typing_extensions import override
 
 from lightning_trackplus.reducers.reducer import Reducer, Result
 from lightning_trackplus.reducers.samples import NanPolicy, Samples, State
-from lightning_trackplus.reducers.sums import NanCount
 from lightning_trackplus.reducers.wrapper import Wrapper
 
 
@@ -39,15 +38,14 @@ class Running(Wrapper):
     """
 
     span = "run"
+    full_state_update = True
 
     def __init__(self, window: int, reducer: str | Reducer | None = None, *, nan_policy: NanPolicy = "omit") -> None:
         super().__init__(reducer, nan_policy=nan_policy)
         if not isinstance(window, int) or isinstance(window, bool) or window < 1:
             raise ValueError(f"Running got window={window!r}; give a whole number of steps, at least 1.")
-        if isinstance(self.reducer, NanCount):
-            raise ValueError(  # noqa: TRY004  its type is right
-                "Running got NanCount(), but steps know nothing of NaN; give SinceLogged(NanCount())."
-            )
+        if self.reducer.counts_nan:
+            raise ValueError("Running got NanCount(), but steps know nothing of NaN; give SinceLogged(NanCount()).")
         self.window = window
 
     @property

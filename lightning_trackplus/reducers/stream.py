@@ -7,9 +7,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from torch import Tensor
 
-from lightning_trackplus.reducers.calls import Batch, Call, call_of, size_of
+from lightning_trackplus.reducers.calls import Batch, Call, Given, call_of, size_of
 from lightning_trackplus.reducers.samples import Counts, NanPolicy, Samples, Span, State
 
 _CALLS_PER_FOLD = 2048
@@ -37,6 +36,10 @@ class Reduces(Protocol):
 
     @property
     def span(self) -> Span:
+        """As in `Reducer`."""
+
+    @property
+    def counts_nan(self) -> bool:
         """As in `Reducer`."""
 
     def summarize(self, samples: Samples) -> State:
@@ -86,18 +89,16 @@ class Stream:
         self._empty = self._summarized(Batch([]))
         self._summaries = self._empty
 
-    def add(
-        self, value: float | Tensor, weight: float | Tensor = 1.0, *, copies: int = 1, step: int = 0, keep: bool = True
-    ) -> None:
+    def add(self, value: Given, weight: Given = 1.0, *, copies: int = 1, step: int = 0, keep: bool = True) -> None:
         """Take the values of one call.
 
         Args:
-            value: A number, or a tensor of any shape.
+            value: A number, a tensor or an array of any shape, or a list of numbers.
             weight: What each value counts, at least 0: a number, or a tensor that can be expanded to the
                 shape of the value.
             copies: For how many samples a value stands, with reducers that are ``weighted``.
             step: When it was; not below that of the last call.
-            keep: Whether the values count for more than `latest_results`.
+            keep: Whether the values count for more than `latest`.
 
         Raises:
             ValueError: If a weight is below 0 or not finite, or the shapes do not fit.
@@ -109,7 +110,7 @@ class Stream:
             self._add(call)
 
     def add_number(self, value: float, copies: int, step: int) -> None:
-        """Take one number, as `add` does, with nothing to check; `latest_results` does not know of it.
+        """Take one number, as `add` does, with nothing to check; `latest` does not know of it.
 
         Args:
             value: The number.
@@ -124,8 +125,8 @@ class Stream:
             self._send()
             self._take_in(wait=False)
 
-    def latest_results(self) -> list[Any]:
-        """Return, for each reducer, the result of the last call alone, or of its span if that is longer."""
+    def latest(self) -> list[Summary]:
+        """Return what is remembered of the last call alone, or of a reducer's span if that is longer."""
         alone = self._summarized(Batch([] if self._latest is None else [self._latest]))
         if any(one.span != "epoch" for one in self.reducers):
             whole = self.summary()
@@ -133,13 +134,19 @@ class Stream:
                 one if keeper.span == "epoch" else longer
                 for keeper, one, longer in zip(self._keepers.values(), alone, whole, strict=True)
             ]
-        return self.results(alone)
+        return alone
 
     def summary(self) -> list[Summary]:
         """Return what is remembered of all calls; waits for those on their way from a device."""
         self._send()
         self._take_in(wait=True)
         return self._summaries
+
+    def glance(self) -> list[Summary]:
+        """Return what `summary` does, and leave the stream uncut: later results are the same to the last bit."""
+        self._gather_numbers()
+        self._take_in(wait=True)
+        return self.merged([self._summaries, self._summarized(Batch(self._calls))])
 
     def merged(self, parts: Sequence[Sequence[Summary]]) -> list[Summary]:
         """Return what is remembered of several parts of the stream together.

@@ -94,6 +94,7 @@ class NanCount(Count):
     """
 
     weighted = False
+    counts_nan = True
 
     def __init__(self, *, nan_policy: NanPolicy = "omit") -> None:
         super().__init__(nan_policy=nan_policy)

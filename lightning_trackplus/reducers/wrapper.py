@@ -11,7 +11,6 @@ from lightning_trackplus.reducers.means import Mean
 from lightning_trackplus.reducers.plain_names import PLAIN, named
 from lightning_trackplus.reducers.reducer import Reducer, Result
 from lightning_trackplus.reducers.samples import NanPolicy, State
-from lightning_trackplus.reducers.sums import NanCount
 
 
 class Wrapper(Reducer):
@@ -36,10 +35,11 @@ class Wrapper(Reducer):
                 " Max(), or leave it out for the mean."
             )
         self.reducer = Mean() if reducer is None else reducer
-        if isinstance(self.reducer, NanCount):
-            self.nan_policy = "omit"  # NaN is what it counts.
-        # Whether a batch size matters is the other's business, and differs from object to object.
-        self.weighted = self.reducer.weighted  # type: ignore[misc]
+        if self.reducer.counts_nan:
+            self.nan_policy = "omit"
+        # What the values are to the other one differs from object to object.
+        self.weighted = self.reducer.weighted
+        self.counts_nan = self.reducer.counts_nan
 
     @property
     @abstractmethod

@@ -13,8 +13,9 @@ from lightning_trackplus.run.journal import Extent
 from lightning_trackplus.run.split import event_files_of
 from lightning_trackplus.run_directory import BEST_FOLDER, MEDIA_INDEX
 from lightning_trackplus.writers.csv import CSVWriter
+from lightning_trackplus.writers.directions import Directions, Mode
 from lightning_trackplus.writers.names import WriterChoice, open_writer
-from lightning_trackplus.writers.run_summary import Mode, RunSummary
+from lightning_trackplus.writers.run_summary import RunSummary
 from lightning_trackplus.writers.writer import Writer
 
 if TYPE_CHECKING:
@@ -93,13 +94,13 @@ class RunOutput:
         if self._session is not None:
             self._session.params = params
 
-    def set_modes(self, modes: Mapping[str, Mode]) -> None:
+    def set_directions(self, directions: Directions) -> None:
         """Set which values are the best ones in ``summary.json``.
 
         Args:
-            modes: Whether the lowest or the highest value of a name is its best.
+            directions: Whether the lowest or the highest value of a name is its best.
         """
-        self._summary.set_modes(modes)
+        self._summary.set_directions(directions)
 
     def close(self, status: str | None = None) -> None:
         """Write what waits and close the files.

@@ -26,7 +26,8 @@ from lightning_trackplus.run.output import OutputOptions, RunOutput
 from lightning_trackplus.run.resume_filter import ResumeFilter
 from lightning_trackplus.run.rewinding import complete_rewind, rewind, rewind_to_step
 from lightning_trackplus.seam.stack import current_run
-from lightning_trackplus.writers.run_summary import Mode, RunSummary
+from lightning_trackplus.writers.directions import Directions, Mode
+from lightning_trackplus.writers.run_summary import RunSummary
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -51,7 +52,7 @@ class WrittenRun:
     def __init__(self, claim: RunClaim, options: OutputOptions) -> None:
         self.claim = claim
         self.options = options
-        self._modes: Mapping[str, Mode] = options.hparam_metrics
+        self._directions = Directions(monitored=options.hparam_metrics)
         self._hparams: Mapping[str, Shown] = {}
         self._batch_steps = BatchSteps()
         self._journal: RunJournal | None = None
@@ -81,9 +82,20 @@ class WrittenRun:
         """
         self.claim.share(trainer)
         self._owner = os.getpid()
-        self._modes = {**modes, **self.options.hparam_metrics}
+        self._set_directions(self._directions._replace(monitored={**modes, **self.options.hparam_metrics}))
+
+    def add_metric_modes(self, modes: Mapping[str, Mode]) -> None:
+        """Say which values are the best ones in ``summary.json``, where nobody else says so.
+
+        Args:
+            modes: Whether the lowest or the highest value is the best, by the names of metrics that know it.
+        """
+        self._set_directions(self._directions._replace(metrics={**self._directions.metrics, **modes}))
+
+    def _set_directions(self, directions: Directions) -> None:
+        self._directions = directions
         if self._output is not None:
-            self._output.set_modes(self._modes)
+            self._output.set_directions(directions)
 
     def add_hparams(self, params: Mapping[str, Shown]) -> None:
         """Add hyper-parameters to those of the HParams tab.
@@ -330,7 +342,7 @@ class WrittenRun:
             self._journal = RunJournal(directory)
             output.note_extent(functools.partial(self._journal.begin, self.claim.token), seals=True)
         output.set_hparams(self._hparams)
-        output.set_modes(self._modes)
+        output.set_directions(self._directions)
         # A run that nobody closes is written out when its logger goes.
         self._end_with_self = weakref.finalize(self, _end, output, self.claim)
         return output

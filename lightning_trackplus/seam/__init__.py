@@ -184,22 +184,6 @@ def set_step_value(metric: Metric, value: torch.Tensor) -> None:
     metric._forward_cache = value  # type: ignore[assignment]  # torchmetrics leaves it without a type
 
 
-def step_value(metric: Metric) -> Any:
-    """Return what Lightning takes for the step when the metric is logged with ``on_step=True``; None before a call.
-
-    Mirrors ``_ResultMetric.update`` in ``logger_connector/result.py``, which reads it.
-    """
-    return metric._forward_cache
-
-
-def raw_result(metric: Metric) -> Any:
-    """Return what a metric computes in this process, which is neither kept nor warned of.
-
-    Mirrors ``Metric._wrap_compute`` of torchmetrics, which keeps the method that it wraps.
-    """
-    return getattr(metric.compute, "__wrapped__", metric.compute)()
-
-
 def logs_this_step(trainer: pl.Trainer) -> bool:
     """Return whether Lightning hands the metrics of the current training batch to the loggers.
 
@@ -353,18 +337,6 @@ def dataloader_results(trainer: pl.Trainer, index: int | None, seen: Sequence[in
         stored.append(outputs)  # Other processes had batches of it.
 
 
-def withdraw_stored(trainer: pl.Trainer, name: str) -> None:
-    """Take a result out of what an evaluation has stored before any of its epoch-end hooks.
-
-    Mirrors ``_EvaluationLoop._store_dataloader_outputs`` in ``loops/evaluation_loop.py``, and
-    ``_LoggerConnector.update_eval_epoch_metrics`` in ``logger_connector/logger_connector.py``.
-    """
-    connector = trainer._logger_connector
-    shown = [connector._callback_metrics, connector._progress_bar_metrics, connector._logged_metrics]
-    for stored in [*shown, *(trainer._evaluation_loop._logged_outputs if trainer.evaluating else ())]:
-        stored.pop(name, None)
-
-
 def results_of(trainer: pl.Trainer) -> Any:
     """Return what Lightning keeps of all that is logged in the active loop.
 
@@ -387,22 +359,6 @@ def full_name(name: str, dataloader_idx: int | None) -> str:
     Mirrors ``_ResultCollection._forked_name`` in ``logger_connector/result.py``.
     """
     return name if dataloader_idx is None else f"{name}/dataloader_idx_{dataloader_idx}"
-
-
-def epoch_name(entry: Any) -> str:
-    """Return the name under which the result of an epoch is shown, without the dataloader.
-
-    Mirrors ``_Metadata.forked_name`` in ``logger_connector/result.py``.
-    """
-    return str(entry.meta.forked_name(on_step=False))
-
-
-def is_shown(entry: Any) -> bool:
-    """Return whether there is an entry, and Lightning has taken something for it since it was reset or hidden.
-
-    Mirrors ``_ResultCollection.valid_items`` in ``logger_connector/result.py``.
-    """
-    return entry is not None and not entry.has_reset
 
 
 def hide(entry: Any) -> None:

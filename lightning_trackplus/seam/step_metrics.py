@@ -58,8 +58,8 @@ class StepMetrics:
             value = state["_forward_cache"]
             if state["has_reset"] or dataloader != current or value is None:
                 continue
-            if not isinstance(value, Tensor) or (in_progress_bar and value.numel() != 1):
-                return self._native(on_step)  # It says what is wrong.
+            if not isinstance(value, Tensor) or value.numel() != 1:
+                return self._native(on_step)  # It has the parts of a metric's result, or says what is wrong.
             if value.requires_grad and not keeps_graph:
                 value = value.detach()
             if in_log:

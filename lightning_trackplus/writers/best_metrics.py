@@ -12,7 +12,7 @@ from pathlib import Path
 from lightning_trackplus.files.event_files import event_files, read_events
 from lightning_trackplus.record import NUMBERS, Payload, Record
 from lightning_trackplus.run_directory import BEST_FOLDER
-from lightning_trackplus.writers.run_summary import Mode
+from lightning_trackplus.writers.directions import Mode
 from lightning_trackplus.writers.tensorboard import TensorBoardWriter
 
 

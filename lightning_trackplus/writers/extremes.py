@@ -1,10 +1,10 @@
-"""The last, the lowest and the highest value of each of many series of numbers."""
+"""The last, the lowest and the highest value of each of many series of numbers, and all values at the best of some."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_trackplus.record import Record
+from lightning_trackplus.writers.directions import Mode
 
 Point: TypeAlias = tuple[float, int]
 """A value and its step."""
@@ -35,8 +36,13 @@ class Series:
 class Extremes:
     """Takes records of numbers, many at a time, which takes 4 µs for one of 100 numbers.
 
+    Args:
+        watched: The names at whose best value all values are kept, and whether that is the lowest or the highest.
+
     Attributes:
         series: What is known of each name, in the order of their first appearance.
+        at_best: By the names of ``watched``, all numbers as they stood when its best value was logged, and those that
+            were logged after it at the same step.
 
     Examples:
         >>> extremes = Extremes()
@@ -45,8 +51,12 @@ class Extremes:
         {'loss': Series(last=(0.4, 2), lowest=(0.2, 1), highest=(0.9, 0))}
     """
 
-    def __init__(self) -> None:
+    def __init__(self, watched: Mapping[str, Mode] | None = None) -> None:
         self.series: dict[str, Series] = {}
+        self.at_best: dict[str, dict[str, float]] = {}
+        self._watched = watched or {}
+        # The step at which the last record had the best value of a name, whose further records belong to it.
+        self._same_step: dict[str, int] = {}
 
     def take(self, records: Sequence[Record[float]]) -> None:
         """Take records in the order in which they were logged.
@@ -54,12 +64,55 @@ class Extremes:
         Args:
             records: Records that hold numbers alone.
         """
+        self.take_at_best(records)
         tables: dict[tuple[str, ...], list[int]] = {}
         for position, record in enumerate(records):
             tables.setdefault(tuple(record.values), []).append(position)
         # A name may stand in several tables; the one that ends last has its last value.
         for names, positions in sorted(tables.items(), key=lambda table: table[1][-1]):
             self._take_table(names, [records[position] for position in positions])
+
+    @property
+    def watched(self) -> Mapping[str, Mode]:
+        """The names at whose best value all values are kept; others may be set, and hold for what comes then."""
+        return self._watched
+
+    @watched.setter
+    def watched(self, watched: Mapping[str, Mode]) -> None:
+        self.at_best = {name: at for name, at in self.at_best.items() if watched.get(name) == self._watched[name]}
+        self._watched = watched
+
+    def is_concerned(self, name: str, values: Sequence[float], steps: Sequence[int]) -> bool:
+        """Return whether `take_at_best` has to see records that hold these values of a watched name.
+
+        Args:
+            name: The name.
+            values: The values.
+            steps: The step of each.
+        """
+        points = zip(values, steps, strict=True)
+        return name in self._same_step or self._last_better(name, self._watched[name], points) is not None
+
+    def take_at_best(self, records: Sequence[Record[float]]) -> None:
+        """Keep all values where one of the watched names is better than before.
+
+        Args:
+            records: Records in the order in which they were logged, before their numbers are taken.
+        """
+        for name, mode in self._watched.items():
+            begin, step = 0, self._same_step.pop(name, None)
+            points = ((record.values.get(name, math.nan), record.step) for record in records)
+            if (position := self._last_better(name, mode, points)) is not None:
+                begin, step = position, records[position].step
+                values = {other: series.last[0] for other, series in self.series.items()}
+                self.at_best[name] = values
+                self._bring_up(name, records[:position])
+            if step is None:
+                continue
+            end = next((at for at in range(begin, len(records)) if records[at].step != step), len(records))
+            self._bring_up(name, records[begin:end])
+            if end == len(records):
+                self._same_step[name] = step
 
     def take_series(self, name: str, values: Sequence[float], steps: Sequence[int]) -> None:
         """Take values of one name in the order in which they were logged.
@@ -75,6 +128,23 @@ class Extremes:
             series = self.series.setdefault(name, Series((math.nan, 0)))
             series.last = (values[-1], steps[-1])
             _extend(series, (values[low], steps[low]), (values[high], steps[high]))
+
+    def _bring_up(self, name: str, records: Sequence[Record[float]]) -> None:
+        for record in records:
+            self.at_best[name].update(record.values)
+            if record.epoch is not None:
+                self.at_best[name]["epoch"] = record.epoch
+
+    def _last_better(self, name: str, mode: Mode, points: Iterable[Point]) -> int | None:
+        """Return the position of the last point of a name that is better than all before."""
+        series = self.series.get(name)
+        best = None if series is None else series.lowest if mode == "min" else series.highest
+        found = None
+        for position, point in enumerate(points):
+            # NaN differs from itself.
+            if point[0] == point[0] and (best is None or is_better(point, best, mode)):
+                best, found = point, position
+        return found
 
     def _take_table(self, names: tuple[str, ...], records: list[Record[float]]) -> None:
         table = _columns(records, len(names))
@@ -93,10 +163,21 @@ def _extend(series: Series, low: Point, high: Point) -> None:
     # NaN differs from itself; `math.isnan` takes no integer beyond all floats. If it is the lowest, all values are NaN.
     if low[0] != low[0]:
         return
-    if series.lowest is None or low < series.lowest:
+    if series.lowest is None or is_better(low, series.lowest, "min"):
         series.lowest = low
-    if series.highest is None or (high[0], -high[1]) > (series.highest[0], -series.highest[1]):
+    if series.highest is None or is_better(high, series.highest, "max"):
         series.highest = high
+
+
+def is_better(point: Point, best: Point, mode: Mode) -> bool:
+    """Return whether a point is better than the best so far, or as good at a lower step; neither is NaN.
+
+    Args:
+        point: The point.
+        best: The best so far.
+        mode: Whether the lowest or the highest value is the best.
+    """
+    return point < best if mode == "min" else (point[0], -point[1]) > (best[0], -best[1])
 
 
 def _columns(records: list[Record[float]], width: int) -> NDArray[np.float64]:

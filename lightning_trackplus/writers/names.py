@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
+from lightning_trackplus.suggestions import did_you_mean
 from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.writer import Writer
 
@@ -30,6 +31,7 @@ def available(writers: Sequence[WriterChoice]) -> tuple[WriterChoice, ...]:
         if writer not in ("tensorboard", "csv") and not isinstance(writer, Writer):
             raise ValueError(
                 f'writers has {writer!r}; give "tensorboard", "csv", or an object with write, flush and close.'
+                f"{did_you_mean(str(writer), ('tensorboard', 'csv'))}"
             )
     if "tensorboard" not in writers or importlib.util.find_spec("tensorboard") is not None:
         return tuple(writers)

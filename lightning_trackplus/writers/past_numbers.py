@@ -17,6 +17,7 @@ from lightning_trackplus.files.csv_rows import name_of
 from lightning_trackplus.files.metrics_file import EPOCH, STEP, StoredMetrics, number_in, read_stored, step_in
 from lightning_trackplus.record import Record
 from lightning_trackplus.run_directory import METRICS_FILE, SUMMARY_FILE
+from lightning_trackplus.writers.directions import Directions
 from lightning_trackplus.writers.extremes import Extremes, Point, Series
 
 _CELLS_AT_ONCE = 2**14
@@ -24,14 +25,16 @@ _FEWEST_ROWS = 64
 _EVENTS_AT_ONCE = 256
 
 
-def past_numbers(directory: Path) -> Extremes:
+def past_numbers(directory: Path, directions: Directions | None = None) -> Extremes:
     r"""Return the last, the lowest and the highest value of each number that a run has.
 
     They are read from ``metrics.csv``; where there is none, from ``summary.json``, which has no other extreme than the
-    best; and without that from the event files, which have float32, and what the user wrote there too.
+    best where it knows what is good; and without that from the event files, which have float32, and what the user
+    wrote there too.
 
     Args:
         directory: The run directory; it need not exist.
+        directions: Which names are monitored, at whose best value all values are kept.
 
     Examples:
         >>> import tempfile
@@ -40,7 +43,7 @@ def past_numbers(directory: Path) -> Extremes:
         >>> past_numbers(run).series
         {'loss': Series(last=(0.75, 2), lowest=(0.25, 1), highest=(0.75, 2))}
     """
-    extremes = Extremes()
+    extremes = Extremes(None if directions is None else directions.watched())
     if _take_table(directory / METRICS_FILE, extremes) or _take_summary(directory / SUMMARY_FILE, extremes):
         return extremes
     if any(directory.glob("*tfevents*")) and importlib.util.find_spec("tensorboard") is not None:
@@ -70,9 +73,25 @@ def _take_rows(stored: StoredMetrics, rows: Sequence[Sequence[str]], extremes: E
     at = stored.columns.index(STEP)
     rows = [row for row in rows if len(row) > at and _is_step(row[at])]
     steps = [step_in(row[at]) for row in rows]
-    for column, (places, cells) in stored.series(rows).items():
-        if column not in (STEP, EPOCH):
-            extremes.take_series(name_of(column), *_points(cells, [steps[place] for place in places]))
+    series = {name_of(column): found for column, found in stored.series(rows).items() if column not in (STEP, EPOCH)}
+    points = {name: _points(cells, [steps[place] for place in places]) for name, (places, cells) in series.items()}
+    if any(extremes.is_concerned(name, *points[name]) for name in extremes.watched.keys() & points):
+        extremes.take_at_best(list(_records(series, steps)))
+    for name, found in points.items():
+        extremes.take_series(name, *found)
+
+
+def _records(
+    series: Mapping[str, tuple[Sequence[int], Sequence[str]]], steps: Sequence[int]
+) -> Iterator[Record[float]]:
+    """Yield a record of the numbers in each row."""
+    numbers: list[dict[str, float]] = [{} for _ in steps]
+    for name, (places, cells) in series.items():
+        for place, cell in zip(places, cells, strict=True):
+            if not isinstance(number := number_in(cell), str):
+                numbers[place][name] = number
+    for step, found in zip(steps, numbers, strict=True):
+        yield Record(step, None, 0.0, found, only_numbers=True)
 
 
 def _is_step(cell: str) -> bool:
@@ -97,14 +116,22 @@ def _take_summary(path: Path, extremes: Extremes) -> bool:
     except (OSError, ValueError, RecursionError):
         return False
     extremes.series = {name: _series(entry) for name, entry in entries.items()}
+    for name, mode in extremes.watched.items():
+        if (entry := entries.get(name)) is not None and entry.get("mode") == mode and "at_best" in entry:
+            extremes.at_best[name] = {other: float(value) for other, value in entry["at_best"].items()}
     return True
 
 
 def _series(entry: Mapping[str, Any]) -> Series:
-    """Return what a summary says of one name; of its extremes, the one that was not the best is not known."""
-    last = (float(entry["last"]), int(entry["last_step"]))
-    best: Point | None = None if entry["best"] is None else (float(entry["best"]), int(entry["best_step"]))
-    return Series(last, best, None) if entry["mode"] == "min" else Series(last, None, best)
+    """Return what a summary says of one name; where it has the best, the other extreme is not known."""
+    low, high = {"min": ("best", None), "max": (None, "best"), None: ("min", "max")}[entry.get("mode")]
+    return Series((float(entry["last"]), int(entry["last_step"])), _point(entry, low), _point(entry, high))
+
+
+def _point(entry: Mapping[str, Any], name: str | None) -> Point | None:
+    if name is None or entry[name] is None:
+        return None
+    return float(entry[name]), int(entry[f"{name}_step"])
 
 
 def _take_events(directory: Path, extremes: Extremes) -> None:

@@ -1,46 +1,45 @@
-"""The summary of a run, ``summary.json``: the last and the best value of each number."""
+"""The summary of a run, ``summary.json``: the last value of each number, and the best or the extremes."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TypeAlias, cast
+from typing import Any, cast
 
 from lightning_trackplus.files.whole_file import replace_file
 from lightning_trackplus.record import NUMBERS, Payload, Record
 from lightning_trackplus.run_directory import METRICS_FILE, SUMMARY_FILE
-from lightning_trackplus.writers.extremes import Extremes, Series
+from lightning_trackplus.writers.directions import Directions
+from lightning_trackplus.writers.extremes import Extremes, Point, Series
 from lightning_trackplus.writers.past_numbers import past_numbers
-
-Mode: TypeAlias = Literal["min", "max"]
-"""Whether the lowest or the highest value of a name is its best."""
 
 _SECONDS_BETWEEN_FILES = 10.0
 _MOST_WAITING = 8192
 
 
 class RunSummary:
-    """Writes, for each number that was logged, its last and its best value and their steps.
+    """Writes, for each number that was logged, its last value, and its best one where it is known what is good.
 
-    The file is one JSON object, ``{"val/loss": {"last": 0.3, "last_step": 9, "best": 0.2, "best_step": 4, "mode":
-    "min"}}``. What JSON has no number for stands there as ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``. NaN is never
-    the best; where nothing else was logged, the best is null. ``epoch`` is left out. Series of evaluation batches
-    count as all others do; their steps are those of ``metrics.csv``.
+    The file is one JSON object, with an entry for each name: ``{"lr": {"last": 0.1, "last_step": 9, "min": 0.1,
+    "min_step": 5, "max": 0.3, "max_step": 0}}``. Where a mode is known, ``best``, ``best_step`` and ``mode`` stand in
+    place of the extremes; where a callback monitors the name, also ``at_best``, all numbers as they were then. What
+    JSON has no number for stands there as ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``. NaN is never the best; where
+    nothing else was logged, the best is null. ``epoch`` has no entry of its own. Series of evaluation batches count as
+    all others do; their steps are those of ``metrics.csv``.
 
     After `close`, it can be written to again. What it knows goes on to hold, and nothing is read, as long as the files
     are those that it left.
 
     Args:
         directory: The run directory. What is there already goes on, as `past_numbers` reads it.
-        modes: Whether the lowest or the highest value of a name is its best; the lowest, where a name is not there.
+        directions: Whether the lowest or the highest value of a name is its best.
 
     Examples:
         >>> import tempfile
         >>> directory = Path(tempfile.mkdtemp())
-        >>> summary = RunSummary(directory, {"acc": "max"})
+        >>> summary = RunSummary(directory, Directions(metrics={"acc": "max"}))
         >>> for step, acc in enumerate([0.5, 0.9, 0.7]):
         ...     summary.write(Record(step, 0, 0.0, {"acc": acc}, only_numbers=True))
         >>> summary.close()
@@ -48,9 +47,9 @@ class RunSummary:
         {'acc': {'last': 0.7, 'last_step': 2, 'best': 0.9, 'best_step': 1, 'mode': 'max'}}
     """
 
-    def __init__(self, directory: Path, modes: Mapping[str, Mode] | None = None) -> None:
+    def __init__(self, directory: Path, directions: Directions | None = None) -> None:
         self._directory = directory
-        self._modes = modes or {}
+        self._directions = directions or Directions()
         self._extremes = Extremes()
         # They are looked at many at once, which takes a fifth of the time.
         self._waiting: list[Record[float]] = []
@@ -61,13 +60,13 @@ class RunSummary:
         self._written_at = -math.inf
         self._written_stamp: tuple[int, ...] | None = None
 
-    def set_modes(self, modes: Mapping[str, Mode]) -> None:
-        """Replace the modes, for what was written before as well.
+    def set_directions(self, directions: Directions) -> None:
+        """Replace the directions, for what was written before as well; all values at a best, for what comes.
 
         Args:
-            modes: Whether the lowest or the highest value of a name is its best.
+            directions: Whether the lowest or the highest value of a name is its best.
         """
-        self._modes = modes
+        self._directions = directions
         self._is_written = not self._is_open
 
     def write(self, record: Record[Payload]) -> None:
@@ -105,7 +104,7 @@ class RunSummary:
         self._is_open = True
         if self._left is None or not self._is_as_left(*self._left):
             self._extremes = Extremes()
-            self._extremes = past_numbers(self._directory)
+            self._extremes = self._past()
 
     def _is_as_left(self, summary: tuple[int, ...], table_size: int) -> bool:
         # The table is closed later, with more in it.
@@ -122,7 +121,7 @@ class RunSummary:
         self._written_at = time.monotonic()
         if self._written_stamp is not None and self._written_stamp != _stamp(self._directory / SUMMARY_FILE):
             # Another process has continued the run, such as one of `ddp_spawn`, or somebody removed the file.
-            self._extremes = past_numbers(self._directory)
+            self._extremes = self._past()
         self._take_waiting()
         self._directory.mkdir(parents=True, exist_ok=True)
         entries = {_text(name): self._entry(name, series) for name, series in self._extremes.series.items()}
@@ -132,15 +131,22 @@ class RunSummary:
         self._written_stamp = _stamp(self._directory / SUMMARY_FILE)
         self._is_written = True
 
-    def _entry(self, name: str, series: Series) -> dict[str, float | str | None]:
-        mode = self._modes.get(name, "min")
-        best = series.lowest if mode == "min" else series.highest
-        value, step = (None, None) if best is None else (_json_number(best[0]), best[1])
-        last, last_step = series.last
-        return {"last": _json_number(last), "last_step": last_step, "best": value, "best_step": step, "mode": mode}
+    def _past(self) -> Extremes:
+        return past_numbers(self._directory, self._directions)
+
+    def _entry(self, name: str, series: Series) -> dict[str, Any]:
+        entry: dict[str, Any] = _point("last", series.last)
+        mode = self._directions.mode(name)
+        if mode is None:
+            return entry | _point("min", series.lowest) | _point("max", series.highest)
+        entry |= _point("best", series.lowest if mode == "min" else series.highest) | {"mode": mode}
+        if (at_best := self._extremes.at_best.get(name)) is not None and name in self._extremes.watched:
+            entry["at_best"] = {_text(other): _json_number(value) for other, value in at_best.items()}
+        return entry
 
     def _take_waiting(self) -> None:
         waiting, self._waiting, self._waiting_numbers = self._waiting, [], 0
+        self._extremes.watched = self._directions.watched()
         self._extremes.take(waiting)
 
 
@@ -155,6 +161,11 @@ def _stamp(path: Path) -> tuple[int, ...]:
 def _text(name: str) -> str:
     """Return a name as ``metrics.csv`` has it: what has no UTF-8 stands there as its escape."""
     return name.encode("utf-8", "backslashreplace").decode()
+
+
+def _point(name: str, point: Point | None) -> dict[str, float | str | None]:
+    value, step = (None, None) if point is None else (_json_number(point[0]), point[1])
+    return {name: value, f"{name}_step": step}
 
 
 def _json_number(number: float) -> float | str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -98,6 +99,15 @@ def test_the_checkpoint_is_that_of_the_best_quantile(run):
     metrics = pandas.read_csv(run / "metrics.csv")
     assert state["monitor"] == "val/loss_p95"
     assert state["best_model_score"].item() == metrics["val/loss_p95"].min()
+
+
+def test_the_summary_knows_what_is_good(run):
+    """The best accuracy is the highest, as the metric says; beside the best quantile stands all of its epoch."""
+    metrics, summary = pandas.read_csv(run / "metrics.csv"), json.loads((run / "summary.json").read_text())
+    assert summary["val/accuracy"]["best"] == metrics["val/accuracy"].max()
+    best = metrics.set_index("step").loc[metrics.set_index("step")["val/loss_p95"].idxmin()].dropna()
+    assert best.to_dict().items() <= summary["val/loss_p95"]["at_best"].items()
+    assert "best" not in summary["train/loss"]
 
 
 def test_images_are_the_digits_with_their_captions(run, media, events):

@@ -181,13 +181,15 @@ def test_with_a_prefix_the_names_have_it(tmp_path):
     ids=["ModelCheckpoint", "EarlyStopping"],
 )
 def test_the_summary_takes_the_modes_of_callbacks(tmp_path, callback, prefix):
-    """The highest accuracy is the best where a callback says so; of other names it is the lowest value."""
+    """The highest accuracy is the best where a callback says so; of the loss, nobody has said what is good."""
     run = fit(tmp_path, 0, callback, enable_checkpointing=True, logger={"prefix": prefix, "hparam_metrics": None})
     summary = json.loads((run / "summary.json").read_text())
     p = f"{prefix}-" if prefix else ""
-    last = {"last_step": 14, "best_step": 9}
-    assert summary[f"{p}val/acc"] == {"last": 0.25, "best": 0.75, "mode": "max", **last}
-    assert summary[f"{p}val/loss"] == {"last": 0.75, "best": 0.25, "mode": "min", **last}
+    at_best = {"epoch": 1, f"{p}val/acc": 0.75, f"{p}val/loss": 0.25}
+    best = {"best": 0.75, "best_step": 9, "mode": "max", "at_best": at_best}
+    assert summary[f"{p}val/acc"] == {"last": 0.25, "last_step": 14, **best}
+    extremes = {"min": 0.25, "min_step": 9, "max": 0.75, "max_step": 14}
+    assert summary[f"{p}val/loss"] == {"last": 0.75, "last_step": 14, **extremes}
     assert not (run / "best").exists()
 
 

@@ -126,7 +126,7 @@ def test_everything_that_log_offers_is_as_without_trackplus(tmp_path, options):
 @pytest.mark.parametrize(
     "call",
     [
-        lambda m, b, i: m.log("x", [1.0, 2.0]),
+        lambda m, b, i: m.log("x", [1.0, "2.0"]),
         lambda m, b, i: m.log("x", {1, 2}),
         lambda m, b, i: m.log("x", None),
         lambda m, b, i: m.log("x", None, reduce_fx="p95"),

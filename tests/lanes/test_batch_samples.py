@@ -160,6 +160,8 @@ def test_a_selection_by_score_needs_scores(tmp_path, stage, step):
     ("samples", "message"),
     [
         ({"validate": 8}, "TrackPlus(samples=…) has 'validate'; the stages are 'train', 'val' and 'test'."),
+        ({"valid": 8}, "'valid'; the stages are 'train', 'val' and 'test'. Did you mean 'val'?"),
+        ("top8", "TrackPlus got samples='top8'; give a number or a selection for each stage, such as"),
         ({"val": "p95"}, "reduce_fx='p95' selects no media; give first, last, sample, top or bottom"),
     ],
 )

@@ -357,6 +357,29 @@ KNOWN = (
             " Did you mean 'median'?",
         ),
         ("qqqq", f"reduce_fx='qqqq' is no reducer; give one of {KNOWN}."),
+        ("best8", f"reduce_fx='best8' is no reducer; give one of {KNOWN}. Did you mean 'top8' or 'bottom8'?"),
+        ("tpo8", f"reduce_fx='tpo8' is no reducer; give one of {KNOWN}. Did you mean 'top8'?"),
+        ("p-5", f"reduce_fx='p-5' is no reducer; give one of {KNOWN}. Did you mean 'p5'?"),
+        ("q0.95", f"reduce_fx='q0.95' is no reducer; give one of {KNOWN}. Did you mean 'p95'?"),
+        ("variance", f"reduce_fx='variance' is no reducer; give one of {KNOWN}. Did you mean 'var'?"),
+        ("top8.5", f"reduce_fx='top8.5' is no reducer; give one of {KNOWN}."),
+        ("p95, p99", "reduce_fx='p95, p99' is one string; give a list, reduce_fx=['p95', 'p99']."),
+        (["max mean"], "reduce_fx='max mean' is one string; give a list, reduce_fx=['max', 'mean']."),
+        (
+            "ema(0.1); running(5, max)",
+            "reduce_fx='ema(0.1); running(5, max)' is one string; give a list,"
+            " reduce_fx=['ema(0.1)', 'running(5, max)'].",
+        ),
+        (
+            "running",
+            "reduce_fx='running' does not fit running, which takes window, reducer, nan_policy (missing a required"
+            " argument: 'window'); write its arguments in brackets, such as 'running(100)'.",
+        ),
+        (
+            "std(3)",
+            "reduce_fx='std(3)' does not fit std, which takes nan_policy (too many positional arguments); write its"
+            " arguments in brackets, such as 'std()'.",
+        ),
         (
             3,
             f"reduce_fx=3 is no reducer; give one of {KNOWN}, a Reducer object, a function of a 1-D tensor,"
@@ -410,6 +433,26 @@ def test_one_number_of_two_dimensions_is_lightnings(tmp_path):
     trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()])
     trainer.fit(LoggingModule(training_step=lambda m, b, i: m.log("x", b[-1:, :1], on_epoch=True)), loader(9, 3))
     assert trainer.callback_metrics["x_epoch"] == 5
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([1.0, 2.0], "got a list of numbers; give one tensor, torch.tensor(…), whose"),
+        (((1, 2), [True]), "got a tuple of numbers; give one tensor, torch.tensor(…), whose"),
+        (range(3), "got a range of numbers; give one tensor, torch.tensor(…), whose"),
+        (
+            [torch.ones(2), torch.ones(1)],
+            "got a list of tensors; give one tensor, torch.cat(…) or torch.stack(…), whose",
+        ),
+    ],
+)
+def test_numbers_in_a_list_are_refused_at_the_users_line(tmp_path, values, message):
+    """The error says that a tensor is taken; also inside a dict."""
+    end = " elements are the values of samples, or log each under a name of its own."
+    for value, name in ((values, "x"), ({"y": values}, "x/y")):
+        given = refused(tmp_path, lambda m, b, i, value=value: m.log("x", value, reduce_fx="max"), ValueError)
+        assert given == f"self.log({name!r}, …) {message}{end}"
 
 
 def test_complex_values_are_refused(tmp_path):

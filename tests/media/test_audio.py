@@ -482,7 +482,8 @@ def test_flac_is_smaller():
 @pytest.mark.parametrize("file_format", ["mp3", "WAV", None, 5])
 def test_another_format_is_refused(file_format):
     """A format that is not written raises where the sound is made."""
-    with pytest.raises(ValueError, match=f'^Audio got format={file_format!r}; give "wav" or "flac".$'):
+    guess = r" Did you mean 'wav'\?" if file_format == "WAV" else ""
+    with pytest.raises(ValueError, match=f'^Audio got format={file_format!r}; give "wav" or "flac".{guess}$'):
         Audio(torch.zeros(9), 8000, format=file_format)
 
 

@@ -135,12 +135,14 @@ def test_a_number_for_each_class(tmp_path):
 
 @pytest.mark.parametrize("loaders", [1, 2])
 def test_numbers_for_each_class_at_both_levels(tmp_path, loaders):
-    """A metric that is only updated has no value of a step; the epoch's numbers are shown, and no array is left."""
+    """A metric that is only updated has no value of a step; the epoch's numbers have both names, as any number has."""
     module = Classifier(MulticlassAccuracy(3, average="none"), on_step=True, on_epoch=True)
     trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=TrackPlusLogger(tmp_path))
     trainer.fit(module, loader(), [loader()] * loaders)
     ends = [""] if loaders == 1 else ["/dataloader_idx_0", "/dataloader_idx_1"]
-    assert set(trainer.callback_metrics) == {f"it_epoch/{number}{end}" for number in range(3) for end in ends}
+    assert set(trainer.callback_metrics) == {
+        f"it/{number}{fork}{end}" for number in range(3) for fork in ("", "_epoch") for end in ends
+    }
 
 
 def test_a_matrix_for_each_label(tmp_path):

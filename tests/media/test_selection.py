@@ -137,7 +137,7 @@ class TestNames:
         """A selection is asked for by its name and a number, or as an object."""
         assert repr(selection_of(asked)) == repr(expected)
 
-    @pytest.mark.parametrize("asked", ["p95", "top8.5", "top-1", "mean", "", 8, max, Top], ids=repr)
+    @pytest.mark.parametrize("asked", ["p95", "top8.5", "mean", "", 8, max, Top], ids=repr)
     def test_what_selects_nothing(self, asked):
         """What is no selection is refused with an example of one."""
         message = (
@@ -145,6 +145,20 @@ class TestNames:
             ' such as reduce_fx="top8", an object such as Top(8), or a list of these.'
         )
         with pytest.raises(MisconfigurationException, match=re.escape(message)):
+            selection_of(asked)
+
+    @pytest.mark.parametrize(
+        ("asked", "end"),
+        [
+            ("best8", "or a list of these. Did you mean 'top8' or 'bottom8'?"),
+            ("tpo8", "or a list of these. Did you mean 'top8'?"),
+            ("random 3", "or a list of these. Did you mean 'sample3'?"),
+            ("top8, last(2)", "reduce_fx='top8, last(2)' is one string; give a list, reduce_fx=['top8', 'last(2)']."),
+        ],
+    )
+    def test_what_was_meant(self, asked, end):
+        """The error guesses it."""
+        with pytest.raises(MisconfigurationException, match=re.escape(end) + "$"):
             selection_of(asked)
 
     @pytest.mark.parametrize("n", [0, -1, 2.0, True, "8"], ids=repr)

@@ -527,7 +527,8 @@ def test_a_rate_may_be_numpys():
 @pytest.mark.parametrize("file_format", ["mp4", "WEBP", None])
 def test_another_format_is_refused(file_format):
     """A format that is not written raises where the video is made."""
-    with pytest.raises(ValueError, match=f'^Video got format={file_format!r}; give "webp" or "gif".$'):
+    guess = r" Did you mean 'webp'\?" if file_format == "WEBP" else ""
+    with pytest.raises(ValueError, match=f'^Video got format={file_format!r}; give "webp" or "gif".{guess}$'):
         Video(torch.zeros(2, 1, 8, 8), format=file_format)
 
 

@@ -269,6 +269,14 @@ def test_reducers_of_the_module_are_merged_too(both_ranks, part):
         assert rank[part] == pytest.approx({"p95": np.quantile(x, 0.95), "ema": np.average(values, weights=weights)})
 
 
+def test_metrics_whose_result_is_a_dict_or_a_curve(both_ranks):
+    """Each rank has the numbers of all, and rank 0 draws the curve once."""
+    ranks = both_ranks("metric_results")
+    for rank in ranks:
+        assert rank["metrics"] == {"classes/multiclassaccuracy_0": 1, "classes/multiclassaccuracy_1": 0}
+    assert len(ranks[0]["curves"]) == 1
+
+
 def test_ranks_stop_and_save_alike(both_ranks):
     """The synced score falls to its lowest in the second epoch, and rises from there; on rank 1 it only falls."""
     for rank in both_ranks("monitored"):

@@ -14,9 +14,12 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.trainer.connectors.logger_connector.logger_connector import _LoggerConnector
 from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.wrappers import ClasswiseWrapper
 
 from lightning_trackplus import TrackPlusLogger, seam
 from lightning_trackplus.lanes.log_call import LogCall
+from lightning_trackplus.seam.result_parts import ResultParts, keep_step_value
 from lightning_trackplus.seam.stack import current_run
 from tests.support.resuming import Save
 from tests.support.training import LoggingModule, loader, quiet_trainer
@@ -134,64 +137,6 @@ def test_a_step_value_set_is_the_one_that_lightning_shows(tmp_path):
     assert trainer.callback_metrics["x"] == 42
 
 
-def test_a_step_value_is_there_once_a_metric_was_called():
-    """It is what the call returned, and nothing after an update alone."""
-    metric = MeanMetric()
-    metric.update(1.0)
-    assert seam.step_value(metric) is None
-    metric(3.0)
-    assert seam.step_value(metric) == 3
-
-
-def test_what_an_evaluation_has_stored_can_be_withdrawn(tmp_path):
-    """With one dataloader and with several, a result that is withdrawn and hidden shows nowhere."""
-
-    def step(module, batch, index):
-        module.log("x", 1.0, on_epoch=True)
-        module.log("y", 2.0, on_epoch=True)
-
-    for loaders, names in (([loader(4)], ["x"]), ([loader(4)] * 2, ["x/dataloader_idx_0", "x/dataloader_idx_1"])):
-
-        def end(module, batch, index, names=names):
-            for number, name in enumerate(names):
-                assert name == seam.full_name("x", number if len(names) > 1 else None)
-                key = seam.entry_key("validation_step", "x", number if len(names) > 1 else None)
-                seam.hide(seam.results_of(module.trainer)[key])
-                seam.withdraw_stored(module.trainer, name)
-
-        trainer = quiet_trainer(tmp_path)
-        module = LoggingModule(on_validation_epoch_end=end, validation_step=step)
-        returned = trainer.validate(module, loaders, verbose=False)
-        shown = [name for metrics in (*returned, trainer.callback_metrics, trainer.logged_metrics) for name in metrics]
-        assert {name.split("/")[0] for name in shown} == {"y"}
-
-
-def test_a_raw_result_is_neither_kept_nor_warned_of(recwarn):
-    """A metric that never had an update says nothing; what is added behind its back shows."""
-    metric = MeanMetric()
-    assert seam.raw_result(metric).isnan()
-    metric.update(1.0)
-    assert seam.raw_result(metric) == 1
-    metric.mean_value += 2.0
-    assert metric.compute() == 3
-    assert not [one for one in recwarn if "compute" in str(one.message)]
-
-
-@pytest.mark.parametrize(("on_step", "name"), [(True, "x_epoch"), (False, "x")])
-def test_the_name_of_an_epochs_result(tmp_path, on_step, name):
-    """It is forked where steps are shown as well."""
-    seen = []
-
-    def step(module, batch, index):
-        module.log("x", 1.0, on_step=on_step, on_epoch=True)
-        seen.append(seam.epoch_name(seam.results_of(module.trainer)[seam.entry_key("validation_step", "x", None)]))
-
-    trainer = quiet_trainer(tmp_path)
-    trainer.validate(LoggingModule(validation_step=step), loader(4), verbose=False)
-    assert seen == [name]
-    assert name in trainer.callback_metrics
-
-
 def test_the_step_of_a_place_is_the_loggers_in_training_and_the_batch_in_an_evaluation(tmp_path):
     """Validation counts its batches anew each time, training goes on."""
     seen = []
@@ -201,6 +146,39 @@ def test_the_step_of_a_place_is_the_loggers_in_training_and_the_batch_in_an_eval
     trainer = quiet_trainer(tmp_path, max_epochs=2, num_sanity_val_steps=0)
     trainer.fit(LoggingModule(**hooks), loader(), loader(8))
     assert seen == [0, 1, 2, 0, 1, 3, 4, 5, 0, 1]
+
+
+def test_an_entry_that_is_split_shows_as_its_parts(tmp_path):
+    """Each has the names that Lightning gives a number, until the entry is given back."""
+    module, seen = LoggingModule(), []
+    module.mean = MeanMetric()
+
+    def split(key, value, on_step, full_name):
+        seen.append((key, value.item(), on_step, full_name("y")))
+        return {"y": value + 1, "z": value + 2}
+
+    def step(module, batch, index):
+        module.mean(5.0)
+        module.log("x", module.mean, on_step=True, on_epoch=True)
+        parts = ResultParts(trainer, split)
+        parts.watch(seam.entry_key("training_step", "x", None))
+        assert trainer.callback_metrics == {"y": 6.0, "y_step": 6.0, "z": 7.0, "z_step": 7.0}
+        parts.close()
+
+    module.hooks = {"training_step": step}
+    trainer = quiet_trainer(tmp_path, limit_train_batches=1)
+    trainer.fit(module, loader())
+    assert seen == [("training_step.x", 5.0, True, "y_step")]
+    assert {"x", "x_step", "x_epoch"} <= set(trainer.callback_metrics)
+
+
+def test_what_a_wrapper_returns_is_kept_as_its_steps_value():
+    """As torchmetrics does for metrics that do not wrap another."""
+    metric = ClasswiseWrapper(MulticlassAccuracy(2, average=None))
+    hook = metric.register_forward_hook(keep_step_value)
+    returned = metric(torch.tensor([0, 1]), torch.tensor([0, 0]))
+    assert metric._forward_cache is returned
+    hook.remove()
 
 
 def test_an_entry_that_is_hidden_is_passed_over_until_it_is_shown(tmp_path):
@@ -213,9 +191,7 @@ def test_an_entry_that_is_hidden_is_passed_over_until_it_is_shown(tmp_path):
         module.mean.update(float(index))
         module.log("x", module.mean, on_step=True, on_epoch=False)
         entry = seam.results_of(trainer)[seam.entry_key("training_step", "x", None)]
-        assert seam.is_shown(entry)
         seam.hide(entry)
-        assert not seam.is_shown(entry)
         seen.append(dict(trainer.callback_metrics))
         seam.show(entry, step_value=torch.tensor(42.0 + index))
         seen.append(dict(trainer.callback_metrics))

@@ -24,6 +24,8 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.strategies import DDPStrategy
 from torch import distributed
 from torch.utils.data import DataLoader, IterableDataset
+from torchmetrics.classification import BinaryROC, MulticlassAccuracy
+from torchmetrics.wrappers import ClasswiseWrapper
 
 from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.reducers.histogram import Histogram
@@ -249,6 +251,27 @@ def attributes(root):
     return seen
 
 
+def metric_results(root):
+    """Log metrics whose result is a dict, and a curve, of another number of batches on each rank."""
+
+    class Module(LoggingModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.classes, self.roc = ClasswiseWrapper(MulticlassAccuracy(2, average=None)), BinaryROC(thresholds=5)
+
+        def validation_step(self, batch, index, dataloader_idx=0):
+            hits, scores = (batch[0] > 1).long(), batch[0] / 10
+            self.classes.update(torch.zeros_like(hits), hits)
+            self.roc.update(scores, hits)
+            self.log_dict({"classes": self.classes, "roc": self.roc})
+
+    logger = TrackPlusLogger(root)
+    runner = trainer(root, logger=logger)
+    runner.validate(Module(), loader(SPLITS["uneven"][own_rank()]), verbose=False)
+    logger.finalize("success")
+    return {"metrics": numbers(runner.callback_metrics), "curves": [path.name for path in root.rglob("*.png")]}
+
+
 def monitored(root):
     """Stop and save by a synced result that falls on one rank and rises on the other."""
 
@@ -401,6 +424,7 @@ PARTS = {f"split:{name}": functools.partial(split, name=name) for name in SPLITS
         dataloaders,
         options,
         attributes,
+        metric_results,
         monitored,
         epoch_ends,
         counted,

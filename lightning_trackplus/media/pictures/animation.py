@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 import PIL.Image
 
 from lightning_trackplus.media.pictures.picture_files import opaque
+from lightning_trackplus.suggestions import did_you_mean
 
 VideoFormat: TypeAlias = Literal["webp", "gif"]
 
@@ -77,7 +78,8 @@ def check_format(file_format: str) -> None:
         ValueError: If it is none of ours.
     """
     if file_format not in get_args(VideoFormat):
-        raise ValueError(f'Video got format={file_format!r}; give "webp" or "gif".')
+        guess = did_you_mean(str(file_format), get_args(VideoFormat))
+        raise ValueError(f'Video got format={file_format!r}; give "webp" or "gif".{guess}')
 
 
 def check_size(height: int, width: int, file_format: VideoFormat) -> None:

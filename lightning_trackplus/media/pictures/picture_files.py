@@ -11,6 +11,7 @@ import PIL.Image
 
 from lightning_trackplus.media.pictures.brightness import Picture
 from lightning_trackplus.media.pictures.png import png
+from lightning_trackplus.suggestions import did_you_mean
 
 Format: TypeAlias = Literal["png", "webp", "jpeg"]
 
@@ -57,7 +58,8 @@ def check_format(file_format: str) -> None:
         ValueError: If it is none of ours.
     """
     if file_format not in get_args(Format):
-        raise ValueError(f'Image got format={file_format!r}; give "png", "webp" or "jpeg".')
+        guess = did_you_mean(str(file_format), get_args(Format))
+        raise ValueError(f'Image got format={file_format!r}; give "png", "webp" or "jpeg".{guess}')
 
 
 def check_size(height: int, width: int, file_format: Format) -> None:

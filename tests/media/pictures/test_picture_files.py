@@ -169,10 +169,13 @@ def test_a_jpeg_has_white_behind_what_is_transparent():
     )
 
 
-@pytest.mark.parametrize("form", ["tiff", "PNG", "", None])
-def test_another_format_is_refused(form):
-    """A format that is not ours raises where the image is made."""
-    message = f'Image got format={form!r}; give "png", "webp" or "jpeg".'
+@pytest.mark.parametrize(
+    ("form", "meant"), [("jpg", "jpeg"), ("PNG", "png"), (".webp", "webp"), ("gif", None), ("", None), (None, None)]
+)
+def test_another_format_is_refused(form, meant):
+    """A format that is not ours raises where the image is made, with the one that was meant."""
+    guess = f" Did you mean {meant!r}?" if meant else ""
+    message = f'Image got format={form!r}; give "png", "webp" or "jpeg".{guess}'
 
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Image(np.zeros((5, 6)), format=form)

@@ -1,0 +1,80 @@
+"""What somebody probably meant who gave a name that is none."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable
+
+_MEANT = {
+    "best": ("top", "bottom"),
+    "worst": ("bottom", "top"),
+    "random": ("sample",),
+    "percentile": ("p",),
+    "quantile": ("p",),
+    "q": ("p",),
+    "average": ("mean",),
+    "nanmean": ("mean",),
+    "variance": ("var",),
+    "stddev": ("std",),
+    "jpg": ("jpeg",),
+    "tiff": ("png",),
+    "valid": ("val",),
+    "validation": ("val",),
+    "training": ("train",),
+}
+"""Words that others use for what has another name here."""
+
+_SIMILAR = 0.65
+
+
+def did_you_mean(given: str, names: Iterable[str], numbered: Iterable[str] = ()) -> str:
+    """Return a question that ends a message, or nothing.
+
+    Args:
+        given: What was given.
+        names: The names that there are.
+        numbered: The beginnings of names that end in a number.
+
+    Examples:
+        >>> did_you_mean("tpo8", ["mean"], numbered=["top", "bottom"])
+        " Did you mean 'top8'?"
+        >>> did_you_mean("jpg", ["png", "jpeg"])
+        " Did you mean 'jpeg'?"
+    """
+    found = _close(given.strip().lower(), list(names), list(numbered))
+    return f" Did you mean {' or '.join(map(repr, found))}?" if found else ""
+
+
+def as_list(given: str, is_name: Callable[[str], bool]) -> list[str]:
+    """Return the names in a string that should have been a list; none where it has no more than one, or other things.
+
+    Args:
+        given: What was given.
+        is_name: Whether a text is a name.
+
+    Examples:
+        >>> as_list("p95, ema(0.1)", lambda text: True)
+        ['p95', 'ema(0.1)']
+    """
+    names = re.findall(r"[^\s,;|()]+(?:\([^)]*\))?", given)
+    return names if len(names) > 1 and all(map(is_name, names)) else []
+
+
+def _close(given: str, names: list[str], numbered: list[str]) -> list[str]:
+    """Return the names that are meant: with the same number, by another word, or by its letters."""
+    parts = re.fullmatch(r"([a-z]+)[\s_%.-]*(\d+(?:\.\d+)?)%?", given)
+    if parts is not None and (stems := _of_word(parts[1], numbered)):
+        number = float(parts[2])
+        # A quantile of 0.95 is the percentile 95.
+        is_share = stems == ["p"] and parts[1] != "p" and number <= 1
+        is_whole = number == int(number)
+        return [f"{stem}{number * 100 if is_share else number:g}" for stem in stems if is_whole or stem == "p"]
+    return _of_word(given, names)
+
+
+def _of_word(word: str, names: list[str]) -> list[str]:
+    if word in names:
+        return [word]
+    meant = [name for name in _MEANT.get(word, ()) if name in names]
+    return meant or difflib.get_close_matches(word, names, n=1, cutoff=_SIMILAR)
