@@ -73,8 +73,12 @@ def _take_rows(stored: StoredMetrics, rows: Sequence[Sequence[str]], extremes: E
     at = stored.columns.index(STEP)
     rows = [row for row in rows if len(row) > at and _is_step(row[at])]
     steps = [step_in(row[at]) for row in rows]
-    series = {name_of(column): found for column, found in stored.series(rows).items() if column not in (STEP, EPOCH)}
-    points = {name: _points(cells, [steps[place] for place in places]) for name, (places, cells) in series.items()}
+    series = {name_of(column): found for column, found in stored.series(rows).items() if column != STEP}
+    points = {
+        name: _points(cells, [steps[place] for place in places])
+        for name, (places, cells) in series.items()
+        if name != EPOCH
+    }
     if any(extremes.is_concerned(name, *points[name]) for name in extremes.watched.keys() & points):
         extremes.take_at_best(list(_records(series, steps)))
     for name, found in points.items():
