@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import pickle
 
-import lightning as L
 import pytest
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 
+import tests.flavour as L
 from lightning_trackplus import Image, Text, TrackPlus
 from lightning_trackplus.seam import flavours
+from tests.flavour.fabric.utilities.exceptions import MisconfigurationException
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 

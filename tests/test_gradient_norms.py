@@ -9,23 +9,23 @@ import pickle
 import re
 from unittest.mock import patch
 
-import lightning as L
 import numpy as np
 import pandas
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.plugins.precision import MixedPrecision
-from lightning.pytorch.strategies import ModelParallelStrategy
 from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
+import tests.flavour as L
 from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.gradient_norms import GradientNorms
 from lightning_trackplus.gradients import Gradients, layers_of
+from tests.flavour.fabric.utilities.exceptions import MisconfigurationException
+from tests.flavour.pytorch.loggers import CSVLogger
+from tests.flavour.pytorch.plugins.precision import MixedPrecision
+from tests.flavour.pytorch.strategies import ModelParallelStrategy
 from tests.support.training import leave, loader, quiet_trainer
 
 

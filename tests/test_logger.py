@@ -16,12 +16,13 @@ import pandas
 import pytest
 import torch
 import yaml
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader
 
 from lightning_trackplus import Image, Text, TrackPlus, TrackPlusLogger
+from tests.flavour import PYTORCH
+from tests.flavour.pytorch.callbacks import ModelCheckpoint
+from tests.flavour.pytorch.loggers import TensorBoardLogger
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 
@@ -79,7 +80,7 @@ def test_one_run_directory_holds_everything(tmp_path):
 def test_a_run_says_once_at_its_end_where_it_lies_and_what_shows_it(tmp_path, caplog, writers):
     """Not again after a test, nor where there is nothing, nor below the level of Lightning's own messages."""
     root = tmp_path / "my logs"
-    lightnings = logging.getLogger("lightning.pytorch")
+    lightnings = logging.getLogger(PYTORCH)
     module = LoggingModule(training_step=train_and_validate, test_step=train_and_validate)
     with caplog.at_level(logging.INFO, lightnings.name):
         logger = TrackPlusLogger(root, "", writers=writers)

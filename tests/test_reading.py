@@ -17,13 +17,13 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.tensorboard import SummaryWriter
 
 from lightning_trackplus import Histogram, Image, Text, TrackPlus, TrackPlusLogger
 from lightning_trackplus.files.media_index import MediaRecord
 from lightning_trackplus.files.record_file import RecordFile
 from lightning_trackplus.reading import read_run
+from tests.flavour.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 NUMBERS = st.floats() | st.integers(-(2**70), 2**70) | st.sampled_from([5e-324, 1.7976931348623157e308, -0.0, 0.1])

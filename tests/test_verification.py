@@ -17,7 +17,6 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch.utils.tensorboard import SummaryWriter
 
 from lightning_trackplus import Audio, Histogram, Image, Table, Text, TrackPlus, TrackPlusLogger, Video
@@ -25,6 +24,7 @@ from lightning_trackplus.cli import main
 from lightning_trackplus.files.event_files import event_files, read_events
 from lightning_trackplus.files.record_file import RecordFile
 from lightning_trackplus.verification import Difference, compare, differences
+from tests.flavour.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 # Until pandas 3 the default was fast and one unit in the last place off.

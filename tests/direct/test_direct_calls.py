@@ -17,8 +17,6 @@ import polars
 import pytest
 import soundfile
 import torch
-from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from matplotlib.figure import Figure as MatplotlibFigure
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -26,6 +24,8 @@ from lightning_trackplus.logger import TrackPlusLogger
 from lightning_trackplus.media.audio import Audio
 from lightning_trackplus.media.image import Image
 from lightning_trackplus.media.text import Text
+from tests.flavour.pytorch.loggers import WandbLogger
+from tests.flavour.pytorch.utilities.rank_zero import rank_zero_only
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 NO_LOG = (

@@ -12,10 +12,10 @@ import PIL.Image
 import pytest
 import soundfile
 import torch
-from lightning.pytorch.loggers import WandbLogger
 from matplotlib import pyplot as plt
 
 from lightning_trackplus import Image, TrackPlusLogger
+from tests.flavour.pytorch.loggers import WandbLogger
 
 wandb = pytest.importorskip("wandb")
 from wandb.sdk.data_types.helper_types.bounding_boxes_2d import BoundingBoxes2D  # noqa: E402  it needs wandb

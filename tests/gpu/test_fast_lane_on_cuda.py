@@ -12,15 +12,15 @@ import unittest
 import warnings
 from pathlib import Path
 
-import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader, TensorDataset
 
+import tests.flavour as L
 from lightning_trackplus import TrackPlus, TrackPlusLogger
+from tests.flavour.pytorch.callbacks import Callback
+from tests.flavour.pytorch.loggers import Logger
 
 ACCELERATOR = "cuda"
 BATCHES, EPOCHS, WARM = 40, 2, 3

@@ -13,15 +13,15 @@ import unittest
 import warnings
 from pathlib import Path
 
-import lightning as L
 import numpy as np
 import PIL.Image
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader, TensorDataset
 
+import tests.flavour as L
 from lightning_trackplus import Audio, Image, Text, TrackPlus, TrackPlusLogger
+from tests.flavour.pytorch.callbacks import ModelCheckpoint
 
 ACCELERATOR = "cuda"
 REDUCTIONS = ["mean", "sum", "min", "max", "count", "std", "var", "median", "p95", "first", "last"]

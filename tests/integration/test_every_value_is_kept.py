@@ -10,13 +10,13 @@ import pandas
 import polars
 import pytest
 import torch
-from lightning.fabric import Fabric
-from lightning.pytorch.callbacks import DeviceStatsMonitor
-from lightning.pytorch.loggers import CSVLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_trackplus import TrackPlus, TrackPlusLogger, read_run
 from lightning_trackplus.verification import compare, differences
+from tests.flavour.fabric import Fabric
+from tests.flavour.pytorch.callbacks import DeviceStatsMonitor
+from tests.flavour.pytorch.loggers import CSVLogger
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 

@@ -7,20 +7,20 @@ import copy
 import pickle
 import re
 
-import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import (
+from torch.utils.data import DataLoader
+from torchmetrics import Metric
+
+import tests.flavour as L
+from lightning_trackplus import TrackPlusLogger
+from tests.flavour.pytorch.callbacks import (
     BatchSizeFinder,
     EarlyStopping,
     LearningRateFinder,
     ModelCheckpoint,
     StochasticWeightAveraging,
 )
-from torch.utils.data import DataLoader
-from torchmetrics import Metric
-
-from lightning_trackplus import TrackPlusLogger
 from tests.support.paired_runs import (
     ByHand,
     ExactRows,

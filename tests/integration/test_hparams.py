@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.verification import differences
+from tests.flavour.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from tests.support.forking import Forked
 from tests.support.training import LoggingModule, goes_on_exactly, loader, quiet_trainer
 from tests.test_hparams import LOADERS, Tab, row

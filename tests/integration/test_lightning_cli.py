@@ -7,12 +7,13 @@ from pathlib import Path
 import pandas
 import pytest
 import yaml
-from lightning.pytorch.cli import LightningCLI
-from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel
 
+from tests.flavour import PYTORCH
+from tests.flavour.pytorch.cli import LightningCLI
+from tests.flavour.pytorch.demos.boring_classes import BoringDataModule, BoringModel
 from tests.support.programs import as_a_program
 
-CONFIG = """
+CONFIG = f"""
 seed_everything: 1
 trainer:
   accelerator: cpu
@@ -26,7 +27,7 @@ trainer:
       flush_secs: 0.5
   callbacks:
     - class_path: lightning_trackplus.TrackPlus
-    - class_path: lightning.pytorch.callbacks.ModelCheckpoint
+    - class_path: {PYTORCH}.callbacks.ModelCheckpoint
       init_args:
         monitor: val/loss_p95
 """

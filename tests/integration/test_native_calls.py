@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import warnings
 
-import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.aggregation import MaxMetric
 
+import tests.flavour as L
 from lightning_trackplus import TrackPlus
+from tests.flavour.pytorch.callbacks import Callback
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 

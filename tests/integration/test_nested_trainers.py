@@ -8,14 +8,14 @@ import warnings
 import weakref
 from pathlib import Path
 
-import lightning as L
 import pytest
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader, TensorDataset
 
+import tests.flavour as L
 from lightning_trackplus import TrackPlus, TrackPlusLogger, read_run
+from tests.flavour.fabric.utilities.exceptions import MisconfigurationException
+from tests.flavour.pytorch.loggers import CSVLogger
 from tests.support.training import LoggingModule, quiet_trainer
 
 HOOKS = (

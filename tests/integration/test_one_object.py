@@ -8,12 +8,12 @@ import weakref
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.tuner import Tuner
 
 from lightning_trackplus import Image, TrackPlus, TrackPlusLogger, read_run
 from lightning_trackplus.callback import AddTrackPlus
+from tests.flavour.pytorch.callbacks import ModelCheckpoint
+from tests.flavour.pytorch.loggers import CSVLogger
+from tests.flavour.pytorch.tuner import Tuner
 from tests.support.training import LoggingModule, goes_on_exactly, loader, quiet_trainer
 
 

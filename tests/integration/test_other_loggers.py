@@ -9,13 +9,13 @@ import numpy as np
 import pandas
 import pytest
 import torch
-from lightning.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from lightning_trackplus import Audio, Image, Text, TrackPlus, TrackPlusLogger
 from lightning_trackplus.record import TensorBoardEvent
 from lightning_trackplus.writers.csv_logger import MediaFilesWriter
 from lightning_trackplus.writers.tensorboard_logger import TensorBoardLoggerWriter
+from tests.flavour.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from tests.support.loggers import Silent, events, picture, pixels_of
 from tests.support.payloads import HARD_NAMES, KINDS, PIXELS, pictures, record
 from tests.support.training import LoggingModule, loader, quiet_trainer

@@ -6,10 +6,10 @@ import pandas
 import pytest
 import torch
 import yaml
-from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_trackplus import Image, TrackPlus, TrackPlusLogger
 from lightning_trackplus.verification import differences
+from tests.flavour.pytorch.callbacks import ModelCheckpoint
 from tests.remote.test_remote_run import _own_stores as own_stores
 from tests.remote.test_remote_run import content
 from tests.run.test_rewinding import in_slow_loader, in_table

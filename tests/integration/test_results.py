@@ -7,20 +7,20 @@ import re
 import sys
 import warnings
 
-import lightning as L
 import numpy as np
 import pandas
 import pytest
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import EarlyStopping, LearningRateFinder
-from lightning.pytorch.tuner import Tuner
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 from torch.utils.data import DataLoader
 
+import tests.flavour as L
 from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.reducers import Count, Histogram, Max, Mean, Min, NanCount, Quantile, TopK
+from tests.flavour.fabric.utilities.exceptions import MisconfigurationException
+from tests.flavour.pytorch.callbacks import EarlyStopping, LearningRateFinder
+from tests.flavour.pytorch.tuner import Tuner
 from tests.support.recording import Rows, Shown, numbers
 from tests.support.training import LoggingModule, goes_on_exactly, loader, quiet_trainer
 

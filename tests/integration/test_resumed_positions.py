@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback, OnExceptionCheckpoint
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
 from lightning_trackplus import TrackPlus, TrackPlusLogger, read_run
 from lightning_trackplus.verification import differences
+from tests.flavour.pytorch.callbacks import Callback, OnExceptionCheckpoint
 from tests.support.training import LoggingModule, goes_on_exactly, loader, quiet_trainer
 
 EPOCHS, BATCHES = 3, 4

@@ -13,13 +13,13 @@ import pandas
 import pytest
 import torch
 import yaml
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.cli import LightningCLI
-from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel
 
 from lightning_trackplus import Image, TrackPlus, TrackPlusLogger
 from lightning_trackplus.run.lock import RunInUseError
 from lightning_trackplus.verification import differences
+from tests.flavour.pytorch.callbacks import Callback, ModelCheckpoint
+from tests.flavour.pytorch.cli import LightningCLI
+from tests.flavour.pytorch.demos.boring_classes import BoringDataModule, BoringModel
 from tests.run.test_rewinding import in_fast_loader, in_slow_loader, in_table
 from tests.support.forking import Forked, two_ranks
 from tests.support.resuming import Save

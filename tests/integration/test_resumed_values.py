@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback, OnExceptionCheckpoint
 
 from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.reducers.histogram import Histogram
 from lightning_trackplus.reducers.since_logged import SinceLogged
 from lightning_trackplus.reducers.sums import Count
+from tests.flavour.pytorch.callbacks import Callback, OnExceptionCheckpoint
 from tests.support.forking import two_ranks
 from tests.support.recording import Rows, numbers
 from tests.support.resuming import BATCHES, EPOCHS, Save, every_step, in_two_processes, train, values

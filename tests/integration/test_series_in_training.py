@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import lightning as L
 import numpy as np
 import pandas
 import pytest
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
+import tests.flavour as L
 from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.reducers import EMA, Running, SinceLogged
+from tests.flavour.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from tests.support.recording import Rows, Shown, numbers
 from tests.support.training import LoggingModule, goes_on_exactly, loader, quiet_trainer
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import re
 
-import lightning as L
 import numpy as np
 import pandas
 import PIL.Image
 import pytest
 import torch
 import yaml
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.cli import LightningCLI
-from lightning.pytorch.demos.boring_classes import BoringModel
 from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader, TensorDataset
 
+import tests.flavour as L
 from lightning_trackplus import TrackPlus, TrackPlusLogger
+from tests.flavour.fabric.utilities.exceptions import MisconfigurationException
+from tests.flavour.pytorch.cli import LightningCLI
+from tests.flavour.pytorch.demos.boring_classes import BoringModel
 from tests.support.programs import as_a_program
 from tests.support.training import quiet_trainer
 

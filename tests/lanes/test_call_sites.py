@@ -10,16 +10,14 @@ import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
-import lightning as L
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection, _ResultMetric
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torchmetrics import MeanMetric
 
+import tests.flavour as L
 from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.lagging_numbers import LaggingNumbers
 from lightning_trackplus.late_numbers import LateNumbers
@@ -27,6 +25,8 @@ from lightning_trackplus.seam.fast_results import is_as_mirrored
 from lightning_trackplus.seam.flavours import installed_flavours
 from lightning_trackplus.seam.number_site import NumberSite
 from lightning_trackplus.seam.step_metrics import StepMetrics
+from tests.flavour.pytorch.loggers import CSVLogger
+from tests.flavour.pytorch.trainer.connectors.logger_connector.result import _ResultCollection, _ResultMetric
 from tests.support.drawn import TENSORS
 from tests.support.paired_runs import (
     ExactRows,

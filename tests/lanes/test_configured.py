@@ -11,15 +11,15 @@ import pandas
 import pytest
 import torch
 import yaml
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.cli import LightningCLI
-from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 
 from lightning_trackplus import Text, TrackPlus, TrackPlusLogger
 from lightning_trackplus.reducers import Max, Mean, Quantile
+from tests.flavour.fabric.utilities.exceptions import MisconfigurationException
+from tests.flavour.pytorch.cli import LightningCLI
+from tests.flavour.pytorch.demos.boring_classes import BoringDataModule, BoringModel
 from tests.support.programs import as_a_program
 from tests.support.recording import Rows, Shown, numbers
 from tests.support.training import LoggingModule, loader, quiet_trainer
@@ -297,7 +297,7 @@ def test_what_an_epoch_end_hook_logs_is_reduced_as_one_value(tmp_path):
 @pytest.mark.parametrize("hook", ["on_train_start", "on_train_epoch_start", "on_train_epoch_end"])
 def test_a_series_for_all_of_training_leaves_hooks_without_steps_alone(tmp_path, hook):
     """Where Lightning takes no ``on_step``, the module's value is logged as ever, and its series once an epoch."""
-    import lightning as L
+    import tests.flavour as L
 
     class Other(L.Callback):
         pass
@@ -321,7 +321,7 @@ def test_a_series_for_all_of_training_leaves_hooks_without_steps_alone(tmp_path,
 
 def test_log_dict_and_the_logs_of_callbacks_are_matched_too(tmp_path):
     """Every way to log a number leads past the configuration."""
-    import lightning as L
+    import tests.flavour as L
 
     class Other(L.Callback):
         def on_validation_batch_end(self, trainer, module, outputs, batch, index, dataloader_idx=0):

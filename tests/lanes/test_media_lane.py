@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import lightning as L
 import matplotlib.figure
 import numpy as np
 import pandas
@@ -14,13 +13,14 @@ import plotly.graph_objects as go
 import pytest
 import soundfile
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import LearningRateFinder
 
+import tests.flavour as L
 from lightning_trackplus import Audio, Figure, Image, Text, TrackPlus, TrackPlusLogger, Video
 from lightning_trackplus.lanes.media_exchange import brought_together, told
 from lightning_trackplus.media.kept import Kept, Shelf
 from lightning_trackplus.media.selection import First, Last, Sample
+from tests.flavour.fabric.utilities.exceptions import MisconfigurationException
+from tests.flavour.pytorch.callbacks import LearningRateFinder
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 

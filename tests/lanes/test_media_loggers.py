@@ -12,13 +12,13 @@ import pandas
 import pytest
 import pytorch_lightning
 import torch
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning.pytorch.loggers.logger import DummyLogger
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_trackplus import Image, Text, TrackPlus, TrackPlusLogger
 from lightning_trackplus.lanes.media_loggers import MediaLoggers
+from tests.flavour.pytorch.loggers import CSVLogger, TensorBoardLogger
+from tests.flavour.pytorch.loggers.logger import DummyLogger
+from tests.flavour.pytorch.utilities.rank_zero import rank_zero_only
 from tests.support.loggers import NO_DATA, Silent, events, media_of, no_warnings, picture, pixels_of, trainer_with
 from tests.support.training import LoggingModule, loader, quiet_trainer
 

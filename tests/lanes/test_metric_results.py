@@ -10,8 +10,6 @@ import numpy as np
 import pandas
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
 from torchmetrics import MeanMetric, Metric, MetricCollection, SumMetric
 from torchmetrics.classification import (
     BinaryPrecisionRecallCurve,
@@ -25,6 +23,8 @@ from torchmetrics.classification import (
 from torchmetrics.wrappers import BootStrapper, ClasswiseWrapper, MinMaxMetric, MultitaskWrapper, Running
 
 from lightning_trackplus import Figure, TrackPlus, TrackPlusLogger
+from tests.flavour.pytorch.callbacks import Callback, ModelCheckpoint
+from tests.flavour.pytorch.loggers import CSVLogger
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 GENERATOR = torch.Generator().manual_seed(0)

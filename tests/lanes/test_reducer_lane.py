@@ -11,13 +11,13 @@ import sys
 import numpy as np
 import pytest
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 
 from lightning_trackplus import TrackPlus
 from lightning_trackplus.reducers import Mean, Quantile, Reducer
+from tests.flavour.fabric.utilities.exceptions import MisconfigurationException
+from tests.flavour.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 NUMBERS = np.arange(10.0)
@@ -301,7 +301,7 @@ def test_model_checkpoint_and_early_stopping_monitor_our_results(tmp_path):
 @pytest.mark.parametrize("bar", ["TQDMProgressBar", "RichProgressBar"])
 def test_the_progress_bar_shows_our_results(tmp_path, bar, capsys, monkeypatch):
     """``prog_bar=True`` brings a reduction into both of Lightning's progress bars."""
-    from lightning.pytorch import callbacks
+    from tests.flavour.pytorch import callbacks
 
     monkeypatch.setenv("COLUMNS", "200")
     shown = []

@@ -11,7 +11,6 @@ import PIL.Image
 import polars
 import pytest
 import torch
-from lightning.pytorch.callbacks import LambdaCallback, ModelCheckpoint
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import (
     BinaryAUROC,
@@ -21,6 +20,7 @@ from torchmetrics.classification import (
 )
 
 from lightning_trackplus import TrackPlus, TrackPlusLogger
+from tests.flavour.pytorch.callbacks import LambdaCallback, ModelCheckpoint
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 TARGETS = torch.tensor([0, 1, 2, 2, 1, 0, 0, 1, 2, 1])

@@ -12,7 +12,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lightning_trackplus.host_copy import HostCopy
@@ -22,6 +21,7 @@ from lightning_trackplus.media.media import Media
 from lightning_trackplus.media.selection import Bottom, First, Last, Sample, Top, selection_of
 from lightning_trackplus.media.text import Text
 from lightning_trackplus.media.video import Video
+from tests.flavour.fabric.utilities.exceptions import MisconfigurationException
 
 SCORES = st.lists(
     st.lists(st.sampled_from([-np.inf, -1.5, 0.0, 2.0, 3.0, np.inf, np.nan]), min_size=1, max_size=5), max_size=6

@@ -9,9 +9,9 @@ import numpy as np
 import pandas
 import pytest
 import torch
-from lightning.pytorch.cli import LightningCLI
-from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel
 
+from tests.flavour.pytorch.cli import LightningCLI
+from tests.flavour.pytorch.demos.boring_classes import BoringDataModule, BoringModel
 from tests.support.forking import Forked
 from tests.support.programs import as_a_program
 

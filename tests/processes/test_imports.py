@@ -19,7 +19,7 @@ loaded = lambda: sorted(heavy & set(sys.modules))
 import lightning_trackplus
 said = {"with the package": loaded()}
 
-import lightning as L
+import tests.flavour as L
 import torch
 if (without_tensorboard := os.fork()) == 0:
     import importlib.abc, importlib.metadata, importlib.util, warnings
@@ -62,7 +62,7 @@ if (without_tensorboard := os.fork()) == 0:
     sys.exit()
 said["without tensorboard"] = os.waitpid(without_tensorboard, 0)[1]
 
-from lightning.pytorch.loggers import TensorBoardLogger
+from tests.flavour.pytorch.loggers import TensorBoardLogger
 options = {"accelerator": "cpu", "default_root_dir": sys.argv[1]}
 attached = lambda trainer: "AddTrackPlus" in [type(callback).__name__ for callback in trainer.callbacks]
 said["attached to Lightning's own"] = attached(L.Trainer(**options))

@@ -9,11 +9,11 @@ import zipfile
 import pandas
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_trackplus import Image, TrackPlus, TrackPlusLogger
 from lightning_trackplus.verification import differences
+from tests.flavour.pytorch.callbacks import ModelCheckpoint
 from tests.support.forking import Forked
 from tests.support.killing import Campaign
 from tests.support.training import LoggingModule, goes_on_exactly, loader, quiet_trainer

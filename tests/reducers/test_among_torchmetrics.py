@@ -8,16 +8,15 @@ import pickle
 import re
 import warnings
 
-import lightning as L
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 from torchmetrics import MaxMetric, MeanMetric, MetricCollection, MetricTracker, MinMetric, SumMetric
 from torchmetrics.wrappers import BootStrapper, MinMaxMetric, MultioutputWrapper, MultitaskWrapper
 from torchmetrics.wrappers import Running as RunningWrapper
 
+import tests.flavour as L
 from lightning_trackplus import TrackPlus
 from lightning_trackplus.reducers import (
     EMA,
@@ -38,6 +37,7 @@ from lightning_trackplus.reducers import (
     TopK,
 )
 from lightning_trackplus.reducers.names import REDUCERS, reducers_of
+from tests.flavour.pytorch.callbacks import ModelCheckpoint
 from tests.support.training import LoggingModule, goes_on_exactly, loader, quiet_trainer
 
 PAIRS = {"mean": (Mean, MeanMetric), "sum": (Sum, SumMetric), "max": (Max, MaxMetric), "min": (Min, MinMetric)}

@@ -5,17 +5,17 @@ from __future__ import annotations
 import copy
 import pickle
 
-import lightning as L
 import numpy as np
 import pandas
 import pytest
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import ModelCheckpoint
 from torchmetrics import MetricCollection
 
+import tests.flavour as L
 from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.reducers import EMA, IQR, Histogram, Max, Mean, Quantile, Std, Sum, TopK
+from tests.flavour.fabric.utilities.exceptions import MisconfigurationException
+from tests.flavour.pytorch.callbacks import ModelCheckpoint
 from tests.support.recording import Rows, Shown, numbers
 from tests.support.training import LoggingModule, loader, quiet_trainer
 

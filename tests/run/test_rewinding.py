@@ -19,7 +19,6 @@ import pandas
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator as PluginAccumulator
@@ -36,6 +35,7 @@ from lightning_trackplus.run.rewinding import complete_rewind, rewind_to_step
 from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.run_summary import RunSummary
 from lightning_trackplus.writers.tensorboard_runs import TensorBoardRuns
+from tests.flavour.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tests.support.training import disk_full_above
 
 STEPS_OF_AN_EPOCH = 4

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from lightning_trackplus.run.version import auto_version, next_version, reserve_version
+from tests.flavour.pytorch.loggers import TensorBoardLogger
 
 PROCESSES, ROUNDS = 8, 20
 # Takes a version in each round, as soon as the round's root is there.

@@ -6,21 +6,21 @@ import re
 import runpy
 from pathlib import Path
 
-import lightning as L
 import pytest
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from lightning.pytorch.trainer.connectors.logger_connector.logger_connector import _LoggerConnector
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 from torchmetrics.wrappers import ClasswiseWrapper
 
+import tests.flavour as L
 from lightning_trackplus import TrackPlusLogger, seam
 from lightning_trackplus.lanes.log_call import LogCall
 from lightning_trackplus.seam.result_parts import ResultParts, keep_step_value
 from lightning_trackplus.seam.stack import current_run
+from tests.flavour.fabric.utilities.exceptions import MisconfigurationException
+from tests.flavour.pytorch.callbacks import Callback
+from tests.flavour.pytorch.loggers import CSVLogger, TensorBoardLogger
+from tests.flavour.pytorch.trainer.connectors.logger_connector.logger_connector import _LoggerConnector
 from tests.support.resuming import Save
 from tests.support.training import LoggingModule, loader, quiet_trainer
 from tests.support.wrappers import WRAPPERS, unnamed

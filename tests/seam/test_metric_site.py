@@ -7,12 +7,12 @@ import warnings
 import pytest
 import torch
 import torchmetrics
-from lightning.pytorch.loggers import CSVLogger
 from packaging.version import Version
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torchmetrics import MeanMetric, Metric, MetricCollection, R2Score, SumMetric
 from torchmetrics.classification import BinaryAUROC, BinaryAveragePrecision, MulticlassAccuracy
 
+from tests.flavour.pytorch.loggers import CSVLogger
 from tests.support.paired_runs import WAYS, exact
 from tests.support.training import LoggingModule, loader, quiet_trainer
 

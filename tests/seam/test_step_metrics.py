@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from lightning.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
 
 from lightning_trackplus.seam.step_metrics import StepMetrics
+from tests.flavour.pytorch.trainer.connectors.logger_connector.result import _ResultCollection
 
 
 def test_another_entry_in_the_place_of_one_is_shown():

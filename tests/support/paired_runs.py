@@ -12,15 +12,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.rank_zero import WarningCache, rank_zero_only
 from torchmetrics import MeanMetric, Metric
 
+import tests.flavour as L
 from lightning_trackplus import TrackPlus, TrackPlusLogger
+from tests.flavour.pytorch.callbacks import Callback
+from tests.flavour.pytorch.loggers import Logger
+from tests.flavour.pytorch.utilities.rank_zero import WarningCache, rank_zero_only
 from tests.support.training import loader, quiet_trainer
 
 WAYS = {"without": (), "closed": (lambda: TrackPlus(fast=False),), "open": (TrackPlus,)}

@@ -17,21 +17,21 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from lightning.pytorch.strategies import DDPStrategy
 from torch import distributed
 from torch.utils.data import DataLoader, IterableDataset
 from torchmetrics.classification import BinaryROC, MulticlassAccuracy
 from torchmetrics.wrappers import ClasswiseWrapper
 
+import tests.flavour as L
 from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.reducers.histogram import Histogram
 from lightning_trackplus.reducers.names import REDUCERS, reducers_of
 from lightning_trackplus.reducers.quantile import Quantile
 from lightning_trackplus.reducers.sums import NanCount
+from tests.flavour.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from tests.flavour.pytorch.strategies import DDPStrategy
 from tests.support.paired_runs import paired_runs
 from tests.support.recording import Rows, numbers
 from tests.support.training import LoggingModule, leave, quiet_trainer

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import lightning as L
-from lightning.pytorch.loggers import Logger
+import tests.flavour as L
+from tests.flavour.pytorch.loggers import Logger
 
 
 class Rows(Logger):

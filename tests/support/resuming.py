@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from lightning_trackplus import TrackPlus
 from lightning_trackplus.reducers.ema import EMA
 from lightning_trackplus.reducers.order import Last
 from lightning_trackplus.reducers.quantile import Quantile
 from lightning_trackplus.reducers.running import Running
+from tests.flavour.pytorch.callbacks import Callback, ModelCheckpoint
 from tests.support.ranks import SPECS
 from tests.support.recording import Rows, numbers
 from tests.support.training import LoggingModule, leave, loader, quiet_trainer

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import pytest
 import torch
 from packaging.version import Version
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
+
+import tests.flavour as L
 
 goes_on_exactly = pytest.mark.skipif(
     Version(L.__version__) < Version("2.5"),

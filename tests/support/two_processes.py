@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics.classification import MulticlassRecall
 
 from lightning_trackplus import Image, TrackPlus, TrackPlusLogger
+from tests.flavour.pytorch.callbacks import Callback
 from tests.support.training import LoggingModule, quiet_trainer
 
 REDUCTIONS = ["mean", "sum", "min", "max", "count", "std", "var", "median", "p90", "first", "last"]

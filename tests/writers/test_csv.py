@@ -21,7 +21,6 @@ import polars
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from tensorboard.compat.proto.event_pb2 import Event
 
 from lightning_trackplus import read_run
@@ -29,6 +28,7 @@ from lightning_trackplus.record import EvaluationBatch, Item, Pictures, Record, 
 from lightning_trackplus.writers import metrics_rows
 from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.metrics_table import MetricsTable
+from tests.flavour.pytorch.loggers.csv_logs import ExperimentWriter
 from tests.support.training import disk_full_above
 
 # Until pandas 3 the default was fast and one unit in the last place off.

@@ -10,11 +10,11 @@ import pandas
 import PIL.Image
 import pytest
 import soundfile
-from lightning.pytorch.loggers import MLFlowLogger
 
 from lightning_trackplus.record import TensorBoardEvent
 from lightning_trackplus.run_directory import media_folder
 from lightning_trackplus.writers.mlflow import MLFlowWriter
+from tests.flavour.pytorch.loggers import MLFlowLogger
 from tests.support import payloads
 from tests.support.payloads import HARD_NAMES, KINDS, pictures, record, texts
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pandas
 import pytest
-from lightning.pytorch.callbacks import ModelCheckpoint
 
 from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.cli import main
 from lightning_trackplus.verification import differences
+from tests.flavour.pytorch.callbacks import ModelCheckpoint
 from tests.run.test_rewinding import in_fast_loader, in_slow_loader, in_table
 from tests.support.training import LoggingModule, goes_on_exactly, loader, quiet_trainer
 

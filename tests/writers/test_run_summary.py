@@ -13,7 +13,6 @@ import pytest
 import torch
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
-from lightning.pytorch.callbacks import ModelCheckpoint
 from tensorboard.compat.proto.event_pb2 import Event
 from torchmetrics import MeanMetric, MeanSquaredError
 from torchmetrics.classification import MulticlassAccuracy, MulticlassRecall
@@ -24,6 +23,7 @@ from lightning_trackplus.record import Item, Pictures, Record, TensorBoardEvent
 from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.directions import Directions
 from lightning_trackplus.writers.run_summary import RunSummary
+from tests.flavour.pytorch.callbacks import ModelCheckpoint
 from tests.support.training import LoggingModule, disk_full_above, loader, quiet_trainer
 
 NAMES = st.sampled_from(["loss", "acc", "epoch", "step", "", "🎉", "a,b", 'say "hi"', "two\nlines"])

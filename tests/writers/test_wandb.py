@@ -10,10 +10,10 @@ import numpy as np
 import PIL.Image
 import pytest
 import soundfile
-from lightning.pytorch.loggers import WandbLogger
 
 from lightning_trackplus.record import Histograms, Item, Rows, Tables, TensorBoardEvent
 from lightning_trackplus.writers.wandb import WandbWriter
+from tests.flavour.pytorch.loggers import WandbLogger
 from tests.support import payloads
 from tests.support.payloads import HARD_NAMES, KINDS, pictures, record
 

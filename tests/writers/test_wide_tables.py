@@ -11,7 +11,6 @@ import numpy as np
 import pandas
 import polars
 import pytest
-from lightning.pytorch.loggers import CSVLogger
 
 from lightning_trackplus import TrackPlusLogger, read_run
 from lightning_trackplus.record import EvaluationBatch
@@ -19,6 +18,7 @@ from lightning_trackplus.verification import differences
 from lightning_trackplus.writers import metrics_table
 from lightning_trackplus.writers.metrics_table import MetricsTable
 from lightning_trackplus.writers.past_numbers import past_numbers
+from tests.flavour.pytorch.loggers import CSVLogger
 
 OTHERS = "other names"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from lightning.pytorch.callbacks import Callback
 
 from lightning_trackplus import TrackPlus, TrackPlusLogger
+from tests.flavour.pytorch.callbacks import Callback
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 RUN = Path(__file__).parent / "run"
