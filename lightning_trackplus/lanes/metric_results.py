@@ -40,7 +40,7 @@ class _Logged(NamedTuple):
     Attributes:
         name: The name, without the dataloader.
         metric: The metric.
-        is_shown: Whether a logger or the progress bar gets it; what neither gets Lightning takes as an array as well.
+        is_shown: Whether its parts are asked for; if not, Lightning takes an array as well.
         to_loggers: Whether the loggers get it.
         names: A name for each class, if they were given.
     """
@@ -131,7 +131,10 @@ class MetricResults:
             return False
         key = seam.entry_key(hook, name, self._suffix(arguments))
         to_loggers = arguments["logger"] is not False
-        is_shown = bool(arguments["prog_bar"] or (to_loggers and self._trainer.loggers))
+        # What `validate` and `test` return has no place for an array.
+        is_evaluated = self._trainer.state.fn != "fit"
+        is_logged = bool(to_loggers and self._trainer.loggers)
+        is_shown = bool(arguments["prog_bar"]) or is_logged or names is not None or is_evaluated
         self._logged[key] = _Logged(name, metric, is_shown, to_loggers, names)
         results = seam.results_of(self._trainer)
         if id(results) not in self._opened:

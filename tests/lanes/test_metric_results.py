@@ -66,6 +66,18 @@ class Tells(Metric):
         return {"count": self.count, "told": self.result}
 
 
+class Vector(Metric):
+    """Gives two numbers."""
+
+    full_state_update = False
+
+    def update(self, _):
+        pass
+
+    def compute(self):
+        return torch.tensor([5.0, 6.0])
+
+
 class Logging(LoggingModule):
     """Calls or updates a metric in the steps of a stage, and logs it."""
 
@@ -344,6 +356,30 @@ def test_names_are_those_of_the_classes(tmp_path):
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         fitted(tmp_path, Logging(Tells(metric.result), score, names=["a", "b", "c", "d"]))
+
+
+def test_names_are_given_without_a_logger_as_well(tmp_path):
+    """Callbacks can monitor them; an array without names is one tensor there, as in Lightning."""
+    parts = {"it/a": 5, "it/b": 6}
+    for names, expected in ((["a", "b"], parts), (None, [5, 6])):
+        module = Logging(Vector(), score, names=names) if names else Logging(Vector(), score)
+        trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()])
+        trainer.fit(module, loader(), loader())
+        found = trainer.callback_metrics
+        assert (numbers(found) if names else found["it"].tolist()) == expected
+
+
+@pytest.mark.parametrize("stage", ["validate", "test"])
+def test_an_evaluation_without_a_logger_returns_numbers(tmp_path, stage):
+    """Lightning, which finds no number in an array, would end with an error."""
+
+    class Testing(Logging):
+        def test_step(self, batch, batch_idx):
+            self.look("test", batch)
+
+    module = Testing(Vector(), score, stage={"validate": "validation"}.get(stage, stage))
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()])
+    assert getattr(trainer, stage)(module, loader(), verbose=False) == [{"it/0": 5, "it/1": 6}]
 
 
 def test_a_wrapper_whose_result_is_a_number_is_lightnings(tmp_path):
