@@ -123,7 +123,15 @@ class MetricResults:
             metric: The metric.
             arguments: The other arguments of `LightningModule.log`, by name.
             names: A name for each class; by default their numbers.
+
+        Raises:
+            ValueError: If two classes have the same name.
         """
+        if names is not None and len(set(names)) < len(names):
+            raise ValueError(
+                f"self.log({name!r}, {type(metric).__name__}(…), names=…) got the names {', '.join(names)}; give each"
+                " class a name of its own."
+            )
         self._native(name, metric, **arguments)
         self._tell_modes({name: _mode(metric)})
         hook = seam.hook_name(self._module)

@@ -358,6 +358,13 @@ def test_names_are_those_of_the_classes(tmp_path):
         fitted(tmp_path, Logging(Tells(metric.result), score, names=["a", "b", "c", "d"]))
 
 
+def test_two_classes_of_one_name(tmp_path):
+    """One of them would not be seen."""
+    message = "self.log('it', Vector(…), names=…) got the names a, a; give each class a name of its own."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        fitted(tmp_path, Logging(Vector(), score, names=["a", "a"]))
+
+
 def test_names_are_given_without_a_logger_as_well(tmp_path):
     """Callbacks can monitor them; an array without names is one tensor there, as in Lightning."""
     parts = {"it/a": 5, "it/b": 6}
