@@ -188,7 +188,8 @@ class MetricResults:
         trainer = self._trainer
         if not (logged.to_loggers and trainer.is_global_zero) or trainer.sanity_checking:
             return False
-        return not on_step or seam.logs_this_step(trainer)
+        # Lightning hands over each batch of an evaluation.
+        return not on_step or trainer.evaluating or seam.logs_this_step(trainer)
 
 
 def _has_own_forward(module: torch.nn.Module) -> bool:

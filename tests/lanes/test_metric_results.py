@@ -358,6 +358,13 @@ def test_names_are_those_of_the_classes(tmp_path):
         fitted(tmp_path, Logging(Tells(metric.result), score, names=["a", "b", "c", "d"]))
 
 
+def test_the_steps_of_an_evaluation(tmp_path):
+    """What is no number is delivered for each batch, as numbers are, whatever step training is at."""
+    module = Logging(MulticlassConfusionMatrix(3), of_classes, on_step=True)
+    fitted(tmp_path, module, log_every_n_steps=50, accumulate_grad_batches=50)
+    assert list(media(tmp_path)["name"]) == ["it_step"] * len(loader()) + ["it_epoch"]
+
+
 def test_two_classes_of_one_name(tmp_path):
     """One of them would not be seen."""
     message = "self.log('it', Vector(…), names=…) got the names a, a; give each class a name of its own."
