@@ -22,7 +22,8 @@ from torchmetrics.classification import (
 )
 from torchmetrics.wrappers import BootStrapper, ClasswiseWrapper, MinMaxMetric, MultitaskWrapper, Running
 
-from lightning_trackplus import Figure, TrackPlus, TrackPlusLogger
+from lightning_trackplus import Figure, HeatMap, Image, TrackPlus, TrackPlusLogger
+from lightning_trackplus.reducers import Mean
 from tests.flavour.pytorch.callbacks import Callback, ModelCheckpoint
 from tests.flavour.pytorch.loggers import CSVLogger
 from tests.support.training import LoggingModule, loader, quiet_trainer
@@ -363,6 +364,27 @@ def test_the_steps_of_an_evaluation(tmp_path):
     module = Logging(MulticlassConfusionMatrix(3), of_classes, on_step=True)
     fitted(tmp_path, module, log_every_n_steps=50, accumulate_grad_batches=50)
     assert list(media(tmp_path)["name"]) == ["it_step"] * len(loader()) + ["it_epoch"]
+
+
+@pytest.mark.parametrize("metric", [Vector(), Mean()], ids=["of_torchmetrics", "of_ours"])
+def test_a_name_of_a_metric_and_of_a_medium(tmp_path, metric):
+    """A name is of one kind for the whole run; what a metric may result in is no other kind."""
+
+    class Both(Logging):
+        def validation_step(self, batch, batch_idx):
+            self.log("it", self.other)
+            super().validation_step(batch, batch_idx)
+
+    module = Both(metric, score)
+    module.other = Image(torch.rand(1, 4, 4))
+    message = "self.log('it', …) got a metric after Image; a name is of one kind for the whole run."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        fitted(tmp_path, module)
+
+    module = Logging(MulticlassConfusionMatrix(3), of_classes)
+    module.on_train_epoch_end = lambda: module.log("it", HeatMap(torch.eye(3)))
+    fitted(tmp_path / "second", module)
+    assert list(media(tmp_path / "second")["name"]) == ["it", "it"]
 
 
 def test_two_classes_of_one_name(tmp_path):
