@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 
 warning_cache = WarningCache()
 
-_NUMBER, _SAMPLES = "a number", "values for each sample"
+_NUMBER, _SAMPLES, _METRIC = "a number", "values for each sample", "a metric"
+_NUMBERS = {_NUMBER, _SAMPLES, _METRIC}
+# What a metric results in can be these as well.
+_OF_METRICS = {_METRIC, "HeatMap", "Figure of matplotlib"}
 
 
 class Door:
@@ -85,7 +88,7 @@ class Door:
             self._fast = FastResults(trainer, HandOver(trainer))
         self.sites = CallSites(module, trainer, self._fast)
         self._configured = configured
-        # What was logged under each name: numbers, values for each sample, or a kind of medium.
+        # What was logged under each name: numbers, values for each sample, a metric, or a kind of medium.
         self._kinds: dict[str, str] = {}
         # What has parts that are not synced.
         self._unsynced: set[tuple[str, str]] = set()
@@ -168,6 +171,7 @@ class Door:
                 self._log_part(call.of_part(f"{name}/{part}", one))
         elif isinstance(value, Metric) and not isinstance(value, Reducer):
             _check_metric(call)
+            self._check_kind(call, _METRIC)
             is_native = self._metrics.log(*call.bound(), names)
             self._show_nothing(name, value)
             if is_native:
@@ -209,7 +213,7 @@ class Door:
         if _is_matrix(call) or (call.names is not None and value.ndim > 2):  # noqa: PLR2004  the names' error says more
             return
         # One number is Lightning's, but for the last batch of those that had more.
-        if earlier != _NUMBER or math.prod(value.shape) != 1:
+        if earlier not in (_NUMBER, _METRIC) or math.prod(value.shape) != 1:
             raise ValueError(
                 f"self.log({call.name!r}, …) got {'a tensor' if isinstance(value, Tensor) else 'an array'} of shape"
                 f" {tuple(value.shape)}; it takes a scalar, or one value for each sample in one dimension. Write"
@@ -223,7 +227,7 @@ class Door:
             return  # Outside of a hook nothing is logged.
         name = self._shown_name(call)
         earlier = self._kinds.setdefault(name, kind)
-        if earlier != kind and not {earlier, kind} <= {_NUMBER, _SAMPLES}:
+        if earlier != kind and not ({earlier, kind} <= _NUMBERS or {earlier, kind} <= _OF_METRICS):
             raise ValueError(
                 f"self.log({call.name!r}, …) got {kind} after {earlier}; a name is of one kind for the whole run. Log"
                 " them under two names."
@@ -239,7 +243,9 @@ class Door:
     def _log_numbers(self, call: LogCall) -> None:
         """Take a number or several, and remember where they went."""
         value = call.value
-        if isinstance(value, Number | Tensor):
+        if isinstance(value, Reducer):
+            self._check_kind(call, _METRIC)
+        elif isinstance(value, Number | Tensor):
             self._check_kind(call, _SAMPLES if isinstance(value, Tensor) and value.numel() > 1 else _NUMBER)
         is_native = not self._is_ours(call)
         logged: list[Logged] = []

@@ -40,7 +40,7 @@ class _Logged(NamedTuple):
     Attributes:
         name: The name, without the dataloader.
         metric: The metric.
-        is_shown: Whether a logger or the progress bar gets it; what neither gets Lightning takes as an array as well.
+        is_shown: Whether its parts are asked for; if not, Lightning takes an array as well.
         to_loggers: Whether the loggers get it.
         names: A name for each class, if they were given.
     """
@@ -123,7 +123,15 @@ class MetricResults:
             metric: The metric.
             arguments: The other arguments of `LightningModule.log`, by name.
             names: A name for each class; by default their numbers.
+
+        Raises:
+            ValueError: If two classes have the same name.
         """
+        if names is not None and len(set(names)) < len(names):
+            raise ValueError(
+                f"self.log({name!r}, {type(metric).__name__}(…), names=…) got the names {', '.join(names)}; give each"
+                " class a name of its own."
+            )
         self._native(name, metric, **arguments)
         self._tell_modes({name: _mode(metric)})
         hook = seam.hook_name(self._module)
@@ -131,7 +139,10 @@ class MetricResults:
             return False
         key = seam.entry_key(hook, name, self._suffix(arguments))
         to_loggers = arguments["logger"] is not False
-        is_shown = bool(arguments["prog_bar"] or (to_loggers and self._trainer.loggers))
+        # What `validate` and `test` return has no place for an array.
+        is_evaluated = self._trainer.state.fn != "fit"
+        is_logged = bool(to_loggers and self._trainer.loggers)
+        is_shown = bool(arguments["prog_bar"]) or is_logged or names is not None or is_evaluated
         self._logged[key] = _Logged(name, metric, is_shown, to_loggers, names)
         results = seam.results_of(self._trainer)
         if id(results) not in self._opened:
@@ -177,7 +188,8 @@ class MetricResults:
         trainer = self._trainer
         if not (logged.to_loggers and trainer.is_global_zero) or trainer.sanity_checking:
             return False
-        return not on_step or seam.logs_this_step(trainer)
+        # Lightning hands over each batch of an evaluation.
+        return not on_step or trainer.evaluating or seam.logs_this_step(trainer)
 
 
 def _has_own_forward(module: torch.nn.Module) -> bool:

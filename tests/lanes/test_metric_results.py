@@ -22,7 +22,8 @@ from torchmetrics.classification import (
 )
 from torchmetrics.wrappers import BootStrapper, ClasswiseWrapper, MinMaxMetric, MultitaskWrapper, Running
 
-from lightning_trackplus import Figure, TrackPlus, TrackPlusLogger
+from lightning_trackplus import Figure, HeatMap, Image, TrackPlus, TrackPlusLogger
+from lightning_trackplus.reducers import Mean
 from tests.flavour.pytorch.callbacks import Callback, ModelCheckpoint
 from tests.flavour.pytorch.loggers import CSVLogger
 from tests.support.training import LoggingModule, loader, quiet_trainer
@@ -64,6 +65,18 @@ class Tells(Metric):
 
     def compute(self):
         return {"count": self.count, "told": self.result}
+
+
+class Vector(Metric):
+    """Gives two numbers."""
+
+    full_state_update = False
+
+    def update(self, _):
+        pass
+
+    def compute(self):
+        return torch.tensor([5.0, 6.0])
 
 
 class Logging(LoggingModule):
@@ -344,6 +357,65 @@ def test_names_are_those_of_the_classes(tmp_path):
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         fitted(tmp_path, Logging(Tells(metric.result), score, names=["a", "b", "c", "d"]))
+
+
+def test_the_steps_of_an_evaluation(tmp_path):
+    """What is no number is delivered for each batch, as numbers are, whatever step training is at."""
+    module = Logging(MulticlassConfusionMatrix(3), of_classes, on_step=True)
+    fitted(tmp_path, module, log_every_n_steps=50, accumulate_grad_batches=50)
+    assert list(media(tmp_path)["name"]) == ["it_step"] * len(loader()) + ["it_epoch"]
+
+
+@pytest.mark.parametrize("metric", [Vector(), Mean()], ids=["of_torchmetrics", "of_ours"])
+def test_a_name_of_a_metric_and_of_a_medium(tmp_path, metric):
+    """A name is of one kind for the whole run; what a metric may result in is no other kind."""
+
+    class Both(Logging):
+        def validation_step(self, batch, batch_idx):
+            self.log("it", self.other)
+            super().validation_step(batch, batch_idx)
+
+    module = Both(metric, score)
+    module.other = Image(torch.rand(1, 4, 4))
+    message = "self.log('it', …) got a metric after Image; a name is of one kind for the whole run."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        fitted(tmp_path, module)
+
+    module = Logging(MulticlassConfusionMatrix(3), of_classes)
+    module.on_train_epoch_end = lambda: module.log("it", HeatMap(torch.eye(3)))
+    fitted(tmp_path / "second", module)
+    assert list(media(tmp_path / "second")["name"]) == ["it", "it"]
+
+
+def test_two_classes_of_one_name(tmp_path):
+    """One of them would not be seen."""
+    message = "self.log('it', Vector(…), names=…) got the names a, a; give each class a name of its own."
+    with pytest.raises(ValueError, match=re.escape(message)):
+        fitted(tmp_path, Logging(Vector(), score, names=["a", "a"]))
+
+
+def test_names_are_given_without_a_logger_as_well(tmp_path):
+    """Callbacks can monitor them; an array without names is one tensor there, as in Lightning."""
+    parts = {"it/a": 5, "it/b": 6}
+    for names, expected in ((["a", "b"], parts), (None, [5, 6])):
+        module = Logging(Vector(), score, names=names) if names else Logging(Vector(), score)
+        trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()])
+        trainer.fit(module, loader(), loader())
+        found = trainer.callback_metrics
+        assert (numbers(found) if names else found["it"].tolist()) == expected
+
+
+@pytest.mark.parametrize("stage", ["validate", "test"])
+def test_an_evaluation_without_a_logger_returns_numbers(tmp_path, stage):
+    """Lightning, which finds no number in an array, would end with an error."""
+
+    class Testing(Logging):
+        def test_step(self, batch, batch_idx):
+            self.look("test", batch)
+
+    module = Testing(Vector(), score, stage={"validate": "validation"}.get(stage, stage))
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()])
+    assert getattr(trainer, stage)(module, loader(), verbose=False) == [{"it/0": 5, "it/1": 6}]
 
 
 def test_a_wrapper_whose_result_is_a_number_is_lightnings(tmp_path):
