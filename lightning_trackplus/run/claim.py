@@ -165,7 +165,7 @@ class RunClaim:
         self._version = version
 
     def _begun_by_kin(self) -> int | None:
-        """Return the run that this logger has in processes of ``ddp_spawn`` or its like, of this fit or an earlier one."""
+        """Return the run that this logger has in processes as of ``ddp_spawn``, of this fit or an earlier one."""
         if is_url(self._root):
             return None
         newest = next_version(self._root) - 1
