@@ -318,3 +318,49 @@ def test_one_logger_of_two_trainers(tmp_path):
         rows = metrics.dropna(subset=[name])
         assert rows[name].tolist() == [0, 1, 0, 1]
         assert rows["step"].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner"), [("lightning.pytorch", "pytorch_lightning"), ("pytorch_lightning", "lightning.pytorch")]
+)
+def test_a_trainer_of_one_within_a_trainer_of_the_other(outer, inner, tmp_path):
+    """A library may use another package than the script that calls it; one callback and one logger serve both."""
+    outer, inner = pytest.importorskip(outer), pytest.importorskip(inner)
+    track = TrackPlus()
+
+    def trainer_of(package, folder, *callbacks, **options):
+        return package.Trainer(
+            accelerator="cpu", logger=TrackPlusLogger(tmp_path / folder), callbacks=[track, *callbacks],
+            enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False, **options,
+        )  # fmt: skip
+
+    def module_of(package):
+        class Module(package.LightningModule):
+            def training_step(self, batch, batch_idx):
+                return self.layer(batch).mean()
+
+            def validation_step(self, batch, batch_idx):
+                self.log("val", batch[:, 0], reduce_fx=["max"])
+                self.log("mean", batch.mean())
+
+            def configure_optimizers(self):
+                return torch.optim.SGD(self.parameters(), lr=0.1)
+
+        module = Module()
+        module.layer = torch.nn.Linear(1, 1)
+        return module
+
+    class Library(outer.Callback):
+        def on_validation_batch_end(self, *_):
+            trainer = trainer_of(inner, "inner")
+            trainer.validate(module_of(inner), DataLoader(torch.full((4, 1), 10.0), batch_size=2), verbose=False)
+            seen.append({name: value.item() for name, value in trainer.callback_metrics.items()})
+
+    seen = []
+    trainer = trainer_of(outer, "outer", Library(), max_epochs=1)
+    numbers = torch.arange(4.0).reshape(4, 1)
+    trainer.fit(module_of(outer), DataLoader(numbers, batch_size=2), DataLoader(numbers, batch_size=2))
+    assert seen == [{"val_max": 10.0, "mean": 10.0}] * len(seen)
+    assert len(seen) >= 2
+    assert {name: value.item() for name, value in trainer.callback_metrics.items()} == {"val_max": 3.0, "mean": 1.5}
+    assert read_run(trainer.log_dir).metrics["val_max"].dropna().tolist() == [3.0]

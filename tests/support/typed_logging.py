@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import lightning as L
 import torch
 from torch import Tensor
 
-import tests.flavour as L
 from lightning_trackplus import HeatMap, Image, Table, log
 from lightning_trackplus.media.selection import Top
 from lightning_trackplus.reducers import Quantile
