@@ -396,9 +396,9 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         self._has_looked_for_callback = True
         if self.adds_callback and not any(hasattr(one, "attaches_loggers") for one in seam.callbacks_of(run.trainer)):
             rank_zero_warn(
-                "The Trainer has a TrackPlusLogger and no TrackPlus, which is added where the package is installed with"
-                " its entry points and the logger is made before the Trainer: reducers, values for each sample and"
-                " media need it. Write Trainer(callbacks=[TrackPlus()], logger=TrackPlusLogger())."
+                "The Trainer has a TrackPlusLogger and no TrackPlus, which reducers, values for each sample and media"
+                " need. Write Trainer(callbacks=[TrackPlus()], logger=TrackPlusLogger()). It is added by itself where"
+                " the package is installed with its entry points, and the logger is made before the Trainer."
             )
 
     @property
