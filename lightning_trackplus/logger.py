@@ -30,6 +30,7 @@ from lightning_trackplus.run.claim import RunClaim, local_or_url
 from lightning_trackplus.run.journal import Way
 from lightning_trackplus.run.output import OutputOptions
 from lightning_trackplus.run.written_run import WrittenRun
+from lightning_trackplus.run_directory import RUN_FILE
 from lightning_trackplus.seam.flavours import installed_flavours
 from lightning_trackplus.seam.stack import current_run
 from lightning_trackplus.trainer_clock import TrainerClock
@@ -369,7 +370,10 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
     def _say_where_it_is(self) -> None:
         """Say, once, where the run lies and what shows it, if there is anything."""
         directory = self._run.claim.directory
-        if self._has_said_where or not directory.is_dir() or not any(directory.iterdir()):
+        if self._has_said_where or not directory.is_dir():
+            return
+        # A search for a learning rate, with these loggers put aside, leaves no more than this.
+        if {path.name for path in directory.iterdir()} <= {RUN_FILE, self.NAME_HPARAMS_FILE}:
             return
         self._has_said_where = True
         command = f"tensorboard --logdir {shlex.quote(self.root_dir)}"
@@ -392,9 +396,9 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         self._has_looked_for_callback = True
         if self.adds_callback and not any(hasattr(one, "attaches_loggers") for one in seam.callbacks_of(run.trainer)):
             rank_zero_warn(
-                "The Trainer has a TrackPlusLogger and no TrackPlus, which is added where the package is installed with"
-                " its entry points and the logger is made before the Trainer: reducers, values for each sample and"
-                " media need it. Write Trainer(callbacks=[TrackPlus()], logger=TrackPlusLogger())."
+                "The Trainer has a TrackPlusLogger and no TrackPlus, which reducers, values for each sample and media"
+                " need. Write Trainer(callbacks=[TrackPlus()], logger=TrackPlusLogger()). It is added by itself where"
+                " the package is installed with its entry points, and the logger is made before the Trainer."
             )
 
     @property

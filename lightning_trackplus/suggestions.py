@@ -10,7 +10,12 @@ _MEANT = {
     "best": ("top", "bottom"),
     "worst": ("bottom", "top"),
     "random": ("sample",),
+    "highest": ("top", "max"),
+    "largest": ("top", "max"),
+    "lowest": ("bottom", "min"),
+    "smallest": ("bottom", "min"),
     "percentile": ("p",),
+    "pct": ("p",),
     "quantile": ("p",),
     "q": ("p",),
     "average": ("mean",),
@@ -63,7 +68,7 @@ def as_list(given: str, is_name: Callable[[str], bool]) -> list[str]:
 
 def _close(given: str, names: list[str], numbered: list[str]) -> list[str]:
     """Return the names that are meant: with the same number, by another word, or by its letters."""
-    parts = re.fullmatch(r"([a-z]+)[\s_%.-]*(\d+(?:\.\d+)?)%?", given)
+    parts = re.fullmatch(r"([a-z]+)[\s_%.(-]*(\d+(?:\.\d+)?)[%)]*", given)
     if parts is not None and (stems := _of_word(parts[1], numbered)):
         number = float(parts[2])
         # A quantile of 0.95 is the percentile 95.

@@ -23,6 +23,7 @@ from lightning_trackplus import Image, Text, TrackPlus, TrackPlusLogger
 from tests.flavour import PYTORCH
 from tests.flavour.pytorch.callbacks import ModelCheckpoint
 from tests.flavour.pytorch.loggers import TensorBoardLogger
+from tests.flavour.pytorch.tuner import Tuner
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 
@@ -78,13 +79,15 @@ def test_one_run_directory_holds_everything(tmp_path):
 
 @pytest.mark.parametrize("writers", [["tensorboard", "csv"], ["csv"]], ids=" ".join)
 def test_a_run_says_once_at_its_end_where_it_lies_and_what_shows_it(tmp_path, caplog, writers):
-    """Not again after a test, nor where there is nothing, nor below the level of Lightning's own messages."""
+    """Not again after a test, nor where nothing was logged, nor below the level of Lightning's own messages."""
     root = tmp_path / "my logs"
     lightnings = logging.getLogger(PYTORCH)
     module = LoggingModule(training_step=train_and_validate, test_step=train_and_validate)
     with caplog.at_level(logging.INFO, lightnings.name):
         logger = TrackPlusLogger(root, "", writers=writers)
         trainer = quiet_trainer(tmp_path, logger=logger)
+        Tuner(trainer).lr_find(module, loader(8), num_training=5, update_attr=False)
+        assert "lies in" not in caplog.text
         trainer.fit(module, loader(2))
         trainer.test(module, loader(2), verbose=False)
         quiet_trainer(tmp_path, logger=TrackPlusLogger(root, "")).validate(LoggingModule(), loader(2), verbose=False)

@@ -52,6 +52,11 @@ class BatchSamples:
                 f"TrackPlus(samples=…) has {', '.join(map(repr, unknown))}; the stages are 'train', 'val' and 'test'."
                 f"{did_you_mean(str(unknown[0]), list(_STEPS))}"
             )
+        if lists := [stage for stage, one in asked.items() if is_list(one)]:
+            raise MisconfigurationException(
+                f"TrackPlus(samples=…) has {asked[lists[0]]!r} for {lists[0]!r}; give one number or one selection for"
+                ' each stage, such as samples={"val": "top8"}.'
+            )
         self._selections = {
             stage: First(one) if isinstance(one, int) else selection_of(one) for stage, one in asked.items()
         }

@@ -85,6 +85,10 @@ def _reducer(one: Any, nan_policy: NanPolicy) -> Reducer:
             return _named(next(name for function, name in _FUNCTIONS if one is function), nan_policy)
         case _ if callable(one) and not isinstance(one, type):
             return Function(one, nan_policy=nan_policy)
+        case type() if issubclass(one, Reducer):
+            raise MisconfigurationException(
+                f"reduce_fx={one.__name__} is a class; give a reducer of it, {one.__name__}(…), or a name."
+            )
         case _:
             raise MisconfigurationException(
                 f"reduce_fx={one!r} is no reducer; give one of {known(REDUCERS)}, a Reducer object, a function of a 1-D"

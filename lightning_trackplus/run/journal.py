@@ -258,8 +258,8 @@ def check_format(directory: Path) -> None:
     RunJournal(directory)
 
 
-def was_written_by_child(directory: Path, token: str) -> bool:
-    """Return whether a logger has written a run in a process that this one has begun.
+def was_written_by_kin(directory: Path, token: str) -> bool:
+    """Return whether a logger has written a run in a process that this one, or the parent of this one, has begun.
 
     Args:
         directory: The run directory; it need not exist.
@@ -268,10 +268,11 @@ def was_written_by_child(directory: Path, token: str) -> bool:
     path = directory / RUN_FILE
     if not path.is_file() or token.encode() not in (data := path.read_bytes()):
         return False
+    here = {os.getpid(), *parents()}
     for line in data.splitlines():
         with contextlib.suppress(ValueError, RecursionError):
             match json.loads(line):
-                case {"logger": str(logger), "parents": [*found]} if logger == token and os.getpid() in found:
+                case {"logger": str(logger), "parents": [*found]} if logger == token and not here.isdisjoint(found):
                     return True
     return False
 

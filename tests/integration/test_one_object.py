@@ -158,7 +158,7 @@ def test_a_trainer_that_nothing_was_added_to(tmp_path):
                 trainer.validate(LoggingModule(), loader(), verbose=False)
         said.append([str(one.message) for one in caught if "TrackPlus" in str(one.message)])
     (message,) = said[0]
-    assert "reducers, values for each sample and media need it" in message
+    assert "no TrackPlus, which reducers, values for each sample and media need. Write Trainer(callbacks=" in message
     assert said[1] == []
 
 

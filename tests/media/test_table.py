@@ -371,8 +371,8 @@ def test_a_medium_has_no_place_in_a_cell(make, cell):
     """It would stand there as its type and its address."""
     name = type(cell[0] if isinstance(cell, list) else cell).__name__
     message = (
-        f"Table got a {name} in a cell, which holds text or a number; log it under a name of its own, for example with"
-        " the other cells of its row as its caption."
+        f"Table got the medium {name} in a cell, which holds text or a number; log it under a name of its own, for"
+        " example with the other cells of its row as its caption."
     )
     with pytest.raises(TypeError) as caught:
         make(cell)

@@ -12,7 +12,7 @@ from lightning_trackplus.verification import differences
 from tests.support.programs import run_program
 
 
-@pytest.mark.parametrize(("strategy", "words"), [("ddp_fork", []), ("ddp_spawn", ["before"])])
+@pytest.mark.parametrize(("strategy", "words"), [("ddp_fork", ["validate"]), ("ddp_spawn", ["before"])])
 def test_there_is_one_run_and_one_log_dir(tmp_path, strategy, words):
     """What all processes logged lies in one run, which the first one knows, with a summary and no false warning."""
     done = run_program("tests/support/starting_processes.py", strategy, ".", *words, cwd=tmp_path)
@@ -24,6 +24,6 @@ def test_there_is_one_run_and_one_log_dir(tmp_path, strategy, words):
     run = Path(tmp_path, said["log_dir"])
     metrics = read_run(run).metrics
     assert metrics["loss"].dropna().to_list() == [0.0, 1.0]
-    assert metrics["after"].dropna().to_list() == [1.0]
+    assert [metrics[name].dropna().to_list() for name in ["after", *words]] == [[1.0]] * (1 + len(words))
     assert set(json.loads((run / "summary.json").read_text())) == {"loss", "after", *words}
     assert differences(run) == []

@@ -88,8 +88,8 @@ def _cell(value: Any) -> Cell | Tensor:
     for one in value if is_list(value) else (value,):
         if isinstance(one, Media | PIL.Image.Image) or is_figure(one) or type(one).__module__.startswith("wandb."):
             raise TypeError(
-                f"Table got a {type(one).__name__} in a cell, which holds text or a number; log it under a name of its"
-                " own, for example with the other cells of its row as its caption."
+                f"Table got the medium {type(one).__name__} in a cell, which holds text or a number; log it under a"
+                " name of its own, for example with the other cells of its row as its caption."
             )
     is_nat = isinstance(value, np.datetime64 | np.timedelta64) and np.isnat(value)
     return None if is_nat or type(value).__name__ in _MISSING else str(value)
