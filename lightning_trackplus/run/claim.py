@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lightning_trackplus.remote.remote_folder import RemoteFolder
 from lightning_trackplus.remote.remote_run import RemoteRun
 from lightning_trackplus.remote.spool import spool_of
-from lightning_trackplus.run.journal import RunFormatError, check_format, was_written_by_kin
+from lightning_trackplus.run.journal import RunFormatError, check_format, was_written_by_child
 from lightning_trackplus.run.lock import RunInUseError, RunLock
 from lightning_trackplus.run.saved_config import save_beside
 from lightning_trackplus.run.version import auto_version, is_url, next_version, reserve_version
@@ -50,6 +50,8 @@ class RunClaim:
         self._remote: RemoteRun | None = None
         # Copies of the logger in other processes have it too.
         self.token = secrets.token_hex(8)
+        # A process of `ddp_fork` has the logger that its parent made, and with it the runs of its siblings.
+        self._made_in = os.getpid()
 
     @property
     def save_dir(self) -> str:
@@ -70,7 +72,7 @@ class RunClaim:
             self._settle(run.trainer, run.checkpoint)
         if self._version is None:
             version = auto_version(self._root, None) if self._given_version == AUTO else None
-            version = self._begun_by_kin() if version is None else version
+            version = self._begun_by_child() if version is None else version
             self._version = next_version(self._root) if version is None else version
         return self._version
 
@@ -158,20 +160,20 @@ class RunClaim:
         if self._given_version not in (None, AUTO):
             return
         version = auto_version(self._root, checkpoint) if self._given_version == AUTO else None
-        version = self._begun_by_kin() if version is None else version
+        version = self._begun_by_child() if version is None else version
         if version is None:
             wanted = self._version if isinstance(self._version, int) else None
             version = reserve_version(self._root, wanted)
         self._version = version
 
-    def _begun_by_kin(self) -> int | None:
+    def _begun_by_child(self) -> int | None:
         """Return the run that this logger has in processes as of ``ddp_spawn``, of this fit or an earlier one."""
         if is_url(self._root):
             return None
         newest = next_version(self._root) - 1
         for number in range(newest, max(newest - _MOST_RUNS_AT_ONCE, -1), -1):
             folder = os.path.join(self._root, f"version_{number}", self._sub_dir or "")
-            if was_written_by_kin(Path(self._working_directory, folder), self.token):
+            if was_written_by_child(Path(self._working_directory, folder), self.token, self._made_in):
                 return number
         return None
 
@@ -186,6 +188,9 @@ class RunClaim:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_remote": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _made_in=os.getpid())
 
 
 def local_or_url(path: str | os.PathLike[str]) -> str:

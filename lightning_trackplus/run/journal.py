@@ -258,21 +258,21 @@ def check_format(directory: Path) -> None:
     RunJournal(directory)
 
 
-def was_written_by_kin(directory: Path, token: str) -> bool:
-    """Return whether a logger has written a run in a process that this one, or the parent of this one, has begun.
+def was_written_by_child(directory: Path, token: str, parent: int) -> bool:
+    """Return whether a logger has written a run in a process that a certain one has begun.
 
     Args:
         directory: The run directory; it need not exist.
         token: What the logger is known by.
+        parent: The number of the process that may have begun it.
     """
     path = directory / RUN_FILE
     if not path.is_file() or token.encode() not in (data := path.read_bytes()):
         return False
-    here = {os.getpid(), *parents()}
     for line in data.splitlines():
         with contextlib.suppress(ValueError, RecursionError):
             match json.loads(line):
-                case {"logger": str(logger), "parents": [*found]} if logger == token and not here.isdisjoint(found):
+                case {"logger": str(logger), "parents": [*found]} if logger == token and parent in found:
                     return True
     return False
 

@@ -432,7 +432,7 @@ def test_a_validation_alone_says_nothing_of_patterns_for_training(tmp_path):
         ({"x": []}, "asks for nothing"),
         ({"x": ["p50", "p50"]}, "each a name of its own"),
         ({"x": None}, "is no reducer"),
-        ({"x": Quantile}, "is no reducer"),
+        ({"x": Quantile}, "reduce_fx=Quantile is a class; give a reducer of it"),
         ({"x": "ema(2)"}, r"ema\(2\)"),
     ],
     ids=str,
