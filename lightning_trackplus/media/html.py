@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TypeAlias, cast
 
 from torch import Tensor
-from typing_extensions import Self, override
+from typing_extensions import override
 
 from lightning_trackplus.lists import is_list
-from lightning_trackplus.media.media import Media
+from lightning_trackplus.media.strings import StringMedia
 from lightning_trackplus.record import Pages
 
 OnePage: TypeAlias = "str | os.PathLike[str]"
@@ -20,7 +20,7 @@ OnePage: TypeAlias = "str | os.PathLike[str]"
 _HEAD = 1024
 
 
-class Html(Media[str]):
+class Html(StringMedia):
     """One HTML page or several, written as files; TensorBoard's text tab says where they are.
 
     Args:
@@ -47,17 +47,6 @@ class Html(Media[str]):
         several = html if is_list(html) else [cast("OnePage", html)]
         super().__init__([_page(one) for one in several], caption, score)
 
-    @property
-    @override
-    def nbytes(self) -> int:
-        """Memory that the pages hold, in bytes, roughly."""
-        return sum(map(len, self._items))
-
-    @override
-    def snapshot(self) -> Self:
-        """Return the pages themselves: nobody can change a string."""
-        return self
-
     @override
     def encode(self, name: str) -> Pages:
         """Return the pages as UTF-8.
@@ -68,10 +57,6 @@ class Html(Media[str]):
         return Pages(
             self._encoded([_with_mark(page).encode("utf-8", "backslashreplace") for page in self._items], ".html")
         )
-
-    @override
-    def _snapshot_of(self, item: str) -> str:
-        return item
 
 
 def _page(html: OnePage) -> str:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import cast
 
 from torch import Tensor
-from typing_extensions import Self, override
+from typing_extensions import override
 
 from lightning_trackplus.lists import is_list
-from lightning_trackplus.media.media import Media
+from lightning_trackplus.media.strings import StringMedia
 from lightning_trackplus.record import Texts
 
 
-class Text(Media[str]):
+class Text(StringMedia):
     r"""One text or several, in markdown, written as ``.md`` files and shown in TensorBoard's text tab.
 
     Args:
@@ -42,17 +42,6 @@ class Text(Media[str]):
                 raise TypeError(f"Text got a {type(text).__name__}; give a string or a list of strings.")
         super().__init__(texts, caption, score)
 
-    @property
-    @override
-    def nbytes(self) -> int:
-        """Memory that the texts hold, in bytes, roughly."""
-        return sum(map(len, self._items))
-
-    @override
-    def snapshot(self) -> Self:
-        """Return the texts themselves: nobody can change a string."""
-        return self
-
     @override
     def encode(self, name: str) -> Texts:
         """Return the texts as UTF-8.
@@ -62,7 +51,3 @@ class Text(Media[str]):
         """
         # A lone surrogate has no UTF-8; it is written as its escape instead of losing the text.
         return Texts(self._encoded([text.encode("utf-8", "backslashreplace") for text in self._items], ".md"))
-
-    @override
-    def _snapshot_of(self, item: str) -> str:
-        return item
