@@ -11,9 +11,9 @@ from typing_extensions import override
 
 from lightning_trackplus import seam
 from lightning_trackplus.attachment import AttachLoggers, part_of, trackplus_loggers
-from lightning_trackplus.interception import Door
 from lightning_trackplus.lanes.batch_samples import BatchSamples
 from lightning_trackplus.lanes.configured import ConfiguredReducers
+from lightning_trackplus.lanes.door import Door
 from lightning_trackplus.lanes.streams import Streams
 from lightning_trackplus.logger import loggers_want_callback
 from lightning_trackplus.media.selection import Selection

@@ -33,6 +33,10 @@ class ConfiguredReducers:
             reducers_of(reduction)
         self._of_name: dict[tuple[str, bool], list[OneReduction]] = {}
 
+    def __bool__(self) -> bool:
+        """Return whether there are any."""
+        return bool(self._patterns)
+
     def of(self, name: str, *, in_full: bool) -> list[OneReduction]:
         """Return the reductions of a name, in the order of the configuration; of those called the same, the first.
 

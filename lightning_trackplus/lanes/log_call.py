@@ -42,7 +42,6 @@ def _signature() -> inspect.Signature:
 _SIGNATURE = _signature()
 _PARAMETERS = list(_SIGNATURE.parameters.values())[1:]
 _POSITIONS = {parameter.name: position for position, parameter in enumerate(_PARAMETERS)}
-_LISTS = (list, tuple, range)
 _DEFAULTS = {parameter.name: parameter.default for parameter in _PARAMETERS}
 
 
@@ -80,9 +79,9 @@ def check_is_no_list(name: str, value: object) -> None:
         value: The value.
 
     Raises:
-        ValueError: If it is a list, a tuple or a range of numbers or tensors.
+        ValueError: If it is a list, or what stands for one, of numbers or tensors.
     """
-    flat = list(_flat(value)) if isinstance(value, _LISTS) else []
+    flat = list(_flat(value)) if is_list(value) else []
     if not flat or not all(isinstance(one, Tensor | Number) for one in flat):
         return
     are_tensors = any(isinstance(one, Tensor) for one in flat)
@@ -95,7 +94,7 @@ def check_is_no_list(name: str, value: object) -> None:
 
 def _flat(values: Iterable[Any]) -> Iterator[Any]:
     for one in values:
-        yield from _flat(one) if isinstance(one, _LISTS) else (one,)
+        yield from _flat(one) if is_list(one) else (one,)
 
 
 class LogCall(NamedTuple):

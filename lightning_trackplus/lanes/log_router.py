@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -13,7 +13,20 @@ from lightning_trackplus.seam.fast_results import is_lightnings
 if TYPE_CHECKING:
     import lightning.pytorch as pl
 
-    from lightning_trackplus.interception import Door
+    from lightning_trackplus.lanes.call_sites import CallSites
+
+
+class Door(Protocol):
+    """Takes the calls of one run of a Trainer."""
+
+    sites: CallSites
+    """Takes a call like one before it."""
+
+    def log(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Take any other call."""
+
+    def log_dict(self, values: dict[str, Any], kwargs: dict[str, Any]) -> None:
+        """Take a call of ``log_dict``."""
 
 
 class LogRouter:

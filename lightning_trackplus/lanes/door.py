@@ -258,6 +258,8 @@ class Door:
 
     def _log_configured(self, call: LogCall) -> list[Logged]:
         """Take a call for the reducers that `TrackPlus` was given for its name."""
+        if not self._configured:
+            return []
         hook = seam.hook_name(self._module)
         # A pattern means what there are many values of in an epoch.
         in_full = call.is_element or hook is None or not seam.may_log_in_steps(self._trainer, hook)
