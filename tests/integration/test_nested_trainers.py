@@ -78,11 +78,8 @@ def validate(trainer, module):
     return trainer.validate(module, TENS, verbose=False)
 
 
-def test(trainer, module):
+def run_test(trainer, module):
     return trainer.test(module, TENS, verbose=False)
-
-
-test.__test__ = False
 
 
 def what_happens(root, outer, inner, *, hook, run, restores):
@@ -111,7 +108,8 @@ def what_happens(root, outer, inner, *, hook, run, restores):
 
 
 @pytest.mark.parametrize(
-    ("hook", "run"), [*((hook, validate) for hook in HOOKS), ("on_train_batch_end", test), ("on_train_end", test)]
+    ("hook", "run"),
+    [*((hook, validate) for hook in HOOKS), ("on_train_batch_end", run_test), ("on_train_end", run_test)],
 )
 def test_numbers_warnings_and_errors_are_lightnings(tmp_path, hook, run):
     """Whichever of the Trainers has a TrackPlus, in whichever hook the inner one runs, and what it leaves behind."""
