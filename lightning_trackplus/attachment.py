@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import lightning.pytorch as pl
 
 CHECKPOINT_KEY = "lightning_trackplus"
-"""Under what a checkpoint carries what belongs to this package."""
+"""The key under which a checkpoint holds the state of this package."""
 
 
 def trackplus_loggers(trainer: pl.Trainer) -> list[TrackPlusLogger]:
@@ -31,7 +31,7 @@ def trackplus_loggers(trainer: pl.Trainer) -> list[TrackPlusLogger]:
 
 
 class RunPositions:
-    """Lets the runs of a Trainer's loggers go on where a checkpoint was.
+    """Continues the runs of a Trainer's loggers where a checkpoint was saved.
 
     What belongs to a checkpoint is all that a run logs until the next batch or epoch of training begins.
     """
@@ -109,13 +109,13 @@ class _Attachment:
 
 
 class AttachLoggers(Callback):
-    """Tells TrackPlusLoggers where the Trainer is, and lets their runs go on from its checkpoints.
+    """Connects TrackPlusLoggers to a Trainer, and continues their runs from its checkpoints.
 
-    One object can serve several Trainers, also such that run within each other.
+    One object can serve several Trainers, including nested ones.
     """
 
     attaches_loggers = True
-    """By this a logger knows it."""
+    """A logger looks for this attribute."""
 
     def __init__(self) -> None:
         self._attachments: weakref.WeakKeyDictionary[pl.Trainer, _Attachment] = weakref.WeakKeyDictionary()
@@ -134,19 +134,19 @@ class AttachLoggers(Callback):
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Let the loggers go on at the Trainer's step, where the checkpoint does not say more."""
+        """Continue at the Trainer's step if the checkpoint has no exact position."""
         self._attachment(trainer).positions.begin_training(trainer)
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Let what comes belong to no checkpoint that was saved."""
+        """End what belongs to the checkpoints that were saved."""
         self._attachment(trainer).positions.begin_epoch(trainer)
 
     @override
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Let what comes belong to no checkpoint that was saved."""
+        """End what belongs to the checkpoints that were saved."""
         self._attachment(trainer).positions.begin_batch(trainer)
 
     @override
@@ -161,7 +161,7 @@ class AttachLoggers(Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Where a training is resumed, let the loggers go on where the checkpoint was.
+        """In a resumed training, continue the runs where the checkpoint was saved.
 
         Raises:
             ValueError: If it was saved by a later version, in a format that this one does not know.

@@ -52,7 +52,7 @@ class LogRouter:
 
     @classmethod
     def of(cls, module: pl.LightningModule) -> LogRouter:
-        """Return the router that stands in a module, which at first is a new one.
+        """Return the router of a module; install one if there is none.
 
         Args:
             module: The module.
