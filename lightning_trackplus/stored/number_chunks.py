@@ -131,14 +131,17 @@ class EventNumbers:
         # The rows of events of the same names; a name may stand in several of these, and keeps its order.
         waiting: dict[tuple[str, ...], tuple[list[int], list[Sequence[float]]]] = {}
         last_of: dict[str, tuple[str, ...]] = {}
+        latest: tuple[str, ...] = ()
         media = self.media if part == RUN else {}
         for step, names, numbers in event_numbers(folder, media):
             rows = waiting.get(names)
-            if rows is None or any(last_of[name] is not names for name in names):
+            # An event with the names of the one before it changes nothing of where they wait.
+            if rows is None or (names is not latest and any(last_of[name] is not names for name in names)):
                 for other in {last_of[name] for name in names if name in last_of} - {names}:
                     yield from _chunks(waiting.pop(other, ([], [])), other, part)
                 last_of.update(dict.fromkeys(names, names))
                 rows = waiting.setdefault(names, ([], []))
+            latest = names
             rows[0].append(step)
             rows[1].append(numbers)
             if len(rows[0]) >= _ROWS_AT_ONCE:
