@@ -212,3 +212,26 @@ def test_a_metric_of_another_logger_can_be_called_like_the_column(value, frames,
     found = read_run(logger.log_dir, frames=frames).metrics
     assert list(found[OTHERS]) == [value]
     assert list(found["loss"]) == [1.5]
+
+
+@pytest.mark.parametrize("frames", ["pandas", "polars"])
+def test_a_few_rows_of_very_many_columns_are_read_as_many_rows_are(tmp_path, frames):
+    table = MetricsTable(tmp_path / "metrics.csv")
+    table.write(0, 0, named(3000))
+    table.write(3, 1, {**named(2000, 0, math.nan), "n2500": math.inf, "late": 1e300})
+    table.close()
+    found = read_run(tmp_path, frames=frames).metrics.to_dict()
+    assert list(found) == ["step", "epoch", *named(3000), "late"]
+    cells = {name: list(column.values() if isinstance(column, dict) else column) for name, column in found.items()}
+    assert cells.pop("step") == [0, 3]
+    assert cells.pop("epoch") == [0, 1]
+    assert cells.pop("late")[1] == 1e300
+    for name, (first, second) in cells.items():
+        assert first == 0.5
+        place = int(name[1:])
+        if place < 2000:
+            assert math.isnan(second)
+        elif place == 2500:
+            assert second == math.inf
+        else:
+            assert second is None or math.isnan(second)
