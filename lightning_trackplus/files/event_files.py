@@ -65,12 +65,16 @@ def read_records(path: Path) -> Iterator[bytes]:
     """
     with path.open("rb", 2**18) as file:
         left = os.fstat(file.fileno()).st_size
+        sound, size = b"", 0
         while left > 0:
             header = file.read(_HEADER)
-            length = header[:8]
-            # What a damaged header claims may be more than any memory has.
-            size = struct.unpack("<Q", length)[0] if len(header) == _HEADER else left
-            is_whole = _HEADER + size + _FOOTER <= left and masked_checksum(length) == header[8:]
+            # Records of one size have one header.
+            if header != sound:
+                length = header[:8]
+                # What a damaged header claims may be more than any memory has.
+                size = struct.unpack("<Q", length)[0] if len(header) == _HEADER else left
+                sound = header if masked_checksum(length) == header[8:] else b""
+            is_whole = header == sound and _HEADER + size + _FOOTER <= left
             data = file.read(size) if is_whole else b""
             if not is_whole or masked_checksum(data) != file.read(_FOOTER):
                 warn(f"{path} is damaged: its last {left:,} bytes cannot be read, and are left out.")
