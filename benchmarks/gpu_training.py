@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_trackplus import Audio, Image, Text, TrackPlus, TrackPlusLogger
-from lightning_trackplus.reducers.names import REDUCERS, reducers_of
+from lightning_trackplus.reducers.registry import REDUCERS, reducers_of
 from lightning_trackplus.reducers.stream import Stream
 
 SCALARS, ON_BAR, WARM = 50, 5, 20

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from lightning_trackplus.reducers.calls import Batch, call_of
-from lightning_trackplus.reducers.names import reducers_of
+from lightning_trackplus.reducers.pending_calls import Batch, call_of
+from lightning_trackplus.reducers.registry import reducers_of
 from lightning_trackplus.reducers.stream import Stream
 
 REDUCERS = ["mean", "std", "min", "max", "median", "p95", "p99", "histogram", "top5", "ema", "running(100)", "first"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from lightning_trackplus.reducers.names import reducers_of
+from lightning_trackplus.reducers.registry import reducers_of
 from lightning_trackplus.reducers.stream import Stream
 
 STEPS = 1_000_000

@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 
 from lightning_trackplus import read_run
+from lightning_trackplus.reading.verify import compare
 from lightning_trackplus.record import Record
 from lightning_trackplus.run.journal import Extent, RunJournal
-from lightning_trackplus.run.rewinding import rewind
-from lightning_trackplus.verification import compare
+from lightning_trackplus.run.rewind import rewind
 from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.metrics_table import MetricsTable
-from lightning_trackplus.writers.tensorboard_runs import TensorBoardRuns
+from lightning_trackplus.writers.tensorboard import TensorBoardRuns
 
 OCCUR_ONCE = (1000, 2000, 4000, 8000)
 

@@ -9,9 +9,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightning_trackplus.callback import TrackPlus
-    from lightning_trackplus.gradient_norms import GradientNorms
-    from lightning_trackplus.logger import TrackPlusLogger
+    from lightning_trackplus.callbacks.gradient_norms import GradientNorms
+    from lightning_trackplus.callbacks.track_plus import TrackPlus
+    from lightning_trackplus.logger.track_plus_logger import TrackPlusLogger
     from lightning_trackplus.media.audio import Audio
     from lightning_trackplus.media.figure import Figure
     from lightning_trackplus.media.heat_map import HeatMap
@@ -21,30 +21,30 @@ if TYPE_CHECKING:
     from lightning_trackplus.media.table import Table
     from lightning_trackplus.media.text import Text
     from lightning_trackplus.media.video import Video
-    from lightning_trackplus.reading import read_run
-    from lightning_trackplus.reducers.reducer import Reducer
+    from lightning_trackplus.reading.read_run import read_run
+    from lightning_trackplus.reducers.base import Reducer
+    from lightning_trackplus.routing.typed_log import log
     from lightning_trackplus.run.lock import RunInUseError
-    from lightning_trackplus.typed import log
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Audio": "media.audio",
     "Figure": "media.figure",
-    "GradientNorms": "gradient_norms",
+    "GradientNorms": "callbacks.gradient_norms",
     "HeatMap": "media.heat_map",
     "Histogram": "media.histogram",
     "Html": "media.html",
     "Image": "media.image",
-    "Reducer": "reducers.reducer",
+    "Reducer": "reducers.base",
     "RunInUseError": "run.lock",
     "Table": "media.table",
     "Text": "media.text",
-    "TrackPlus": "callback",
-    "TrackPlusLogger": "logger",
+    "TrackPlus": "callbacks.track_plus",
+    "TrackPlusLogger": "logger.track_plus_logger",
     "Video": "media.video",
-    "log": "typed",
-    "read_run": "reading",
+    "log": "routing.typed_log",
+    "read_run": "reading.read_run",
 }
 
 __all__ = [

@@ -23,13 +23,13 @@ OPTIONAL = {
 """Packages without which the tests that import them are skipped."""
 NOT_QUICK = {
     "browser", "delivery", "gpu", "integration", "processes", "remote", "run",
-    "direct/test_wandb_calls.py",
-    "lanes/test_call_sites.py", "lanes/test_reducer_lane.py", "media/test_figure.py", "media/test_heat_map.py",
+    "logger/test_wandb_arguments.py",
+    "routing/test_call_cache.py", "routing/test_reduction_handler.py", "media/test_figure.py", "media/test_heat_map.py",
     "media/test_histogram.py", "media/test_imports.py", "media/test_selection.py", "reducers/test_contract.py",
-    "reducers/test_quantile.py", "reducers/test_series.py", "reducers/test_stream.py", "seam/test_contract.py",
-    "seam/test_fast_calls.py",
-    "test_hparams.py", "writers/test_csv.py", "writers/test_mlflow.py", "writers/test_name_axes.py",
-    "writers/test_wandb.py",
+    "reducers/test_quantile.py", "reducers/test_series.py", "reducers/test_stream.py",
+    "lightning_internals/test_contract.py", "lightning_internals/test_fast_path.py",
+    "formats/test_hparams.py", "writers/test_csv.py", "writers/foreign/test_mlflow.py", "writers/test_x_axis.py",
+    "writers/foreign/test_wandb.py",
 }  # fmt: skip
 """Folders and files of tests that take long; all others are the quick part."""
 

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_trackplus.lists import is_list
-from lightning_trackplus.losses import described
-from lightning_trackplus.media.media import Media
-from lightning_trackplus.media.pictures.png import png
+from lightning_trackplus.media.base import Media
+from lightning_trackplus.media.images.png import png
 from lightning_trackplus.record import Pages, Pictures
+from lightning_trackplus.runtime.failures import described
+from lightning_trackplus.runtime.lists import is_list
 
 _OPAQUE = 255
 

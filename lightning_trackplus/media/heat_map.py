@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_trackplus.lists import is_list
-from lightning_trackplus.media.copied import copied
-from lightning_trackplus.media.media import Media
-from lightning_trackplus.media.pictures.heat_map_drawing import drawn
-from lightning_trackplus.media.pictures.png import png
-from lightning_trackplus.media.real_numbers import real_numbers
+from lightning_trackplus.media.base import Media
+from lightning_trackplus.media.images.heat_map_drawing import drawn
+from lightning_trackplus.media.images.png import png
+from lightning_trackplus.media.tensors import copied, real_numbers
 from lightning_trackplus.record import Pictures
+from lightning_trackplus.runtime.lists import is_list
 
 OneMatrix: TypeAlias = "Tensor | NDArray[Any] | Sequence[Any]"
 Normalization: TypeAlias = Literal["true", "pred", "all"]

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import Self, override
 
-from lightning_trackplus.bin_edges import checked_edges
-from lightning_trackplus.lists import is_list
-from lightning_trackplus.media.counting.binned import Binned
-from lightning_trackplus.media.counting.counts_on_device import CountsOnDevice
-from lightning_trackplus.media.counting.uncounted import Uncounted, one_each
-from lightning_trackplus.media.media import Media
+from lightning_trackplus.media.base import Media
+from lightning_trackplus.media.histograms.bin_edges import checked_edges
+from lightning_trackplus.media.histograms.binned import Binned
+from lightning_trackplus.media.histograms.counts_on_device import CountsOnDevice
+from lightning_trackplus.media.histograms.raw_values import Uncounted, one_each
 from lightning_trackplus.record import Histograms
+from lightning_trackplus.runtime.lists import is_list
 
 Numbers: TypeAlias = "Tensor | NDArray[Any] | Sequence[Any]"
 Distribution: TypeAlias = Uncounted | CountsOnDevice | Binned

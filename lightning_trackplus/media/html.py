@@ -10,9 +10,9 @@ from typing import TypeAlias, cast
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_trackplus.lists import is_list
 from lightning_trackplus.media.strings import StringMedia
 from lightning_trackplus.record import Pages
+from lightning_trackplus.runtime.lists import is_list
 
 OnePage: TypeAlias = "str | os.PathLike[str]"
 

@@ -8,11 +8,13 @@ from typing import NamedTuple, cast
 from torch import Tensor
 from typing_extensions import Self, override
 
-from lightning_trackplus.lists import is_list
-from lightning_trackplus.media.copied import copied
-from lightning_trackplus.media.media import Caption, Media
-from lightning_trackplus.media.pictures.annotations import Annotations, Notation, annotations_of
-from lightning_trackplus.media.pictures.brightness import (
+from lightning_trackplus.media.base import Caption, Media
+from lightning_trackplus.media.images.annotations import Annotations, Notation, annotations_of
+from lightning_trackplus.media.images.drawing import annotated
+from lightning_trackplus.media.images.grid import arranged, checked_columns, grid_size
+from lightning_trackplus.media.images.image_files import Format, check_format, check_size, encoded
+from lightning_trackplus.media.images.pixels import OneImage, batches
+from lightning_trackplus.media.images.value_range import (
     AnyRange,
     DetectedRange,
     checked_range,
@@ -22,11 +24,9 @@ from lightning_trackplus.media.pictures.brightness import (
     range_of_copies,
     ranges_of_copies,
 )
-from lightning_trackplus.media.pictures.drawing import annotated
-from lightning_trackplus.media.pictures.grid import arranged, checked_columns, grid_size
-from lightning_trackplus.media.pictures.picture_files import Format, check_format, check_size, encoded
-from lightning_trackplus.media.pictures.pixels import OneImage, batches
+from lightning_trackplus.media.tensors import copied
 from lightning_trackplus.record import Item, Pictures
+from lightning_trackplus.runtime.lists import is_list
 
 
 class Sheet(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing_extensions import Self, override
 
-from lightning_trackplus.media.media import Media
+from lightning_trackplus.media.base import Media
 
 
 class StringMedia(Media[str]):

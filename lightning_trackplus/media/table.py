@@ -11,9 +11,8 @@ from typing import Any, TypeAlias
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_trackplus.media.media import Media
-from lightning_trackplus.media.tables.cells import Column, cells_of, copy_of, nbytes_of
-from lightning_trackplus.media.tables.columns import columns_of
+from lightning_trackplus.media.base import Media
+from lightning_trackplus.media.table_cells import Column, cells_of, columns_of, copy_of, nbytes_of
 from lightning_trackplus.record import Cell, Rows, Tables
 
 Columns: TypeAlias = "Mapping[str, Column]"

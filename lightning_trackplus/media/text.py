@@ -8,9 +8,9 @@ from typing import cast
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_trackplus.lists import is_list
 from lightning_trackplus.media.strings import StringMedia
 from lightning_trackplus.record import Texts
+from lightning_trackplus.runtime.lists import is_list
 
 
 class Text(StringMedia):

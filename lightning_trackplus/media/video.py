@@ -12,10 +12,8 @@ import PIL.Image
 from torch import Tensor
 from typing_extensions import Self, override
 
-from lightning_trackplus.lists import is_list
-from lightning_trackplus.media.copied import copied
-from lightning_trackplus.media.media import Media
-from lightning_trackplus.media.pictures.animation import (
+from lightning_trackplus.media.base import Media
+from lightning_trackplus.media.images.animation import (
     SLOWEST,
     VideoFormat,
     check_format,
@@ -23,7 +21,9 @@ from lightning_trackplus.media.pictures.animation import (
     encoded,
     fastest,
 )
-from lightning_trackplus.media.pictures.brightness import (
+from lightning_trackplus.media.images.frames import OneVideo, VideoFile, videos_of
+from lightning_trackplus.media.images.image_files import as_pillow
+from lightning_trackplus.media.images.value_range import (
     AnyRange,
     DetectedRange,
     checked_range,
@@ -34,9 +34,9 @@ from lightning_trackplus.media.pictures.brightness import (
     shown,
     waited_for,
 )
-from lightning_trackplus.media.pictures.frames import OneVideo, VideoFile, videos_of
-from lightning_trackplus.media.pictures.picture_files import as_pillow
+from lightning_trackplus.media.tensors import copied
 from lightning_trackplus.record import FILM_SUFFIXES, Films, Videos
+from lightning_trackplus.runtime.lists import is_list
 
 
 class Clip(NamedTuple):

@@ -1,24 +1,23 @@
 """Reducers: how the values logged over an epoch become one number, or a few."""
 
-from lightning_trackplus.reducers.arg_extremes import ArgMax, ArgMin
+from lightning_trackplus.reducers.base import Reducer
 from lightning_trackplus.reducers.ema import EMA, EWMStd
-from lightning_trackplus.reducers.extremes import Max, Min, Range
+from lightning_trackplus.reducers.first_last import Delta, First, Last
 from lightning_trackplus.reducers.frequency import Mode, NUnique
 from lightning_trackplus.reducers.function import Function
 from lightning_trackplus.reducers.histogram import Histogram
 from lightning_trackplus.reducers.log_sums import LogMeanExp, LogSumExp
-from lightning_trackplus.reducers.means import GeometricMean, HarmonicMean, Mean, Perplexity
+from lightning_trackplus.reducers.mean import GeometricMean, HarmonicMean, Mean, Perplexity
+from lightning_trackplus.reducers.min_max import ArgMax, ArgMin, Max, Min, Range
 from lightning_trackplus.reducers.moments import CV, SEM, Kurtosis, Skew, Std, Variance
 from lightning_trackplus.reducers.norms import L1, L2, RMS
-from lightning_trackplus.reducers.order import Delta, First, Last
 from lightning_trackplus.reducers.quantile import IQR, Quantile
-from lightning_trackplus.reducers.reducer import Reducer
 from lightning_trackplus.reducers.robust import MAD, TrimmedMean, WinsorizedMean
 from lightning_trackplus.reducers.running import Running
 from lightning_trackplus.reducers.samples import Counts, Samples, State
 from lightning_trackplus.reducers.since_logged import SinceLogged
-from lightning_trackplus.reducers.sums import Count, InfCount, NanCount, Sum
-from lightning_trackplus.reducers.top import BottomK, TopK
+from lightning_trackplus.reducers.sum import Count, InfCount, NanCount, Sum
+from lightning_trackplus.reducers.top_k import BottomK, TopK
 
 __all__ = [
     "CV",

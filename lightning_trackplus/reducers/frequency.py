@@ -7,8 +7,8 @@ import math
 import numpy as np
 from typing_extensions import override
 
-from lightning_trackplus.reducers.distribution import Distribution
 from lightning_trackplus.reducers.samples import State
+from lightning_trackplus.reducers.sketches.distribution import Distribution
 
 
 class Mode(Distribution):

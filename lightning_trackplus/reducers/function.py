@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_trackplus.reducers.reducer import Reducer
+from lightning_trackplus.reducers.base import Reducer
 from lightning_trackplus.reducers.samples import Floats, NanPolicy, Samples, State
 
 _BYTES_PER_VALUE = 16

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from lightning_trackplus.bin_edges import checked_edges
-from lightning_trackplus.reducers.reducer import Reducer
+from lightning_trackplus.media.histograms.bin_edges import checked_edges
+from lightning_trackplus.reducers.base import Reducer
 from lightning_trackplus.reducers.samples import Counts, Floats, NanPolicy, Samples, State
 
 _SMALLEST_EDGE, _LARGEST_EDGE, _GROWTH = 1e-12, 1e20, 1.1

@@ -1,102 +1,183 @@
-"""What may stand as ``reduce_fx``, and what it becomes."""
+"""The reducers of values by their names, and how a name is read."""
 
 from __future__ import annotations
 
+import ast
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
-import torch
-from torch import Tensor
-
-from lightning_trackplus.lists import is_list
-from lightning_trackplus.reducers.function import Function
-from lightning_trackplus.reducers.plain_names import ALIASES, PLAIN, known, named
-from lightning_trackplus.reducers.reducer import Reducer
-from lightning_trackplus.reducers.running import Running
+from lightning_trackplus.lightning_internals.classes import MisconfigurationException
+from lightning_trackplus.reducers.base import Reducer
+from lightning_trackplus.reducers.ema import EMA, EWMStd
+from lightning_trackplus.reducers.first_last import Delta, First, Last
+from lightning_trackplus.reducers.frequency import Mode, NUnique
+from lightning_trackplus.reducers.histogram import Histogram
+from lightning_trackplus.reducers.log_sums import LogMeanExp, LogSumExp
+from lightning_trackplus.reducers.mean import GeometricMean, HarmonicMean, Mean, Perplexity
+from lightning_trackplus.reducers.min_max import ArgMax, ArgMin, Max, Min, Range
+from lightning_trackplus.reducers.moments import CV, SEM, Kurtosis, Skew, Std, Variance
+from lightning_trackplus.reducers.norms import L1, L2, RMS
+from lightning_trackplus.reducers.quantile import IQR, Quantile
+from lightning_trackplus.reducers.robust import MAD, TrimmedMean, WinsorizedMean
 from lightning_trackplus.reducers.samples import NanPolicy
-from lightning_trackplus.reducers.since_logged import SinceLogged
-from lightning_trackplus.seam.classes import MisconfigurationException
+from lightning_trackplus.reducers.sum import Count, InfCount, NanCount, Sum
+from lightning_trackplus.reducers.top_k import BottomK, TopK
+from lightning_trackplus.runtime.suggestions import as_list, did_you_mean
 
-__all__ = ["ALIASES", "REDUCERS", "OneReduction", "Reduction", "is_native", "reducers_of"]
+PLAIN: dict[str, Callable[..., Reducer]] = {
+    "mean": Mean,
+    "sum": Sum,
+    "count": Count,
+    "nan_count": NanCount,
+    "inf_count": InfCount,
+    "min": Min,
+    "max": Max,
+    "range": Range,
+    "argmin": ArgMin,
+    "argmax": ArgMax,
+    "var": Variance,
+    "std": Std,
+    "sem": SEM,
+    "cv": CV,
+    "skew": Skew,
+    "kurtosis": Kurtosis,
+    "rms": RMS,
+    "l1": L1,
+    "l2": L2,
+    "gmean": GeometricMean,
+    "hmean": HarmonicMean,
+    "perplexity": Perplexity,
+    "logsumexp": LogSumExp,
+    "logmeanexp": LogMeanExp,
+    "median": functools.partial(Quantile, 0.5, name="median"),
+    "quantile": Quantile,
+    "iqr": IQR,
+    "mad": MAD,
+    "trimmed_mean": TrimmedMean,
+    "winsorized_mean": WinsorizedMean,
+    "mode": Mode,
+    "n_unique": NUnique,
+    "histogram": Histogram,
+    "topk": TopK,
+    "bottomk": BottomK,
+    "first": First,
+    "last": Last,
+    "delta": Delta,
+    "ema": EMA,
+    "ewm_std": EWMStd,
+}
+"""The reducers of values, without those of other reducers."""
 
-OneReduction: TypeAlias = str | Reducer | Callable[[Tensor], Any]
-# A callable stands last: jsonargparse writes a list of reducers into config.yaml as the first type that takes it, and
-# from version 4.52 on it writes anything as a callable.
-Reduction: TypeAlias = str | Reducer | Sequence[OneReduction] | Callable[[Tensor], Any]
+ALIASES = {
+    "avg": "mean",
+    "n": "count",
+    "ptp": "range",
+    "kurt": "kurtosis",
+    "norm": "l2",
+    "exp_mean": "perplexity",
+}
+"""Other names of some of them."""
 
-REDUCERS: dict[str, Callable[..., Reducer]] = {**PLAIN, "running": Running, "since_logged": SinceLogged}
-"""The reducers that have a name. It may have arguments, as in ``"ema(0.05)"``, which are those of the class."""
-
-_FUNCTIONS: list[tuple[Callable[..., Any], str]] = [
-    (torch.mean, "mean"),
-    (torch.sum, "sum"),
-    (sum, "sum"),
-    (torch.min, "min"),
-    (min, "min"),
-    (torch.max, "max"),
-    (max, "max"),
+_NUMBERED: list[tuple[re.Pattern[str], Callable[..., Any]]] = [
+    (re.compile(r"p(\d+(?:\.\d+)?)"), lambda percent, **policy: Quantile(float(percent) / 100, **policy)),
+    (re.compile(r"top(\d+)"), lambda k, **policy: TopK(int(k), **policy)),
+    (re.compile(r"bottom(\d+)"), lambda k, **policy: BottomK(int(k), **policy)),
 ]
-"""The functions that Lightning takes for its four reductions. In a list, since a function need not be hashable."""
+"""The names that end in a number, and what it is given to."""
 
-_NATIVE = ("mean", "avg", "sum", "min", "max")
+_EXAMPLES = {
+    "running": "running(100)",
+    "since_logged": "since_logged(max)",
+    "quantile": "quantile(0.95)",
+    "ema": "ema(0.1)",
+    "ewm_std": "ewm_std(0.1)",
+    "trimmed_mean": "trimmed_mean(0.2)",
+    "winsorized_mean": "winsorized_mean(0.2)",
+    "histogram": "histogram(20, 0, 1)",
+    "topk": "topk(5)",
+    "bottomk": "bottomk(5)",
+}
+"""How those are written that have arguments."""
+
+_CALL = re.compile(r"(\w+)\s*(?:\((.*)\))?")
 
 
-def is_native(reduction: object) -> bool:
-    """Return whether Lightning itself takes a ``reduce_fx``.
+def known(table: Iterable[str]) -> str:
+    """Return the names of a table as a message lists them.
 
     Args:
-        reduction: What was given.
+        table: The names.
     """
-    if isinstance(reduction, str):
-        return reduction.lower() in _NATIVE
-    return any(reduction is function for function, _ in _FUNCTIONS)
+    listed = ", ".join(name for name in table if name not in ("topk", "bottomk", "quantile"))
+    return f"{listed}, p0 … p100 (also p99.9), top5, bottom5"
 
 
-def reducers_of(reduction: Reduction, nan_policy: NanPolicy = "omit") -> tuple[Reducer, ...]:
-    """Return the reducers that a ``reduce_fx`` asks for.
+def named(text: str, table: Mapping[str, Callable[..., Reducer]], nan_policy: NanPolicy) -> Reducer:
+    """Return the reducer that a name stands for, such as ``p95``, ``ema(0.05)`` or ``running(100, median)``.
 
     Args:
-        reduction: A name, a reducer, a callable, or a list or tuple of these.
-        nan_policy: The policy of those that are not given as a reducer with one of its own.
+        text: The name, with or without arguments, which are those of the class.
+        table: The classes by their names.
+        nan_policy: The policy, if the arguments do not say.
 
     Raises:
-        MisconfigurationException: If a name is unknown, two reducers of a list have the same name,
-            the list is empty, or something in it is none of these.
+        MisconfigurationException: If the name is unknown, or the arguments do not fit.
     """
-    several = reduction if is_list(reduction) else (reduction,)
-    reducers = tuple(_reducer(one, nan_policy) for one in several)
-    names = [reducer.name for reducer in reducers]
-    if not reducers or len(set(names)) < len(names):
+    if several := as_list(text, lambda one: _is_name(one, table)):
+        raise MisconfigurationException(f"reduce_fx={text!r} is one string; give a list, reduce_fx={several!r}.")
+    lower = text.strip().lower()
+    for pattern, numbered in _NUMBERED:
+        if match := pattern.fullmatch(lower):
+            return _built(text, numbered, match[1], nan_policy=nan_policy)
+    if (call := _CALL.fullmatch(text.strip())) and (name := _whole(call[1])) in table:
+        values, options = _arguments(text, call[2] or "")
+        return _built(text, table[name], *values, **{"nan_policy": nan_policy, **options})
+    guess = did_you_mean(lower, [*table, *ALIASES], numbered=("p", "top", "bottom"))
+    raise MisconfigurationException(f"reduce_fx={text!r} is no reducer; give one of {known(table)}.{guess}")
+
+
+def _is_name(text: str, table: Mapping[str, Callable[..., Reducer]]) -> bool:
+    call = _CALL.fullmatch(text)
+    is_numbered = any(pattern.fullmatch(text.lower()) for pattern, _ in _NUMBERED)
+    return is_numbered or (call is not None and _whole(call[1]) in table)
+
+
+def _whole(name: str) -> str:
+    return ALIASES.get(name.lower(), name.lower())
+
+
+def _arguments(text: str, arguments: str) -> tuple[list[Any], dict[str, Any]]:
+    """Return the positional and the named arguments in a call such as ``running(100, median)``."""
+    try:
+        call = ast.parse(f"f({arguments})", mode="eval").body
+        positional, named = getattr(call, "args", []), getattr(call, "keywords", [])
+        return [_argument(one) for one in positional], {str(one.arg): _argument(one.value) for one in named}
+    except (SyntaxError, ValueError) as error:
         raise MisconfigurationException(
-            f"reduce_fx={reduction!r} asks for {', '.join(names) or 'nothing'}; a list needs at least one reducer, and"
-            " each a name of its own. A function written with `def` has its own name."
-        )
-    return reducers
+            f"reduce_fx={text!r} cannot be read; write a name with numbers or names in brackets, such as 'ema(0.05)' or"
+            " 'running(100, median)'."
+        ) from error
 
 
-def _reducer(one: Any, nan_policy: NanPolicy) -> Reducer:
-    match one:
-        case str():
-            return _named(one, nan_policy)
-        case Reducer():
-            return one
-        case _ if is_native(one):
-            return _named(next(name for function, name in _FUNCTIONS if one is function), nan_policy)
-        case _ if callable(one) and not isinstance(one, type):
-            return Function(one, nan_policy=nan_policy)
-        case type() if issubclass(one, Reducer):
-            raise MisconfigurationException(
-                f"reduce_fx={one.__name__} is a class; give a reducer of it, {one.__name__}(…), or a name."
-            )
-        case _:
-            raise MisconfigurationException(
-                f"reduce_fx={one!r} is no reducer; give one of {known(REDUCERS)}, a Reducer object, a function of a 1-D"
-                " tensor, or a list of these."
-            )
+def _argument(one: ast.expr) -> Any:
+    """Return a literal; the name of another reducer needs no quotes."""
+    return ast.unparse(one) if isinstance(one, ast.Name | ast.Call) else ast.literal_eval(one)
 
 
-# A reducer has seen nothing, so one object serves all streams.
-@functools.lru_cache(maxsize=1024)
-def _named(text: str, nan_policy: NanPolicy) -> Reducer:
-    return named(text, REDUCERS, nan_policy)
+def _built(text: str, make: Callable[..., Reducer], *values: Any, **options: Any) -> Reducer:
+    signature = inspect.signature(make)
+    try:
+        signature.bind(*values, **options)
+    except TypeError as error:
+        name = _whole(text.strip().partition("(")[0])
+        raise MisconfigurationException(
+            f"reduce_fx={text!r} does not fit {name}, which takes {', '.join(signature.parameters)} ({error}); write"
+            f" its arguments in brackets, such as {_EXAMPLES.get(name, f'{name}()')!r}."
+        ) from error
+    try:
+        return make(*values, **options)
+    except (TypeError, ValueError) as error:
+        raise MisconfigurationException(f"reduce_fx={text!r}: {error}") from error

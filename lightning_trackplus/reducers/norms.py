@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from typing_extensions import override
 
-from lightning_trackplus.reducers.reducer import Reducer
+from lightning_trackplus.reducers.base import Reducer
 from lightning_trackplus.reducers.samples import Samples, State
 
 _LOWEST = -1074

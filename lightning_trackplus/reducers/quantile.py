@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing_extensions import override
 
-from lightning_trackplus.reducers.distribution import Distribution, Method
 from lightning_trackplus.reducers.samples import NanPolicy, State
+from lightning_trackplus.reducers.sketches.distribution import Distribution, Method
 
 
 class Quantile(Distribution):

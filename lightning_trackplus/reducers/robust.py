@@ -6,9 +6,9 @@ import math
 
 from typing_extensions import override
 
-from lightning_trackplus.reducers.distribution import Distribution, Method
-from lightning_trackplus.reducers.points import Points
 from lightning_trackplus.reducers.samples import NanPolicy, State
+from lightning_trackplus.reducers.sketches.distribution import Distribution, Method
+from lightning_trackplus.reducers.sketches.points import Points
 
 
 class MAD(Distribution):

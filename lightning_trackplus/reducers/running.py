@@ -7,7 +7,7 @@ from collections.abc import Hashable
 import numpy as np
 from typing_extensions import override
 
-from lightning_trackplus.reducers.reducer import Reducer, Result
+from lightning_trackplus.reducers.base import Reducer, Result
 from lightning_trackplus.reducers.samples import NanPolicy, Samples, State
 from lightning_trackplus.reducers.wrapper import Wrapper
 

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 
 from typing_extensions import override
 
-from lightning_trackplus.reducers.reducer import Result
+from lightning_trackplus.reducers.base import Result
 from lightning_trackplus.reducers.samples import Samples, State
 from lightning_trackplus.reducers.wrapper import Wrapper
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from lightning_trackplus.reducers.calls import Batch, Call, Given, call_of, size_of
+from lightning_trackplus.reducers.pending_calls import Batch, Call, Given, call_of, size_of
 from lightning_trackplus.reducers.samples import Counts, NanPolicy, Samples, Span, State
 
 _CALLS_PER_FOLD = 2048

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 from typing_extensions import override
 
-from lightning_trackplus.reducers.means import Mean
-from lightning_trackplus.reducers.plain_names import PLAIN, named
-from lightning_trackplus.reducers.reducer import Reducer, Result
+from lightning_trackplus.reducers.base import Reducer, Result
+from lightning_trackplus.reducers.mean import Mean
+from lightning_trackplus.reducers.names import PLAIN, named
 from lightning_trackplus.reducers.samples import NanPolicy, State
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from fsspec import AbstractFileSystem  # type: ignore[import-untyped]  # it ships no types
 from fsspec.core import url_to_fs  # type: ignore[import-untyped]  # it ships no types
 
+from lightning_trackplus.formats.layout import VERSION_FOLDER
 from lightning_trackplus.remote.spool import left_spools
-from lightning_trackplus.run_directory import VERSION_FOLDER
 
 _BESIDE = ".uploading"
 

@@ -11,13 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from lightning_trackplus import forks
-from lightning_trackplus.losses import described
-from lightning_trackplus.remote.remote_folder import RemoteFolder
-from lightning_trackplus.remote.spool import Spool, top_folder
-from lightning_trackplus.remote.upload_failures import UploadFailures
-from lightning_trackplus.remote.uploads import Uploads
-from lightning_trackplus.run_directory import (
+from lightning_trackplus.formats.layout import (
     AXES_FILE,
     BACKUP_FOLDER,
     MEDIA_FOLDER,
@@ -26,6 +20,11 @@ from lightning_trackplus.run_directory import (
     RUN_FILE,
     SUMMARY_FILE,
 )
+from lightning_trackplus.remote.remote_folder import RemoteFolder
+from lightning_trackplus.remote.spool import Spool, top_folder
+from lightning_trackplus.remote.uploads import UploadFailures, Uploads
+from lightning_trackplus.runtime import forks
+from lightning_trackplus.runtime.failures import described
 
 _CONTINUED = {RUN_FILE, METRICS_FILE, MEDIA_INDEX, SUMMARY_FILE, AXES_FILE, "hparams.yaml"}
 _NAMES_TAKEN = {MEDIA_FOLDER, BACKUP_FOLDER}

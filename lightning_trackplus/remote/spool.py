@@ -17,8 +17,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from lightning_trackplus.files.whole_file import replace_file
-from lightning_trackplus.run_directory import BACKUP_FOLDER, MEDIA_FOLDER
+from lightning_trackplus.formats.atomic_file import replace_file
+from lightning_trackplus.formats.layout import BACKUP_FOLDER, MEDIA_FOLDER
 
 MANIFEST = ".uploaded.json"
 _STUB = b"uploaded by trackplus as "

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import struct
 import time
+from collections import Counter
 from collections.abc import Callable
-from typing import ParamSpec
+from pathlib import Path
+from typing import IO, ParamSpec
 
+from lightning_trackplus.formats.layout import BACKUP_FOLDER, MEDIA_FOLDER, MEDIA_INDEX
 from lightning_trackplus.remote.remote_folder import RemoteFolder
 from lightning_trackplus.remote.spool import Spool, Stamp, top_folder
-from lightning_trackplus.remote.upload_failures import UploadFailures
-from lightning_trackplus.remote.whole_copies import WholeCopies
-from lightning_trackplus.run_directory import BACKUP_FOLDER, MEDIA_FOLDER, MEDIA_INDEX
+from lightning_trackplus.runtime.failures import described, warn
 
 P = ParamSpec("P")
 
@@ -135,3 +138,140 @@ class Uploads:
             return False
         self._failures.succeeded(relative)
         return True
+
+
+_FILES_REPORTED = 5
+
+
+class UploadFailures:
+    """Counts failures, over all and of each file.
+
+    Args:
+        url: Where files are uploaded to.
+        spool: Where they stay until then.
+    """
+
+    def __init__(self, url: str, spool: Path) -> None:
+        self._url = url
+        self._spool = spool
+        self._in_a_row: Counter[str] = Counter()
+        self._count = 0
+        self._first = ""
+
+    def failed(self, relative: str, error: Exception) -> None:
+        """Count a failure.
+
+        Args:
+            relative: The path of the file.
+            error: What was raised.
+        """
+        self._in_a_row[relative] += 1
+        self._count += 1
+        if self._count == 1:
+            self._first = described(error)
+            warn(
+                f"Uploading to {self._url} failed, training goes on, and it is tried again. What is not uploaded stays"
+                f" in {self._spool}. {self._first}"
+            )
+
+    def succeeded(self, relative: str) -> None:
+        """Forget the failures of a file.
+
+        Args:
+            relative: Its path.
+        """
+        self._in_a_row.pop(relative, None)
+
+    def of(self, relative: str) -> int:
+        """Return how often a file has failed since it was uploaded last.
+
+        Args:
+            relative: Its path.
+        """
+        return self._in_a_row[relative]
+
+    def report(self, left: list[str]) -> None:
+        """Say what has failed since the last report, if anything has.
+
+        Args:
+            left: The files that are not uploaded.
+        """
+        count, self._count = self._count, 0
+        times = "once" if count == 1 else f"{count} times"
+        if left:
+            names = ", ".join(sorted(left)[:_FILES_REPORTED])
+            rest = len(left) - _FILES_REPORTED
+            others = f", and {rest} other file{'s' * (rest > 1)}" if rest > 0 else ""
+            warn(
+                f"Uploading to {self._url} failed {times}, and these files are missing there, or old: {names}{others}."
+                f" They are kept in {self._spool}, and the next run that writes to this URL uploads them; or copy them"
+                f" by hand. The first failure: {self._first}"
+            )
+        elif count:
+            warn(
+                f"Uploading to {self._url} failed {times}; by now, everything is there. The first failure:"
+                f" {self._first}"
+            )
+
+
+_BLOCK = 2**20
+# A record has its length as uint64, a checksum of that, the data, and a checksum of the data.
+_LENGTH, _FRAME = 8, 16
+
+
+class WholeCopies:
+    """Copies files up to the last record or row that was whole when the copy began.
+
+    Of event files it remembers how far it has read, so that each record is looked at once.
+    """
+
+    def __init__(self) -> None:
+        self._ends: dict[Path, tuple[int, int]] = {}
+
+    def copy(self, path: Path, copy: Path) -> int:
+        """Copy a file, and return how many bytes it has.
+
+        Args:
+            path: The file. An event file ends behind a record, a CSV file behind a line; others are copied as they are.
+            copy: Where the copy is written.
+        """
+        with path.open("rb") as file, copy.open("w+b") as target:
+            size = os.fstat(file.fileno()).st_size
+            if "tfevents" in path.name:
+                size = self._end_of_records(path, file, size)
+            _copy_bytes(file, target, size)
+            if path.suffix == ".csv":
+                target.truncate(_end_of_lines(target))
+            return target.seek(0, os.SEEK_END)
+
+    def _end_of_records(self, path: Path, file: IO[bytes], size: int) -> int:
+        number = os.fstat(file.fileno()).st_ino
+        known, end = self._ends.get(path, (number, 0))
+        if known != number or end > size:
+            end = 0
+        while end + _FRAME <= size:
+            file.seek(end)
+            following = end + _FRAME + struct.unpack("<Q", file.read(_LENGTH))[0]
+            if following > size:
+                break
+            end = following
+        self._ends[path] = number, end
+        return end
+
+
+def _copy_bytes(file: IO[bytes], target: IO[bytes], count: int) -> None:
+    file.seek(0)
+    while count > 0 and (block := file.read(min(count, _BLOCK))):
+        target.write(block)
+        count -= len(block)
+
+
+def _end_of_lines(file: IO[bytes]) -> int:
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(end - _BLOCK, 0)
+        file.seek(start)
+        if (last := file.read(end - start).rfind(b"\n")) >= 0:
+            return start + last + 1
+        end = start
+    return 0

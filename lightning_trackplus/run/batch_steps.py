@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from lightning_trackplus.files.last_points import last_batch_steps
+from lightning_trackplus.formats.last_points import last_batch_steps
 
 
 class BatchSteps:

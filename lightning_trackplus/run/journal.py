@@ -25,9 +25,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from lightning_trackplus.files.whole_file import WholeFile
+from lightning_trackplus.formats.atomic_file import WholeFile
+from lightning_trackplus.formats.layout import FORMAT, RUN_FILE
 from lightning_trackplus.run.lock import parents
-from lightning_trackplus.run_directory import FORMAT, RUN_FILE
 
 Way: TypeAlias = list[list[Any]]
 """The sessions that led to a checkpoint, each with the number of its last checkpoint."""

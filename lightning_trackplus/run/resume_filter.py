@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from lightning_trackplus.files.csv_rows import cells_of, column_of, read_row
-from lightning_trackplus.files.metrics_file import EPOCH, STEP, read_stored, step_in
+from lightning_trackplus.formats.csv_rows import cells_of, column_of, read_row
+from lightning_trackplus.formats.layout import MEDIA_INDEX, METRICS_FILE
+from lightning_trackplus.formats.metrics_csv import EPOCH, STEP, read_stored, step_in
+from lightning_trackplus.run.file_split import event_files_of
 from lightning_trackplus.run.journal import Extent
-from lightning_trackplus.run.split import event_files_of
-from lightning_trackplus.run_directory import MEDIA_INDEX, METRICS_FILE
 
 NumberT = TypeVar("NumberT")
 _KeyT = TypeVar("_KeyT")
@@ -111,7 +111,7 @@ def _events(directory: Path, saved: Extent) -> Iterator[tuple[str, str, int]]:
     """Yield folders, tags and steps of the events of the run and of each run below it."""
     if importlib.util.find_spec("tensorboard") is None:
         return
-    from lightning_trackplus.files.event_files import placed_events  # noqa: PLC0415  needs tensorboard
+    from lightning_trackplus.formats.event_files import placed_events  # noqa: PLC0415  needs tensorboard
 
     for path in event_files_of(directory):
         relative = path.relative_to(directory)

@@ -6,8 +6,8 @@ import itertools
 import os
 from typing import TYPE_CHECKING
 
-from lightning_trackplus import seam
-from lightning_trackplus.seam.flavours import flavour_of
+from lightning_trackplus.lightning_internals import trainer_state
+from lightning_trackplus.lightning_internals.flavours import flavour_of
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -21,7 +21,7 @@ def save_beside(trainer: pl.Trainer, directory: str) -> None:
         directory: The run directory, or its URL.
     """
     get_filesystem = flavour_of(trainer).fabric("utilities.cloud_io").get_filesystem
-    for callback in seam.callbacks_of(trainer):
+    for callback in trainer_state.callbacks_of(trainer):
         # By name, so that LightningCLI is not loaded where nobody uses it.
         is_cli = any(kind.__name__ == "SaveConfigCallback" for kind in type(callback).__mro__)
         if not is_cli or callback.already_saved or callback.overwrite:

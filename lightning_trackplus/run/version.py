@@ -10,8 +10,8 @@ import os
 import re
 from pathlib import Path
 
-from lightning_trackplus.run_directory import METRICS_FILE, VERSION_FOLDER
-from lightning_trackplus.seam.flavours import installed_flavours
+from lightning_trackplus.formats.layout import METRICS_FILE, VERSION_FOLDER
+from lightning_trackplus.lightning_internals.flavours import installed_flavours
 
 _RUN_FILES = ("hparams.yaml", METRICS_FILE, "events.out.tfevents.*")
 _LONGEST_JOB_ID = 80

@@ -9,11 +9,11 @@ import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
-from lightning_trackplus.files.event_files import event_files, read_events
+from lightning_trackplus.formats.event_files import event_files, read_events
+from lightning_trackplus.formats.layout import BEST_FOLDER
 from lightning_trackplus.record import NUMBERS, Payload, Record
-from lightning_trackplus.run_directory import BEST_FOLDER
 from lightning_trackplus.writers.directions import Mode
-from lightning_trackplus.writers.tensorboard import TensorBoardWriter
+from lightning_trackplus.writers.event_file import TensorBoardWriter
 
 
 class BestMetrics:

@@ -8,8 +8,8 @@ from typing import cast
 
 from typing_extensions import assert_never
 
+from lightning_trackplus.formats.layout import METRICS_FILE
 from lightning_trackplus.record import Encoded, Payload, Record, TensorBoardEvent
-from lightning_trackplus.run_directory import METRICS_FILE
 from lightning_trackplus.writers.media_files import MediaFiles
 from lightning_trackplus.writers.metrics_table import MetricsTable
 

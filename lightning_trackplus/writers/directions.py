@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+from lightning_trackplus.lightning_internals import trainer_state
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
 
 Mode: TypeAlias = Literal["min", "max"]
 """Whether the lowest or the highest value of a name is its best."""
@@ -57,3 +62,18 @@ class Directions(NamedTuple):
 def _parts(name: str) -> tuple[str, str, str]:
     stem, fork, dataloader = _FORKED.fullmatch(name).groups("")  # type: ignore[union-attr]  # it matches anything
     return stem, fork, dataloader
+
+
+def monitored(trainer: pl.Trainer, prefix: str) -> dict[str, Mode]:
+    """Return whether the lowest or the highest value is the best one, for the names that callbacks monitor.
+
+    Args:
+        trainer: The Trainer, whose ``ModelCheckpoint`` and ``EarlyStopping`` have a ``monitor`` and a ``mode``.
+        prefix: Put before each name, as the logger does.
+    """
+    modes: dict[str, Mode] = {}
+    for callback in trainer_state.callbacks_of(trainer):
+        monitor, mode = getattr(callback, "monitor", None), getattr(callback, "mode", None)
+        if isinstance(monitor, str) and mode in ("min", "max"):
+            modes.setdefault(prefix + monitor, mode)
+    return modes

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from lightning_trackplus.files.csv_rows import header_of, is_whole, read_row, row_bytes
-from lightning_trackplus.files.whole_file import WholeFile, replace_file
+from lightning_trackplus.formats.atomic_file import WholeFile, replace_file
+from lightning_trackplus.formats.csv_rows import header_of, is_whole, read_row, row_bytes
+from lightning_trackplus.formats.layout import MEDIA_INDEX, media_file
 from lightning_trackplus.record import Encoded
-from lightning_trackplus.run_directory import MEDIA_INDEX, media_file
 
 COLUMNS = ("step", "epoch", "name", "kind", "file", "caption", "score", "wall_time")
 

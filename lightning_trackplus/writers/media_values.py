@@ -25,8 +25,9 @@ from tensorboard.plugins.image import metadata as image
 from tensorboard.plugins.text import metadata as text
 from typing_extensions import assert_never
 
-from lightning_trackplus.files.event_files import CAPTIONS_SUFFIX
-from lightning_trackplus.files.number_events import tag_of
+from lightning_trackplus.formats.event_files import CAPTIONS_SUFFIX
+from lightning_trackplus.formats.layout import media_folder
+from lightning_trackplus.formats.scalar_events import tag_of
 from lightning_trackplus.record import (
     Cell,
     Films,
@@ -40,7 +41,6 @@ from lightning_trackplus.record import (
     Texts,
     Videos,
 )
-from lightning_trackplus.run_directory import media_folder
 from lightning_trackplus.writers.finite_bins import finite_bins
 
 Fields: TypeAlias = dict[str, Any]

@@ -7,8 +7,8 @@ import operator
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
-from lightning_trackplus.files.csv_rows import OTHERS, cells_of, column_of, row_bytes
-from lightning_trackplus.files.other_names import OTHERS_PLACE, others_cell, with_column_for_others
+from lightning_trackplus.formats.csv_rows import OTHERS, cells_of, column_of, row_bytes
+from lightning_trackplus.formats.other_names import OTHERS_PLACE, others_cell, with_column_for_others
 
 FIRST_COLUMNS = ("step", "epoch")
 _LARGEST_EXACT = 2**53

@@ -9,10 +9,10 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from lightning_trackplus.files.csv_rows import OTHERS, cells_of, header_of, is_whole, last_row, read_row, row_bytes
-from lightning_trackplus.files.file_part import FilePart
-from lightning_trackplus.files.other_names import filled_cells, with_column_for_others, without_torn
-from lightning_trackplus.files.whole_file import WholeFile
+from lightning_trackplus.formats.atomic_file import WholeFile
+from lightning_trackplus.formats.csv_rows import OTHERS, cells_of, header_of, is_whole, last_row, read_row, row_bytes
+from lightning_trackplus.formats.file_part import FilePart
+from lightning_trackplus.formats.other_names import filled_cells, with_column_for_others, without_torn
 from lightning_trackplus.record import EvaluationBatch
 from lightning_trackplus.writers.metrics_rows import (
     FIRST_COLUMNS,

@@ -8,12 +8,11 @@ import time
 from pathlib import Path
 from typing import Any, cast
 
-from lightning_trackplus.files.whole_file import replace_file
+from lightning_trackplus.formats.atomic_file import replace_file
+from lightning_trackplus.formats.layout import METRICS_FILE, SUMMARY_FILE
 from lightning_trackplus.record import NUMBERS, Payload, Record
-from lightning_trackplus.run_directory import METRICS_FILE, SUMMARY_FILE
 from lightning_trackplus.writers.directions import Directions
-from lightning_trackplus.writers.extremes import Extremes, Point, Series
-from lightning_trackplus.writers.past_numbers import past_numbers
+from lightning_trackplus.writers.history import Extremes, Point, Series, past_numbers
 
 _SECONDS_BETWEEN_FILES = 10.0
 _MOST_WAITING = 8192

@@ -1,182 +1,107 @@
-"""TensorBoard event files."""
+"""TensorBoard event files of a run and of the runs below it.
+
+Those below are of the batches of validations and tests, and what ``add_scalars`` and ``add_hparams`` make.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-import math
-import os
-import socket
-import time
-import warnings
-from collections.abc import Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
-from tensorboard.compat.proto.event_pb2 import Event, SourceMetadata
-from typing_extensions import assert_never
+from lightning_trackplus.formats.layout import batches_folder
+from lightning_trackplus.record import Payload, Record, TensorBoardEvent
+from lightning_trackplus.writers.event_file import TensorBoardWriter
+from lightning_trackplus.writers.listeners import Listeners
+from lightning_trackplus.writers.x_axis import NameAxes
 
-from lightning_trackplus.files.event_files import next_moment
-from lightning_trackplus.files.number_events import NumberEvents
-from lightning_trackplus.files.record_file import RecordFile
-from lightning_trackplus.record import Encoded, Payload, Record, TensorBoardEvent
-from lightning_trackplus.run_directory import OUR_EVENTS
-from lightning_trackplus.writers.listeners import Listeners, are_there
-from lightning_trackplus.writers.media_values import Fields, media_values
-from lightning_trackplus.writers.name_axes import NameAxes
-
-_MOST_FILES = 100
-_file_numbers = itertools.count()
+_MOST_OPEN_FILES = 64
+_MOST_RESTING = 10_000
 
 
-class TensorBoardWriter:
-    """Writes every record as one event, and one with the numbers of each other axis.
+@dataclass(frozen=True, slots=True)
+class EventBelow(TensorBoardEvent):
+    """An event of a run below another, such as one curve of ``add_scalars``.
 
-    Where a step of a tag comes again that is lower than its last one, another file is begun: within a file, steps of
-    a tag never go backwards.
+    Attributes:
+        folder: Where that run lies, below the run directory.
+    """
+
+    folder: str
+
+
+class TensorBoardRuns:
+    """Writes each event into the event file of its run.
 
     Args:
         directory: The run directory; it is made with the first record.
-        axes: Which names stand over something else than the global step; by default none.
-        listeners: Tools that listen to TensorBoard, if they are to hear of this.
+        x_axis: Over what chosen names of the run itself stand; by default all stand over the global step.
     """
 
-    def __init__(self, directory: Path, axes: NameAxes | None = None, listeners: Listeners | None = None) -> None:
+    def __init__(self, directory: Path, x_axis: Mapping[str, str] | None = None) -> None:
         self._directory = directory
-        self._axes = axes
-        self._listeners = listeners
-        self._number_events = NumberEvents()
-        self._records: RecordFile | None = None
-        self._resting: RecordFile | None = None
-        self._last_steps: dict[str, int] = {}
-        self._highest_step = 0
-        self._file_count = 0
+        self._axes = NameAxes(directory, x_axis or {})
+        self._run = TensorBoardWriter(directory, self._axes, Listeners(directory))
+        # The one used last stands last. Those that rest have no open file, and know how theirs goes on.
+        self._below: dict[str, TensorBoardWriter] = {}
+        self._resting: dict[str, TensorBoardWriter] = {}
 
     def write(self, record: Record[Payload]) -> None:
-        """Write one record; captions go to the text tab, as ``<name>/captions``.
+        """Write one record as one event.
 
         Args:
             record: What was logged in one call.
         """
-        if record.only_numbers:
-            self._write_values(record, cast("Mapping[str, float]", record.values), [])
+        # Most records are of numbers and of the run itself.
+        folder = "" if record.only_numbers and record.batch is None else self._folder_of(record)
+        if not folder:
+            self._run.write(record)
             return
-        numbers: dict[str, float] = {}
-        media: list[Fields] = []
-        for name, value in record.values.items():
-            match value:
-                case Encoded():
-                    media += media_values(name, value)
-                case float() | int():
-                    numbers[name] = value
-                case TensorBoardEvent():
-                    # Listeners have heard of it where it was added.
-                    event, tags = value.event, {one.tag for one in value.event.summary.value}
-                    self._write_event(tags, event.step, event.SerializeToString(), is_heard=True)
-                case _:
-                    assert_never(value)
-        self._write_values(record, numbers, media)
+        try:
+            self._writer_below(folder).write(record)
+        finally:
+            self._let_rest()
 
     def flush(self) -> None:
-        """Bring everything that was written into the files.
-
-        Raises:
-            OSError: If it could not be written, and is lost; also if the file was removed meanwhile. Then another one
-                is begun.
-        """
-        if self._records is None:
-            return
-        self._records.flush()
-        if not self._records.is_there():
-            self.close()
-            raise FileNotFoundError(
-                f"The event file in {self._directory} was removed in mid-run, with what it held; another one is begun."
-            )
-
-    def rest(self) -> None:
-        """Flush and close the event file; a later ``write`` goes on in it, or begins another if it was removed."""
-        try:
-            self.flush()
-        finally:
-            self._resting, self._records = self._records, None
-            if self._resting is not None:
-                self._resting.close()
+        """Bring everything that was written into the files."""
+        # What the events mean is there before they are.
+        self._each(self._axes.flush, self._run.flush, *(writer.flush for writer in self._below.values()))
 
     def close(self) -> None:
-        """Flush and close the event file; a later ``write`` begins another one beside it."""
-        records, self._records, self._resting = self._records, None, None
-        self._last_steps.clear()
-        self._highest_step = 0
-        if records is not None:
-            records.close()
+        """Flush and close the files; a later ``write`` begins others beside them."""
+        self._resting.clear()
+        self._each(self._axes.flush, self._run.close, *(writer.close for writer in self._below.values()))
 
-    def _write_values(self, record: Record[Payload], numbers: Mapping[str, float], media: list[Fields]) -> None:
-        parts: Sequence[tuple[int, Mapping[str, float]]] = ()
-        if numbers:
-            parts = [(record.step, numbers)] if self._axes is None else self._axes.split(record, numbers)
-        for step, part in parts:
-            tags: AbstractSet[str] = part.keys()
-            data = self._number_events.serialized(step, record.wall_time, part)
-            if media and step == record.step:
-                # Messages behind each other are one message.
-                tags, data = tags | _tags(media), data + Event(summary={"value": media}).SerializeToString()
-                media = []
-            self._write_event(tags, step, data)
-        if media:
-            event = Event(wall_time=record.wall_time, step=record.step, summary={"value": media})
-            self._write_event(_tags(media), record.step, event.SerializeToString())
+    @staticmethod
+    def _folder_of(record: Record[Payload]) -> str:
+        if record.batch is not None:
+            return batches_folder(record.batch.stage)
+        value = next(iter(record.values.values()), None)
+        # Such an event is always alone.
+        return value.folder if isinstance(value, EventBelow) else ""
 
-    def _write_event(self, tags: AbstractSet[str], step: int, data: bytes, *, is_heard: bool = False) -> None:
-        listeners = self._listeners if self._listeners is not None and are_there() else None
-        if listeners is not None and listeners.are_new():
-            self.close()
-        self._file(tags, step).write(data)
-        if listeners is not None and not is_heard:
-            listeners.pass_on(data)
+    @staticmethod
+    def _each(*calls: Callable[[], None]) -> None:
+        """Call all, though one fails."""
+        with ExitStack() as stack:
+            for call in reversed(calls):
+                stack.callback(call)
 
-    def _file(self, tags: AbstractSet[str], step: int) -> RecordFile:
-        """Return the file for an event with some tags."""
-        if step < self._highest_step and any(self._last_steps.get(tag, step) > step for tag in tags):
-            self._begin_another_file()
-        self._highest_step = max(step, self._highest_step)
-        self._last_steps.update(dict.fromkeys(tags, step))
-        return self._records or self._reopened() or self._open()
+    def _writer_below(self, folder: str) -> TensorBoardWriter:
+        writer = self._below.pop(folder, None) or self._resting.pop(folder, None)
+        if writer is None:
+            directory = self._directory / folder
+            writer = TensorBoardWriter(directory, listeners=Listeners(directory, are_told=False))
+        self._below[folder] = writer
+        return writer
 
-    def _begin_another_file(self) -> None:
-        self._file_count += 1
-        if self._file_count < _MOST_FILES:
-            self.close()
-        elif self._file_count == _MOST_FILES:
-            warnings.warn(
-                f"Steps of one name went back {_MOST_FILES} times in {self._directory}, each time into another event"
-                " file; from now on they stay in one. TensorBoard forgets what a name has at later steps whenever its"
-                " step goes back.",
-                stacklevel=2,
-            )
-
-    def _reopened(self) -> RecordFile | None:
-        """Return the file that rests, if there is one and it can be opened."""
-        resting, self._resting = self._resting, None
-        if resting is not None:
-            with contextlib.suppress(OSError):
-                resting.go_on()
-                self._records = resting
-        return self._records
-
-    def _open(self) -> RecordFile:
-        self._directory.mkdir(parents=True, exist_ok=True)
-        now, moment = time.time(), next_moment(self._directory)
-        is_read = self._listeners is not None and self._listeners.tell()
-        # W&B reads the files alone that have tensorboard's own names, in folders below as well.
-        when = f"{math.ceil(moment):010d}" if is_read else f"{moment:020.9f}"
-        name = f"events.out.tfevents.{when}.{socket.gethostname()}.{os.getpid()}.{next(_file_numbers)}"
-        records = RecordFile(self._directory / name)
-        source = SourceMetadata(writer=OUR_EVENTS.decode())
-        records.write(Event(wall_time=now, file_version="brain.Event:2", source_metadata=source).SerializeToString())
-        self._records = records
-        return records
-
-
-def _tags(values: Sequence[Fields]) -> set[str]:
-    return {value["tag"] for value in values}
+    def _let_rest(self) -> None:
+        """Close the file that was not used for longest, if there are many: a process may have some hundreds."""
+        if len(self._below) > _MOST_OPEN_FILES:
+            folder = next(iter(self._below))
+            self._resting[folder] = writer = self._below.pop(folder)
+            if len(self._resting) > _MOST_RESTING:
+                # A search over hyper-parameters makes a run for each trial, which does not come again.
+                del self._resting[next(iter(self._resting))]
+            writer.rest()

@@ -22,15 +22,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lightning_trackplus.delivery.deliveries import Deliveries
-from lightning_trackplus.delivery.delivery import Delivery
-from lightning_trackplus.delivery.encoded_once import EncodedOnce
-from lightning_trackplus.logger import TrackPlusLogger
+from lightning_trackplus.delivery.async_writer import Delivery
+from lightning_trackplus.delivery.fan_out import Deliveries
+from lightning_trackplus.delivery.shared_encoding import EncodedOnce
+from lightning_trackplus.logger.track_plus_logger import TrackPlusLogger
 from lightning_trackplus.media.image import Image
 from lightning_trackplus.record import Item, Pictures, Record, Texts
 from lightning_trackplus.writers.csv import CSVWriter
-from lightning_trackplus.writers.tensorboard import TensorBoardWriter
-from lightning_trackplus.writers.writer import Writer
+from lightning_trackplus.writers.event_file import TensorBoardWriter
+from lightning_trackplus.writers.protocol import Writer
 from tests.support.forking import Forked
 
 if sys.platform != "win32":
@@ -541,7 +541,7 @@ def test_without_failures_there_are_no_warnings():
 
 PROGRAM = """
 import os, pathlib, sys
-from lightning_trackplus.delivery.delivery import Delivery
+from lightning_trackplus.delivery.async_writer import Delivery
 from lightning_trackplus.record import Item, Pictures, Record
 from lightning_trackplus.writers.csv import CSVWriter
 

@@ -14,7 +14,7 @@ import torch
 
 from lightning_trackplus.media.histogram import Histogram
 from lightning_trackplus.media.image import Image
-from lightning_trackplus.media.kept import Kept, shown
+from lightning_trackplus.media.selected_items import Kept, shown
 from lightning_trackplus.media.selection import Bottom, First, Last, Sample, Selection, Top
 
 SELECTIONS = [First(5), Last(5), Sample(5), Top(5), Bottom(5)]

@@ -9,7 +9,7 @@ import unittest
 
 import torch
 
-from lightning_trackplus.reducers.names import reducers_of
+from lightning_trackplus.reducers.registry import reducers_of
 from lightning_trackplus.reducers.stream import Stream
 
 REDUCERS = ["mean", "std", "min", "max", "median", "p95", "p99", "top5", "ema", "running(100)", "first", "last"]

@@ -19,10 +19,10 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_trackplus import TrackPlus, TrackPlusLogger, read_run
-from lightning_trackplus.files.record_file import masked_checksum
+from lightning_trackplus.formats.tfrecord import masked_checksum
+from lightning_trackplus.reading.verify import differences
 from lightning_trackplus.run.journal import Extent, RunJournal
-from lightning_trackplus.run.rewinding import rewind
-from lightning_trackplus.verification import differences
+from lightning_trackplus.run.rewind import rewind
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 

@@ -17,7 +17,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 
 import lightning_trackplus
 from lightning_trackplus import TrackPlus, TrackPlusLogger
-from lightning_trackplus.reducers.names import ALIASES, REDUCERS, reducers_of
+from lightning_trackplus.reducers.registry import ALIASES, REDUCERS, reducers_of
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 ROOT = Path(__file__).parents[2]

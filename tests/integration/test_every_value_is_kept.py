@@ -13,7 +13,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_trackplus import TrackPlus, TrackPlusLogger, read_run
-from lightning_trackplus.verification import compare, differences
+from lightning_trackplus.reading.verify import compare, differences
 from tests.flavour.fabric import Fabric
 from tests.flavour.pytorch.callbacks import DeviceStatsMonitor
 from tests.flavour.pytorch.loggers import CSVLogger

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas
 
 from lightning_trackplus import read_run
-from lightning_trackplus.verification import compare
+from lightning_trackplus.reading.verify import compare
 from tests.support import format_1
 from tests.support.training import goes_on_exactly
 

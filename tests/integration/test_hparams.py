@@ -12,11 +12,11 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_trackplus import TrackPlus, TrackPlusLogger
-from lightning_trackplus.verification import differences
+from lightning_trackplus.reading.verify import differences
 from tests.flavour.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from tests.formats.test_hparams import LOADERS, Tab, row
 from tests.support.forking import Forked
 from tests.support.training import LoggingModule, goes_on_exactly, loader, quiet_trainer
-from tests.test_hparams import LOADERS, Tab, row
 
 MODES = {"val/loss": "min", "val/acc": "max"}
 LOSSES = [0.5, 0.25, 0.75]

@@ -9,8 +9,8 @@ import urllib.error
 import urllib.request
 
 from lightning_trackplus import TrackPlus, TrackPlusLogger
+from tests.formats.test_hparams import LOADERS, PATIENCE, Tab
 from tests.support.training import LoggingModule, loader, quiet_trainer
-from tests.test_hparams import LOADERS, PATIENCE, Tab
 
 
 class Charts(Tab):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lightning_trackplus import Image, TrackPlus, TrackPlusLogger, read_run
-from lightning_trackplus.callback import AddTrackPlus
+from lightning_trackplus.callbacks.track_plus import AddTrackPlus
 from tests.flavour.pytorch.callbacks import ModelCheckpoint
 from tests.flavour.pytorch.loggers import CSVLogger
 from tests.flavour.pytorch.tuner import Tuner
@@ -136,7 +136,9 @@ def test_a_search_for_a_learning_rate(tmp_path):
 @pytest.mark.parametrize("add_callback", [True, False])
 def test_a_fast_dev_run(tmp_path, monkeypatch, add_callback):
     """Lightning takes the logger away; what it brings is there all the same."""
-    monkeypatch.setattr("lightning_trackplus.logger._loggers", weakref.WeakSet())  # Other tests' may live.
+    monkeypatch.setattr(
+        "lightning_trackplus.logger.track_plus_logger._loggers", weakref.WeakSet()
+    )  # Other tests' may live.
     trainer = quiet_trainer(tmp_path, logger=TrackPlusLogger(add_callback=add_callback), fast_dev_run=True)
     trainer.validate(LoggingModule(), loader(), verbose=False)
     assert any(isinstance(one, TrackPlus) for one in trainer.callbacks) == add_callback

@@ -13,8 +13,8 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 
 from lightning_trackplus import Audio, Image, Text, TrackPlus, TrackPlusLogger
 from lightning_trackplus.record import TensorBoardEvent
-from lightning_trackplus.writers.csv_logger import MediaFilesWriter
-from lightning_trackplus.writers.tensorboard_logger import TensorBoardLoggerWriter
+from lightning_trackplus.writers.foreign.csv_logger import MediaFilesWriter
+from lightning_trackplus.writers.foreign.tensorboard_logger import TensorBoardLoggerWriter
 from tests.flavour.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from tests.support.loggers import Silent, events, picture, pixels_of
 from tests.support.payloads import HARD_NAMES, KINDS, PIXELS, pictures, record

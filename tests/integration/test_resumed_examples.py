@@ -9,7 +9,7 @@ import pandas
 import pytest
 import yaml
 
-from lightning_trackplus.verification import differences
+from lightning_trackplus.reading.verify import differences
 from tests.support.programs import as_a_program
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.tensorboard import SummaryWriter
 
 from lightning_trackplus import TrackPlus, TrackPlusLogger, read_run
-from lightning_trackplus.verification import differences
+from lightning_trackplus.reading.verify import differences
 from tests.flavour.pytorch.callbacks import Callback, OnExceptionCheckpoint
 from tests.support.training import LoggingModule, goes_on_exactly, loader, quiet_trainer
 

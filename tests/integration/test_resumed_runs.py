@@ -15,12 +15,12 @@ import torch
 import yaml
 
 from lightning_trackplus import Image, TrackPlus, TrackPlusLogger
+from lightning_trackplus.reading.verify import differences
 from lightning_trackplus.run.lock import RunInUseError
-from lightning_trackplus.verification import differences
 from tests.flavour.pytorch.callbacks import Callback, ModelCheckpoint
 from tests.flavour.pytorch.cli import LightningCLI
 from tests.flavour.pytorch.demos.boring_classes import BoringDataModule, BoringModel
-from tests.run.test_rewinding import in_fast_loader, in_slow_loader, in_table
+from tests.run.test_rewind import in_fast_loader, in_slow_loader, in_table
 from tests.support.forking import Forked, two_ranks
 from tests.support.resuming import Save
 from tests.support.training import LoggingModule, goes_on_exactly, loader, quiet_trainer

@@ -13,7 +13,7 @@ import torch
 from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.reducers.histogram import Histogram
 from lightning_trackplus.reducers.since_logged import SinceLogged
-from lightning_trackplus.reducers.sums import Count
+from lightning_trackplus.reducers.sum import Count
 from tests.flavour.pytorch.callbacks import Callback, OnExceptionCheckpoint
 from tests.support.forking import two_ranks
 from tests.support.recording import Rows, numbers

@@ -27,14 +27,14 @@ from tensorboard.util import tensor_util
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.tensorboard import SummaryWriter
 
-from lightning_trackplus.media.counting.counts_on_device import CountsOnDevice
-from lightning_trackplus.media.counting.counts_on_host import counted_on_host
 from lightning_trackplus.media.histogram import Histogram as Medium
+from lightning_trackplus.media.histograms.counts_on_device import CountsOnDevice
+from lightning_trackplus.media.histograms.counts_on_host import counted_on_host
 from lightning_trackplus.record import Record
 from lightning_trackplus.reducers.histogram import Histogram
 from lightning_trackplus.reducers.samples import Counts, Samples
 from lightning_trackplus.writers.csv import CSVWriter
-from lightning_trackplus.writers.tensorboard import TensorBoardWriter
+from lightning_trackplus.writers.event_file import TensorBoardWriter
 
 # Arithmetic that warns has gone wrong.
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")

@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from lightning_trackplus.host_copy import HostCopy
+from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.image import Image
-from lightning_trackplus.media.kept import Kept, shown
-from lightning_trackplus.media.media import Media
+from lightning_trackplus.media.selected_items import Kept, shown
 from lightning_trackplus.media.selection import Bottom, First, Last, Sample, Top, selection_of
 from lightning_trackplus.media.text import Text
 from lightning_trackplus.media.video import Video
+from lightning_trackplus.runtime.device_transfer import HostCopy
 from tests.flavour.fabric.utilities.exceptions import MisconfigurationException
 
 SCORES = st.lists(

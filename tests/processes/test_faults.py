@@ -27,7 +27,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_trackplus import Image, TrackPlus, TrackPlusLogger
-from lightning_trackplus.verification import differences
+from lightning_trackplus.reading.verify import differences
 from tests.support.forking import Forked
 from tests.support.training import LoggingModule, disk_full_above, loader, quiet_trainer
 

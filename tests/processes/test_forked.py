@@ -32,9 +32,9 @@ trainer:
     init_args: {save_dir: logs, name: run, version: 0}
   callbacks:
     - class_path: lightning_trackplus.TrackPlus
-    - class_path: lightning_trackplus.gradient_norms.GradientNorms
+    - class_path: lightning_trackplus.callbacks.gradient_norms.GradientNorms
       init_args: {by_layer: ["lay*"], norm_type: 2}
-    - class_path: lightning_trackplus.gradient_norms.GradientNorms
+    - class_path: lightning_trackplus.callbacks.gradient_norms.GradientNorms
       init_args: {by_layer: layer, norm_type: .inf, name: grad_max, every_step: true}
 """
 

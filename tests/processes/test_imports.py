@@ -66,11 +66,11 @@ from tests.flavour.pytorch.loggers import TensorBoardLogger
 options = {"accelerator": "cpu", "default_root_dir": sys.argv[1]}
 attached = lambda trainer: "AddTrackPlus" in [type(callback).__name__ for callback in trainer.callbacks]
 said["attached to Lightning's own"] = attached(L.Trainer(**options))
-said["our logger is loaded"] = "lightning_trackplus.logger" in sys.modules
-import lightning_trackplus.logger
+said["our logger is loaded"] = "lightning_trackplus.logger.track_plus_logger" in sys.modules
+import lightning_trackplus.logger.track_plus_logger
 said["attached to Lightning's own beside our module"] = attached(L.Trainer(**options))
 
-from lightning_trackplus.lanes.media_loggers import MediaLoggers
+from lightning_trackplus.routing.media_fan_out import MediaLoggers
 loggers = MediaLoggers(L.Trainer(logger=TensorBoardLogger(sys.argv[1]), **options))
 loggers.deliver("report", lightning_trackplus.Text("one"), 7)
 loggers.close()

@@ -12,7 +12,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_trackplus import Image, TrackPlus, TrackPlusLogger
-from lightning_trackplus.verification import differences
+from lightning_trackplus.reading.verify import differences
 from tests.flavour.pytorch.callbacks import ModelCheckpoint
 from tests.support.forking import Forked
 from tests.support.killing import Campaign

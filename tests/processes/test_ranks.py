@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from lightning_trackplus.reducers.names import REDUCERS, reducers_of
+from lightning_trackplus.reducers.registry import REDUCERS, reducers_of
 from tests.support.ranks import EDGES, SPECS, SPLITS
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lightning_trackplus import read_run
-from lightning_trackplus.verification import differences
+from lightning_trackplus.reading.verify import differences
 from tests.support.programs import run_program
 
 

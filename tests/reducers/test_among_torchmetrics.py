@@ -36,7 +36,7 @@ from lightning_trackplus.reducers import (
     Sum,
     TopK,
 )
-from lightning_trackplus.reducers.names import REDUCERS, reducers_of
+from lightning_trackplus.reducers.registry import REDUCERS, reducers_of
 from tests.flavour.pytorch.callbacks import ModelCheckpoint
 from tests.support.training import LoggingModule, goes_on_exactly, loader, quiet_trainer
 

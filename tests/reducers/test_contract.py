@@ -21,7 +21,7 @@ from torchmetrics import MetricCollection
 
 from lightning_trackplus.reducers.samples import Counts
 from lightning_trackplus.reducers.stream import Stream
-from lightning_trackplus.reducers.sums import NanCount
+from lightning_trackplus.reducers.sum import NanCount
 from tests.support.reducer_cases import basic, distribution, series
 from tests.support.reducer_cases.feeding import (
     FIXED,

@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 
 from lightning_trackplus.reducers.ema import EMA, EWMStd
 from lightning_trackplus.reducers.function import Function
-from lightning_trackplus.reducers.means import Mean
+from lightning_trackplus.reducers.mean import Mean
 from lightning_trackplus.reducers.running import Running
 from lightning_trackplus.reducers.samples import Samples
 from lightning_trackplus.reducers.since_logged import SinceLogged
 from lightning_trackplus.reducers.stream import Stream
-from lightning_trackplus.reducers.sums import Count, NanCount, Sum
+from lightning_trackplus.reducers.sum import Count, NanCount, Sum
 
 numbers = st.floats(-1e6, 1e6)
 # pandas subtracts two nearly equal numbers where the step before the last counts for next to nothing.

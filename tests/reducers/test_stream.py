@@ -16,11 +16,11 @@ import pytest
 import torch
 
 from lightning_trackplus.reducers.function import Function
-from lightning_trackplus.reducers.means import Mean
+from lightning_trackplus.reducers.mean import Mean
 from lightning_trackplus.reducers.since_logged import SinceLogged
 from lightning_trackplus.reducers.stream import Stream
-from lightning_trackplus.reducers.sums import Sum
-from lightning_trackplus.reducers.top import TopK
+from lightning_trackplus.reducers.sum import Sum
+from lightning_trackplus.reducers.top_k import TopK
 from tests.support.reducer_cases.feeding import (
     FIXED,
     assert_near,

@@ -23,13 +23,13 @@ from fsspec.implementations.memory import MemoryFileSystem
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
-from lightning_trackplus.files.event_files import read_records
-from lightning_trackplus.files.record_file import RecordFile
+from lightning_trackplus.formats.event_files import read_records
+from lightning_trackplus.formats.layout import media_file
+from lightning_trackplus.formats.tfrecord import RecordFile
 from lightning_trackplus.remote import remote_run
 from lightning_trackplus.remote.remote_folder import remote_versions
 from lightning_trackplus.remote.remote_run import RemoteRun
 from lightning_trackplus.remote.spool import spool_of
-from lightning_trackplus.run_directory import media_file
 from tests.support.forking import Forked
 
 LATER = 3600.0

@@ -25,7 +25,7 @@ from PIL import Image as PillowImage
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_trackplus import Image, Text, TrackPlusLogger, read_run
-from lightning_trackplus.verification import differences
+from lightning_trackplus.reading.verify import differences
 from tests.support.forking import Forked
 
 FLUSH_SECS = 0.05

@@ -27,9 +27,9 @@ from torchmetrics.wrappers import ClasswiseWrapper
 import tests.flavour as L
 from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.reducers.histogram import Histogram
-from lightning_trackplus.reducers.names import REDUCERS, reducers_of
 from lightning_trackplus.reducers.quantile import Quantile
-from lightning_trackplus.reducers.sums import NanCount
+from lightning_trackplus.reducers.registry import REDUCERS, reducers_of
+from lightning_trackplus.reducers.sum import NanCount
 from tests.flavour.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from tests.flavour.pytorch.strategies import DDPStrategy
 from tests.support.paired_runs import paired_runs

@@ -9,7 +9,7 @@ import torch
 
 from lightning_trackplus import TrackPlus
 from lightning_trackplus.reducers.ema import EMA
-from lightning_trackplus.reducers.order import Last
+from lightning_trackplus.reducers.first_last import Last
 from lightning_trackplus.reducers.quantile import Quantile
 from lightning_trackplus.reducers.running import Running
 from tests.flavour.pytorch.callbacks import Callback, ModelCheckpoint

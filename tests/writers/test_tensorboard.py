@@ -33,7 +33,7 @@ from lightning_trackplus.media.audio import Audio
 from lightning_trackplus.media.image import Image
 from lightning_trackplus.media.text import Text
 from lightning_trackplus.record import Item, Pictures, Record, TensorBoardEvent
-from lightning_trackplus.writers.tensorboard import TensorBoardWriter
+from lightning_trackplus.writers.event_file import TensorBoardWriter
 from tests.support.training import disk_full_above
 
 EVERYTHING = dict.fromkeys(["scalars", "tensors", "images", "audio"], 0)
@@ -386,7 +386,7 @@ def test_files_are_read_in_the_order_in_which_they_were_written():
     program = """
 import pathlib, sys
 from lightning_trackplus.record import Record
-from lightning_trackplus.writers.tensorboard import TensorBoardWriter
+from lightning_trackplus.writers.event_file import TensorBoardWriter
 writer = TensorBoardWriter(pathlib.Path(sys.argv[1]))
 for step in range(25):
     writer.write(Record(step, None, 1e9, {"loss": step / 4}))
@@ -460,7 +460,7 @@ import sys, warnings
 sys.modules["google_crc32c"] = None  # As if it were not installed.
 from pathlib import Path
 from lightning_trackplus.record import Record
-from lightning_trackplus.writers.tensorboard import TensorBoardWriter
+from lightning_trackplus.writers.event_file import TensorBoardWriter
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     for run in "ab":

@@ -13,11 +13,11 @@ import polars
 import pytest
 
 from lightning_trackplus import TrackPlusLogger, read_run
+from lightning_trackplus.reading.verify import differences
 from lightning_trackplus.record import EvaluationBatch
-from lightning_trackplus.verification import differences
 from lightning_trackplus.writers import metrics_table
+from lightning_trackplus.writers.history import past_numbers
 from lightning_trackplus.writers.metrics_table import MetricsTable
-from lightning_trackplus.writers.past_numbers import past_numbers
 from tests.flavour.pytorch.loggers import CSVLogger
 
 OTHERS = "other names"

@@ -10,15 +10,14 @@ import numpy as np
 import scipy.special
 import scipy.stats
 
-from lightning_trackplus.reducers.arg_extremes import ArgMax, ArgMin
-from lightning_trackplus.reducers.extremes import Max, Min, Range
+from lightning_trackplus.reducers.first_last import Delta, First, Last
 from lightning_trackplus.reducers.log_sums import LogMeanExp, LogSumExp
-from lightning_trackplus.reducers.means import GeometricMean, HarmonicMean, Mean, Perplexity
+from lightning_trackplus.reducers.mean import GeometricMean, HarmonicMean, Mean, Perplexity
+from lightning_trackplus.reducers.min_max import ArgMax, ArgMin, Max, Min, Range
 from lightning_trackplus.reducers.moments import CV, SEM, Kurtosis, Skew, Std, Variance
 from lightning_trackplus.reducers.norms import L1, L2, RMS
-from lightning_trackplus.reducers.order import Delta, First, Last
-from lightning_trackplus.reducers.sums import Count, InfCount, NanCount, Sum
-from lightning_trackplus.reducers.top import BottomK, TopK
+from lightning_trackplus.reducers.sum import Count, InfCount, NanCount, Sum
+from lightning_trackplus.reducers.top_k import BottomK, TopK
 from tests.support.reducer_cases.case import Case
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lightning_trackplus.reducers.reducer import Reducer
+from lightning_trackplus.reducers.base import Reducer
 
 Values = np.ndarray
 Expected = float | dict[str, float]

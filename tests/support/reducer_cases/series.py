@@ -8,7 +8,7 @@ import numpy as np
 
 from lightning_trackplus.reducers.function import Function
 from lightning_trackplus.reducers.since_logged import SinceLogged
-from lightning_trackplus.reducers.sums import Count
+from lightning_trackplus.reducers.sum import Count
 from tests.support.reducer_cases.case import Case
 
 

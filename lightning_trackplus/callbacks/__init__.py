@@ -1,0 +1,1 @@
+"""The callbacks that attach the package to a Trainer."""

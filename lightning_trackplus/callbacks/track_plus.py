@@ -1,0 +1,329 @@
+"""TrackPlus: attaches to a module and its loggers, says when epochs begin and end, and detaches."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, get_args
+
+from lightning_utilities.core.rank_zero import rank_zero_warn
+from typing_extensions import override
+
+from lightning_trackplus.callbacks.attach_loggers import AttachLoggers, part_of, trackplus_loggers
+from lightning_trackplus.lightning_internals import trainer_state
+from lightning_trackplus.lightning_internals.classes import MisconfigurationException
+from lightning_trackplus.logger.track_plus_logger import loggers_want_callback
+from lightning_trackplus.media.selection import Selection
+from lightning_trackplus.reducers.registry import Reduction
+from lightning_trackplus.reducers.samples import NanPolicy
+from lightning_trackplus.routing.batch_samples import BatchSamples
+from lightning_trackplus.routing.configured_reducers import ConfiguredReducers
+from lightning_trackplus.routing.dispatch import Door
+from lightning_trackplus.routing.stream_registry import Streams
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
+    from lightning.pytorch.callbacks import Callback
+
+
+class TrackPlus(AttachLoggers):
+    """Lets ``self.log`` take any reduction, a value for each sample, and media.
+
+    While a Trainer runs, it stands in the ``log`` of the module and of the other callbacks. Calls that
+    Lightning takes go to Lightning unchanged.
+
+    Args:
+        reducers: Reducers for logged names beside what the module asks for, which they leave as it is:
+            names or reducers, one or a list, by the logged name. In the name, ``*`` and ``?`` stand for
+            any characters and for any one; such a pattern means what is logged as values over an epoch. The
+            result of ``"p95"`` shows as ``<name>_p95``, once an epoch; that of a series such as ``"ema"`` in
+            training steps.
+        nan_policy: What NaN does to reducers that are asked for by name: ``"omit"`` leaves it out and says
+            so once, ``"propagate"`` makes the result NaN, ``"raise"`` raises ValueError where the result is
+            asked for: at the end of the epoch, or in the step.
+        samples: How many inputs of a batch's samples are logged, or which (``"sample8"``, ``"top8"``), by
+            stage: ``"train"``, ``"val"``, ``"test"``. They show as ``<stage>/samples``, with the target and
+            the prediction of each as its caption where a batch has targets and the step returns predictions,
+            in a dict, as ``preds``; with scores as ``score``. They are images of shape ``(N, C, H, W)``,
+            strings, or sounds of shape ``(N, C, T)`` of a module that has a ``sample_rate``.
+        fast: Whether a call of ``self.log`` that Lightning has taken once goes past its checks from then on,
+            straight to what it keeps. Results are the same; False leaves every call to Lightning.
+
+    Raises:
+        MisconfigurationException: If something in ``reducers`` is none, or in ``samples`` no selection.
+        ValueError: If ``nan_policy`` is none of the three.
+
+    Examples:
+        >>> import lightning as L
+        >>> from lightning_trackplus import TrackPlus, TrackPlusLogger
+        >>> track = TrackPlus(reducers={"val/*": ["median", "p95"], "train/loss": "ema"})
+        >>> trainer = L.Trainer(callbacks=[track], logger=TrackPlusLogger(), max_epochs=1)
+    """
+
+    def __init__(
+        self,
+        reducers: Mapping[str, Reduction] | None = None,
+        nan_policy: NanPolicy = "omit",
+        samples: Mapping[str, int | str | Selection] | None = None,
+        *,
+        fast: bool = True,
+    ) -> None:
+        if nan_policy not in get_args(NanPolicy):
+            raise ValueError(f"TrackPlus got nan_policy={nan_policy!r}; give 'omit', 'propagate' or 'raise'.")
+        super().__init__()
+        self._configured = ConfiguredReducers(reducers or {})
+        self._nan_policy = nan_policy
+        self._samples = BatchSamples(samples or {})
+        self._is_fast = fast
+        self._trainers: weakref.WeakKeyDictionary[pl.Trainer, _Tracked] = weakref.WeakKeyDictionary()
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Attach.
+
+        Raises:
+            MisconfigurationException: If the Trainer has a second one.
+        """
+        if any(
+            isinstance(callback, TrackPlus) and callback is not self for callback in trainer_state.callbacks_of(trainer)
+        ):
+            raise MisconfigurationException("The Trainer has two TrackPlus callbacks; give it one.")
+        # The results of an epoch are there for the epoch-end hooks of all others.
+        put_first(self, trainer)
+        super().setup(trainer, pl_module, stage)
+        tracked = self._trainers.setdefault(trainer, _Tracked())
+        # A run within another run of the same Trainer has nothing in common with it.
+        streams = Streams() if tracked.doors else tracked.streams
+        streams.attach(pl_module)
+        tracked.is_alone = False
+        door = Door(
+            pl_module,
+            trainer,
+            streams=streams,
+            configured=self._configured,
+            nan_policy=self._nan_policy,
+            fast=self._is_fast,
+        )
+        tracked.doors.append((door, streams))
+
+    @override
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin a training."""
+        super().on_train_start(trainer, pl_module)
+        if (door := self._door(trainer)) is not None:
+            door.begin_training()
+
+    @override
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin an epoch of training."""
+        super().on_train_epoch_start(trainer, pl_module)
+        if (door := self._door(trainer)) is not None:
+            door.begin_epoch()
+
+    @override
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log what the training epoch has gathered."""
+        self._end_epoch(trainer)
+
+    @override
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin a validation."""
+        self._begin_evaluation(trainer)
+
+    @override
+    def on_validation_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Note which dataloader the batch is from."""
+        self._begin_dataloader(trainer, dataloader_idx)
+
+    @override
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Log samples of the batch."""
+        self._samples.log(pl_module, "train", batch, outputs)
+
+    @override
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Log samples of the batch."""
+        self._samples.log(pl_module, "val", batch, outputs)
+
+    @override
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Log samples of the batch."""
+        self._samples.log(pl_module, "test", batch, outputs)
+
+    @override
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log what the validation has gathered."""
+        self._end_epoch(trainer)
+
+    @override
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin a test."""
+        self._begin_evaluation(trainer)
+
+    @override
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Deliver what Lightning has not asked for."""
+        self._end_late(trainer)
+
+    @override
+    def on_test_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Note which dataloader the batch is from."""
+        self._begin_dataloader(trainer, dataloader_idx)
+
+    @override
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log what the test has gathered."""
+        self._end_epoch(trainer)
+
+    @override
+    def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Deliver what Lightning has not asked for."""
+        self._end_late(trainer)
+
+    @override
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Deliver what Lightning has not asked for."""
+        self._end_late(trainer)
+
+    @override
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say which configured names were never logged."""
+        if unused := self._configured.unused():
+            rank_zero_warn(
+                f"TrackPlus(reducers=…): nothing was logged under {', '.join(map(repr, unused))}, so these reducers"
+                " show nothing; the names are those given to self.log, without '_step', '_epoch' or the dataloader."
+            )
+
+    @override
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Put into a checkpoint where the runs are and what training has logged; all processes have to call it."""
+        super().on_save_checkpoint(trainer, pl_module, checkpoint)
+        if (tracked := self._trainers.get(trainer)) is not None:
+            part_of(checkpoint)["logged"] = tracked.streams.state_dict(alone=tracked.is_alone)
+
+    @override
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Let the loggers, and what training has logged, go on where the checkpoint was."""
+        super().on_load_checkpoint(trainer, pl_module, checkpoint)
+        logged, tracked = part_of(dict(checkpoint)).get("logged"), self._trainers.get(trainer)
+        # An evaluation of a checkpoint begins with nothing.
+        if logged is not None and tracked is not None and trainer.state.fn == "fit":
+            tracked.streams.load_state_dict(logged)
+
+    @override
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Detach: Lightning does not call ``teardown`` after an exception."""
+        if (tracked := self._trainers.get(trainer)) is not None:
+            # Other processes may not have failed, and would not answer.
+            tracked.is_alone = True
+        super().on_exception(trainer, pl_module, exception)
+
+    def _begin_evaluation(self, trainer: pl.Trainer) -> None:
+        if (door := self._door(trainer)) is not None:
+            door.begin_evaluation()
+
+    def _begin_dataloader(self, trainer: pl.Trainer, index: int) -> None:
+        if (door := self._door(trainer)) is not None:
+            door.reducers.begin_dataloader(index)
+
+    def _end_late(self, trainer: pl.Trainer) -> None:
+        if (door := self._door(trainer)) is not None:
+            door.reducers.end_late()
+
+    def _end_epoch(self, trainer: pl.Trainer) -> None:
+        if (door := self._door(trainer)) is not None:
+            door.end_epoch()
+
+    @override
+    def _detach(self, trainer: pl.Trainer) -> None:
+        door, streams = self._trainers[trainer].doors.pop()
+        door.close()
+        streams.detach()
+        super()._detach(trainer)
+
+    def _door(self, trainer: pl.Trainer) -> Door | None:
+        """Return the door of the innermost run of a Trainer; None where none is under way."""
+        tracked = self._trainers.get(trainer)
+        return tracked.doors[-1][0] if tracked is not None and tracked.doors else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_trainers": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({**state, "_trainers": weakref.WeakKeyDictionary()})
+
+
+class _Tracked:
+    """What `TrackPlus` keeps of one Trainer."""
+
+    def __init__(self) -> None:
+        self.streams = Streams()
+        self.doors: list[tuple[Door, Streams]] = []
+        """Those of the runs that are under way, each with its streams."""
+        self.is_alone = False
+        """Whether other processes may not answer."""
+
+
+class AddTrackPlus(AttachLoggers):
+    """Gives a Trainer a `TrackPlus` if it has a `TrackPlusLogger` and no `TrackPlus`.
+
+    The package adds one to each Trainer while there is a `TrackPlusLogger`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._is_wanted = loggers_want_callback()
+
+    @override
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Give it one, unless the loggers want none; then attach the loggers alone."""
+        loggers = trackplus_loggers(trainer)
+        callbacks = trainer_state.callbacks_of(trainer)
+        if self not in callbacks or any(isinstance(one, TrackPlus) for one in callbacks):
+            return
+        # In a `fast_dev_run` Lightning has taken away the loggers that the Trainer was made with.
+        has_lost_loggers = trainer_state.is_fast_dev_run(trainer) and bool(trainer.loggers)
+        if any(logger.adds_callback for logger in loggers) or (has_lost_loggers and self._is_wanted):
+            TrackPlus().setup(trainer, pl_module, stage)
+        elif loggers:
+            put_first(self, trainer)
+            super().setup(trainer, pl_module, stage)
+
+
+def put_first(callback: Callback, trainer: pl.Trainer) -> None:
+    """Put a callback before all others of a Trainer, in the place of one that the package has added.
+
+    Args:
+        callback: The callback.
+        trainer: The Trainer.
+    """
+    others = [
+        one for one in trainer_state.callbacks_of(trainer) if one is not callback and not isinstance(one, AddTrackPlus)
+    ]
+    trainer.callbacks = [callback, *others]  # type: ignore[attr-defined]

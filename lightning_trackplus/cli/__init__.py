@@ -1,0 +1,73 @@
+"""The command ``trackplus``."""
+
+# ruff: noqa: T201  A command talks to a person.
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+
+_MOST_SHOWN = 20
+_SAME, _DIFFERENT, _NOT_COMPARED = 0, 1, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv: Its arguments; by default those of the process.
+
+    Returns:
+        The exit status: 0, 1 if ``verify`` found differences, or 2 if it had nothing to compare.
+
+    Raises:
+        SystemExit: If the arguments are wrong, with 2, or help was asked for, with 0.
+    """
+    arguments = _parser().parse_args(argv)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            status = _verify(arguments.run, arguments.csv_run, show_all=arguments.all)
+        except (ValueError, OSError, ImportError) as error:
+            print(f"trackplus verify: {error}", file=sys.stderr)
+            status = _NOT_COMPARED
+    for warning in caught:
+        if issubclass(warning.category, UserWarning):
+            print(f"trackplus verify: {warning.message}", file=sys.stderr)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="trackplus", description="Look into the runs that TrackPlusLogger wrote.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    verify = commands.add_parser(
+        "verify",
+        help="check that CSV and TensorBoard hold the same values",
+        description="Check that metrics.csv and the event files of a run hold the same values, also if Lightning's"
+        " CSVLogger and TensorBoardLogger wrote them. Exits with 0 if they do, with 1 if there are differences, and"
+        " with 2 if there is nothing to compare.",
+    )
+    verify.add_argument("run", metavar="RUN", help="the run directory, such as lightning_logs/version_0")
+    verify.add_argument(
+        "csv_run", metavar="CSV_RUN", nargs="?", help="the directory of metrics.csv, where it is another one"
+    )
+    verify.add_argument("--all", action="store_true", help=f"list all differences, not the first {_MOST_SHOWN} alone")
+    return parser
+
+
+def _verify(run: str, csv_run: str | None, *, show_all: bool) -> int:
+    # Imported here, so that help is there at once.
+    from lightning_trackplus.reading.verify import compare  # noqa: PLC0415
+
+    comparison = compare(run, csv_run)
+    found = comparison.differences
+    count = f"{len(found):,} difference{'' if len(found) == 1 else 's'}" if found else "no differences"
+    print(f"{comparison.values:,} value{'' if comparison.values == 1 else 's'} in both, {count}")
+    shown = found if show_all else found[:_MOST_SHOWN]
+    for difference in shown:
+        print(f"  {difference}")
+    if len(shown) < len(found):
+        print(f"  … and {len(found) - len(shown):,} more; --all lists them")
+    return _DIFFERENT if found else _SAME

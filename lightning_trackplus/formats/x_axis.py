@@ -1,0 +1,67 @@
+"""Which names of a run stand over something else than the global step in TensorBoard: ``x_axis.json``.
+
+It is one JSON object, from the name to its axis: ``"epoch"`` or the name of a logged scalar. A name that is not there
+stands over the global step, and without the file all do.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from lightning_trackplus.formats.atomic_file import replace_file
+from lightning_trackplus.formats.layout import AXES_FILE
+from lightning_trackplus.runtime.failures import warn
+
+EPOCH = "epoch"
+
+
+def read_axes(directory: Path) -> dict[str, str]:
+    """Return the axis of each name that does not stand over the global step.
+
+    Args:
+        directory: The run directory.
+
+    Raises:
+        ValueError: If the file is there and holds something else.
+    """
+    path = directory / AXES_FILE
+    if not path.is_file():
+        return {}
+    try:
+        axes = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} cannot be read: {error}.") from error
+    if not isinstance(axes, dict) or not all(isinstance(axis, str) for axis in axes.values()):
+        raise ValueError(f"{path} holds no JSON object of names and their axes.")
+    return axes
+
+
+def write_axes(directory: Path, axes: Mapping[str, str]) -> None:
+    """Write the axes, beside the file and then in its place.
+
+    Args:
+        directory: The run directory.
+        axes: The axis of each name.
+    """
+    replace_file(directory / AXES_FILE, json.dumps(dict(axes), indent=2).encode())
+
+
+def known_axes(directory: Path) -> dict[str, str]:
+    """Return the axes for someone who goes on with the run; where the file cannot be read, which is said once, none.
+
+    Args:
+        directory: The run directory.
+    """
+    try:
+        return read_axes(directory)
+    except (OSError, ValueError) as error:
+        _warn_once(f"{error} It is written anew.")
+        return {}
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    warn(message)

@@ -1,1 +1,0 @@
-"""The ways that a logged value can take to what Lightning keeps, and to the loggers."""

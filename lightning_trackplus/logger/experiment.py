@@ -1,0 +1,243 @@
+"""What ``logger.experiment`` is: a SummaryWriter whose events go through delivery.
+
+Importing this needs tensorboard.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from torch.utils.tensorboard.summary import hparams, scalar
+from torch.utils.tensorboard.writer import FileWriter, SummaryWriter
+from typing_extensions import override
+
+from lightning_trackplus.logger.null_experiment import NO_LOG
+from lightning_trackplus.media.tensors import as_tensor
+from lightning_trackplus.media.video import Video
+from lightning_trackplus.record import OwnEvent, TensorBoardEvent
+from lightning_trackplus.writers.media_values import media_values
+from lightning_trackplus.writers.tensorboard import EventBelow
+
+
+class DeliveredSummaryWriter(SummaryWriter):
+    """torch's SummaryWriter with every ``add_…`` it has; only the event files are not its own.
+
+    What torch writes by event files of their own, each with a thread, ``add_scalars`` and ``add_hparams``, goes through
+    delivery too, into the same folders. Only ``add_embedding`` writes its files itself, as torch does.
+
+    Args:
+        log_dir: Returns the run directory. It is asked late, since Lightning touches ``experiment``
+            before the directory is known.
+        put: Hands an event over.
+        flush: Waits until everything put before is in the files.
+    """
+
+    def __init__(self, log_dir: Callable[[], str], put: Callable[[OwnEvent], None], flush: Callable[[], None]) -> None:
+        self._ask_log_dir = log_dir
+        self._put = put
+        self._flush = flush
+        self._file_writer = self._run_below("")
+        super().__init__()
+
+    @property
+    def log_dir(self) -> str:
+        """The run directory."""
+        return self._ask_log_dir()
+
+    @log_dir.setter
+    def log_dir(self, _: str) -> None:
+        """Ignore what torch's constructor assigns: the run directory is not its choice."""
+
+    @property
+    def log(self) -> NoReturn:
+        """What a run of W&B has.
+
+        Raises:
+            AttributeError: Always; it says what to write instead.
+        """
+        raise AttributeError(NO_LOG)
+
+    @override
+    def flush(self) -> None:
+        """Wait until everything that was added is in the files."""
+        self._flush()
+
+    @override
+    def add_scalars(
+        self,
+        main_tag: str,
+        tag_scalar_dict: Mapping[str, Any],
+        global_step: int | None = None,
+        walltime: float | None = None,
+    ) -> None:
+        """Add numbers that are curves of one chart; each curve is a run below this one, ``<main_tag>_<curve>``.
+
+        Args:
+            main_tag: The name of the chart.
+            tag_scalar_dict: The numbers by the names of their curves.
+            global_step: The global step.
+            walltime: Seconds since 1970-01-01 UTC; by default now.
+        """
+        walltime = time.time() if walltime is None else walltime
+        for curve, value in tag_scalar_dict.items():
+            run = self._run_below(f"{main_tag.replace('/', '_')}_{curve}")
+            run.add_summary(_scalar(main_tag, value), global_step, walltime)
+
+    @override
+    def add_hparams(
+        self,
+        hparam_dict: dict[str, Any],
+        metric_dict: dict[str, Any],
+        hparam_domain_discrete: dict[str, list[Any]] | None = None,
+        run_name: str | None = None,
+        global_step: int | None = None,
+    ) -> None:
+        """Add hyper-parameters with metrics, as a run below this one.
+
+        Args:
+            hparam_dict: The hyper-parameters by name.
+            metric_dict: The metrics by name.
+            hparam_domain_discrete: All values that a hyper-parameter can have, by name.
+            run_name: The folder of that run; by default the time.
+            global_step: The global step of the metrics.
+
+        Raises:
+            TypeError: If one of these is no dict.
+        """
+        if type(hparam_dict) is not dict or type(metric_dict) is not dict:
+            raise TypeError("hparam_dict and metric_dict should be dictionary.")
+        run = self._run_below(run_name or str(time.time()))
+        session = hparams(hparam_dict, metric_dict, hparam_domain_discrete)  # type: ignore[no-untyped-call]
+        for summary in (*session, *(_scalar(name, value) for name, value in metric_dict.items())):
+            run.add_summary(summary, global_step)
+
+    @override
+    def add_video(
+        self,
+        tag: str,
+        vid_tensor: Any,
+        global_step: int | None = None,
+        fps: float = 4,
+        walltime: float | None = None,
+    ) -> None:
+        """Add videos, each a sample of the tag in TensorBoard's image tab; they are encoded later, as animated WebP.
+
+        Args:
+            tag: The name.
+            vid_tensor: The frames, shape ``(N, T, C, H, W)``, uint8 in [0, 255] or float in [0, 1].
+            global_step: The global step.
+            fps: Frames a second.
+            walltime: Seconds since 1970-01-01 UTC; by default now.
+
+        Raises:
+            ValueError: If the shape or the dtype is none of these.
+        """
+        # A tensor, since `Video` takes the last dimension of an array for the channels where it can.
+        frames = vid_tensor if isinstance(vid_tensor, torch.Tensor) else as_tensor(np.asarray(vid_tensor))
+        if frames.ndim != 5 or frames.shape[2] not in {1, 3, 4}:  # noqa: PLR2004  as the message says
+            raise ValueError(
+                f"add_video got frames of shape {tuple(frames.shape)}; give (N, T, C, H, W), where C is 1, 3 or 4."
+            )
+        step = 0 if global_step is None else int(global_step)
+        wall_time = time.time() if walltime is None else walltime
+        video = _VideoEvent(tag, Video(frames, fps), step, wall_time)
+        self._put(OwnEvent(tag, video, step, wall_time, folder="", is_media=True))
+
+    def _run_below(self, folder: str) -> FileWriter:
+        # What a name says of other places is left out: all lies in the run directory.
+        parts = [part for part in folder.replace("\\", "/").split("/") if part not in {"", ".", ".."}]
+        return DeliveredFileWriter(self._ask_log_dir, self._put, self._flush, "/".join(parts))
+
+    def _get_file_writer(self) -> FileWriter:
+        if self.all_writers is None:
+            # torch leaves these without a type, and mypy takes them for None.
+            self.file_writer = self._file_writer  # type: ignore[assignment]
+            self.all_writers = {"": self._file_writer}  # type: ignore[assignment]
+        return self._file_writer
+
+
+@dataclass(frozen=True, slots=True)
+class _VideoEvent:
+    """An event that is made when its video is encoded."""
+
+    tag: str
+    video: Video
+    step: int
+    wall_time: float
+
+    @property
+    def nbytes(self) -> int:
+        return self.video.nbytes
+
+    def snapshot(self) -> _VideoEvent:
+        return _VideoEvent(self.tag, self.video.snapshot(), self.step, self.wall_time)
+
+    def encode(self, name: str) -> TensorBoardEvent:
+        values = media_values(self.tag, self.video.encode(name))
+        event = Event(step=self.step, wall_time=self.wall_time, summary=Summary(value=values))
+        return TensorBoardEvent(event, event.ByteSize())
+
+
+def _scalar(tag: str, value: Any) -> Summary:
+    return scalar(tag, value)  # type: ignore[no-untyped-call]  # as torch leaves it
+
+
+# The plugins of TensorBoard whose tensors are numbers, or say how numbers are shown.
+_PLUGINS_OF_NUMBERS = {"scalars", "custom_scalars", "hparams"}
+
+
+class DeliveredFileWriter(FileWriter):
+    """torch's FileWriter without the event file that its constructor opens, and without the thread.
+
+    Args:
+        log_dir: Returns the run directory.
+        put: Hands an event over.
+        flush: Waits until everything put before is in the files.
+        folder: The run below this one that the events belong to; ``""`` for this one.
+    """
+
+    def __init__(
+        self, log_dir: Callable[[], str], put: Callable[[OwnEvent], None], flush: Callable[[], None], folder: str
+    ) -> None:
+        self.event_writer = _EventSink(log_dir, put, flush, folder)
+
+
+class _EventSink:
+    """What a FileWriter asks of the EventFileWriter below it."""
+
+    def __init__(
+        self, log_dir: Callable[[], str], put: Callable[[OwnEvent], None], flush: Callable[[], None], folder: str
+    ) -> None:
+        self.get_logdir = log_dir
+        self.flush = flush
+        self._put = put
+        self._folder = folder
+
+    def add_event(self, event: Event) -> None:
+        size = event.ByteSize()
+        value = EventBelow(event, size, self._folder) if self._folder else TensorBoardEvent(event, size)
+        tags = [one.tag for one in event.summary.value]
+        name = tags[0] if tags else event.WhichOneof("what")
+        self._put(OwnEvent(name, value, event.step, event.wall_time, self._folder, _is_media(event)))
+
+    def close(self) -> None:
+        self.flush()
+
+    def reopen(self) -> None:
+        """Do nothing: delivery reopens what it needs."""
+
+
+def _is_media(event: Event) -> bool:
+    """Return whether an event may be dropped: it holds values that are no numbers."""
+    return any(
+        value.WhichOneof("value") not in {None, "simple_value"}
+        and value.metadata.plugin_data.plugin_name not in _PLUGINS_OF_NUMBERS
+        for value in event.summary.value
+    )

@@ -1,1 +1,0 @@
-"""How many values lie in each bin."""

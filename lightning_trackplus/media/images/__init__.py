@@ -1,0 +1,1 @@
+"""Pictures: pixels, drawings and files."""

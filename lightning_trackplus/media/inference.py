@@ -1,0 +1,36 @@
+"""What a value is that was logged without a medium around it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import PIL.Image
+
+from lightning_trackplus.media.base import Media
+from lightning_trackplus.media.figure import Figure, is_figure
+from lightning_trackplus.media.image import Image
+from lightning_trackplus.media.table import Table
+from lightning_trackplus.media.table_cells import is_data_frame
+from lightning_trackplus.media.text import Text
+from lightning_trackplus.runtime.lists import is_list
+
+
+def media_of(value: object) -> Media[Any] | None:
+    """Return the medium that a value plainly is, or None.
+
+    Args:
+        value: A string or several, a PIL image, a figure of matplotlib or plotly, or a data frame of pandas or polars.
+    """
+    match value:
+        case str():
+            return Text(value)
+        case _ if is_list(value) and value and all(isinstance(one, str) for one in value):
+            return Text(list(value))
+        case PIL.Image.Image():
+            return Image(value)
+        case _ if is_figure(value):
+            return Figure(value)
+        case _ if is_data_frame(value):
+            return Table(value)
+        case _:
+            return None

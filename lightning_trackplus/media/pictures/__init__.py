@@ -1,1 +1,0 @@
-"""What becomes a picture, and the file of one."""

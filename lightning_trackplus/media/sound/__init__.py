@@ -1,1 +1,0 @@
-"""What becomes a sound, and the file of one."""

@@ -1,0 +1,1 @@
+"""Runs as they were written: read, and both formats compared."""

@@ -1,0 +1,227 @@
+"""The numbers of a run as a frame of pandas or polars, which are imported here when they are asked for."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lightning_trackplus.formats.csv_rows import LOGGED_STEP, OTHERS
+from lightning_trackplus.formats.layout import is_ours
+from lightning_trackplus.formats.metrics_csv import (
+    EPOCH,
+    STEP,
+    StepRow,
+    StoredMetrics,
+    number_in,
+    one_row_a_step,
+    others_series,
+    read_stored,
+    step_rows,
+)
+from lightning_trackplus.formats.x_axis import read_axes
+
+Frames: TypeAlias = Literal["pandas", "polars"]
+_PANDAS_WITH_EXACT_FLOATS = 3
+_MANY_COLUMNS = 1000
+_FEW_ROWS = 100  # Bytes a column.
+
+
+def frame_of_csv(path: Path, frames: Frames) -> Any:
+    """Return ``metrics.csv`` as a frame; what Lightning's CSVLogger wrote in several rows of a step is one row.
+
+    Args:
+        path: The file.
+        frames: The package that the frame is of.
+    """
+    stored = read_stored(path)
+    parse, make = _FRAMES[frames]
+    columns: dict[str, Any] = {}
+    if _has_few_rows_of_many_columns(stored):
+        rows = list(step_rows(stored))
+        columns = _columns_of(rows, tuple(dict.fromkeys(name for row in rows for name in row.values)))
+    elif stored.end > stored.start:
+        columns = parse(_imported(frames), stored)
+    names = tuple(dict.fromkeys((*(name for name in stored.columns if name != OTHERS), *columns)))
+    if columns and np.isnan(steps := _array(columns[STEP])).any():
+        # Read as they are, rows without a step are left out, with a warning.
+        columns = _columns_of(list(step_rows(stored)), names)
+    elif columns and not is_ours(path.parent) and _has_rows_of_one_step(steps, _array(columns.get(EPOCH))):
+        columns = _columns_of(one_row_a_step(step_rows(stored)), names)
+    return make(_imported(frames), _in_order(columns, names))
+
+
+def frame_of_events(directory: Path, frames: Frames) -> Any:
+    """Return the numbers in the event files of a run as a frame.
+
+    Args:
+        directory: The run directory.
+        frames: The package that the frame is of.
+    """
+    from lightning_trackplus.reading.event_values import event_rows  # noqa: PLC0415  needs tensorboard
+
+    found = event_rows(directory, read_axes(directory))
+    rows = one_row_a_step(StepRow(row.step, row.epoch, _as_columns(row.values)) for row in found)
+    names = tuple(dict.fromkeys(name for row in rows for name in row.values))
+    return _FRAMES[frames][1](_imported(frames), _in_order(_columns_of(rows, names), names))
+
+
+def empty_frame(frames: Frames) -> Any:
+    """Return the frame of a run without numbers.
+
+    Args:
+        frames: The package that the frame is of.
+    """
+    return _FRAMES[frames][1](_imported(frames), _in_order({}, ()))
+
+
+def check_frames(frames: str) -> None:
+    """Refuse what is neither pandas nor polars, and what is not installed.
+
+    Args:
+        frames: What was asked for.
+
+    Raises:
+        ValueError: If it is neither.
+        ImportError: If it is not installed.
+    """
+    if frames not in get_args(Frames):
+        raise ValueError(f'read_run got frames={frames!r}; write "pandas" or "polars".')
+    if importlib.util.find_spec(frames) is None:
+        (other,) = set(get_args(Frames)) - {frames}
+        raise ImportError(
+            f"read_run needs {frames} for its metrics, and it is not installed: `pip install {frames}`,"
+            f" or write frames={other!r}.",
+            name=frames,
+        )
+
+
+def _has_few_rows_of_many_columns(stored: StoredMetrics) -> bool:
+    """Return whether Python reads a file faster than pandas and polars, which take their time for each column."""
+    return len(stored.columns) > _MANY_COLUMNS and 0 < stored.end - stored.start < len(stored.columns) * _FEW_ROWS
+
+
+def _imported(frames: Frames) -> ModuleType:
+    return importlib.import_module(frames)
+
+
+def _as_columns(values: Mapping[str, float | str]) -> dict[str, float | str]:
+    return {LOGGED_STEP if name == STEP else name: value for name, value in values.items()}
+
+
+def _has_rows_of_one_step(steps: NDArray[Any], epochs: NDArray[Any]) -> bool:
+    """Return whether rows may have to become one; those without an epoch can stand between them."""
+    with_epoch = steps[~np.isnan(epochs)] if len(epochs) else steps
+    return bool(np.any(np.diff(steps) == 0) or np.any(np.diff(with_epoch) == 0))
+
+
+def _array(column: Any) -> NDArray[Any]:
+    return np.empty(0) if column is None else np.asarray(column, np.float64)
+
+
+def _columns_of(rows: Sequence[StepRow], names: Sequence[str]) -> dict[str, Any]:
+    columns: dict[str, Any] = {STEP: [row.step for row in rows], EPOCH: [row.epoch for row in rows]}
+    return columns | {name: [row.values.get(name) for row in rows] for name in names if name not in columns}
+
+
+def _in_order(columns: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Return the columns with step and epoch first, and these always there."""
+    height = len(next(iter(columns.values()), ()))
+    return {name: columns.get(name, [None] * height) for name in dict.fromkeys((STEP, EPOCH, *names))}
+
+
+def _parsed_by_pandas(pandas: Any, stored: StoredMetrics) -> dict[str, Any]:
+    # Before, the default was fast and one unit in the last place off.
+    is_exact = int(pandas.__version__.split(".")[0]) >= _PANDAS_WITH_EXACT_FLOATS
+    options: dict[str, Any] = {} if is_exact else {"float_precision": "round_trip"}
+    numbered = range(len(stored.columns))
+    if OTHERS in stored.columns:
+        options["dtype"] = {stored.columns.index(OTHERS): str}
+    frame = pandas.read_csv(stored.body(), header=None, names=numbered, index_col=False, low_memory=False, **options)
+    # To ask a frame of many columns for each would take longer than to read it.
+    is_number = np.array([dtype.kind in "biuf" for dtype in frame.dtypes])
+    table = frame.to_numpy(np.float64) if is_number.all() else frame.loc[:, is_number].to_numpy(np.float64)
+    numbers = iter(table.T)
+    columns = {
+        name: next(numbers) if found else frame[number]
+        for number, (name, found) in enumerate(zip(stored.columns, is_number.tolist(), strict=True))
+    }
+    # It stays an integer.
+    columns[STEP] = frame[stored.columns.index(STEP)]
+    return _with_others(columns, np.full(len(frame), np.nan))
+
+
+def _with_others(columns: dict[str, Any], empty: Any) -> dict[str, Any]:
+    """Return columns with what one of them has of others; those that are not there begin as an empty one."""
+    cells = [cell if isinstance(cell, str) else "" for cell in columns.pop(OTHERS, ())]
+    places = [place for place, cell in enumerate(cells) if cell]
+    for name, (at, texts) in others_series(places, [cells[place] for place in places]).items():
+        numbers = [number_in(text) for text in texts]
+        is_new = name not in columns and not any(isinstance(number, str) for number in numbers)
+        column = empty.copy() if is_new else list(columns.get(name, empty))
+        for place, number in zip(at, numbers, strict=True):
+            column[place] = number
+        columns[name] = column
+    return columns
+
+
+def _made_by_pandas(pandas: Any, columns: Mapping[str, Any]) -> Any:
+    texts: dict[str, Any] = {}
+
+    def numbers(name: str, column: Any) -> NDArray[np.float64]:
+        try:
+            return np.asarray(column, np.float64)
+        except ValueError:
+            # An integer beyond 64 bits makes text of all cells, also of those that are empty.
+            cells = [(number_in(cell) if cell else np.nan) if isinstance(cell, str) else cell for cell in column]
+        if any(isinstance(cell, str) for cell in cells):
+            texts[name] = column  # What was logged as text stays text.
+            return np.full(len(cells), np.nan)
+        return np.array(cells, np.float64)
+
+    found = [numbers(name, column) for name, column in columns.items()]
+    frame = pandas.DataFrame(np.column_stack(found), columns=list(columns))
+    for name, column in {STEP: np.asarray(columns[STEP], np.int64), **texts}.items():
+        frame[name] = column
+    return frame
+
+
+def _parsed_by_polars(polars: Any, stored: StoredMetrics) -> dict[str, Any]:
+    # Rows end with their last value, and polars asks the first one how many columns there are.
+    numbered = [str(number) for number in range(len(stored.columns))]
+    table = ",".join(numbered).encode() + b"\n" + stored.body().read()
+    own = {STEP: polars.Int64, OTHERS: polars.String}
+    types = {number: own.get(name, polars.Float64) for number, name in zip(numbered, stored.columns, strict=True)}
+    try:
+        frame = polars.read_csv(table, truncate_ragged_lines=True, schema=types)
+    except polars.exceptions.ComputeError:
+        # A cell is no number to polars, for which it has to look at all.
+        frame = polars.read_csv(table, truncate_ragged_lines=True, infer_schema_length=None)
+    columns = {name: frame[number] for name, number in zip(stored.columns, numbered, strict=True)}
+    return _with_others(columns, [None] * len(frame))
+
+
+def _made_by_polars(polars: Any, columns: Mapping[str, Any]) -> Any:
+    def numbers(name: str, column: Any) -> Any:
+        if isinstance(column, list) and any(isinstance(cell, str) for cell in column):
+            column = [None if cell is None else str(cell) for cell in column]
+        series = polars.Series(name, column)
+        cast = series.cast(polars.Int64 if name == STEP else polars.Float64, strict=False)
+        # What was logged as text stays text.
+        return cast if cast.null_count() == series.null_count() else series
+
+    return polars.DataFrame([numbers(name, column) for name, column in columns.items()])
+
+
+_FRAMES: dict[
+    Frames, tuple[Callable[[Any, StoredMetrics], dict[str, Any]], Callable[[Any, Mapping[str, Any]], Any]]
+] = {
+    "pandas": (_parsed_by_pandas, _made_by_pandas),
+    "polars": (_parsed_by_polars, _made_by_polars),
+}

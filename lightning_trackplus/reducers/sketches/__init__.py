@@ -1,0 +1,1 @@
+"""What quantiles are computed from."""

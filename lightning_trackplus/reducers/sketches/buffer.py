@@ -1,0 +1,99 @@
+"""All values of a stream with their weights, as a state.
+
+A state is a head of two numbers, its form and the weight that all values have in common, and the values
+behind them. Values and weights that are numbers of float32 take half the room.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lightning_trackplus.reducers.samples import Floats, State
+from lightning_trackplus.reducers.sketches.points import are_equal, narrowed
+
+_HEAD = 2
+# The form is the sum of what applies.
+_WEIGHTED = 1  # Each value is followed by its weight.
+_WIDE = 2  # The numbers need all of float64.
+FORMS = _WEIGHTED + _WIDE + 1
+"""All forms are below this number."""
+
+
+def buffered(values: Floats, weights: Floats) -> State:
+    """Return the state of some values.
+
+    Args:
+        values: The values.
+        weights: Their weights.
+    """
+    weighted = not are_equal(weights)
+    numbers = _woven(values, weights) if weighted else values
+    weight = float(weights[0]) if len(weights) and not weighted else 1.0
+    form = _WEIGHTED * weighted + _WIDE * (narrowed(numbers) is None)
+    return _state(form, weight, numbers)
+
+
+def contents(state: State) -> tuple[Floats, Floats]:
+    """Return the values and their weights, in the order in which they came.
+
+    Args:
+        state: The state.
+    """
+    form, weight = int(state[0]), state[1:2]
+    body = state[_HEAD:] if form & _WIDE else state[_HEAD:].view(np.float32)
+    # NaN fills up where the room is made for an even number; it is never a value.
+    numbers = body.astype(np.float64)[~np.isnan(body)]
+    if form & _WEIGHTED:
+        return numbers[0::2], numbers[1::2]
+    return numbers, np.broadcast_to(weight, numbers.shape)
+
+
+def joined(left: State, right: State) -> State:
+    """Return the state of two parts together.
+
+    Args:
+        left: The state of the part that comes first.
+        right: The state of the other part.
+    """
+    if len(left) == _HEAD or len(right) == _HEAD:
+        return right if len(left) == _HEAD else left
+    form, weight = int(left[0]) | int(right[0]), float(left[1])
+    if not form & _WEIGHTED and weight != right[1]:
+        form += _WEIGHTED
+    if form & _WEIGHTED:
+        # The weight that the values of a part had in common now stands behind each of them.
+        common = [part[1] for part in (left, right) if not int(part[0]) & _WEIGHTED]
+        form |= _WIDE * (narrowed(np.array(common)) is None)
+        weight = 1.0
+    left, right = (_in_form(part, form, weight) for part in (left, right))
+    return np.concatenate([left, right[_HEAD:]])
+
+
+def held(state: State) -> int:
+    """Return how many values a state holds, or one more for each time that an odd number was added.
+
+    Args:
+        state: The state.
+    """
+    form = int(state[0])
+    return (len(state) - _HEAD) * (1 if form & _WIDE else 2) // (2 if form & _WEIGHTED else 1)
+
+
+def _in_form(state: State, form: int, weight: float) -> State:
+    """Return a state in a form that takes no less."""
+    if int(state[0]) == form:
+        return state
+    values, weights = contents(state)
+    return _state(form, weight, _woven(values, weights) if form & _WEIGHTED else values)
+
+
+def _woven(values: Floats, weights: Floats) -> Floats:
+    return np.stack([values, weights], axis=1).reshape(-1)
+
+
+def _state(form: int, weight: float, numbers: Floats) -> State:
+    if not form & _WIDE:
+        padded = np.full(len(numbers) + len(numbers) % 2, np.nan, dtype=np.float32)
+        padded[: len(numbers)] = numbers
+        numbers = padded.view(np.float64)
+    return np.concatenate([[float(form), weight], numbers])

@@ -1,0 +1,109 @@
+"""The largest and the smallest values."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+
+import numpy as np
+from typing_extensions import override
+
+from lightning_trackplus.reducers.base import Reducer
+from lightning_trackplus.reducers.samples import Floats, NanPolicy, Samples, State
+
+
+class TopK(Reducer):
+    """The k largest values, ``x₍₁₎ ≥ … ≥ x₍ₖ₎``, as ``top1`` … ``topk``; a weight plays no part.
+
+    Where there are fewer than k, the others are NaN. Of equal values, the earlier stands first.
+
+    Args:
+        k: How many, at least 1.
+        steps: Whether the step of each is given as well, as ``top1_step`` and so on.
+        nan_policy: As for `Reducer`.
+
+    Raises:
+        ValueError: If k is no integer above 0.
+
+    Examples:
+        >>> import torch
+        >>> top = TopK(2)
+        >>> top.update(torch.tensor([4.0, 1.0, 9.0]))
+        >>> top.compute()
+        {'top1': tensor(9., dtype=torch.float64), 'top2': tensor(4., dtype=torch.float64)}
+    """
+
+    weighted = False
+    _end = "top"
+    _sign = -1
+
+    def __init__(self, k: int = 5, *, steps: bool = False, nan_policy: NanPolicy = "omit") -> None:
+        super().__init__(nan_policy=nan_policy)
+        if not isinstance(k, int) or isinstance(k, bool) or k < 1:
+            raise ValueError(f"{type(self).__name__} got k={k!r}; give an integer of at least 1, for example 5.")
+        self.k = k
+        self.steps = steps
+
+    @property
+    @override
+    def name(self) -> str:
+        return f"{self._end}{self.k}"
+
+    @property
+    @override
+    def state_key(self) -> Hashable:
+        return self._end, self.k
+
+    @override
+    def summarize(self, samples: Samples) -> State:
+        values, _, steps, *_ = samples
+        keys = self._sign * values
+        if len(keys) > self.k:
+            candidates = keys <= np.partition(keys, self.k - 1)[self.k - 1]
+            values, steps = values[candidates], steps[candidates]
+        return self._first_k(values, steps.astype(np.float64))
+
+    @override
+    def merge(self, left: State, right: State) -> State:
+        values, steps = np.hstack([left.reshape(2, -1), right.reshape(2, -1)])
+        return self._first_k(values, steps)
+
+    @override
+    def result(self, state: State) -> Mapping[str, float]:
+        values, steps = state.reshape(2, -1)
+        results: dict[str, float] = {}
+        for index in range(self.k):
+            is_present = index < len(values)
+            results[f"{self._end}{index + 1}"] = float(values[index]) if is_present else np.nan
+            if self.steps:
+                results[f"{self._end}{index + 1}_step"] = float(steps[index]) if is_present else np.nan
+        return results
+
+    def _first_k(self, values: Floats, steps: Floats) -> State:
+        """Return the first k values in order, then their steps."""
+        order = np.lexsort((steps, self._sign * values))[: self.k]
+        return np.concatenate([values[order], steps[order]])
+
+
+class BottomK(TopK):
+    """The k smallest values, ``x₍₁₎ ≤ … ≤ x₍ₖ₎``, as ``bottom1`` … ``bottomk``; a weight plays no part.
+
+    Where there are fewer than k, the others are NaN. Of equal values, the earlier stands first.
+
+    Args:
+        k: How many, at least 1.
+        steps: Whether the step of each is given as well, as ``bottom1_step`` and so on.
+        nan_policy: As for `Reducer`.
+
+    Raises:
+        ValueError: If k is no integer above 0.
+
+    Examples:
+        >>> import torch
+        >>> bottom = BottomK(2)
+        >>> bottom.update(torch.tensor([4.0, 1.0, 9.0]))
+        >>> bottom.compute()
+        {'bottom1': tensor(1., dtype=torch.float64), 'bottom2': tensor(4., dtype=torch.float64)}
+    """
+
+    _end = "bottom"
+    _sign = 1

@@ -1,0 +1,1 @@
+"""What happens to a value that `self.log` gets."""

@@ -1,0 +1,354 @@
+"""What is logged under one name: the stream of its values, and how its results are asked for."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import pickle
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from torch import Tensor
+
+from lightning_trackplus.lightning_internals import result_entries, trainer_state
+from lightning_trackplus.lightning_internals.classes import MisconfigurationException
+from lightning_trackplus.reducers.base import Reducer
+from lightning_trackplus.reducers.registry import OneReduction, Reduction, reducers_of
+from lightning_trackplus.reducers.samples import Counts, NanPolicy, Span
+from lightning_trackplus.reducers.stream import Reduces, Stream, Summary
+from lightning_trackplus.routing.proxy_metrics import Views, is_late
+from lightning_trackplus.runtime import distributed
+from lightning_trackplus.runtime.lists import is_list
+
+Arguments: TypeAlias = dict[str, Any]
+"""The arguments of `LightningModule.log` other than name, value, ``reduce_fx`` and ``batch_size``, by name."""
+
+
+class Key(NamedTuple):
+    """What tells one stream from another.
+
+    Attributes:
+        hook: The hook that logs it.
+        name: The name it is logged under.
+        dataloader: Which of several evaluation dataloaders it belongs to; None where there is one.
+        asked_by: Whether the module asked for the reduction, or `TrackPlus` for the epoch or for the steps.
+    """
+
+    hook: str
+    name: str
+    dataloader: int | None
+    asked_by: Literal["module", "epoch", "steps"] = "module"
+
+
+class Logged:
+    """A stream of logged values, and what is wanted of it.
+
+    Args:
+        key: What it is told from others by.
+        reduce_fx: The reduction that is asked for.
+        arguments: The other arguments of the first call; with ``on_step`` and ``on_epoch`` decided.
+        training: Whether it is filled in training.
+        nan_policy: The policy of reducers that are asked for by name.
+        attached: A reducer that the module updates by itself, if the stream is that one's.
+    """
+
+    def __init__(
+        self,
+        key: Key,
+        reduce_fx: Reduction,
+        arguments: Arguments,
+        *,
+        training: bool,
+        nan_policy: NanPolicy,
+        attached: Reducer | None = None,
+    ) -> None:
+        self.key = key
+        self.reduce_fx = reduce_fx
+        self.arguments = arguments
+        self.training = training
+        self.attached = attached
+        self.stream = Stream(reducers_of(reduce_fx, nan_policy)) if attached is None else attached.stream
+        self.epoch = -1
+        self.has_vectors = False
+        self.logged_at: int | None = None
+        self.is_registered = False
+        self.nan_policy = nan_policy
+        self._is_weighted = any(reducer.weighted for reducer in self.stream.reducers)
+        self._spans = {reducer.span for reducer in self.stream.reducers}
+        of_several = is_list(reduce_fx) or key.asked_by != "module"
+        self.names = ResultNames(key.name, reduce_fx, self.stream.reducers, of_several=of_several)
+        self.views = Views(self.names.numbers, key.hook, key.dataloader, arguments)
+        self._has_warned_of_nan = False
+
+    @property
+    def on_step(self) -> bool:
+        """Whether its results are wanted in steps."""
+        return bool(self.arguments["on_step"])
+
+    @property
+    def on_epoch(self) -> bool:
+        """Whether its results are wanted at the end of the epoch."""
+        return bool(self.arguments["on_epoch"])
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a call does no more than to add its values."""
+        return not (self.on_step or self.is_late or self.attached is not None or self._spans != {"epoch"})
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the epoch of a reducer of the module is over, and Lightning is about to reset it."""
+        return self.views.awaits_reset or (self.is_late and self.is_registered)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether an epoch-end hook logs it, so that Lightning asks for it at once."""
+        return is_late(self.key.hook)
+
+    @functools.cached_property
+    def members(self) -> tuple[int, ...]:
+        """The ranks whose values count together; this process alone where there is no rank."""
+        if self.attached is not None:
+            # Like any metric, it syncs itself.
+            return distributed.members(self.attached.process_group) if self._syncs_itself else ()
+        if not distributed.are_several() or not self.arguments["sync_dist"] or self.arguments["rank_zero_only"]:
+            return ()
+        return distributed.members(self.arguments["sync_dist_group"])
+
+    @functools.cached_property
+    def request(self) -> bytes | None:
+        """What another process needs to make it too; None if that cannot be pickled."""
+        reduce_fx = self.reduce_fx
+        if self.attached is not None:
+            reduce_fx = copy.deepcopy(self.attached)
+            reduce_fx.reset()
+        told = {**self.arguments, "sync_dist_group": None}
+        try:
+            return pickle.dumps((reduce_fx, told, {"training": self.training, "nan_policy": self.nan_policy}))
+        except Exception:  # noqa: BLE001  pickle raises what the object raises
+            return None
+
+    @classmethod
+    def requested(cls, key: Key, request: bytes) -> Logged:
+        """Return what another process has, without its values.
+
+        Args:
+            key: What it is told from others by.
+            request: Its request.
+        """
+        reduce_fx, arguments, options = pickle.loads(request)  # noqa: S301  from a process of this run
+        return cls(key, reduce_fx, arguments, **options)
+
+    def shows_other_than(self, reduction: OneReduction) -> bool:
+        """Return whether a reduction has a result that this does not show.
+
+        Args:
+            reduction: The reduction, as one of a list.
+        """
+        other = Logged(self.key, [reduction], self.arguments, training=self.training, nan_policy=self.nan_policy)
+        return not set(other.names.all) <= set(self.names.all)
+
+    def check_call(self, reduce_fx: Reduction, arguments: Arguments) -> None:
+        """Raise if a later call differs from the first; a function may be a new one with the same name.
+
+        Args:
+            reduce_fx: The reduction of the later call.
+            arguments: Its other arguments.
+
+        Raises:
+            MisconfigurationException: If it differs.
+        """
+        # Of two reducers that are updated by themselves, one cannot stand for the other.
+        if self.attached is not None and reduce_fx is not self.attached:
+            raise MisconfigurationException(
+                f"You called `self.log({self.key.name}, ...)` twice in one hook, with a reducer of its own and with"
+                f" {reduce_fx!r}. Keep one reducer as an attribute of the module and update it, or give it as reduce_fx"
+                " and log the values."
+            )
+        if self.attached is None and not _same(reduce_fx, self.reduce_fx):
+            raise MisconfigurationException(
+                f"You called `self.log({self.key.name}, ...)` twice in one hook, with reduce_fx={self.reduce_fx!r} and"
+                f" {reduce_fx!r}. Ask for both in one list, or log under two names."
+            )
+        if arguments != self.arguments:
+            raise MisconfigurationException(
+                f"You called `self.log({self.key.name}, ...)` twice in `{self.key.hook}` with different arguments."
+                " This is not allowed"
+            )
+
+    def add(self, value: float | Tensor, place: trainer_state.Place, batch_size: int | None, step: int) -> None:
+        """Take the values of one call.
+
+        Args:
+            value: A scalar, or a value for each sample, shape ``(N,)``.
+            place: Where the Trainer is.
+            batch_size: The batch size that was given.
+            step: When it is.
+        """
+        # One value is a batch of one sample if other calls had vectors, and a scalar if not.
+        self.has_vectors |= isinstance(value, Tensor) and value.ndim == 1 and len(value) != 1
+        if self.logged_at is not None and step > self.logged_at:
+            self.stream.reset("log")
+            self.logged_at = None
+        keep = self.on_epoch or self._spans != {"epoch"}
+        self.stream.add(value, copies=self._copies(place, batch_size), step=step, keep=keep)
+
+    def add_again(self, value: float | Tensor, place: trainer_state.Place, batch_size: int | None) -> None:
+        """Take the values of a call where `is_plain`; a number, at little cost.
+
+        Args:
+            value: A number, or a tensor with one value or one for each sample.
+            place: Where the Trainer is.
+            batch_size: The batch size that was given.
+        """
+        if isinstance(value, Tensor):
+            self.add(value, place, batch_size, place.step)
+        else:
+            self.stream.add_number(float(value), self._copies(place, batch_size), place.step)
+
+    def latest(self) -> dict[str, Any]:
+        """Return the results of the last call by their names."""
+        return self.names.named(self._made(lambda: self.stream.results(self.stream.latest())))
+
+    def results(self, summaries: list[Summary]) -> dict[str, Any]:
+        """Return the results of an epoch by their names.
+
+        Args:
+            summaries: What is remembered of the whole stream.
+
+        Raises:
+            ValueError: If there was NaN and a reducer's policy is to raise.
+        """
+        return self.names.named(self._made(lambda: self.stream.results(summaries)))
+
+    def has_been_logged(self, step: int) -> None:
+        """Let what counts from one logged step to the next begin anew with the next step.
+
+        Args:
+            step: The step that goes to the loggers.
+        """
+        if self.attached is not None:
+            # Its next values come before the next call.
+            self.stream.reset("log")
+        self.logged_at = step if "log" in self._spans else None
+
+    def reset(self, *spans: Span) -> None:
+        """Forget what counts for some spans, and let Lightning be told of the results anew.
+
+        Args:
+            spans: Which.
+        """
+        self.stream.reset(*spans)
+        self.is_registered = False
+
+    def warn_of_what_is_missing(self) -> None:
+        """Say, once for each, that other processes are not in the results, or that NaN is not."""
+        if distributed.are_several() and not self.arguments["sync_dist"] and not self._syncs_itself:
+            # Lightning says this of its own reductions, and takes ours for a metric that syncs itself.
+            result_entries.warn_of_no_sync(self.key.name)
+        # Of a span longer than the epoch there are more.
+        nan_count = min(summary.nan_count for summary in self.stream.summary())
+        if self.attached is not None and self.attached.has_warned_of_nan:
+            return
+        if nan_count and not self._has_warned_of_nan and (omitting := self.names.omitting_nan()):
+            self._has_warned_of_nan = True
+            # Each process says it, since each has its own values.
+            warnings.warn(
+                f"self.log({self.key.name!r}, …): {nan_count} values of this epoch were NaN and are left out of"
+                f" {', '.join(omitting)}. Further epochs are not warned of.",
+                stacklevel=2,
+            )
+            if self.attached is not None:
+                self.attached.has_warned_of_nan = True
+
+    @property
+    def _syncs_itself(self) -> bool:
+        return distributed.are_several() and self.attached is not None and bool(self.attached.sync_on_compute)
+
+    def _copies(self, place: trainer_state.Place, batch_size: int | None) -> int:
+        """Return for how many samples a value stands."""
+        return place.batch_size(batch_size) if self._is_weighted and not self.has_vectors else 1
+
+    def _made(self, make: Callable[[], list[Any]]) -> list[Any]:
+        try:
+            return make()
+        except ValueError as error:
+            raise ValueError(f"self.log({self.key.name!r}, …): {error}") from error
+
+
+def _same(one: Reduction, other: Reduction) -> bool:
+    if one is other or (isinstance(one, str) and one == other):
+        return True
+    names = [[reducer.name for reducer in reducers_of(reduction)] for reduction in (one, other)]
+    return names[0] == names[1] and is_list(one) == is_list(other)
+
+
+class ResultNames:
+    """Gives each result of some reducers its name.
+
+    Args:
+        name: The name that is logged.
+        reduce_fx: What was asked for.
+        reducers: The reducers that it stands for.
+        of_several: Whether a reducer's name is part of that of its result, as where a list was asked for.
+
+    Attributes:
+        all: All names.
+        numbers: Those of numbers, which Lightning can show.
+
+    Raises:
+        MisconfigurationException: If two reducers give one name and need not mean the same by it.
+
+    Examples:
+        >>> from lightning_trackplus.reducers.registry import reducers_of
+        >>> asked = ["mean", "topk(2)"]
+        >>> ResultNames("loss", asked, reducers_of(asked), of_several=True).all
+        ['loss_mean', 'loss_top1', 'loss_top2']
+    """
+
+    def __init__(self, name: str, reduce_fx: Reduction, reducers: Sequence[Reduces], *, of_several: bool) -> None:
+        self._name = name
+        self._reduce_fx = reduce_fx
+        self._reducers = reducers
+        self._of_several = of_several
+        # What the names are shows in the results of nothing.
+        stream = Stream(reducers)
+        self._nothing = stream.results(stream.summary())
+        named = self.named(self._nothing)
+        self.all = list(named)
+        self._check()
+        self.numbers = [name for name, result in named.items() if not isinstance(result, Counts)]
+
+    def named(self, results: Sequence[Any]) -> dict[str, Any]:
+        """Return results by their names.
+
+        Args:
+            results: A result of each reducer: a number, numbers by a name of their own, or counts.
+        """
+        named: dict[str, Any] = {}
+        for reducer, result in zip(self._reducers, results, strict=True):
+            if isinstance(result, Mapping):
+                named.update({f"{self._name}_{part}": number for part, number in result.items()})
+            else:
+                named[f"{self._name}_{reducer.name}" if self._of_several else self._name] = result
+        return named
+
+    def omitting_nan(self) -> list[str]:
+        """Return the names of the results that leave NaN out, and do not count it."""
+        omitting = [
+            result if reducer.nan_policy == "omit" and not reducer.counts_nan else None
+            for reducer, result in zip(self._reducers, self._nothing, strict=True)
+        ]
+        return [name for name, result in self.named(omitting).items() if result is not None]
+
+    def _check(self) -> None:
+        given: dict[str, Reduces] = {}
+        for reducer, result in zip(self._reducers, self._nothing, strict=True):
+            for part in result if isinstance(result, Mapping) else [reducer.name]:
+                other = given.setdefault(part, reducer)
+                if type(other) is not type(reducer) and other.state_key != reducer.state_key:
+                    raise MisconfigurationException(
+                        f"reduce_fx={self._reduce_fx!r}: {other.name} and {reducer.name} both give"
+                        f" {self._name}_{part}; log them under two names."
+                    )

@@ -1,0 +1,144 @@
+"""From a medium to every logger of a Trainer, whoever wrote it."""
+
+from __future__ import annotations
+
+import operator
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from lightning_utilities.core.rank_zero import rank_zero_only, rank_zero_warn
+
+from lightning_trackplus.delivery.async_writer import Delivery
+from lightning_trackplus.delivery.fan_out import joined
+from lightning_trackplus.delivery.shared_encoding import EncodedOnce
+from lightning_trackplus.lightning_internals import lightning_loggers, trainer_state
+from lightning_trackplus.logger.track_plus_logger import TrackPlusLogger
+from lightning_trackplus.media.base import Media
+from lightning_trackplus.runtime.failures import described
+from lightning_trackplus.writers.foreign.csv_logger import MediaFilesWriter
+from lightning_trackplus.writers.foreign.registry import writer_for
+from lightning_trackplus.writers.protocol import Writer
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
+    from lightning.pytorch.loggers import Logger
+
+
+class MediaLoggers:
+    """Gives media to all loggers of a Trainer, on rank zero.
+
+    A `TrackPlusLogger` takes a medium itself. Of the others, each that has a writer gets a delivery of its own: a
+    service that is slow or down then delays and loses its own media alone. What a medium costs is paid once: it is
+    copied once and encoded once for all of them. The media of a logger that has no writer are kept as files in the
+    run directory, unless another logger keeps such files anyway.
+
+    Args:
+        trainer: The Trainer.
+    """
+
+    def __init__(self, trainer: pl.Trainer) -> None:
+        self._trainer = trainer
+        self._served: list[Logger] = []
+        self._deliveries = joined([])
+        self._warnings: set[str] = set()
+
+    @rank_zero_only
+    def deliver(self, name: str, media: Media[Any], step: int | None = None) -> None:
+        """Give a medium to the loggers; they write it later, on other threads.
+
+        Args:
+            name: The name in full.
+            media: The medium.
+            step: The global step; by default the one under which Lightning logs its numbers now.
+        """
+        if trainer_state.is_fast_dev_run(self._trainer):
+            return
+        if not self._trainer.loggers:
+            self._warn(
+                f"self.log({name!r}, {media!r}): no logger of this Trainer takes media, so they are not written."
+                " Give it one that does: Trainer(logger=TrackPlusLogger())."
+            )
+        step = trainer_state.logged_step(self._trainer) if step is None else operator.index(step)
+        try:
+            # A search for a learning rate puts a DummyLogger in their place.
+            match lightning_loggers.real_loggers(self._trainer):
+                case []:
+                    pass
+                case [TrackPlusLogger() as logger]:
+                    logger.log_media(name, media, step)
+                case loggers:
+                    self._share(loggers, name, EncodedOnce(media), step)
+        except Exception as error:  # noqa: BLE001  a foreign logger may raise anything, and training has to go on
+            self._warn(f"Giving {name!r} to the loggers failed, training goes on. {described(error)}")
+
+    @rank_zero_only
+    def close(self) -> None:
+        """Write what waits for the loggers that are not ours; a further `deliver` begins anew."""
+        deliveries, self._deliveries, self._served = self._deliveries, joined([]), []
+        deliveries.close()
+
+    def _share(self, loggers: list[Logger], name: str, media: EncodedOnce, step: int) -> None:
+        if loggers != self._served:
+            self._open(loggers)
+        for logger in loggers:
+            if isinstance(logger, TrackPlusLogger):
+                # It asks for a copy, and what is shared is one.
+                logger.log_media(name, cast("Media[Any]", media), step)
+        self._deliveries.put_medium(name, media, step, self._trainer.current_epoch, time.time())
+
+    def _open(self, loggers: list[Logger]) -> None:
+        self.close()
+        ours = [logger for logger in loggers if isinstance(logger, TrackPlusLogger)]
+        # What our logger was told to do in a flood of media holds for all.
+        options = ours[0].queue_options if ours else {}
+        self._deliveries = joined([Delivery([writer], **options) for writer in self._writers(loggers)])
+        self._served = loggers
+
+    def _writers(self, loggers: Sequence[Logger]) -> Iterator[Writer]:
+        """Yield the writers of loggers that are not ours, and one of files where a logger has no writer."""
+        ours = [logger for logger in loggers if isinstance(logger, TrackPlusLogger)]
+        folders = [Path(logger.log_dir).resolve() for logger in ours if logger.keeps_media_files]
+        left_out: list[str] = []
+        for logger in loggers:
+            writer, reason = (None, "") if logger in ours else _opened(logger)
+            if isinstance(writer, MediaFilesWriter):
+                # A CSVLogger may have the run directory of another logger, which then keeps the files.
+                if writer.directory in folders:
+                    continue
+                folders.append(writer.directory)
+            if writer is not None:
+                yield writer
+            elif logger not in ours:
+                left_out.append(f"{type(logger).__name__} cannot take media{reason}, so they are kept as files")
+        if left_out and not folders:
+            folders = [self._run_directory(loggers[0])]
+            yield MediaFilesWriter(folders[0])
+        for what in left_out:
+            self._warn(f"{what} in {folders[0]}.")
+
+    def _run_directory(self, logger: Logger) -> Path:
+        """Return the folder of this run, as `ModelCheckpoint` finds it; another where that is not on this machine.
+
+        ``trainer.log_dir`` is not asked, since all processes would have to ask it together.
+        """
+        default, version = self._trainer.default_root_dir, logger.version
+        version = f"version_{version}" if isinstance(version, int) else version
+        composed = [logger.save_dir or default, logger.name, version]
+        candidates = [logger.log_dir or os.path.join(*[str(part) for part in composed if part]), default, os.getcwd()]
+        return Path(next(folder for folder in map(os.fspath, candidates) if "://" not in folder))
+
+    def _warn(self, message: str) -> None:
+        if message not in self._warnings:
+            self._warnings.add(message)
+            rank_zero_warn(message)
+
+
+def _opened(logger: Logger) -> tuple[Writer | None, str]:
+    """Return the writer for a logger, or why there is none."""
+    try:
+        return writer_for(logger), ""
+    except Exception as error:  # noqa: BLE001  a foreign logger may raise anything, and training has to go on
+        return None, f" ({type(error).__name__}: {error})"

@@ -1,0 +1,1 @@
+"""Helpers for devices, processes and messages."""

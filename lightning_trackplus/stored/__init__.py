@@ -1,1 +1,0 @@
-"""What lies in a run directory, read back and compared."""

@@ -1,0 +1,1 @@
+"""Media for the loggers of other packages."""

@@ -1,0 +1,379 @@
+"""The HParams tab, as real TensorBoard processes serve it, and what becomes of hyper-parameters there."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import enum
+import functools
+import json
+import math
+import pathlib
+import re
+import subprocess
+import sys
+import time
+import types
+import urllib.request
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from lightning_trackplus.formats.hparams import check_hparam_metrics, flat_hparams
+from lightning_trackplus.record import Item, Record, Texts
+from lightning_trackplus.writers.best_metrics import BestMetrics
+from lightning_trackplus.writers.hparams import HParamsSession
+from lightning_trackplus.writers.tensorboard import TensorBoardRuns
+
+MODES = {"val/loss": "min", "val/acc": "max"}
+PATIENCE = 120  # Seconds.
+
+
+class Color(enum.Enum):
+    RED = "#f00"
+
+
+class Size(enum.IntEnum):
+    LARGE = 3
+
+
+@dataclasses.dataclass
+class Optimizer:
+    lr: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.99)
+
+
+class Silent:
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+def model(width):
+    return width
+
+
+FLAT = [
+    ({"lr": 0.1, "seed": 3, "amp": True, "name": "a"}, {"lr": 0.1, "seed": 3, "amp": True, "name": "a"}),
+    ({"a": {"b": {"c": 1}, "d": {}}, 5: None}, {"a/b/c": 1, "a/d": "{}", "5": "None"}),
+    (argparse.Namespace(lr=1, inner=argparse.Namespace(x=2)), {"lr": 1, "inner/x": 2}),
+    ({"space": types.SimpleNamespace(x=2)}, {"space/x": 2}),
+    (Optimizer(), {"lr": 0.1, "betas": "(0.9, 0.99)"}),
+    ({"optimizers": [Optimizer(1.0), {"lr": 2}]}, {
+        "optimizers/0/lr": 1.0, "optimizers/0/betas": "(0.9, 0.99)", "optimizers/1/lr": 2,
+    }),
+    ({"list": [1, 2], "empty": [], "mixed": [1, "a", None, Color.RED], "set": {2, 1}}, {
+        "list": "[1, 2]", "empty": "[]", "mixed": "[1, 'a', None, 'RED']", "set": "[1, 2]",
+    }),
+    ({"color": Color.RED, "size": Size.LARGE}, {"color": "RED", "size": "LARGE"}),
+    ({"path": pathlib.PurePosixPath("data/x")}, {"path": "data/x"}),
+    ({"nan": math.nan, "inf": -math.inf, "huge": 10**400}, {"nan": "nan", "inf": "-inf", "huge": str(10**400)}),
+    ({"f32": np.float32(0.5), "i": np.int64(3), "b": np.bool_(True), "s": np.str_("x"), "nan": np.float32("nan")}, {
+        "f32": 0.5, "i": 3, "b": True, "s": "x", "nan": "nan",
+    }),
+    ({"scalar": torch.tensor(0.5), "one": torch.tensor([2]), "weights": torch.tensor([1.0, 2.0])}, {
+        "scalar": 0.5, "one": 2, "weights": "[1.0, 2.0]",
+    }),
+    ({"large": np.zeros((3, 100)), "meta": torch.empty(2, device="meta")}, {
+        "large": "ndarray of shape (3, 100)", "meta": "Tensor of shape (2,)",
+    }),
+    ({"act": torch.nn.ReLU, "type": int, "f": model, "g": len, "dtype": torch.float16}, {
+        "act": "torch.nn.modules.activation.ReLU", "type": "int", "f": f"{__name__}.model", "g": "len",
+        "dtype": "torch.float16",
+    }),
+    ({"partial": functools.partial(model, 1), "object": object(), "silent": Silent()}, {
+        "partial": "functools.partial(<function model>, 1)", "object": "<object object>", "silent": "Silent",
+    }),
+    ({"layer": torch.nn.Sequential(torch.nn.ReLU())}, {"layer": "Sequential( (0): ReLU() )"}),
+    ({"text": "x" * 2000, "bad \udcff": "\udcff"}, {"text": "x" * 1000 + "…", "bad \\udcff": "\\udcff"}),
+    ({"longest": "x" * 1000}, {"longest": "x" * 1000}),
+    (None, {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("params", "flat"), FLAT, ids=[" ".join(flat) for _, flat in FLAT])
+def test_hyperparameters_become_flat_values(params, flat):
+    """Each has its full name and is a bool, a number or a text, in the order in which they stand there."""
+    found = flat_hparams(params)
+    assert list(found.items()) == list(flat.items())
+    assert [type(value) is bool for value in found.values()] == [type(value) is bool for value in flat.values()]
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner) | st.tuples(inner),
+    max_leaves=10,
+)
+
+
+@settings(max_examples=50)
+@given(st.dictionaries(st.text(), VALUES))
+def test_whatever_is_nested_can_be_shown(params):
+    """All values are finite numbers, bools or texts, and none is lost but where names meet."""
+    found = flat_hparams(params)
+    assert all(isinstance(value, str) or math.isfinite(value) for value in found.values())
+    assert bool(found) == bool(params)
+
+
+def test_configs_of_omegaconf_are_flattened():
+    """With references resolved; where one leads nowhere, all stands as it was written."""
+    omega_conf = pytest.importorskip("omegaconf").OmegaConf
+    config = omega_conf.create({"lr": 0.1, "inner": {"twice": "${lr}", "list": [1, None], "each": [{"a": "${lr}"}]}})
+    flat = {"lr": 0.1, "inner/twice": 0.1, "inner/list": "[1, None]", "inner/each/0/a": 0.1}
+    assert flat_hparams(config) == flat
+    assert flat_hparams({"config": config.inner}) == {
+        name.replace("inner", "config"): value for name, value in flat.items() if name != "lr"
+    }
+    broken = omega_conf.create({"x": "${nowhere}", "y": "???"})
+    assert flat_hparams(broken) == {"x": "${nowhere}", "y": "???"}
+
+
+@pytest.mark.parametrize("params", [3, "lr=1", [1], [{"lr": 1}]])
+def test_what_has_no_names_is_refused(params):
+    """The message says what may be given."""
+    message = (
+        f"flat_hparams got a {type(params).__name__}; give a dict, an argparse.Namespace, a dataclass or an OmegaConf"
+        " config."
+    )
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
+        flat_hparams(params)
+
+
+def test_modes_are_min_and_max():
+    """Anything else is refused, with an example."""
+    check_hparam_metrics(MODES)
+    for wrong in ({"val/loss": "lower"}, ["val/loss"], {"val/loss": None}):
+        message = f'hparam_metrics={wrong!r}; give "min" or "max" for each name, for example {{"val/loss": "min"}}.'
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            check_hparam_metrics(wrong)
+
+
+def record(step, **values):
+    return Record(step, 0, 1e9 + step, values, only_numbers=True)
+
+
+def points(directory, tag):
+    return [(event.step, event.value) for event in EventAccumulator(str(directory)).Reload().Scalars(tag)]
+
+
+def write_best(directory, *records):
+    best = BestMetrics(directory, MODES)
+    for one in records:
+        best.write(one)
+    best.close()
+
+
+def test_only_what_is_better_is_written(tmp_path):
+    """Each name has its improvements at their steps; NaN is none, and other names are not there."""
+    values = [(0.5, math.nan), (0.75, 0.25), (0.25, 0.25), (math.nan, 0.125), (0.25, 0.5)]
+    records = [record(step, **{"val/loss": a, "val/acc": b, "other": 0.0}) for step, (a, b) in enumerate(values)]
+    text = Texts((Item(b"text", ".md"),))
+    write_best(tmp_path, *records, Record(9, 0, 1e9, {"val/loss": text, "val/acc": 10**400}))
+
+    assert points(tmp_path / "best", "val/loss") == [(0, 0.5), (2, 0.25)]
+    assert points(tmp_path / "best", "val/acc") == [(1, 0.25), (4, 0.5), (9, math.inf)]
+    assert EventAccumulator(str(tmp_path / "best")).Reload().Tags()["scalars"] == ["val/loss", "val/acc"]
+
+
+def test_without_a_chosen_number_there_is_no_folder(tmp_path):
+    """A run that never logs one has no ``best/``."""
+    write_best(tmp_path, record(0, loss=1.0))
+    assert not (tmp_path / "best").exists()
+
+
+def test_the_best_goes_on(tmp_path):
+    """A continued run writes what is better than the best before it, and that alone."""
+    write_best(tmp_path, record(0, **{"val/loss": 0.5, "val/acc": 0.5}))
+    write_best(tmp_path, record(1, **{"val/loss": 0.75, "val/acc": 0.75}), record(2, **{"val/loss": 0.25}))
+    assert points(tmp_path / "best", "val/loss") == [(0, 0.5), (2, 0.25)]
+    assert points(tmp_path / "best", "val/acc") == [(0, 0.5), (1, 0.75)]
+
+
+def run(directory, params, losses, *, status, first_step=0, chosen=True):
+    """Write a run, or a part of it, as delivery does; with ``status=None`` it is killed after its last flush."""
+    session = HParamsSession(directory / "best" if chosen else directory, flat_hparams(params))
+    writers = [TensorBoardRuns(directory), session, *([BestMetrics(directory, MODES)] if chosen else [])]
+    for step, loss in enumerate(losses, start=first_step):
+        for writer in writers:
+            writer.write(record(step, **{"a": 1.0, "train/loss": 2.0, "val/loss": loss, "val/acc": 1 - loss}))
+        for writer in writers:
+            writer.flush()
+    if status is not None:
+        session.status = status
+        for writer in writers:
+            writer.close()
+
+
+def row(name, params, status, **metrics):
+    return name, {"hparams": params, "status": status, "metrics": metrics}
+
+
+def best(loss, loss_step):
+    return {"val/loss": (loss, loss_step), "val/acc": (1 - loss, loss_step)}
+
+
+NESTED = {"model": {"lr": 0.1, "sizes": [8, 4]}, "amp": True, "note": None}
+FLAT_NESTED = {"model/lr": 0.1, "model/sizes": "[8, 4]", "amp": True, "note": "None"}
+
+
+def chosen_runs(root):
+    """Write runs that end in all ways, and return the rows that the tab has to show."""
+    run(root / "done", NESTED, [0.5, 0.25, 0.75], status="success")
+    run(root / "twin", NESTED, [0.5], status="success")
+    run(root / "failed", {"model": {"lr": 0.2}, "layers": 3}, [0.75, 0.5], status="failed")
+    run(root / "killed", {"model": {"lr": 0.3}, "optimizer": "sgd"}, [0.25, 0.5], status=None)
+    run(root / "no best", {"model": {"lr": math.nan}}, [math.nan], status="success")
+    run(root / "resumed", {"model": {"lr": 0.4}, "old": 1}, [0.25, 0.5], status="failed")
+    run(root / "resumed", {"model": {"lr": 0.5}, "new": 1}, [0.75, 0.125], status="success", first_step=2)
+    run(root / "resumed and killed", {"model": {"lr": 0.6}}, [0.5], status="success")
+    run(root / "resumed and killed", {}, [0.75], status=None, first_step=1)
+    run(root / "without", {}, [0.5], status="success")
+    return dict(
+        [
+            row("done/best", FLAT_NESTED, "STATUS_SUCCESS", **best(0.25, 1)),
+            row("twin/best", FLAT_NESTED, "STATUS_SUCCESS", **best(0.5, 0)),
+            row("failed/best", {"model/lr": 0.2, "layers": 3}, "STATUS_FAILURE", **best(0.5, 1)),
+            row("killed/best", {"model/lr": 0.3, "optimizer": "sgd"}, "STATUS_UNKNOWN", **best(0.25, 0)),
+            row("no best/best", {"model/lr": "nan"}, "STATUS_SUCCESS"),
+            row("resumed/best", {"model/lr": 0.5, "new": 1}, "STATUS_SUCCESS", **best(0.125, 3)),
+            row("resumed and killed/best", {"model/lr": 0.6}, "STATUS_UNKNOWN", **best(0.5, 0)),
+        ]
+    )
+
+
+def plain_runs(root):
+    """Write runs that choose no metrics, of which the tab has to show the last values of all."""
+    last = {"a": (1.0, 1), "train/loss": (2.0, 1), "val/loss": (0.75, 1), "val/acc": (0.25, 1)}
+    run(root / "one", {"lr": 0.1}, [0.5, 0.75], status="success", chosen=False)
+    run(root / "two", {"wd": 0.2}, [0.5, 0.75], status="failed", chosen=False)
+    return dict([row("one", {"lr": 0.1}, "STATUS_SUCCESS", **last), row("two", {"wd": 0.2}, "STATUS_FAILURE", **last)])
+
+
+class Tab:
+    """What a TensorBoard process answers when its HParams tab asks."""
+
+    def __init__(self, logdir, *options):
+        command = [sys.executable, "-m", "tensorboard.main", "--logdir", logdir, "--port", "0", *options]
+        self._log = logdir / "tensorboard.log"
+        with self._log.open("wb") as log:
+            self._server = subprocess.Popen([*command, "--reload_interval", "1"], stdout=log, stderr=log)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._server.terminate()
+        self._server.wait(PATIENCE)
+
+    def rows(self):
+        statuses = [f"STATUS_{name}" for name in ("UNKNOWN", "SUCCESS", "FAILURE", "RUNNING")]
+        request = {"startIndex": 0, "sliceSize": 100, "allowedStatuses": statuses, "colParams": []}
+        groups = self._ask("session_groups", request).get("sessionGroups", [])
+        return {group["name"]: self._row(group) for group in groups}
+
+    def columns(self):
+        """Return the names of the hyper-parameters and of the metrics that have a column."""
+        experiment = self._ask("experiment", {})
+        metrics = [(one["name"]["group"] + one["name"]["tag"]) for one in experiment["metricInfos"]]
+        return {one["name"] for one in experiment["hparamInfos"]}, set(metrics)
+
+    def wait_for(self, rows):
+        """Return the rows, once they are those wanted or patience is at an end."""
+        end = time.monotonic() + PATIENCE
+        while (found := self._rows_if_ready()) != rows and time.monotonic() < end:
+            assert self._server.poll() is None, self._log.read_text()
+            time.sleep(0.05)
+        return found
+
+    def _rows_if_ready(self):
+        try:
+            return self.rows()
+        except OSError:
+            return None
+
+    def _ask(self, route, body):
+        address = re.search(r"http://localhost:\d+/", self._log.read_text())
+        if address is None:
+            raise ConnectionError("it does not listen yet")
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{address[0]}data/plugin/hparams/{route}", json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            return json.load(answer)
+
+    def _row(self, group):
+        (session,) = group["sessions"]
+        metrics = {one["name"]["tag"]: (one["value"], one["trainingStep"]) for one in session["metricValues"]}
+        return {"hparams": group["hparams"], "status": session["status"], "metrics": metrics}
+
+
+LOADERS = pytest.mark.parametrize("options", [[], ["--load_fast=false"]], ids=["default", "slow"])
+
+
+@LOADERS
+def test_the_tab_shows_the_best_of_chosen_metrics(tmp_path, options):
+    """Each run has a row of its own with its latest hyper-parameters, its status, and best values with their steps."""
+    rows = chosen_runs(tmp_path / "runs")
+    with Tab(tmp_path / "runs", *options) as tab:
+        assert tab.wait_for(rows) == rows
+        names, metrics = tab.columns()
+    assert names == {name for one in rows.values() for name in one["hparams"]}
+    assert metrics == set(MODES)
+
+
+@LOADERS
+def test_the_tab_shows_the_last_of_all_metrics(tmp_path, options):
+    """Where none are chosen, all scalars of the run stand beside its hyper-parameters."""
+    rows = plain_runs(tmp_path / "runs")
+    with Tab(tmp_path / "runs", *options) as tab:
+        assert tab.wait_for(rows) == rows
+        assert tab.columns() == ({"lr", "wd"}, {"a", "train/loss", "val/loss", "val/acc"})
+
+
+@LOADERS
+def test_the_tab_follows_a_run(tmp_path, options):
+    """A TensorBoard that is open sees the best value and the end of a run as they come."""
+    session = HParamsSession(tmp_path / "runs/r/best", {"lr": 0.1})
+    metrics = BestMetrics(tmp_path / "runs/r", MODES)
+    for writer in (session, metrics):
+        writer.write(record(0, **{"val/loss": 0.5, "val/acc": 0.5}))
+        writer.flush()
+    rows = dict([row("r/best", {"lr": 0.1}, "STATUS_UNKNOWN", **best(0.5, 0))])
+    with Tab(tmp_path / "runs", *options) as tab:
+        assert tab.wait_for(rows) == rows
+        metrics.write(record(1, **{"val/loss": 0.25, "val/acc": 0.75}))
+        session.status = "success"
+        metrics.close()
+        session.close()
+        rows = dict([row("r/best", {"lr": 0.1}, "STATUS_SUCCESS", **best(0.25, 1))])
+        assert tab.wait_for(rows) == rows
+
+
+def test_hyperparameters_that_come_later_take_the_place_of_the_first(tmp_path):
+    """One file holds the latest ones, and nothing is written before the first record."""
+    session = HParamsSession(tmp_path / "run", {"lr": 0.1})
+    session.params = {"lr": 0.2}
+    session.flush()
+    session.close()
+    assert not (tmp_path / "run").exists()
+
+    session.write(record(0, loss=1.0))
+    session.params = {"lr": 0.3}
+    session.flush()
+    session.flush()
+    (file,) = (tmp_path / "run").iterdir()
+    assert file.name.endswith(".hparams")
+    assert EventAccumulator(str(tmp_path / "run")).Reload().Tags()["tensors"] == ["_hparams_/session_start_info"]
+    assert b"\x9a\x99\x99\x99\x99\x99\xb9?" not in file.read_bytes()  # 0.1 as a float64.
+
+
+@pytest.mark.parametrize("status", [None, "unheard of"])
+def test_without_a_known_end_there_is_no_status(tmp_path, status):
+    """A run that is closed without a status, or with one of another kind, has none."""
+    session = HParamsSession(tmp_path / "run", {"lr": 0.1})
+    session.write(record(0, loss=1.0))
+    session.status = status
+    session.close()
+    assert [path.suffix for path in (tmp_path / "run").iterdir()] == [".hparams"]
