@@ -266,14 +266,14 @@ def worker(tasks: list[tuple[int, Mutant, list[str]]], limit: float, checkout: P
 def in_parallel(tasks: list, limit: float, processes: int) -> list[str]:
     """Try mutants in several processes, each with a copy of the checkout."""
     with tempfile.TemporaryDirectory() as folder:
-        copies = queue.SimpleQueue()
+        repeat = queue.SimpleQueue()
         for number in range(processes):
             place = Path(folder, str(number))
             ignored = shutil.ignore_patterns(".git", ".venv", ".tox", "__pycache__", ".*_cache", ".hypothesis")
             shutil.copytree(CHECKOUT, place, ignore=ignored)
-            copies.put(place)
+            repeat.put(place)
         with concurrent.futures.ProcessPoolExecutor(processes) as pool:
-            parts = [pool.submit(worker, tasks[n::processes], limit, copies.get()) for n in range(processes)]
+            parts = [pool.submit(worker, tasks[n::processes], limit, repeat.get()) for n in range(processes)]
             results = {number: result for part in parts for number, result, _ in part.result()}
     return [results[number] for number, *_ in tasks]
 

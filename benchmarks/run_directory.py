@@ -28,7 +28,7 @@ from lightning_trackplus.run.journal import Extent, RunJournal
 from lightning_trackplus.run.rewind import rewind
 from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.metrics_table import MetricsTable
-from lightning_trackplus.writers.tensorboard import TensorBoardRuns
+from lightning_trackplus.writers.tensorboard import TensorBoardWriter
 
 OCCUR_ONCE = (1000, 2000, 4000, 8000)
 
@@ -36,7 +36,7 @@ OCCUR_ONCE = (1000, 2000, 4000, 8000)
 def write(directory: Path, rows: int, names: int) -> None:
     """Write a run, its numbers as CSV and as events."""
     generator = np.random.default_rng(0)
-    writers = [CSVWriter(directory), TensorBoardRuns(directory)]
+    writers = [CSVWriter(directory), TensorBoardWriter(directory)]
     columns = [f"metric {number}" for number in range(names)]
     RunJournal(directory).begin("benchmark", Extent(0, {}))
     for step in range(rows):
@@ -132,7 +132,7 @@ def names_that_come_late(count: int) -> None:
             if path.stat().st_ino != file:
                 copied, file = copied + path.stat().st_size, path.stat().st_ino
         table.close()
-        print(f"    its metrics.csv has {path.stat().st_size / 1e6:.2f} MB, and copies of it had {copied / 1e6:.0f} MB")
+        print(f"    its metrics.csv has {path.stat().st_size / 1e6:.2f} MB, and repeat of it had {copied / 1e6:.0f} MB")
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FILM_SUFFIXES = (".mp4", ".webm", ".ogg")
-"""What the names of `Films` end with."""
+"""What the names of `VideoFilePayload` end with."""
 
 Cell: TypeAlias = str | float | int | bool | None
 """What stands in a table."""
@@ -48,7 +48,7 @@ class Encoded:
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures(Encoded):
+class ImagePayload(Encoded):
     """Images; width and height are the first's, in pixels."""
 
     kind: ClassVar[str] = "image"
@@ -57,7 +57,7 @@ class Pictures(Encoded):
 
 
 @dataclass(frozen=True, slots=True)
-class Videos(Encoded):
+class VideoPayload(Encoded):
     """Moving images, as files that a browser plays as an image; width and height are the first's, in pixels."""
 
     kind: ClassVar[str] = "video"
@@ -66,35 +66,35 @@ class Videos(Encoded):
 
 
 @dataclass(frozen=True, slots=True)
-class Films(Encoded):
+class VideoFilePayload(Encoded):
     """Videos as files that TensorBoard does not play."""
 
     kind: ClassVar[str] = "video"
 
 
 @dataclass(frozen=True, slots=True)
-class Sounds(Encoded):
+class AudioPayload(Encoded):
     """Sounds."""
 
     kind: ClassVar[str] = "audio"
 
 
 @dataclass(frozen=True, slots=True)
-class Texts(Encoded):
+class TextPayload(Encoded):
     """Markdown texts, as UTF-8."""
 
     kind: ClassVar[str] = "text"
 
 
 @dataclass(frozen=True, slots=True)
-class Pages(Encoded):
+class HtmlPayload(Encoded):
     """HTML pages, as UTF-8."""
 
     kind: ClassVar[str] = "html"
 
 
 @dataclass(frozen=True, slots=True)
-class Histograms(Encoded):
+class HistogramPayload(Encoded):
     """Histograms, as CSV and as numbers.
 
     Attributes:
@@ -112,7 +112,7 @@ class Histograms(Encoded):
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class TableData:
     """The cells of one table."""
 
     columns: tuple[str, ...]
@@ -120,11 +120,11 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class Tables(Encoded):
+class TablePayload(Encoded):
     """Tables, as CSV and as cells."""
 
     kind: ClassVar[str] = "table"
-    tables: tuple[Rows, ...]
+    tables: tuple[TableData, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,16 @@ class TensorBoardEvent:
         return self
 
 
-MediaPayload: TypeAlias = Pictures | Videos | Films | Sounds | Texts | Pages | Histograms | Tables
+MediaPayload: TypeAlias = (
+    ImagePayload
+    | VideoPayload
+    | VideoFilePayload
+    | AudioPayload
+    | TextPayload
+    | HtmlPayload
+    | HistogramPayload
+    | TablePayload
+)
 Payload: TypeAlias = float | MediaPayload | TensorBoardEvent
 
 

@@ -121,7 +121,7 @@ class GradientNorms(Callback):
             for name in stale:
                 # A module's own `log` may have left it out.
                 if (entry := results.get(result_entries.entry_key(_HOOK, name, None))) is not None:
-                    result_entries.hide(entry)
+                    result_entries.mark_unset(entry)
             self._logged -= stale
 
     @override

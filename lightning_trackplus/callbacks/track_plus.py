@@ -18,8 +18,8 @@ from lightning_trackplus.reducers.registry import Reduction
 from lightning_trackplus.reducers.samples import NanPolicy
 from lightning_trackplus.routing.batch_samples import BatchSamples
 from lightning_trackplus.routing.configured_reducers import ConfiguredReducers
-from lightning_trackplus.routing.dispatch import Door
-from lightning_trackplus.routing.stream_registry import Streams
+from lightning_trackplus.routing.log_router import LogRouter
+from lightning_trackplus.routing.stream_registry import StreamRegistry
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -93,10 +93,10 @@ class TrackPlus(AttachLoggers):
         super().setup(trainer, pl_module, stage)
         tracked = self._trainers.setdefault(trainer, _Tracked())
         # A run within another run of the same Trainer has nothing in common with it.
-        streams = Streams() if tracked.doors else tracked.streams
+        streams = StreamRegistry() if tracked.routers else tracked.streams
         streams.attach(pl_module)
         tracked.is_alone = False
-        door = Door(
+        router = LogRouter(
             pl_module,
             trainer,
             streams=streams,
@@ -104,21 +104,21 @@ class TrackPlus(AttachLoggers):
             nan_policy=self._nan_policy,
             fast=self._is_fast,
         )
-        tracked.doors.append((door, streams))
+        tracked.routers.append((router, streams))
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin a training."""
         super().on_train_start(trainer, pl_module)
-        if (door := self._door(trainer)) is not None:
-            door.begin_training()
+        if (router := self._door(trainer)) is not None:
+            router.begin_training()
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin an epoch of training."""
         super().on_train_epoch_start(trainer, pl_module)
-        if (door := self._door(trainer)) is not None:
-            door.begin_epoch()
+        if (router := self._door(trainer)) is not None:
+            router.begin_epoch()
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -183,7 +183,7 @@ class TrackPlus(AttachLoggers):
     @override
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Deliver what Lightning has not asked for."""
-        self._end_late(trainer)
+        self._compute_pending(trainer)
 
     @override
     def on_test_batch_start(
@@ -200,12 +200,12 @@ class TrackPlus(AttachLoggers):
     @override
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Deliver what Lightning has not asked for."""
-        self._end_late(trainer)
+        self._compute_pending(trainer)
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Deliver what Lightning has not asked for."""
-        self._end_late(trainer)
+        self._compute_pending(trainer)
 
     @override
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -245,32 +245,32 @@ class TrackPlus(AttachLoggers):
         super().on_exception(trainer, pl_module, exception)
 
     def _begin_evaluation(self, trainer: pl.Trainer) -> None:
-        if (door := self._door(trainer)) is not None:
-            door.begin_evaluation()
+        if (router := self._door(trainer)) is not None:
+            router.begin_evaluation()
 
     def _begin_dataloader(self, trainer: pl.Trainer, index: int) -> None:
-        if (door := self._door(trainer)) is not None:
-            door.reducers.begin_dataloader(index)
+        if (router := self._door(trainer)) is not None:
+            router.reducers.begin_dataloader(index)
 
-    def _end_late(self, trainer: pl.Trainer) -> None:
-        if (door := self._door(trainer)) is not None:
-            door.reducers.end_late()
+    def _compute_pending(self, trainer: pl.Trainer) -> None:
+        if (router := self._door(trainer)) is not None:
+            router.reducers.compute_pending()
 
     def _end_epoch(self, trainer: pl.Trainer) -> None:
-        if (door := self._door(trainer)) is not None:
-            door.end_epoch()
+        if (router := self._door(trainer)) is not None:
+            router.end_epoch()
 
     @override
     def _detach(self, trainer: pl.Trainer) -> None:
-        door, streams = self._trainers[trainer].doors.pop()
-        door.close()
+        router, streams = self._trainers[trainer].routers.pop()
+        router.close()
         streams.detach()
         super()._detach(trainer)
 
-    def _door(self, trainer: pl.Trainer) -> Door | None:
-        """Return the door of the innermost run of a Trainer; None where none is under way."""
+    def _door(self, trainer: pl.Trainer) -> LogRouter | None:
+        """Return the router of the innermost run of a Trainer; None where none is under way."""
         tracked = self._trainers.get(trainer)
-        return tracked.doors[-1][0] if tracked is not None and tracked.doors else None
+        return tracked.routers[-1][0] if tracked is not None and tracked.routers else None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_trainers": {}}
@@ -283,8 +283,8 @@ class _Tracked:
     """What `TrackPlus` keeps of one Trainer."""
 
     def __init__(self) -> None:
-        self.streams = Streams()
-        self.doors: list[tuple[Door, Streams]] = []
+        self.streams = StreamRegistry()
+        self.routers: list[tuple[LogRouter, StreamRegistry]] = []
         """Those of the runs that are under way, each with its streams."""
         self.is_alone = False
         """Whether other processes may not answer."""

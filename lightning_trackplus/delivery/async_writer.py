@@ -25,11 +25,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Literal, ParamSpec, TypeVar, cast
 
-from lightning_trackplus.delivery.byte_budget import Overflow, QueueRoom
+from lightning_trackplus.delivery.byte_budget import ByteBudget, Overflow
 from lightning_trackplus.record import Encodable, Encoded, Payload, Record, TensorBoardEvent
 from lightning_trackplus.runtime import forks
-from lightning_trackplus.runtime.device_transfer import LateNumbers
-from lightning_trackplus.runtime.failures import Losses
+from lightning_trackplus.runtime.device_transfer import PendingScalars
+from lightning_trackplus.runtime.failures import FailureLog
 from lightning_trackplus.writers.protocol import Writer
 
 P = ParamSpec("P")
@@ -44,7 +44,7 @@ _ROOM_AT_ONCE = 64 * 2**10
 _LOOKS_AGAIN_SECS = 1.0
 
 
-class Delivery:
+class AsyncWriter:
     """Carries records to the writers on a thread of its own.
 
     Args:
@@ -65,8 +65,8 @@ class Delivery:
         self._writers = tuple(writers)
         self._flush_secs = flush_secs
         self._waiting: deque[tuple[Record[Payload | Encodable] | Callable[[], None], int, bool]] = deque()
-        self._room = QueueRoom(max_bytes, overflow)
-        self._losses = Losses()
+        self._room = ByteBudget(max_bytes, overflow)
+        self._losses = FailureLog()
         # The first and the last step of what the writers got since their last flush.
         self._steps: tuple[int, int] | None = None
         self._put_count = 0
@@ -296,7 +296,7 @@ class Delivery:
 
     def _encoded(self, record: Record[Payload | Encodable]) -> Record[Payload]:
         if record.only_numbers:
-            if isinstance(record.values, LateNumbers):
+            if isinstance(record.values, PendingScalars):
                 # A device that has failed gives none.
                 record.values = self._attempt("Reading numbers from a device", record.values.numbers) or {}
             return cast("Record[Payload]", record)

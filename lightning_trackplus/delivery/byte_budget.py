@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, get_args
 Overflow: TypeAlias = Literal["block", "drop"]
 
 
-class QueueRoom:
+class ByteBudget:
     """Keeps account of the memory of what waits; it has no lock of its own.
 
     With ``"block"``, numbers and media share one bound. With ``"drop"``, each have a bound of their own, of the same

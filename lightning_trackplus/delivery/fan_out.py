@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TypeAlias
 
-from lightning_trackplus.delivery.async_writer import Delivery
-from lightning_trackplus.delivery.shared_encoding import EncodedOnce
+from lightning_trackplus.delivery.async_writer import AsyncWriter
+from lightning_trackplus.delivery.shared_encoding import SharedEncoding
 from lightning_trackplus.record import Encodable, Payload, Record, TensorBoardEvent
 
 
-class Deliveries:
-    """Is to its callers what one `Delivery` is.
+class FanOut:
+    """Is to its callers what one `AsyncWriter` is.
 
     Args:
         deliveries: The deliveries.
     """
 
-    def __init__(self, deliveries: Sequence[Delivery]) -> None:
+    def __init__(self, deliveries: Sequence[AsyncWriter]) -> None:
         self._deliveries = tuple(deliveries)
 
     def put(self, record: Record[Payload | Encodable], *, is_media: bool = False) -> None:
@@ -43,7 +43,7 @@ class Deliveries:
             epoch: The epoch, where it is known.
             wall_time: Seconds since 1970-01-01 UTC.
         """
-        shared = medium if isinstance(medium, TensorBoardEvent | EncodedOnce) else EncodedOnce(medium)
+        shared = medium if isinstance(medium, TensorBoardEvent | SharedEncoding) else SharedEncoding(medium)
         taken = [delivery.put_medium(name, shared, step, epoch, wall_time) for delivery in self._deliveries]
         return any(taken)
 
@@ -76,13 +76,13 @@ class Deliveries:
         return all(delivery.is_of_this_process() for delivery in self._deliveries)
 
 
-AnyDelivery: TypeAlias = "Delivery | Deliveries"
+AnyDelivery: TypeAlias = "AsyncWriter | FanOut"
 
 
-def joined(deliveries: Sequence[Delivery]) -> AnyDelivery:
+def joined(deliveries: Sequence[AsyncWriter]) -> AnyDelivery:
     """Return what hands records to all of some deliveries; the one itself, where there is no other.
 
     Args:
         deliveries: The deliveries.
     """
-    return deliveries[0] if len(deliveries) == 1 else Deliveries(deliveries)
+    return deliveries[0] if len(deliveries) == 1 else FanOut(deliveries)

@@ -10,7 +10,7 @@ from typing_extensions import Self
 from lightning_trackplus.record import Encodable, Payload
 
 
-class EncodedOnce:
+class SharedEncoding:
     """A medium that several deliveries share: the first that takes it copies it, the first that comes to it encodes it.
 
     Where that fails, it fails for all of them, with the same error. What was encoded is not held any longer.
@@ -20,7 +20,7 @@ class EncodedOnce:
 
     Examples:
         >>> from lightning_trackplus import Text
-        >>> shared = EncodedOnce(Text("one"))
+        >>> shared = SharedEncoding(Text("one"))
         >>> shared.encode("name") is shared.encode("name")
         True
     """

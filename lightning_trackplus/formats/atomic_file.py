@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 
-class WholeFile(io.FileIO):
+class AtomicFile(io.FileIO):
     """A file without a buffer, each of whose writes is done whole or not at all.
 
     What is written is with the operating system at once, so that a killed process loses none of it;
     and where a disk is full, nothing is left behind that could corrupt what comes after.
     """
 
-    def is_there(self) -> bool:
+    def still_linked(self) -> bool:
         """Return whether the file that is open still lies where it was opened, and was not removed or replaced."""
         try:
             return os.path.samestat(os.fstat(self.fileno()), os.stat(self.name))

@@ -54,10 +54,10 @@ def read_records(path: Path) -> Iterator[bytes]:
         path: The file.
 
     Examples:
-        >>> from lightning_trackplus.formats.tfrecord import RecordFile
+        >>> from lightning_trackplus.formats.tfrecord import TFRecordFile
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp(), "events")
-        >>> file = RecordFile(path)
+        >>> file = TFRecordFile(path)
         >>> file.write(b"one")
         >>> file.close()
         >>> list(read_records(path))

@@ -14,7 +14,7 @@ from enum import Enum
 from types import SimpleNamespace
 from typing import Any, TypeAlias
 
-Shown: TypeAlias = bool | int | float | str
+HparamValue: TypeAlias = bool | int | float | str
 """What a cell of the HParams tab holds."""
 
 _MOST_ELEMENTS = 100
@@ -22,7 +22,7 @@ _LONGEST_TEXT = 1000
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
-def flat_hparams(params: Any) -> dict[str, Shown]:
+def flatten_hparams(params: Any) -> dict[str, HparamValue]:
     """Return hyper-parameters by their full names, each as something that can be shown.
 
     Mappings, namespaces, dataclasses, OmegaConf's configs and lists of these are flattened, ``outer/inner`` and
@@ -39,14 +39,14 @@ def flat_hparams(params: Any) -> dict[str, Shown]:
         TypeError: If ``params`` is none of these.
 
     Examples:
-        >>> flat_hparams({"model": {"lr": 0.1, "sizes": [8, 4]}, "seed": None, "amp": True})
+        >>> flatten_hparams({"model": {"lr": 0.1, "sizes": [8, 4]}, "seed": None, "amp": True})
         {'model/lr': 0.1, 'model/sizes': '[8, 4]', 'seed': 'None', 'amp': True}
     """
     params = _plain_config({} if params is None else params)
     inner = _parts(params)
     if inner is None or isinstance(params, list):
         raise TypeError(
-            f"flat_hparams got a {type(params).__name__}; give a dict, an argparse.Namespace, a dataclass or an"
+            f"flatten_hparams got a {type(params).__name__}; give a dict, an argparse.Namespace, a dataclass or an"
             " OmegaConf config."
         )
     return {_text(name): value for key, part in inner.items() for name, value in _flat(str(key), part)}
@@ -67,7 +67,7 @@ def check_hparam_metrics(modes: Mapping[str, Any]) -> None:
         )
 
 
-def _flat(name: str, value: Any) -> Iterator[tuple[str, Shown]]:
+def _flat(name: str, value: Any) -> Iterator[tuple[str, HparamValue]]:
     value = _plain_config(value)
     inner = _parts(value)
     if not inner:
@@ -104,7 +104,7 @@ def _plain_config(value: Any) -> Any:
         return omegaconf.OmegaConf.to_container(value)
 
 
-def _shown(value: Any) -> Shown:
+def _shown(value: Any) -> HparamValue:
     plain = _plain(value)
     if isinstance(plain, float | int):
         try:

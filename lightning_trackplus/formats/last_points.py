@@ -12,14 +12,14 @@ from lightning_trackplus.formats.metrics_csv import EPOCH, STEP, StoredMetrics, 
 from lightning_trackplus.formats.other_names import filled_cells
 
 
-class Point(NamedTuple):
+class LastPoint(NamedTuple):
     """A value and its step."""
 
     step: int
     value: float
 
 
-def last_points(directory: Path, names: set[str]) -> dict[str, Point]:
+def last_points(directory: Path, names: set[str]) -> dict[str, LastPoint]:
     """Return the last point of each name that a run has.
 
     Args:
@@ -31,12 +31,12 @@ def last_points(directory: Path, names: set[str]) -> dict[str, Point]:
     if (stored := _table(directory)) is None:
         return {name: point for name, point in _in_events(directory).items() if name in names}
     places = {name: place for place, name in enumerate(stored.columns) if name in {*names, OTHERS}}
-    found: dict[str, Point] = {}
+    found: dict[str, LastPoint] = {}
     for step, row in _rows(stored):
         cells = [row[place] for place in places.values() if place < len(row)]
         for name, cell in filled_cells(places, cells).items():
             if name in names and not isinstance(value := number_in(cell), str):
-                found[name] = Point(step, value)
+                found[name] = LastPoint(step, value)
     return found
 
 
@@ -103,15 +103,15 @@ def _has_epoch(stored: StoredMetrics, cells: list[str]) -> bool:
     return len(cells) > place and bool(cells[place])
 
 
-def _in_events(directory: Path) -> dict[str, Point]:
+def _in_events(directory: Path) -> dict[str, LastPoint]:
     if not any(directory.glob("*tfevents*")):
         return {}
     # Imported here, since it needs tensorboard.
     from lightning_trackplus.formats.event_files import event_files, read_events  # noqa: PLC0415
 
-    found: dict[str, Point] = {}
+    found: dict[str, LastPoint] = {}
     for event in (event for path in event_files(directory) for event in read_events(path)):
         for value in event.summary.value:
             if value.HasField("simple_value"):
-                found[value.tag] = Point(event.step, value.simple_value)
+                found[value.tag] = LastPoint(event.step, value.simple_value)
     return found

@@ -22,11 +22,11 @@ _MORE_FOLLOWS = 0x80
 _INFINITE_FROM = 3.4028235677973366e38  # As float32 rounds.
 
 
-class NumberEvents:
+class ScalarEvents:
     """Makes serialized events of numbers.
 
     Examples:
-        >>> events = NumberEvents()
+        >>> events = ScalarEvents()
         >>> event = Event.FromString(events.serialized(3, 1e9, {"loss": 0.5}))
         >>> event.step, event.summary.value[0].tag, event.summary.value[0].simple_value
         (3, 'loss', 0.5)
@@ -54,7 +54,7 @@ class NumberEvents:
         return head + layout.summary(numbers.values())
 
 
-class ReadNumbers(NamedTuple):
+class ScalarEvent(NamedTuple):
     """An event of numbers as it was read.
 
     Attributes:
@@ -68,19 +68,19 @@ class ReadNumbers(NamedTuple):
     numbers: Sequence[float]
 
 
-class NumberReader:
+class ScalarEventReader:
     """Reads serialized events of numbers.
 
     Examples:
-        >>> reader = NumberReader()
-        >>> reader.read(NumberEvents().serialized(3, 1e9, {"loss": 0.5}))
-        ReadNumbers(step=3, names=('loss',), numbers=(0.5,))
+        >>> reader = ScalarEventReader()
+        >>> reader.read(ScalarEvents().serialized(3, 1e9, {"loss": 0.5}))
+        ScalarEvent(step=3, names=('loss',), numbers=(0.5,))
     """
 
     def __init__(self) -> None:
         self._layouts: dict[int, list[_Layout]] = {}
 
-    def read(self, data: bytes) -> ReadNumbers | None:
+    def read(self, data: bytes) -> ScalarEvent | None:
         """Return an event; None if it holds something else than numbers.
 
         Args:
@@ -89,10 +89,10 @@ class NumberReader:
         start, step = _head(data)
         for layout in self._layouts.get(len(data) - start, ()):
             if (numbers := layout.numbers(data, start)) is not None:
-                return ReadNumbers(step, layout.names, numbers)
+                return ScalarEvent(step, layout.names, numbers)
         return self._parsed(data, start)
 
-    def _parsed(self, data: bytes, start: int) -> ReadNumbers | None:
+    def _parsed(self, data: bytes, start: int) -> ScalarEvent | None:
         event = Event.FromString(data)
         values = event.summary.value
         if not values or any(value.WhichOneof("value") != "simple_value" for value in values):
@@ -103,7 +103,7 @@ class NumberReader:
             if sum(map(len, self._layouts.values())) >= _MOST_LAYOUTS:
                 self._layouts.clear()
             self._layouts.setdefault(len(data) - start, []).append(layout)
-        return ReadNumbers(event.step, names, tuple(value.simple_value for value in values))
+        return ScalarEvent(event.step, names, tuple(value.simple_value for value in values))
 
 
 def _head(data: bytes) -> tuple[int, int]:

@@ -13,14 +13,14 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from lightning_trackplus.formats.atomic_file import WholeFile
+from lightning_trackplus.formats.atomic_file import AtomicFile
 
 _MASK = 0xA282EAD8
 _MOST_WAITING = 256 * 2**10
 _crc32c: Callable[[bytes], int] | None = None
 
 
-class RecordFile:
+class TFRecordFile:
     """A new file of records.
 
     Args:
@@ -32,7 +32,7 @@ class RecordFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = WholeFile(path, "x")
+        self._file = AtomicFile(path, "x")
         # Records that wait to be written in one piece.
         self._waiting: list[bytes] = []
         self._size = 0
@@ -62,9 +62,9 @@ class RecordFile:
             data, self._waiting, self._size = b"".join(self._waiting), [], 0
             self._file.write(data)
 
-    def is_there(self) -> bool:
+    def still_linked(self) -> bool:
         """Return whether the file still lies where it was opened, and was not removed or replaced."""
-        return self._file.is_there()
+        return self._file.still_linked()
 
     def go_on(self) -> None:
         """Open the file again after `close`, to write behind what it has.
@@ -72,7 +72,7 @@ class RecordFile:
         Raises:
             OSError: If it cannot be opened; `FileNotFoundError` if it was removed.
         """
-        self._file = WholeFile(self._path, "r+b")
+        self._file = AtomicFile(self._path, "r+b")
         self._file.seek(0, io.SEEK_END)
 
     def close(self) -> None:

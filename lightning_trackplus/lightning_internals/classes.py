@@ -9,10 +9,12 @@ if TYPE_CHECKING:
     from lightning.fabric.utilities.warnings import PossibleUserWarning
     from lightning.pytorch.callbacks import Callback
 else:
-    from lightning_trackplus.lightning_internals.flavours import joined
+    from lightning_trackplus.lightning_internals.flavours import class_of_all_flavours
 
-    Callback = joined("callbacks", "Callback", __name__)
-    MisconfigurationException = joined("fabric.utilities.exceptions", "MisconfigurationException", __name__)
-    PossibleUserWarning = joined("fabric.utilities.warnings", "PossibleUserWarning", __name__)
+    Callback = class_of_all_flavours("callbacks", "Callback", __name__)
+    MisconfigurationException = class_of_all_flavours(
+        "fabric.utilities.exceptions", "MisconfigurationException", __name__
+    )
+    PossibleUserWarning = class_of_all_flavours("fabric.utilities.warnings", "PossibleUserWarning", __name__)
 
 __all__ = ["Callback", "MisconfigurationException", "PossibleUserWarning"]

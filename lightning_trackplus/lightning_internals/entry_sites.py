@@ -12,7 +12,7 @@ from torchmetrics import Metric
 from typing_extensions import override
 
 
-class NativeSite(ABC):
+class EntrySite(ABC):
     """A ``log`` call that Lightning has taken, which takes further values like the first.
 
     Mirrors ``LightningModule.log`` from where its arguments are known to be good, and ``_ResultCollection.log``,
@@ -36,7 +36,7 @@ class NativeSite(ABC):
         self._state: dict[str, Any] = self._entry.__dict__
 
     @abstractmethod
-    def take(self, value: Any, batch_size: int | None) -> bool:
+    def add(self, value: Any, batch_size: int | None) -> bool:
         """Take the value of one call; return False where only Lightning can.
 
         Args:
@@ -65,7 +65,7 @@ _FLOATS = (torch.float32, torch.float64)
 _NUMBERS = (float, int)
 
 
-class NumberSite(NativeSite):
+class ScalarSite(EntrySite):
     """A ``log`` call with a number.
 
     Mirrors ``_ResultMetric.update``.
@@ -95,7 +95,7 @@ class NumberSite(NativeSite):
         self._weight: Tensor | None = None
 
     @override
-    def take(self, value: Any, batch_size: int | None) -> bool:
+    def add(self, value: Any, batch_size: int | None) -> bool:
         state = self._state
         if not self._is_open() or state["value"].device != self._device:
             return False
@@ -195,16 +195,16 @@ def _default_dtype() -> torch.dtype:
     return dtype if dtype in _FLOATS else torch.float32
 
 
-class MetricSite(NativeSite):
+class MetricSite(EntrySite):
     """A ``log`` call with one metric, of which Lightning takes no more than its value of the step.
 
-    Mirrors ``_ResultMetric.update``. The arguments are those of `NativeSite`; the metric is the one of the entry.
+    Mirrors ``_ResultMetric.update``. The arguments are those of `EntrySite`; the metric is the one of the entry.
     """
 
     __slots__ = ()
 
     @override
-    def take(self, value: Any, batch_size: int | None) -> bool:
+    def add(self, value: Any, batch_size: int | None) -> bool:
         state = self._state
         if value is not state["value"] or not self._is_open():
             return False

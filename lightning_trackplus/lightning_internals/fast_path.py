@@ -1,4 +1,4 @@
-"""The fast lane's part in a Trainer: what stands for Lightning's own in its results and its logger connector."""
+"""The fast path's part in a Trainer: what stands for Lightning's own in its results and its logger connector."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torchmetrics import MeanMetric, Metric
 
-from lightning_trackplus.lightning_internals.entry_sites import MetricSite, NativeSite, NumberSite
+from lightning_trackplus.lightning_internals.entry_sites import EntrySite, MetricSite, ScalarSite
 from lightning_trackplus.lightning_internals.flavours import Flavour, flavour_of, installed_flavours
 from lightning_trackplus.lightning_internals.step_metrics import StepMetrics
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import lightning.pytorch as pl
 
 
-class FastResults:
+class FastPath:
     """Opens and closes what stands for Lightning's own in one Trainer.
 
     Args:
@@ -39,7 +39,7 @@ class FastResults:
         self._replaced = vars(self._connector).get("log_metrics")
         self._connector.log_metrics = self._log_metrics  # type: ignore[method-assign]
 
-    def site(self, hook: str, key: str, *, taken: Any, device: torch.device) -> NativeSite | None:
+    def site(self, hook: str, key: str, *, taken: Any, device: torch.device) -> EntrySite | None:
         """Return a site for the entry that Lightning has made of a call; None where it keeps a graph.
 
         Args:
@@ -57,7 +57,7 @@ class FastResults:
             self._opened.append(results)
         if not entry.is_tensor:
             return MetricSite(results, self._connector, hook, key)
-        return NumberSite(results, self._connector, hook, key, taken=taken, device=device)
+        return ScalarSite(results, self._connector, hook, key, taken=taken, device=device)
 
     def close(self) -> None:
         """Give Lightning its own back."""
@@ -78,7 +78,7 @@ class FastResults:
 
 
 def obstacle(trainer: pl.Trainer, log: Callable[..., None]) -> str | None:
-    """Return why the fast lane cannot be open, None if it can.
+    """Return why the fast path cannot be open, None if it can.
 
     Args:
         trainer: The Trainer.
@@ -148,15 +148,15 @@ def _agrees(make: Callable[..., Any], value: Tensor | Metric, **options: Any) ->
         results.batch = torch.zeros(3)
         results.log(hook, "x", value, prog_bar=True, **options)
     connector = SimpleNamespace(_current_fx=hook, _first_loop_iter=False)
-    site: NativeSite
+    site: EntrySite
     if isinstance(value, Metric):
         site = MetricSite(ours, connector, hook, key)
         value(0.75)
     else:
-        site = NumberSite(ours, connector, hook, key, taken=value, device=value.device)
+        site = ScalarSite(ours, connector, hook, key, taken=value, device=value.device)
         value = value / 2
     theirs.log(hook, "x", value, prog_bar=True, **options)
-    if not site.take(value, None):
+    if not site.add(value, None):
         return False
     states = [
         {name: repr(state) for name, state in vars(results[key]).items() if name in _STATE} for results in collections

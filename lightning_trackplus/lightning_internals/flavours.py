@@ -110,7 +110,7 @@ def _flavour_of(kind: type) -> Flavour:
     )
 
 
-def joined(module: str, name: str, home: str) -> type[Any]:
+def class_of_all_flavours(module: str, name: str, home: str) -> type[Any]:
     """Return a class that is derived from the class of this name in each of the packages.
 
     Args:

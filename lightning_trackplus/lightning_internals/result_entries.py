@@ -98,7 +98,7 @@ def full_name(name: str, dataloader_idx: int | None) -> str:
     return name if dataloader_idx is None else f"{name}/dataloader_idx_{dataloader_idx}"
 
 
-def hide(entry: Any) -> None:
+def mark_unset(entry: Any) -> None:
     """Let Lightning pass over an entry of its results until it is shown.
 
     Mirrors ``_ResultMetric.reset`` and ``_ResultCollection.valid_items`` in ``logger_connector/result.py``.
@@ -106,7 +106,7 @@ def hide(entry: Any) -> None:
     entry.has_reset = True
 
 
-def show(entry: Any, *, step_value: torch.Tensor | None = None, result: torch.Tensor | None = None) -> None:
+def set_entry(entry: Any, *, step_value: torch.Tensor | None = None, result: torch.Tensor | None = None) -> None:
     """Let Lightning take a value for the step, or the result of the epoch, from an entry; else it asks its metric.
 
     Mirrors ``_ResultCollection.update_metrics`` and ``_get_cache``, and ``_ResultMetric.update`` in

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import lightning.pytorch as pl
 
 
-class Run(NamedTuple):
+class RunningTrainer(NamedTuple):
     """A Trainer's run that is under way.
 
     Attributes:
@@ -25,7 +25,7 @@ class Run(NamedTuple):
     checkpoint: str | os.PathLike[str] | None
 
 
-def current_run() -> Run | None:
+def current_run() -> RunningTrainer | None:
     """Return the innermost run of a Trainer that this thread is in.
 
     Mirrors ``Trainer._run`` in ``trainer/trainer.py``. A logger is asked for its version before any hook has told it of
@@ -35,7 +35,7 @@ def current_run() -> Run | None:
     a Trainer of the user's may have a ``_run`` of its own, which calls it.
     """
     frame = _run_frame()
-    return None if frame is None else Run(frame.f_locals["self"], frame.f_locals["ckpt_path"])
+    return None if frame is None else RunningTrainer(frame.f_locals["self"], frame.f_locals["ckpt_path"])
 
 
 def run_id() -> int | None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from lightning_trackplus.runtime.device_transfer import LateNumbers
+from lightning_trackplus.runtime.device_transfer import PendingScalars
 
 
 class _Shown(NamedTuple):
@@ -38,7 +38,7 @@ class StepMetrics:
         self._native = results.metrics
         self._metrics: list[Any] = []
         self._plan: list[_Shown] = []
-        self._progress_bar = LaggingNumbers()
+        self._progress_bar = LastKnownScalars()
 
     def __call__(self, on_step: bool) -> Any:
         """Return the metrics by who reads them.
@@ -84,7 +84,7 @@ class StepMetrics:
                 self._plan.append(_Shown(metric.__dict__, meta.dataloader_idx, name, step_name, *shown))
 
 
-class LaggingNumbers:
+class LastKnownScalars:
     """Gives the numbers of tensors without waiting for their device, which is for what is looked at by a person.
 
     One copy is under way at a time. Until it has arrived, a name has the number of the one before it; a name that has
@@ -92,13 +92,13 @@ class LaggingNumbers:
 
     Examples:
         >>> import torch
-        >>> LaggingNumbers().of({"loss": torch.tensor(0.5)})
+        >>> LastKnownScalars().of({"loss": torch.tensor(0.5)})
         {'loss': 0.5}
     """
 
     def __init__(self) -> None:
         self._latest: dict[str, float] = {}
-        self._sent: LateNumbers | None = None
+        self._sent: PendingScalars | None = None
 
     def of(self, values: Mapping[str, Tensor]) -> dict[str, float]:
         """Return the numbers by name.
@@ -116,5 +116,5 @@ class LaggingNumbers:
             self._latest.update(self._sent.numbers())
             self._sent = None
         if self._sent is None:
-            self._sent = LateNumbers(values)
+            self._sent = PendingScalars(values)
         return {name: self._latest[name] if name in self._latest else value.item() for name, value in values.items()}

@@ -57,7 +57,7 @@ def may_log_in_steps(trainer: pl.Trainer, hook: str) -> bool:
     return allowed is not None and True in allowed["allowed_on_step"]
 
 
-class Place:
+class LoopPosition:
     """Where the Trainer is: its active loop, asked once, since the Trainer takes long to answer.
 
     Mirrors ``Trainer._results`` and ``Trainer._active_loop`` in ``trainer/trainer.py``. Of one run, each hook
@@ -216,7 +216,7 @@ def set_callbacks_log(trainer: pl.Trainer, log: Callable[..., None]) -> list[Any
     return callbacks_of(trainer)
 
 
-def give_back_log(callbacks: Sequence[Any], log: Callable[..., None], native: Callable[..., None]) -> None:
+def restore_log(callbacks: Sequence[Any], log: Callable[..., None], native: Callable[..., None]) -> None:
     """Set the ``log`` of callbacks that have this one to Lightning's own."""
     for callback in callbacks:
         if vars(callback).get("log") is log:

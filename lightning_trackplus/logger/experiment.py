@@ -23,7 +23,7 @@ from lightning_trackplus.media.tensors import as_tensor
 from lightning_trackplus.media.video import Video
 from lightning_trackplus.record import OwnEvent, TensorBoardEvent
 from lightning_trackplus.writers.media_values import media_values
-from lightning_trackplus.writers.tensorboard import EventBelow
+from lightning_trackplus.writers.tensorboard import SubRunEvent
 
 
 class DeliveredSummaryWriter(SummaryWriter):
@@ -222,7 +222,7 @@ class _EventSink:
 
     def add_event(self, event: Event) -> None:
         size = event.ByteSize()
-        value = EventBelow(event, size, self._folder) if self._folder else TensorBoardEvent(event, size)
+        value = SubRunEvent(event, size, self._folder) if self._folder else TensorBoardEvent(event, size)
         tags = [one.tag for one in event.summary.value]
         name = tags[0] if tags else event.WhichOneof("what")
         self._put(OwnEvent(name, value, event.step, event.wall_time, self._folder, _is_media(event)))

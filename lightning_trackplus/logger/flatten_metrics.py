@@ -10,7 +10,7 @@ from torch import Tensor
 _NUMBERS = {float, int}
 
 
-def flat_numbers(metrics: Mapping[str, Any]) -> dict[str, float | Tensor]:
+def flatten_metrics(metrics: Mapping[str, Any]) -> dict[str, float | Tensor]:
     """Return each number by its name; a dict in it is flattened, ``outer/inner``.
 
     What lies on a CUDA device stays there, since to ask for it would wait for the device.
@@ -23,7 +23,7 @@ def flat_numbers(metrics: Mapping[str, Any]) -> dict[str, float | Tensor]:
 
     Examples:
         >>> import torch
-        >>> flat_numbers({"loss": torch.tensor(0.5), "acc": {"top1": 1, "top5": True}})
+        >>> flatten_metrics({"loss": torch.tensor(0.5), "acc": {"top1": 1, "top5": True}})
         {'loss': 0.5, 'acc/top1': 1, 'acc/top5': 1.0}
     """
     # What Lightning hands over are plain numbers.

@@ -41,7 +41,7 @@ MediaT = TypeVar("MediaT", bound=Media[Any])
 _DEFAULT_FPS = 4
 
 
-class DirectCalls(ABC):
+class MediaMethods(ABC):
     """What a logger has that can log a medium; as with `WandbLogger`, rank zero alone logs.
 
     Where an argument is a list, it has an entry for each item.

@@ -13,7 +13,7 @@ NO_LOG = (
 )
 
 
-class NoExperiment:
+class NullExperiment:
     """Ignores every call but ``flush`` and ``close``, and says so once for each method.
 
     Args:

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     import lightning.pytorch as pl
 
 
-class TrainerClock:
+class StepTracker:
     """Reads the Trainer's step and epoch; where there is no Trainer, those of the numbers logged last.
 
     It keeps no Trainer alive. A copy or a pickle of it has none.
 
     Examples:
-        >>> clock = TrainerClock()
+        >>> clock = StepTracker()
         >>> clock.set(7, 2.0)
         >>> clock.now()
         (7, 2.0)

@@ -17,23 +17,23 @@ from typing_extensions import override
 
 from lightning_trackplus.delivery.async_writer import DEFAULT_MAX_BYTES
 from lightning_trackplus.delivery.byte_budget import Overflow, check_queue
-from lightning_trackplus.formats.hparams import check_hparam_metrics, flat_hparams
+from lightning_trackplus.formats.hparams import check_hparam_metrics, flatten_hparams
 from lightning_trackplus.formats.layout import RUN_FILE
 from lightning_trackplus.lightning_internals import lightning_loggers, trainer_state
 from lightning_trackplus.lightning_internals.flavours import installed_flavours
 from lightning_trackplus.lightning_internals.running_trainers import current_run
-from lightning_trackplus.logger.flatten_metrics import flat_numbers
-from lightning_trackplus.logger.media_methods import DirectCalls
-from lightning_trackplus.logger.null_experiment import NoExperiment
-from lightning_trackplus.logger.step_tracker import TrainerClock
+from lightning_trackplus.logger.flatten_metrics import flatten_metrics
+from lightning_trackplus.logger.media_methods import MediaMethods
+from lightning_trackplus.logger.null_experiment import NullExperiment
+from lightning_trackplus.logger.step_tracker import StepTracker
 from lightning_trackplus.media.base import Media
 from lightning_trackplus.record import Record
-from lightning_trackplus.run.allocation import RunClaim, local_or_url
+from lightning_trackplus.run.allocation import RunAllocation, local_or_url
 from lightning_trackplus.run.journal import Way
-from lightning_trackplus.run.run_writer import WrittenRun
+from lightning_trackplus.run.run_writer import RunWriter
 from lightning_trackplus.run.writer_set import OutputOptions
-from lightning_trackplus.runtime.device_transfer import on_their_way
-from lightning_trackplus.writers.directions import Mode, monitored
+from lightning_trackplus.runtime.device_transfer import start_host_copy
+from lightning_trackplus.writers.directions import Mode, monitored_modes
 from lightning_trackplus.writers.registry import WriterChoice, available
 from lightning_trackplus.writers.x_axis import check_x_axis, prefixed_axes
 
@@ -51,7 +51,7 @@ else:
 _loggers: weakref.WeakSet[TrackPlusLogger] = weakref.WeakSet()
 
 
-class TrackPlusLogger(TensorBoardLogger, DirectCalls):
+class TrackPlusLogger(TensorBoardLogger, MediaMethods):
     """Writes TensorBoard events and CSV with media files into one run directory.
 
     It is a `TensorBoardLogger`: ``trainer.log_dir``, LightningCLI's config.yaml, hparams.yaml,
@@ -131,8 +131,8 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
             queue={"flush_secs": flush_secs, "overflow": media_overflow, "max_bytes": int(max_queue_bytes)},
         )
         directory = None if save_dir is None else local_or_url(save_dir)
-        self._run = WrittenRun(RunClaim(directory, self.name, version, sub_dir), options)
-        self._clock = TrainerClock()
+        self._run = RunWriter(RunAllocation(directory, self.name, version, sub_dir), options)
+        self._clock = StepTracker()
         self.adds_callback = add_callback
         """Whether a Trainer that has no `TrackPlus` gets one."""
         self._has_looked_for_callback = False
@@ -144,7 +144,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
     @override
     def save_dir(self) -> str:
         """Where the runs lie."""
-        return self._run.claim.save_dir
+        return self._run.allocation.save_dir
 
     @property
     @override
@@ -156,7 +156,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
     @override
     def version(self) -> int | str:
         """The run's number, or the name of its folder if it was given one."""
-        return self._run.claim.version
+        return self._run.allocation.version
 
     @property
     @rank_zero_experiment
@@ -190,7 +190,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
             RunInUseError: If a living process writes to the run that was asked for.
         """
         self._clock.follow(trainer)
-        self._run.attach(trainer, monitored(trainer, self._name_prefix))
+        self._run.attach(trainer, monitored_modes(trainer, self._name_prefix))
 
     def detach(self, trainer: pl.Trainer) -> None:
         """Where a Trainer's run ends within that of another, go on with the other's step and epoch.
@@ -265,7 +265,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         Raises:
             ValueError: If a value is no number.
         """
-        numbers = flat_numbers(metrics)
+        numbers = flatten_metrics(metrics)
         if step is None:
             given = numbers.pop("step", None)
             step = self._clock.next_step(self._run.last_step) if given is None else int(given)
@@ -285,7 +285,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
             numbers = self._run.without_what_was_logged(step, numbers)
         self._clock.set(step, epoch)
         if numbers:
-            record = Record(step, epoch, time.time(), on_their_way(numbers), only_numbers=True, batch=batch)
+            record = Record(step, epoch, time.time(), start_host_copy(numbers), only_numbers=True, batch=batch)
             self._run.put_numbers(record)
 
     @override
@@ -314,7 +314,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         """
         params = lightning_loggers.without_cli_keys(params)
         super().log_hyperparams(params, {})  # Without metrics it writes nothing, and keeps them for hparams.yaml.
-        self._run.add_hparams(flat_hparams(params))
+        self._run.add_hparams(flatten_hparams(params))
         if metrics is None and self._has_default_hp_metric:
             metrics = {"hp_metric": -1}
         if metrics is not None:
@@ -335,7 +335,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
         # The Trainer asks after each record; to look at the folder each time would take longer than to log.
         if self._wrote_hparams or not (self.hparams or self._run.has_files()):
             return
-        directory = self._run.claim.take() if self.hparams else self._run.claim.directory
+        directory = self._run.allocation.open_directory() if self.hparams else self._run.allocation.directory
         if not self.hparams and (not directory.is_dir() or not any(directory.iterdir())):
             return
         file = directory / self.NAME_HPARAMS_FILE
@@ -368,7 +368,7 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
 
     def _say_where_it_is(self) -> None:
         """Say, once, where the run lies and what shows it, if there is anything."""
-        directory = self._run.claim.directory
+        directory = self._run.allocation.directory
         if self._has_said_where or not directory.is_dir():
             return
         # A search for a learning rate, with these loggers put aside, leaves no more than this.
@@ -408,12 +408,12 @@ class TrackPlusLogger(TensorBoardLogger, DirectCalls):
 
     def _open_experiment(self) -> SummaryWriter:
         if not self._writes_tensorboard:
-            return cast("SummaryWriter", NoExperiment(self._run.flush))
+            return cast("SummaryWriter", NullExperiment(self._run.flush))
         # Imported here, since it needs tensorboard.
         from lightning_trackplus.logger.experiment import DeliveredSummaryWriter  # noqa: PLC0415
 
         run = self._run
-        return DeliveredSummaryWriter(lambda: str(run.claim.directory), run.put_event, run.flush)
+        return DeliveredSummaryWriter(lambda: str(run.allocation.directory), run.put_event, run.flush)
 
 
 # It has one real base, since the constructors of two would get in each other's way.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_trackplus.media.figure import is_figure, is_matplotlibs, pixels_of
-from lightning_trackplus.runtime.failures import described, warn
+from lightning_trackplus.runtime.failures import describe_error, warn
 
 
 def is_wandbs(value: object, name: str) -> bool:
@@ -60,7 +60,7 @@ def _attempt(get: Callable[[], Any]) -> Any:
     try:
         return get()
     except Exception as error:  # noqa: BLE001  matplotlib and wandb may raise anything, and training has to go on
-        warn(f"An item of a list is left out, training goes on. {described(error)}")
+        warn(f"An item of a list is left out, training goes on. {describe_error(error)}")
         return None
 
 

@@ -15,8 +15,8 @@ from typing_extensions import override
 from lightning_trackplus.media import audio_files
 from lightning_trackplus.media.audio_files import INTEGERS, Pcm
 from lightning_trackplus.media.base import Media
-from lightning_trackplus.media.tensors import copied, is_float, readable
-from lightning_trackplus.record import Sounds
+from lightning_trackplus.media.tensors import clone_to_host, is_float, readable
+from lightning_trackplus.record import AudioPayload
 from lightning_trackplus.runtime.lists import is_list
 from lightning_trackplus.runtime.suggestions import did_you_mean
 
@@ -95,7 +95,7 @@ class Audio(Media[Sound]):
         return sum(sound.samples.nbytes for sound in self._items)
 
     @override
-    def encode(self, name: str) -> Sounds:
+    def encode(self, name: str) -> AudioPayload:
         """Return the sounds as files.
 
         Args:
@@ -105,11 +105,11 @@ class Audio(Media[Sound]):
         files = [_file(pcm, sound) for pcm, sound in sounds]
         _warn(sum(pcm.clipped for pcm, _ in sounds), "lie outside [-1, 1] and are clipped", name)
         _warn(sum(pcm.missing for pcm, _ in sounds), "are NaN and silent", name)
-        return Sounds(self._encoded(files, [f".{sound.format}" for sound in self._items]))
+        return AudioPayload(self._encoded(files, [f".{sound.format}" for sound in self._items]))
 
     @override
     def _snapshot_of(self, item: Sound) -> Sound:
-        return item._replace(samples=copied(item.samples))
+        return item._replace(samples=clone_to_host(item.samples))
 
 
 def _check_file(sound: Sound) -> None:

@@ -16,8 +16,8 @@ from typing_extensions import override
 
 from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.images.png import png
-from lightning_trackplus.record import Pages, Pictures
-from lightning_trackplus.runtime.failures import described
+from lightning_trackplus.record import HtmlPayload, ImagePayload
+from lightning_trackplus.runtime.failures import describe_error
 from lightning_trackplus.runtime.lists import is_list
 
 _OPAQUE = 255
@@ -88,7 +88,7 @@ class Figure(Media[Any]):
         return sum(len(item) if isinstance(item, str) else getattr(item, "nbytes", 0) for item in self._items)
 
     @override
-    def encode(self, name: str) -> Pictures | Pages:
+    def encode(self, name: str) -> ImagePayload | HtmlPayload:
         """Return the figures as PNG or as HTML.
 
         Args:
@@ -109,10 +109,10 @@ class Figure(Media[Any]):
             )
             return self.take(drawn).encode(name)
         if not self._are_matplotlibs:
-            return Pages(self._encoded([_page(str(figure)) for figure in figures], ".html"))
+            return HtmlPayload(self._encoded([_page(str(figure)) for figure in figures], ".html"))
         pictures = [_channels(figure) for figure in figures if isinstance(figure, np.ndarray)]
         _, height, width = pictures[0].shape
-        return Pictures(self._encoded([png(picture) for picture in pictures], ".png"), width, height)
+        return ImagePayload(self._encoded([png(picture) for picture in pictures], ".png"), width, height)
 
     @override
     def _snapshot_of(self, item: Any) -> NDArray[np.uint8] | str | Undrawn:
@@ -122,7 +122,7 @@ class Figure(Media[Any]):
         try:
             return pixels_of(item) if self._are_matplotlibs else str(item.to_json())
         except Exception as error:  # noqa: BLE001  a figure may raise anything, and training has to go on
-            return Undrawn(described(error))
+            return Undrawn(describe_error(error))
 
 
 def is_matplotlibs(value: object) -> bool:

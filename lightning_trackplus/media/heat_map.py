@@ -14,8 +14,8 @@ from typing_extensions import override
 from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.images.heat_map_drawing import drawn
 from lightning_trackplus.media.images.png import png
-from lightning_trackplus.media.tensors import copied, real_numbers
-from lightning_trackplus.record import Pictures
+from lightning_trackplus.media.tensors import clone_to_host, real_numbers
+from lightning_trackplus.record import ImagePayload
 from lightning_trackplus.runtime.lists import is_list
 
 OneMatrix: TypeAlias = "Tensor | NDArray[Any] | Sequence[Any]"
@@ -91,7 +91,7 @@ class HeatMap(Media[Matrix]):
         return sum(matrix.cells.nbytes for matrix in self._items)
 
     @override
-    def encode(self, name: str) -> Pictures:
+    def encode(self, name: str) -> ImagePayload:
         """Return the maps as PNG.
 
         Args:
@@ -103,11 +103,11 @@ class HeatMap(Media[Matrix]):
         _warn_of(infinite, "are infinite and drawn in the last colours of the scale", name)
         pictures = [drawn(matrix, item.names) for matrix, item in zip(matrices, self._items, strict=True)]
         _, height, width = pictures[0].shape
-        return Pictures(self._encoded([png(picture) for picture in pictures], ".png"), width, height)
+        return ImagePayload(self._encoded([png(picture) for picture in pictures], ".png"), width, height)
 
     @override
     def _snapshot_of(self, item: Matrix) -> Matrix:
-        return item._replace(cells=copied(item.cells))
+        return item._replace(cells=clone_to_host(item.cells))
 
 
 def _split(matrix: Any) -> Sequence[Tensor]:

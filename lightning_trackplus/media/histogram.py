@@ -13,14 +13,14 @@ from typing_extensions import Self, override
 
 from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.histograms.bin_edges import checked_edges
-from lightning_trackplus.media.histograms.binned import Binned
+from lightning_trackplus.media.histograms.binned import BinnedCounts
 from lightning_trackplus.media.histograms.counts_on_device import CountsOnDevice
-from lightning_trackplus.media.histograms.raw_values import Uncounted, one_each
-from lightning_trackplus.record import Histograms
+from lightning_trackplus.media.histograms.raw_values import RawValues, one_each
+from lightning_trackplus.record import HistogramPayload
 from lightning_trackplus.runtime.lists import is_list
 
 Numbers: TypeAlias = "Tensor | NDArray[Any] | Sequence[Any]"
-Distribution: TypeAlias = Uncounted | CountsOnDevice | Binned
+Distribution: TypeAlias = RawValues | CountsOnDevice | BinnedCounts
 
 _MOST_BINS = 1_000_000
 
@@ -60,7 +60,7 @@ class Histogram(Media[Distribution]):
         score: float | Sequence[float] | Tensor | None = None,
     ) -> None:
         checked_bins = _checked_bins(bins)
-        super().__init__([Uncounted(one, checked_bins) for one in one_each(values)], caption, score)
+        super().__init__([RawValues(one, checked_bins) for one in one_each(values)], caption, score)
 
     @classmethod
     def of_counts(
@@ -99,7 +99,7 @@ class Histogram(Media[Distribution]):
                 " above; give one count fewer than edges, and none below 0."
             )
         medium = cls.__new__(cls)
-        Media.__init__(medium, [Binned(between, inside, below, above)], caption, None)
+        Media.__init__(medium, [BinnedCounts(between, inside, below, above)], caption, None)
         return medium
 
     @property
@@ -109,22 +109,22 @@ class Histogram(Media[Distribution]):
         return sum(item.nbytes for item in self._items)
 
     @override
-    def encode(self, name: str) -> Histograms:
+    def encode(self, name: str) -> HistogramPayload:
         """Return the histograms as numbers and as CSV.
 
         Args:
             name: The name they were logged under, for warnings.
         """
-        counted = [item if isinstance(item, Binned) else item.binned() for item in self._items]
+        counted = [item if isinstance(item, BinnedCounts) else item.binned() for item in self._items]
         _warn_of(sum(one.nan for one in counted), "are NaN and left out", name)
         _warn_of(sum(one.infinite for one in counted), "are infinite and lie outside of all bins", name)
         tables = tuple(one.table() for one in counted)
-        return Histograms(self._encoded([_csv(table) for table in tables], ".csv"), tables)
+        return HistogramPayload(self._encoded([_csv(table) for table in tables], ".csv"), tables)
 
     @override
     def _snapshot_of(self, item: Distribution) -> Distribution:
         # What is counted is a copy already.
-        return item.snapshot() if isinstance(item, Uncounted) else item
+        return item.snapshot() if isinstance(item, RawValues) else item
 
 
 def _checked_bins(bins: int | Numbers) -> int | NDArray[np.float64]:

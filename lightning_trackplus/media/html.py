@@ -11,7 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_trackplus.media.strings import StringMedia
-from lightning_trackplus.record import Pages
+from lightning_trackplus.record import HtmlPayload
 from lightning_trackplus.runtime.lists import is_list
 
 OnePage: TypeAlias = "str | os.PathLike[str]"
@@ -48,13 +48,13 @@ class Html(StringMedia):
         super().__init__([_page(one) for one in several], caption, score)
 
     @override
-    def encode(self, name: str) -> Pages:
+    def encode(self, name: str) -> HtmlPayload:
         """Return the pages as UTF-8.
 
         Args:
             name: The name they were logged under.
         """
-        return Pages(
+        return HtmlPayload(
             self._encoded([_with_mark(page).encode("utf-8", "backslashreplace") for page in self._items], ".html")
         )
 

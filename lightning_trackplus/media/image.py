@@ -24,8 +24,8 @@ from lightning_trackplus.media.images.value_range import (
     range_of_copies,
     ranges_of_copies,
 )
-from lightning_trackplus.media.tensors import copied
-from lightning_trackplus.record import Item, Pictures
+from lightning_trackplus.media.tensors import clone_to_host
+from lightning_trackplus.record import ImagePayload, Item
 from lightning_trackplus.runtime.lists import is_list
 
 
@@ -162,7 +162,7 @@ class Image(Media[Pixels]):
             return self._with(tuple(ranged), self._captions, self._scores)
         if first.is_own:
             return self
-        copy = copied(first.batch)
+        copy = clone_to_host(first.batch)
         value_range = range_of_copies(first.value_range, [copy], len(self))
         own = tuple(_own(item, copy, item.place, value_range) for item in self._items)
         return self._with(own, self._captions, self._scores)
@@ -178,7 +178,7 @@ class Image(Media[Pixels]):
         return self._with(items, self._captions, self._scores)
 
     @override
-    def encode(self, name: str) -> Pictures:
+    def encode(self, name: str) -> ImagePayload:
         """Return the images as files.
 
         Args:
@@ -205,13 +205,13 @@ class Image(Media[Pixels]):
             text = None if caption is None else str(caption)
             items.append(Item(encoded(picture, sheet.format), f".{sheet.format}", text, score))
         height, width = sizes[0]
-        return Pictures(tuple(items), width, height)
+        return ImagePayload(tuple(items), width, height)
 
     @override
     def _snapshot_of(self, item: Pixels) -> Pixels:
         if item.is_own and len(item.batch) == 1:
             return item
-        return _own(item, copied(item.batch.narrow(0, item.place, 1)), 0, item.value_range)
+        return _own(item, clone_to_host(item.batch.narrow(0, item.place, 1)), 0, item.value_range)
 
     def _sheets(self) -> list[tuple[Sheet, list[int]]]:
         """Return the files to be written, each with the places of its images."""

@@ -15,7 +15,7 @@ from lightning_trackplus.media.text import Text
 from lightning_trackplus.runtime.lists import is_list
 
 
-def media_of(value: object) -> Media[Any] | None:
+def infer_media(value: object) -> Media[Any] | None:
     """Return the medium that a value plainly is, or None.
 
     Args:

@@ -17,7 +17,7 @@ from lightning_trackplus.runtime.device_transfer import HostCopy
 _LAG = 4
 
 
-class Shelf(NamedTuple):
+class SelectionKey(NamedTuple):
     """What is kept together until it is delivered.
 
     Attributes:
@@ -29,7 +29,7 @@ class Shelf(NamedTuple):
     name: str
 
 
-class Place(NamedTuple):
+class SortKey(NamedTuple):
     """Where an item stands among all that were logged: lower ones are kept.
 
     Attributes:
@@ -44,11 +44,11 @@ class Place(NamedTuple):
 
 
 class _Item(NamedTuple):
-    place: Place
+    place: SortKey
     media: Media[Any]
 
 
-class Kept:
+class SelectedItems:
     """Keeps what a selection wants of batch after batch; nothing else is copied.
 
     Scores on a device are sent to the host, and nothing waits for them before the end: until they are
@@ -75,21 +75,21 @@ class Kept:
         """
         scores = media.scores if self.selection.needs_scores else None
         if scores is None:
-            self._judge(media, None)
+            self._consider(media, None)
         elif scores.device.type == "cpu" and not self._waiting:
-            self._judge(media, scores.numpy())
+            self._consider(media, scores.numpy())
         else:
             self._waiting.append((media.snapshot(), HostCopy(scores)))
             while self._waiting and (len(self._waiting) > _LAG or self._waiting[0][1].has_arrived()):
-                self._judge_oldest()
+                self._consider_oldest()
 
-    def places(self) -> list[Place]:
+    def places(self) -> list[SortKey]:
         """Return where the kept items stand, in order; waits for scores that are on their way."""
         while self._waiting:
-            self._judge_oldest()
+            self._consider_oldest()
         return [item.place for item in self._items]
 
-    def batch(self, places: Sequence[Place]) -> Media[Any]:
+    def batch(self, places: Sequence[SortKey]) -> Media[Any]:
         """Return kept items as one batch.
 
         Args:
@@ -105,11 +105,11 @@ class Kept:
         media = self._waiting[0][0] if self._waiting else self._items[0].media if self._items else None
         return None if media is None else media.kind
 
-    def _judge_oldest(self) -> None:
+    def _consider_oldest(self) -> None:
         media, scores = self._waiting.popleft()
-        self._judge(media, scores.wait().numpy())
+        self._consider(media, scores.wait().numpy())
 
-    def _judge(self, media: Media[Any], scores: NDArray[np.float64] | None) -> None:
+    def _consider(self, media: Media[Any], scores: NDArray[np.float64] | None) -> None:
         keys = self._keys(len(media), scores)
         start, self._seen = self._seen, self._seen + len(media)
         if len(self._items) == self.selection.n:
@@ -120,14 +120,14 @@ class Kept:
         if not len(candidates):
             return
         best = candidates[np.argsort(keys[candidates], kind="stable")[: self.selection.n]]
-        new = [(Place(float(keys[index]), start + int(index), self._rank), int(index)) for index in best]
+        new = [(SortKey(float(keys[index]), start + int(index), self._rank), int(index)) for index in best]
         wanted = set(sorted([item.place for item in self._items] + [place for place, _ in new])[: self.selection.n])
         old = [item for item in self._items if item.place in wanted]
         taken = [_Item(place, media.take([index]).snapshot()) for place, index in new if place in wanted]
         self._items = sorted([*old, *taken], key=lambda item: item.place)
 
 
-def shown(places: list[Place], *, by_score: bool) -> list[Place]:
+def shown(places: list[SortKey], *, by_score: bool) -> list[SortKey]:
     """Return places in the order in which their items are shown.
 
     Args:

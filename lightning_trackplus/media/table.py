@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.table_cells import Column, cells_of, columns_of, copy_of, nbytes_of
-from lightning_trackplus.record import Cell, Rows, Tables
+from lightning_trackplus.record import Cell, TableData, TablePayload
 
 Columns: TypeAlias = "Mapping[str, Column]"
 
@@ -64,23 +64,23 @@ class Table(Media[Columns]):
         return sum(nbytes_of(column) for table in self._items for column in table.values())
 
     @override
-    def encode(self, name: str) -> Tables:
+    def encode(self, name: str) -> TablePayload:
         """Return the tables as cells and as CSV.
 
         Args:
             name: The name they were logged under.
         """
         tables = tuple(
-            Rows(tuple(table), tuple(zip(*map(cells_of, table.values()), strict=True))) for table in self._items
+            TableData(tuple(table), tuple(zip(*map(cells_of, table.values()), strict=True))) for table in self._items
         )
-        return Tables(self._encoded([_csv(table) for table in tables], ".csv"), tables)
+        return TablePayload(self._encoded([_csv(table) for table in tables], ".csv"), tables)
 
     @override
     def _snapshot_of(self, item: Columns) -> Columns:
         return {name: copy_of(column) for name, column in item.items()}
 
 
-def _csv(table: Rows) -> bytes:
+def _csv(table: TableData) -> bytes:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\r\n")
     writer.writerow(table.columns)

@@ -86,7 +86,7 @@ def has_numbers(dtype: torch.dtype) -> bool:
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-def copied(tensor: Tensor) -> Tensor:
+def clone_to_host(tensor: Tensor) -> Tensor:
     """Return a copy of a tensor on its device; waits for none.
 
     Torch shares the copying of a large tensor on the host out to its threads. Where these compete for
@@ -96,7 +96,7 @@ def copied(tensor: Tensor) -> Tensor:
         tensor: The tensor, without a gradient.
 
     Examples:
-        >>> copied(torch.arange(3))
+        >>> clone_to_host(torch.arange(3))
         tensor([0, 1, 2])
     """
     bits = _BITS.get(tensor.dtype.itemsize)

@@ -9,7 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_trackplus.media.strings import StringMedia
-from lightning_trackplus.record import Texts
+from lightning_trackplus.record import TextPayload
 from lightning_trackplus.runtime.lists import is_list
 
 
@@ -43,11 +43,11 @@ class Text(StringMedia):
         super().__init__(texts, caption, score)
 
     @override
-    def encode(self, name: str) -> Texts:
+    def encode(self, name: str) -> TextPayload:
         """Return the texts as UTF-8.
 
         Args:
             name: The name they were logged under.
         """
         # A lone surrogate has no UTF-8; it is written as its escape instead of losing the text.
-        return Texts(self._encoded([text.encode("utf-8", "backslashreplace") for text in self._items], ".md"))
+        return TextPayload(self._encoded([text.encode("utf-8", "backslashreplace") for text in self._items], ".md"))

@@ -31,11 +31,11 @@ from lightning_trackplus.media.images.value_range import (
     in_words,
     on_host,
     ranges_of_copies,
-    shown,
+    scaled_to_bytes,
     waited_for,
 )
-from lightning_trackplus.media.tensors import copied
-from lightning_trackplus.record import FILM_SUFFIXES, Films, Videos
+from lightning_trackplus.media.tensors import clone_to_host
+from lightning_trackplus.record import FILM_SUFFIXES, VideoFilePayload, VideoPayload
 from lightning_trackplus.runtime.lists import is_list
 
 
@@ -148,7 +148,7 @@ class Video(Media[OneItem]):
         )
 
     @override
-    def encode(self, name: str) -> Videos | Films:
+    def encode(self, name: str) -> VideoPayload | VideoFilePayload:
         """Return the videos as files.
 
         Args:
@@ -156,16 +156,16 @@ class Video(Media[OneItem]):
         """
         if self._are_films:
             films = [item for item in self._items if isinstance(item, VideoFile)]
-            return Films(self._encoded([film.data for film in films], [film.suffix for film in films]))
+            return VideoFilePayload(self._encoded([film.data for film in films], [film.suffix for film in films]))
         clips = iter(_pictures(self._clips, name))
         files = [
             encoded(next(clips), item.fps, item.format) if isinstance(item, Clip) else item.data for item in self._items
         ]
-        return Videos(self._encoded(files, [_suffix(item) for item in self._items]), *_size(self._items[0]))
+        return VideoPayload(self._encoded(files, [_suffix(item) for item in self._items]), *_size(self._items[0]))
 
     @override
     def _snapshot_of(self, item: OneItem) -> OneItem:
-        return item._replace(frames=copied(item.frames)) if isinstance(item, Clip) else item
+        return item._replace(frames=clone_to_host(item.frames)) if isinstance(item, Clip) else item
 
     @property
     def _clips(self) -> list[Clip]:
@@ -194,7 +194,7 @@ def _pictures(clips: Sequence[Clip], name: str) -> list[list[PIL.Image.Image]]:
     for clip in clips:
         value_range = waited_for(clip.value_range)
         frames = on_host(clip.frames, has_range=isinstance(clip.value_range, tuple))
-        drawn = [shown(frame, value_range) for frame in frames]
+        drawn = [scaled_to_bytes(frame, value_range) for frame in frames]
         pictures.append([as_pillow(one.picture) for one in drawn])
         nan_count += sum(one.nan_count for one in drawn)
         outside[in_words(clip.value_range)] += sum(one.outside_count for one in drawn)

@@ -10,7 +10,7 @@ from lightning_trackplus.formats.event_files import CAPTIONS_SUFFIX
 from lightning_trackplus.formats.layout import MEDIA_INDEX
 from lightning_trackplus.formats.media_csv import MediaRecord
 from lightning_trackplus.reading.difference import Difference
-from lightning_trackplus.record import FILM_SUFFIXES, Histograms, Pages
+from lightning_trackplus.record import FILM_SUFFIXES, HistogramPayload, HtmlPayload
 
 
 def media_differences(
@@ -54,7 +54,7 @@ def _other_counts(
         tags = shown[name] - {name + CAPTIONS_SUFFIX}
         in_tensorboard = sum((in_events.get(tag, Counter[int]()) for tag in tags), Counter[int]())
         # TensorBoard has a note in place of pages and films, however many they are.
-        of_notes = {one.step for one in media if one.kind == Pages.kind or one.path.suffix in FILM_SUFFIXES}
+        of_notes = {one.step for one in media if one.kind == HtmlPayload.kind or one.path.suffix in FILM_SUFFIXES}
         for step in sorted(in_index | in_tensorboard):
             one, other = in_index[step], in_tensorboard[step]
             if one != other and not (other and step in of_notes):
@@ -82,6 +82,6 @@ def _by_name(media: Sequence[MediaRecord]) -> dict[str, list[MediaRecord]]:
 
 def _tags_of(name: str, media: Sequence[MediaRecord]) -> set[str]:
     """Return the tags that a name may have; several histograms of a step have tags of their own."""
-    histograms = Counter(one.step for one in media if one.kind == Histograms.kind)
+    histograms = Counter(one.step for one in media if one.kind == HistogramPayload.kind)
     numbered = range(1, max(histograms.values(), default=0) + 1)
     return {name, name + CAPTIONS_SUFFIX, *(f"{name}/{number}" for number in numbered)}

@@ -193,8 +193,8 @@ class Reducer(LazyMetric):
             ValueError: If there was NaN and ``nan_policy="raise"``.
         """
         summaries = self.stream.summary()
-        if self.sync_on_compute and distributed.are_several():
-            summaries = self.stream.merged(distributed.gathered(summaries, self.process_group))
+        if self.sync_on_compute and distributed.is_distributed():
+            summaries = self.stream.merged(distributed.all_gather_object(summaries, self.process_group))
         (result,) = self.stream.results(summaries)
         self._warn_of_nan(summaries[0].nan_count)
         return self._tensors(result)

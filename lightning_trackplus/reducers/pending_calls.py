@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_trackplus.reducers.samples import Floats, Number, Samples, apart
+from lightning_trackplus.reducers.samples import Floats, Number, Samples, unbroadcast
 from lightning_trackplus.runtime.device_transfer import HostCopy
 
 _Value: TypeAlias = float | Floats | Tensor
@@ -25,24 +25,24 @@ class Call(NamedTuple):
     Attributes:
         value: A number, an array on the host, or a tensor on a device, these in one dimension.
         weight: What each value counts.
-        copies: For how many samples a value stands.
-        step: When it was. Like the copies, an array as long as the value where one call stands for many.
+        repeat: For how many samples a value stands.
+        step: When it was. Like the repeat, an array as long as the value where one call stands for many.
     """
 
     value: _Value
     weight: float | Floats
-    copies: int | NDArray[np.int64]
+    repeat: int | NDArray[np.int64]
     step: int | NDArray[np.int64]
 
 
-def call_of(value: Given, weight: Given, copies: int, step: int) -> Call:
+def call_of(value: Given, weight: Given, repeat: int, step: int) -> Call:
     """Return a call, with a copy of the values that no later change reaches; waits for no device.
 
     Args:
         value: A number, a tensor of any shape, or what ``numpy.asarray`` makes real numbers of.
         weight: What each value counts, at least 0: a number, or a tensor that can be expanded to the
             shape of the value; a tensor on a device is waited for.
-        copies: For how many samples a value stands.
+        repeat: For how many samples a value stands.
         step: When it was.
 
     Raises:
@@ -51,8 +51,8 @@ def call_of(value: Given, weight: Given, copies: int, step: int) -> Call:
     if not isinstance(value, Tensor | float | int):
         value = _tensor(value)
     if isinstance(weight, int | float) and 0 <= weight < np.inf:
-        return Call(_snapshot(value), float(weight), copies, step)
-    return Call(_snapshot(value), _checked_weights(value, weight), copies, step)
+        return Call(_snapshot(value), float(weight), repeat, step)
+    return Call(_snapshot(value), _checked_weights(value, weight), repeat, step)
 
 
 def _tensor(value: Any) -> Tensor:
@@ -96,18 +96,18 @@ class Batch:
         """
         sizes = [size_of(call) for call in self._calls]
         values = self._values(sizes)
-        steps = _spread([call.step for call in self._calls], sizes)
+        steps = _expand([call.step for call in self._calls], sizes)
         weights = self._weights(sizes)
-        copies = _spread([call.copies for call in self._calls], sizes)
+        repeat = _expand([call.repeat for call in self._calls], sizes)
         missing = np.isnan(values)
         # What has no weight is left out, NaN or not.
         nan_count = int(np.count_nonzero(weights[missing])) if missing.any() else 0
-        if nan_count or not apart(weights).all():
+        if nan_count or not unbroadcast(weights).all():
             present = ~missing & (weights > 0)
             values, weights = values[present], weights[present]
-            steps, copies = steps[present], copies[present]
+            steps, repeat = steps[present], repeat[present]
         once = Samples(values, weights, steps, nan_count)
-        return once, _copied(once, copies)
+        return once, _copied(once, repeat)
 
     def _values(self, sizes: list[int]) -> Floats:
         if len(self._calls) == 1 and isinstance(self._calls[0].value, np.ndarray):
@@ -135,18 +135,18 @@ class Batch:
         return np.concatenate(each)
 
 
-def _copied(samples: Samples, copies: NDArray[np.int64]) -> Samples:
+def _copied(samples: Samples, repeat: NDArray[np.int64]) -> Samples:
     """Return samples of which each counts for as many; those that stand for none are left out."""
-    if (apart(copies) == 1).all():
+    if (unbroadcast(repeat) == 1).all():
         return samples
-    some = copies > 0
+    some = repeat > 0
     if some.all():
-        return samples._replace(weights=samples.weights * copies)
-    values, weights, steps = samples.values[some], samples.weights[some] * copies[some], samples.steps[some]
+        return samples._replace(weights=samples.weights * repeat)
+    values, weights, steps = samples.values[some], samples.weights[some] * repeat[some], samples.steps[some]
     return samples._replace(values=values, weights=weights, steps=steps)
 
 
-def _spread(each: list[int | NDArray[np.int64]], sizes: list[int]) -> NDArray[np.int64]:
+def _expand(each: list[int | NDArray[np.int64]], sizes: list[int]) -> NDArray[np.int64]:
     """Return what calls say once, or of each of their values, for each value."""
     first = each[0] if len(each) == 1 else None
     if isinstance(first, np.ndarray):

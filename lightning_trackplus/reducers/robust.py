@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from lightning_trackplus.reducers.samples import NanPolicy, State
 from lightning_trackplus.reducers.sketches.distribution import Distribution, Method
-from lightning_trackplus.reducers.sketches.points import Points
+from lightning_trackplus.reducers.sketches.points import WeightedPoints
 
 
 class MAD(Distribution):
@@ -83,7 +83,7 @@ class TrimmedMean(Distribution):
         points = self.points(state)
         return self._mean(points, math.floor(self.proportion * points.total)) if len(points.values) else math.nan
 
-    def _mean(self, points: Points, cut: int) -> float:
+    def _mean(self, points: WeightedPoints, cut: int) -> float:
         return points.kept(cut).mean()
 
 
@@ -114,7 +114,7 @@ class WinsorizedMean(TrimmedMean):
         return "winsorized_mean"
 
     @override
-    def _mean(self, points: Points, cut: int) -> float:
+    def _mean(self, points: WeightedPoints, cut: int) -> float:
         total = points.total
         smallest, largest = points.at(cut), points.at(max(total - cut - 1, 0.0))
         kept, replaced = points.kept(cut).mean(), cut / total

@@ -37,7 +37,7 @@ class Samples(NamedTuple):
     nan_count: int = 0
 
 
-def apart(numbers: NDArray[Number]) -> NDArray[Number]:
+def unbroadcast(numbers: NDArray[Number]) -> NDArray[Number]:
     """Return numbers, but only one if all are the same place in memory, as where numpy broadcasts one.
 
     Args:

@@ -89,37 +89,37 @@ class Stream:
         self._empty = self._summarized(Batch([]))
         self._summaries = self._empty
 
-    def add(self, value: Given, weight: Given = 1.0, *, copies: int = 1, step: int = 0, keep: bool = True) -> None:
+    def add(self, value: Given, weight: Given = 1.0, *, repeat: int = 1, step: int = 0, keep: bool = True) -> None:
         """Take the values of one call.
 
         Args:
             value: A number, a tensor or an array of any shape, or a list of numbers.
             weight: What each value counts, at least 0: a number, or a tensor that can be expanded to the
                 shape of the value.
-            copies: For how many samples a value stands, with reducers that are ``weighted``.
+            repeat: For how many samples a value stands, with reducers that are ``weighted``.
             step: When it was; not below that of the last call.
             keep: Whether the values count for more than `latest`.
 
         Raises:
             ValueError: If a weight is below 0 or not finite, or the shapes do not fit.
         """
-        self._latest = call = call_of(value, weight, copies, step)
+        self._latest = call = call_of(value, weight, repeat, step)
         if keep and isinstance(call.value, float) and call.weight == 1.0:
-            self.add_number(call.value, copies, step)
+            self.add_number(call.value, repeat, step)
         elif keep:
             self._add(call)
 
-    def add_number(self, value: float, copies: int, step: int) -> None:
+    def add_number(self, value: float, repeat: int, step: int) -> None:
         """Take one number, as `add` does, with nothing to check; `latest` does not know of it.
 
         Args:
             value: The number.
-            copies: For how many samples it stands.
+            repeat: For how many samples it stands.
             step: When it was.
         """
         values, copied, steps = self._numbers
         values.append(value)
-        copied.append(copies)
+        copied.append(repeat)
         steps.append(step)
         if len(values) >= _CALLS_PER_FOLD:
             self._send()
@@ -205,9 +205,9 @@ class Stream:
             self._take_in(wait=False)
 
     def _gather_numbers(self) -> None:
-        values, copies, steps = self._numbers
+        values, repeat, steps = self._numbers
         if values:
-            self._calls.append(Call(np.array(values, np.float64), 1.0, np.array(copies), np.array(steps)))
+            self._calls.append(Call(np.array(values, np.float64), 1.0, np.array(repeat), np.array(steps)))
             self._numbers = ([], [], [])
 
     def _send(self) -> None:

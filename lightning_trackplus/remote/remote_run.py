@@ -24,7 +24,7 @@ from lightning_trackplus.remote.remote_folder import RemoteFolder
 from lightning_trackplus.remote.spool import Spool, top_folder
 from lightning_trackplus.remote.uploads import UploadFailures, Uploads
 from lightning_trackplus.runtime import forks
-from lightning_trackplus.runtime.failures import described
+from lightning_trackplus.runtime.failures import describe_error
 
 _CONTINUED = {RUN_FILE, METRICS_FILE, MEDIA_INDEX, SUMMARY_FILE, AXES_FILE, "hparams.yaml"}
 _NAMES_TAKEN = {MEDIA_FOLDER, BACKUP_FOLDER}
@@ -84,7 +84,7 @@ class RemoteRun:
         except Exception as error:
             raise OSError(
                 f"The run directory {self._url} could not be read, so that nothing can be written there. Check the URL"
-                f" and your access to it. {described(error)}"
+                f" and your access to it. {describe_error(error)}"
             ) from error
 
     def start(self) -> None:

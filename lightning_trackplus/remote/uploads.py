@@ -13,7 +13,7 @@ from typing import IO, ParamSpec
 from lightning_trackplus.formats.layout import BACKUP_FOLDER, MEDIA_FOLDER, MEDIA_INDEX
 from lightning_trackplus.remote.remote_folder import RemoteFolder
 from lightning_trackplus.remote.spool import Spool, Stamp, top_folder
-from lightning_trackplus.runtime.failures import described, warn
+from lightning_trackplus.runtime.failures import describe_error, warn
 
 P = ParamSpec("P")
 
@@ -168,7 +168,7 @@ class UploadFailures:
         self._in_a_row[relative] += 1
         self._count += 1
         if self._count == 1:
-            self._first = described(error)
+            self._first = describe_error(error)
             warn(
                 f"Uploading to {self._url} failed, training goes on, and it is tried again. What is not uploaded stays"
                 f" in {self._spool}. {self._first}"

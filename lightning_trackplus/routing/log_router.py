@@ -1,153 +1,359 @@
-"""The router: stands in a module's ``log``, and leads each call to the Trainer that runs the module now."""
+"""The router: reads the ``self.log`` calls of one run, and sends each down its lane."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+import math
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Number
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from lightning_utilities.core.rank_zero import WarningCache
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
 
-from lightning_trackplus.lightning_internals import trainer_state
-from lightning_trackplus.lightning_internals.fast_path import is_lightnings
+from lightning_trackplus.lightning_internals import result_entries, trainer_state
+from lightning_trackplus.lightning_internals.classes import MisconfigurationException
+from lightning_trackplus.lightning_internals.fast_path import FastPath, obstacle
+from lightning_trackplus.media.base import Media
+from lightning_trackplus.media.heat_map import HeatMap
+from lightning_trackplus.media.inference import infer_media
+from lightning_trackplus.media.selection import is_selection
+from lightning_trackplus.reducers.base import Reducer
+from lightning_trackplus.reducers.registry import is_native
+from lightning_trackplus.reducers.samples import NanPolicy
+from lightning_trackplus.routing.call_cache import CallCache
+from lightning_trackplus.routing.configured_reducers import ConfiguredReducers
+from lightning_trackplus.routing.log_call import LogCall, check_is_no_list
+from lightning_trackplus.routing.logged_stream import LoggedStream
+from lightning_trackplus.routing.logger_dispatch import LoggerDispatch
+from lightning_trackplus.routing.media_handler import MediaHandler
+from lightning_trackplus.routing.metric_results import MetricResults
+from lightning_trackplus.routing.module_log import ModuleLog
+from lightning_trackplus.routing.reduction_handler import ReductionHandler
+from lightning_trackplus.routing.stream_registry import StreamRegistry
+from lightning_trackplus.runtime import distributed
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
 
-    from lightning_trackplus.routing.call_cache import CallSites
+warning_cache = WarningCache()
 
-
-class Door(Protocol):
-    """Takes the calls of one run of a Trainer."""
-
-    sites: CallSites
-    """Takes a call like one before it."""
-
-    def log(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Take any other call."""
-
-    def log_dict(self, values: dict[str, Any], kwargs: dict[str, Any]) -> None:
-        """Take a call of ``log_dict``."""
+_NUMBER, _SAMPLES, _METRIC = "a number", "values for each sample", "a metric"
+_NUMBERS = {_NUMBER, _SAMPLES, _METRIC}
+# What a metric results in can be these as well.
+_OF_METRICS = {_METRIC, "HeatMap", "Figure of matplotlib"}
 
 
 class LogRouter:
-    """Stands in a module's ``log`` and ``log_dict`` while a Trainer runs it to which `TrackPlus` is attached.
+    """Takes the ``log`` calls of one Trainer's run of a module.
 
-    Trainers can run one module within each other. Each call goes to the door of the Trainer that runs the module at
-    that moment, and to Lightning's own ``log`` where that Trainer has none.
+    What Lightning takes goes to Lightning, untouched. What it has no place for goes to one of two
+    lanes: media, and numbers with a reduction of ours or a value for each sample.
 
     Args:
-        module: The module.
+        module: The module; its callbacks log through the same router.
+        trainer: The Trainer that runs it.
+        streams: Where the streams of logged values are kept.
+        configured: The reducers that names get beside what the module asks for.
+        nan_policy: The policy of reducers that are asked for by name.
+        fast: Whether calls that Lightning has taken once are taken for it from then on.
     """
 
-    def __init__(self, module: pl.LightningModule) -> None:
-        own = vars(module)
-        self.module = module
-        self.native: Callable[..., None] = module.log
-        self.native_log_dict: Callable[..., None] = module.log_dict
-        # What was put into the module itself, and not its class, comes back there.
-        self._replaced = {name: own[name] for name in ("log", "log_dict") if name in own}
-        self._log_dict = _LogDict(self) if is_lightnings(module.log_dict) else None
-        self._doors: dict[pl.Trainer, list[Door]] = {}
-        self._callbacks: dict[Door, list[Any]] = {}
+    def __init__(
+        self,
+        module: pl.LightningModule,
+        trainer: pl.Trainer,
+        *,
+        streams: StreamRegistry,
+        configured: ConfiguredReducers,
+        nan_policy: NanPolicy,
+        fast: bool,
+    ) -> None:
+        self._module = module
+        self._trainer = trainer
+        self._router = ModuleLog.of(module)
+        self.media = MediaHandler(module, trainer)
+        self.reducers = ReductionHandler(
+            self._log_in_lightning,
+            module,
+            trainer,
+            streams=streams,
+            nan_policy=nan_policy,
+            deliver=self.media.deliver,
+        )
+        self._metrics = MetricResults(self._log_in_lightning, module, trainer, self.media.deliver)
+        self._fast: FastPath | None = None
+        if fast and not trainer.barebones and _can_be_fast(trainer, self._router.native):
+            self._fast = FastPath(trainer, LoggerDispatch(trainer))
+        self.calls = CallCache(module, trainer, self._fast)
+        self._configured = configured
+        # What was logged under each name: numbers, values for each sample, a metric, or a kind of medium.
+        self._kinds: dict[str, str] = {}
+        # What has parts that are not synced.
+        self._unsynced: set[tuple[str, str]] = set()
+        self._router.add(trainer, self)
 
-    @classmethod
-    def of(cls, module: pl.LightningModule) -> LogRouter:
-        """Return the router of a module; install one if there is none.
+    def close(self) -> None:
+        """Take no more calls."""
+        self._router.remove(self._trainer)
+        self.media.close()
+        self._metrics.close()
+        if self._fast is not None:
+            self._fast.close()
+
+    def begin_training(self) -> None:
+        """Begin a training."""
+        self.media.begin()
+
+    def begin_epoch(self) -> None:
+        """Begin an epoch of training, or go on with it."""
+        self._metrics.begin()
+        self.reducers.begin_epoch()
+
+    def begin_evaluation(self) -> None:
+        """Begin a validation or a test."""
+        self.calls.begin_evaluation()
+        self._metrics.begin()
+        self.media.begin()
+        self.reducers.begin_evaluation()
+
+    def end_epoch(self) -> None:
+        """Log what was gathered in the epoch that ends now."""
+        told = self.media.told(), self.reducers.told()
+        # One exchange for all that was logged.
+        everyone = distributed.all_gather_object(told) if distributed.is_distributed() else [told]
+        self.media.end_epoch([media for media, _ in everyone])
+        self.reducers.end_epoch([streams for _, streams in everyone])
+
+    def log(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Take a ``self.log`` call that was not seen before.
 
         Args:
-            module: The module.
+            args: Its positional arguments.
+            kwargs: The others.
         """
-        router = vars(module).get("log")
-        if not isinstance(router, LogRouter):
-            router = cls(module)
-            module.log = router  # type: ignore[method-assign]
-            if router._log_dict is not None:
-                module.log_dict = router._log_dict  # type: ignore[method-assign]
-        return router
+        if self._trainer.barebones:
+            self._router.native("", 0.0)  # Says, as always, that nothing is logged.
+            return
+        names = kwargs.pop("names", None)
+        self._log(LogCall(args, kwargs, None if names is None else [str(name) for name in names]))
 
-    def add(self, trainer: pl.Trainer, door: Door) -> None:
-        """Lead the calls of a Trainer and of its callbacks to a door.
-
-        Args:
-            trainer: The Trainer.
-            door: The door of the run that begins.
-        """
-        self._doors.setdefault(trainer, []).append(door)
-        self._callbacks[door] = list(trainer_state.set_callbacks_log(trainer, self))
-
-    def remove(self, trainer: pl.Trainer) -> None:
-        """Lead the calls of a Trainer where they went before its last run began; with the last door, leave the module.
-
-        What somebody has put around ``log`` meanwhile stays, and leads to Lightning's own.
-
-        Args:
-            trainer: The Trainer.
-        """
-        callbacks = self._callbacks.pop(self._doors[trainer].pop())
-        # Those of other runs that are under way keep it. The others may hold their Trainer, as progress bars do.
-        kept = {id(one) for others in self._callbacks.values() for one in others}
-        trainer_state.give_back_log([one for one in callbacks if id(one) not in kept], self, self.native)
-        if not self._doors[trainer]:
-            del self._doors[trainer]
-        if not self._doors:
-            own = vars(self.module)
-            for name, mine in (("log", self), ("log_dict", self._log_dict)):
-                if mine is not None and own.get(name) is mine:
-                    own.pop(name)
-                    own.update({name: self._replaced[name]} if name in self._replaced else {})
-
-    # Lightning's own `log` cannot be traced by torch.compile either.
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def __call__(self, *args: Any, **kwargs: Any) -> None:
-        """Take a ``self.log`` call.
-
-        Args:
-            args: As for `LightningModule.log`.
-            kwargs: As for `LightningModule.log`; also ``names``, for a value of shape ``(len(names),)``:
-                each element is logged by itself, as ``<name>/<its name>``. For a metric, and for a matrix,
-                they are the names of its classes.
-        """
-        doors = self._doors.get(trainer_state.trainer_of(self.module))
-        if doors is None:
-            self.native(*args, **kwargs)
-        elif not doors[-1].sites.take(args, kwargs):
-            doors[-1].log(args, kwargs)
-
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def log_dict(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def log_dict(self, values: dict[str, Any], kwargs: dict[str, Any]) -> None:
         """Take a ``self.log_dict`` call.
 
         Args:
-            args: As for `LightningModule.log_dict`.
-            kwargs: As for `LightningModule.log_dict`.
+            values: The values by name.
+            kwargs: The other arguments.
         """
-        doors = self._doors.get(trainer_state.trainer_of(self.module))
-        if doors is None or len(args) != 1 or type(args[0]) is not dict:
-            self.native_log_dict(*args, **kwargs)
+        left = self.calls.try_replay_all(values, kwargs)
+        if left is None or left:
+            self._router.native_log_dict(values if left is None else left, **kwargs)
+            self.calls.remember_all(values, kwargs)
+
+    def _log_in_lightning(self, *args: Any, **kwargs: Any) -> None:
+        """Call Lightning's own ``log`` for this Trainer."""
+        with trainer_state.run_by(self._module, self._trainer):
+            self._router.native(*args, **kwargs)
+
+    def _log(self, call: LogCall) -> None:
+        """Send a call down its lane."""
+        name, value, names = call.name, call.value, call.names
+        if isinstance(value, Tensor | np.ndarray) and value.ndim > 1:
+            self._check_dimensions(call)
+        if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+            # torch has neither the other order of bytes nor strides below zero.
+            value = torch.from_numpy(np.array(value, dtype=value.dtype.newbyteorder("=")))
+            call = call.of_part(name, value)
+        if isinstance(value, Mapping | MetricCollection):
+            self._begin_parts(call, value)
+            for part, one in value.items():
+                self._log_part(call.of_part(f"{name}/{part}", one))
+        elif isinstance(value, Metric) and not isinstance(value, Reducer):
+            _check_metric(call)
+            self._check_kind(call, _METRIC)
+            is_native = self._metrics.log(*call.bound(), names)
+            self._show_nothing(name, value)
+            if is_native:
+                self.calls.remember(call.args, call.kwargs, [], native=True)
+        elif names is not None and not _is_matrix(call):
+            _check_names(name, value, names)
+            parts = dict(zip(names, value, strict=True))
+            self._begin_parts(call, parts)
+            for part, one in parts.items():
+                self._log_part(call.of_part(f"{name}/{part}", one)._replace(names=None, is_element=True))
+        elif (media := _media_of(call)) is not None:
+            self._check_kind(call, media.kind)
+            self._show_nothing(name, media)
+            self.media.log(name, media, call.bound()[2])
         else:
-            doors[-1].log_dict(args[0], kwargs)
+            self._log_numbers(call)
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        """Leave no trace in a pickle or a copy of the module: there, ``log`` is what stood there before."""
-        return (_same, (self._replaced["log"],)) if "log" in self._replaced else (getattr, (self.module, "log"))
+    def _begin_parts(self, call: LogCall, parts: Mapping[Any, Any] | MetricCollection) -> None:
+        """Say of a value with parts what is to be said of it once, and not of each part."""
+        name, hook = call.name, trainer_state.hook_name(self._module)
+        self._show_nothing(name, parts)
+        if (
+            hook is None
+            or (hook, name) in self._unsynced
+            or not distributed.is_distributed()
+            or call.argument("sync_dist")
+        ):
+            return
+        self._unsynced.add((hook, name))
+        _, on_epoch = trainer_state.check_levels(
+            self._trainer, hook, call.argument("on_step"), call.argument("on_epoch")
+        )
+        numbers = [f"{name}/{part}" for part, one in parts.items() if isinstance(one, Number | Tensor | np.ndarray)]
+        if on_epoch and numbers:
+            result_entries.say_nothing_of_no_sync(numbers)
+            result_entries.warn_of_no_sync(name)
+
+    def _log_part(self, call: LogCall) -> None:
+        """Log a part of a value, which may have been seen before under its name."""
+        if call.names is not None or not self.calls.try_replay(call.args, call.kwargs):
+            self._log(call)
+
+    def _check_dimensions(self, call: LogCall) -> None:
+        """Raise if a value has two dimensions or more, and nobody can tell what they mean."""
+        value, earlier = call.value, self._kinds.get(self._shown_name(call), _NUMBER)
+        if _is_matrix(call) or (call.names is not None and value.ndim > 2):  # noqa: PLR2004  the names' error says more
+            return
+        # One number is Lightning's, but for the last batch of those that had more.
+        if earlier not in (_NUMBER, _METRIC) or math.prod(value.shape) != 1:
+            raise ValueError(
+                f"self.log({call.name!r}, …) got {'a tensor' if isinstance(value, Tensor) else 'an array'} of shape"
+                f" {tuple(value.shape)}; it takes a scalar, or one value for each sample in one dimension. Write"
+                " `.mean()` if one number is meant, `.flatten()` if every number is a sample, `HeatMap(…)` around a"
+                " matrix, or `Image(…)` around pixels."
+            )
+
+    def _check_kind(self, call: LogCall, kind: str) -> None:
+        """Raise if a name, which is of one kind for the whole run, has another one."""
+        if self._kinds.get(call.name) == kind or trainer_state.hook_name(self._module) is None:
+            return  # Outside of a hook nothing is logged.
+        name = self._shown_name(call)
+        earlier = self._kinds.setdefault(name, kind)
+        if earlier != kind and not ({earlier, kind} <= _NUMBERS or {earlier, kind} <= _OF_METRICS):
+            raise ValueError(
+                f"self.log({call.name!r}, …) got {kind} after {earlier}; a name is of one kind for the whole run. Log"
+                " them under two names."
+            )
+        if kind == _SAMPLES:
+            self._kinds[name] = kind
+
+    def _shown_name(self, call: LogCall) -> str:
+        """Return the name of a call with that of the dataloader."""
+        index = trainer_state.LoopPosition(self._trainer).dataloader if call.argument("add_dataloader_idx") else None
+        return result_entries.full_name(call.name, index)
+
+    def _log_numbers(self, call: LogCall) -> None:
+        """Take a number or several, and remember where they went."""
+        value = call.value
+        if isinstance(value, Reducer):
+            self._check_kind(call, _METRIC)
+        elif isinstance(value, Number | Tensor):
+            self._check_kind(call, _SAMPLES if isinstance(value, Tensor) and value.numel() > 1 else _NUMBER)
+        is_native = not self._is_ours(call)
+        logged: list[LoggedStream] = []
+        if is_native:
+            self._router.native(*call.args, **call.kwargs)
+        else:
+            logged += self.reducers.log(*call.bound())
+        logged += self._log_configured(call)
+        self.calls.remember(call.args, call.kwargs, logged, native=is_native)
+
+    def _log_configured(self, call: LogCall) -> list[LoggedStream]:
+        """Take a call for the reducers that `TrackPlus` was given for its name."""
+        if not self._configured:
+            return []
+        hook = trainer_state.hook_name(self._module)
+        # A pattern means what there are many values of in an epoch.
+        in_full = call.is_element or hook is None or not trainer_state.may_log_in_steps(self._trainer, hook)
+        reductions = self._configured.of(call.name, in_full=in_full)
+        if not reductions or hook is None:
+            return []
+        if isinstance(call.value, Reducer):
+            self._show_nothing(call.name, call.value)
+            return []
+        if isinstance(call.value, int | float | Tensor):
+            return self.reducers.log_configured(reductions, *call.bound())
+        return []
+
+    def _show_nothing(self, name: str, what: object) -> None:
+        """Say it once where `TrackPlus` was given reducers for a name, written in full, that can show nothing."""
+        if not self._configured.of(name, in_full=True):
+            return
+        if isinstance(what, Metric):
+            reason = f"it is logged as the metric {type(what).__name__}, which reduces itself"
+        elif isinstance(what, Media):
+            reason = f"it is logged as the medium {type(what).__name__}, and reducers are for numbers"
+        else:
+            reason = f"it is logged as several values, under names of their own such as '{name}/…'"
+        warning_cache.warn(f"TrackPlus(reducers=…) has reducers for {name!r}, which show nothing: {reason}.")
+
+    def _is_ours(self, call: LogCall) -> bool:
+        """Return whether a call is for our reducers; if not, Lightning also judges what nobody takes."""
+        value, has_native_fx = call.value, is_native(call.reduce_fx)
+        if isinstance(value, Tensor) and (value.numel() != 1 or not has_native_fx):
+            _check_values(call.name, value)
+            return True
+        if not isinstance(value, Number | Tensor | Reducer):
+            check_is_no_list(call.name, value)
+            return False
+        if isinstance(value, Reducer):
+            _check_metric(call)
+            return True
+        return not has_native_fx or self.reducers.takes(call.name, value, sync_dist=bool(call.argument("sync_dist")))
 
 
-def _same(log: Callable[..., None]) -> Callable[..., None]:
-    return log
+def _can_be_fast(trainer: pl.Trainer, log: Callable[..., None]) -> bool:
+    """Return whether the fast path can be open; where it cannot, that is said once."""
+    if (why := obstacle(trainer, log)) is not None:
+        warning_cache.warn(
+            f"The fast path of lightning-trackplus is closed, since {why}. Every call of self.log goes where it goes"
+            " without TrackPlus: the results are the same, at Lightning's own cost. TrackPlus(fast=False) closes the"
+            " lane without a warning."
+        )
+    return why is None
 
 
-class _LogDict:
-    """A module's ``log_dict``, which leaves no trace in a pickle or a copy of the module.
+def _is_matrix(call: LogCall) -> bool:
+    """Return whether a value is to be a heat map: a matrix whose classes have names, and that no reducer gets."""
+    if call.names is None or not isinstance(call.value, Tensor | np.ndarray):
+        return False
+    is_reduced = call.reduce_fx != "mean" and not is_selection(call.reduce_fx)
+    return call.value.ndim == 2 and not is_reduced  # noqa: PLR2004  rows and columns
 
-    Args:
-        router: What takes the calls.
-    """
 
-    def __init__(self, router: LogRouter) -> None:
-        self.router = router
+def _media_of(call: LogCall) -> Media[Any] | None:
+    """Return the medium that is given, or that a value plainly is; None if Lightning or a reducer takes it."""
+    value = call.value
+    if isinstance(value, Media):
+        return value
+    if _is_matrix(call):
+        return HeatMap(value, call.names)
+    return None if isinstance(value, Number | Metric | Tensor) else infer_media(value)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> None:
-        self.router.log_dict(args, kwargs)
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return getattr, (self.router.module, "log_dict")
+def _check_metric(call: LogCall) -> None:
+    if not is_native(call.reduce_fx):
+        raise MisconfigurationException(
+            f"self.log({call.name!r}, …) got the metric {type(call.value).__name__} and reduce_fx={call.reduce_fx!r};"
+            " a metric reduces itself, so leave reduce_fx out."
+        )
+
+
+def _check_names(name: str, value: Any, names: Sequence[str]) -> None:
+    if not isinstance(value, Tensor) or value.shape != (len(names),) or len(set(names)) < len(names):
+        given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
+        raise ValueError(
+            f"self.log({name!r}, …, names=…) got a value of {given} and the {len(names)} names"
+            f" {', '.join(names)}; give a tensor with one element for each name, and each a name of its own."
+        )
+
+
+def _check_values(name: str, value: Tensor) -> None:
+    if value.is_complex():
+        raise ValueError(f"self.log({name!r}, …) got complex values; log `.abs()`, or `.real` and `.imag`.")

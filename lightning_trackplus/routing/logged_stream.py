@@ -17,7 +17,7 @@ from lightning_trackplus.reducers.base import Reducer
 from lightning_trackplus.reducers.registry import OneReduction, Reduction, reducers_of
 from lightning_trackplus.reducers.samples import Counts, NanPolicy, Span
 from lightning_trackplus.reducers.stream import Reduces, Stream, Summary
-from lightning_trackplus.routing.proxy_metrics import Views, is_late
+from lightning_trackplus.routing.proxy_metrics import ProxyMetrics, is_epoch_end_hook
 from lightning_trackplus.runtime import distributed
 from lightning_trackplus.runtime.lists import is_list
 
@@ -25,23 +25,23 @@ Arguments: TypeAlias = dict[str, Any]
 """The arguments of `LightningModule.log` other than name, value, ``reduce_fx`` and ``batch_size``, by name."""
 
 
-class Key(NamedTuple):
+class StreamKey(NamedTuple):
     """What tells one stream from another.
 
     Attributes:
         hook: The hook that logs it.
         name: The name it is logged under.
         dataloader: Which of several evaluation dataloaders it belongs to; None where there is one.
-        asked_by: Whether the module asked for the reduction, or `TrackPlus` for the epoch or for the steps.
+        source: Whether the module asked for the reduction, or `TrackPlus` for the epoch or for the steps.
     """
 
     hook: str
     name: str
     dataloader: int | None
-    asked_by: Literal["module", "epoch", "steps"] = "module"
+    source: Literal["module", "epoch", "steps"] = "module"
 
 
-class Logged:
+class LoggedStream:
     """A stream of logged values, and what is wanted of it.
 
     Args:
@@ -50,25 +50,25 @@ class Logged:
         arguments: The other arguments of the first call; with ``on_step`` and ``on_epoch`` decided.
         training: Whether it is filled in training.
         nan_policy: The policy of reducers that are asked for by name.
-        attached: A reducer that the module updates by itself, if the stream is that one's.
+        module_metric: A reducer that the module updates by itself, if the stream is that one's.
     """
 
     def __init__(
         self,
-        key: Key,
+        key: StreamKey,
         reduce_fx: Reduction,
         arguments: Arguments,
         *,
         training: bool,
         nan_policy: NanPolicy,
-        attached: Reducer | None = None,
+        module_metric: Reducer | None = None,
     ) -> None:
         self.key = key
         self.reduce_fx = reduce_fx
         self.arguments = arguments
         self.training = training
-        self.attached = attached
-        self.stream = Stream(reducers_of(reduce_fx, nan_policy)) if attached is None else attached.stream
+        self.module_metric = module_metric
+        self.stream = Stream(reducers_of(reduce_fx, nan_policy)) if module_metric is None else module_metric.stream
         self.epoch = -1
         self.has_vectors = False
         self.logged_at: int | None = None
@@ -76,9 +76,9 @@ class Logged:
         self.nan_policy = nan_policy
         self._is_weighted = any(reducer.weighted for reducer in self.stream.reducers)
         self._spans = {reducer.span for reducer in self.stream.reducers}
-        of_several = is_list(reduce_fx) or key.asked_by != "module"
+        of_several = is_list(reduce_fx) or key.source != "module"
         self.names = ResultNames(key.name, reduce_fx, self.stream.reducers, of_several=of_several)
-        self.views = Views(self.names.numbers, key.hook, key.dataloader, arguments)
+        self.views = ProxyMetrics(self.names.numbers, key.hook, key.dataloader, arguments)
         self._has_warned_of_nan = False
 
     @property
@@ -94,34 +94,36 @@ class Logged:
     @property
     def is_plain(self) -> bool:
         """Whether a call does no more than to add its values."""
-        return not (self.on_step or self.is_late or self.attached is not None or self._spans != {"epoch"})
+        return not (
+            self.on_step or self.is_epoch_end_hook or self.module_metric is not None or self._spans != {"epoch"}
+        )
 
     @property
     def is_over(self) -> bool:
         """Whether the epoch of a reducer of the module is over, and Lightning is about to reset it."""
-        return self.views.awaits_reset or (self.is_late and self.is_registered)
+        return self.views.awaits_reset or (self.is_epoch_end_hook and self.is_registered)
 
     @property
-    def is_late(self) -> bool:
+    def is_epoch_end_hook(self) -> bool:
         """Whether an epoch-end hook logs it, so that Lightning asks for it at once."""
-        return is_late(self.key.hook)
+        return is_epoch_end_hook(self.key.hook)
 
     @functools.cached_property
     def members(self) -> tuple[int, ...]:
         """The ranks whose values count together; this process alone where there is no rank."""
-        if self.attached is not None:
+        if self.module_metric is not None:
             # Like any metric, it syncs itself.
-            return distributed.members(self.attached.process_group) if self._syncs_itself else ()
-        if not distributed.are_several() or not self.arguments["sync_dist"] or self.arguments["rank_zero_only"]:
+            return distributed.group_ranks(self.module_metric.process_group) if self._syncs_itself else ()
+        if not distributed.is_distributed() or not self.arguments["sync_dist"] or self.arguments["rank_zero_only"]:
             return ()
-        return distributed.members(self.arguments["sync_dist_group"])
+        return distributed.group_ranks(self.arguments["sync_dist_group"])
 
     @functools.cached_property
     def request(self) -> bytes | None:
         """What another process needs to make it too; None if that cannot be pickled."""
         reduce_fx = self.reduce_fx
-        if self.attached is not None:
-            reduce_fx = copy.deepcopy(self.attached)
+        if self.module_metric is not None:
+            reduce_fx = copy.deepcopy(self.module_metric)
             reduce_fx.reset()
         told = {**self.arguments, "sync_dist_group": None}
         try:
@@ -130,7 +132,7 @@ class Logged:
             return None
 
     @classmethod
-    def requested(cls, key: Key, request: bytes) -> Logged:
+    def requested(cls, key: StreamKey, request: bytes) -> LoggedStream:
         """Return what another process has, without its values.
 
         Args:
@@ -146,7 +148,7 @@ class Logged:
         Args:
             reduction: The reduction, as one of a list.
         """
-        other = Logged(self.key, [reduction], self.arguments, training=self.training, nan_policy=self.nan_policy)
+        other = LoggedStream(self.key, [reduction], self.arguments, training=self.training, nan_policy=self.nan_policy)
         return not set(other.names.all) <= set(self.names.all)
 
     def check_call(self, reduce_fx: Reduction, arguments: Arguments) -> None:
@@ -160,13 +162,13 @@ class Logged:
             MisconfigurationException: If it differs.
         """
         # Of two reducers that are updated by themselves, one cannot stand for the other.
-        if self.attached is not None and reduce_fx is not self.attached:
+        if self.module_metric is not None and reduce_fx is not self.module_metric:
             raise MisconfigurationException(
                 f"You called `self.log({self.key.name}, ...)` twice in one hook, with a reducer of its own and with"
                 f" {reduce_fx!r}. Keep one reducer as an attribute of the module and update it, or give it as reduce_fx"
                 " and log the values."
             )
-        if self.attached is None and not _same(reduce_fx, self.reduce_fx):
+        if self.module_metric is None and not _same(reduce_fx, self.reduce_fx):
             raise MisconfigurationException(
                 f"You called `self.log({self.key.name}, ...)` twice in one hook, with reduce_fx={self.reduce_fx!r} and"
                 f" {reduce_fx!r}. Ask for both in one list, or log under two names."
@@ -177,7 +179,7 @@ class Logged:
                 " This is not allowed"
             )
 
-    def add(self, value: float | Tensor, place: trainer_state.Place, batch_size: int | None, step: int) -> None:
+    def add(self, value: float | Tensor, place: trainer_state.LoopPosition, batch_size: int | None, step: int) -> None:
         """Take the values of one call.
 
         Args:
@@ -192,9 +194,9 @@ class Logged:
             self.stream.reset("log")
             self.logged_at = None
         keep = self.on_epoch or self._spans != {"epoch"}
-        self.stream.add(value, copies=self._copies(place, batch_size), step=step, keep=keep)
+        self.stream.add(value, repeat=self._copies(place, batch_size), step=step, keep=keep)
 
-    def add_again(self, value: float | Tensor, place: trainer_state.Place, batch_size: int | None) -> None:
+    def add_again(self, value: float | Tensor, place: trainer_state.LoopPosition, batch_size: int | None) -> None:
         """Take the values of a call where `is_plain`; a number, at little cost.
 
         Args:
@@ -228,7 +230,7 @@ class Logged:
         Args:
             step: The step that goes to the loggers.
         """
-        if self.attached is not None:
+        if self.module_metric is not None:
             # Its next values come before the next call.
             self.stream.reset("log")
         self.logged_at = step if "log" in self._spans else None
@@ -244,12 +246,12 @@ class Logged:
 
     def warn_of_what_is_missing(self) -> None:
         """Say, once for each, that other processes are not in the results, or that NaN is not."""
-        if distributed.are_several() and not self.arguments["sync_dist"] and not self._syncs_itself:
+        if distributed.is_distributed() and not self.arguments["sync_dist"] and not self._syncs_itself:
             # Lightning says this of its own reductions, and takes ours for a metric that syncs itself.
             result_entries.warn_of_no_sync(self.key.name)
         # Of a span longer than the epoch there are more.
         nan_count = min(summary.nan_count for summary in self.stream.summary())
-        if self.attached is not None and self.attached.has_warned_of_nan:
+        if self.module_metric is not None and self.module_metric.has_warned_of_nan:
             return
         if nan_count and not self._has_warned_of_nan and (omitting := self.names.omitting_nan()):
             self._has_warned_of_nan = True
@@ -259,14 +261,16 @@ class Logged:
                 f" {', '.join(omitting)}. Further epochs are not warned of.",
                 stacklevel=2,
             )
-            if self.attached is not None:
-                self.attached.has_warned_of_nan = True
+            if self.module_metric is not None:
+                self.module_metric.has_warned_of_nan = True
 
     @property
     def _syncs_itself(self) -> bool:
-        return distributed.are_several() and self.attached is not None and bool(self.attached.sync_on_compute)
+        return (
+            distributed.is_distributed() and self.module_metric is not None and bool(self.module_metric.sync_on_compute)
+        )
 
-    def _copies(self, place: trainer_state.Place, batch_size: int | None) -> int:
+    def _copies(self, place: trainer_state.LoopPosition, batch_size: int | None) -> int:
         """Return for how many samples a value stands."""
         return place.batch_size(batch_size) if self._is_weighted and not self.has_vectors else 1
 

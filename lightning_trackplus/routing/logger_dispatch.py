@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
 
-class HandOver:
+class LoggerDispatch:
     """Gives metrics to the loggers, to a `TrackPlusLogger` without waiting for the device on which they lie.
 
     Args:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lightning_utilities.core.rank_zero import rank_zero_only, rank_zero_warn
 
-from lightning_trackplus.delivery.async_writer import Delivery
+from lightning_trackplus.delivery.async_writer import AsyncWriter
 from lightning_trackplus.delivery.fan_out import joined
-from lightning_trackplus.delivery.shared_encoding import EncodedOnce
+from lightning_trackplus.delivery.shared_encoding import SharedEncoding
 from lightning_trackplus.lightning_internals import lightning_loggers, trainer_state
 from lightning_trackplus.logger.track_plus_logger import TrackPlusLogger
 from lightning_trackplus.media.base import Media
-from lightning_trackplus.runtime.failures import described
+from lightning_trackplus.runtime.failures import describe_error
 from lightning_trackplus.writers.foreign.csv_logger import MediaFilesWriter
 from lightning_trackplus.writers.foreign.registry import writer_for
 from lightning_trackplus.writers.protocol import Writer
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
 
-class MediaLoggers:
+class MediaFanOut:
     """Gives media to all loggers of a Trainer, on rank zero.
 
     A `TrackPlusLogger` takes a medium itself. Of the others, each that has a writer gets a delivery of its own: a
@@ -70,9 +70,9 @@ class MediaLoggers:
                 case [TrackPlusLogger() as logger]:
                     logger.log_media(name, media, step)
                 case loggers:
-                    self._share(loggers, name, EncodedOnce(media), step)
+                    self._share(loggers, name, SharedEncoding(media), step)
         except Exception as error:  # noqa: BLE001  a foreign logger may raise anything, and training has to go on
-            self._warn(f"Giving {name!r} to the loggers failed, training goes on. {described(error)}")
+            self._warn(f"Giving {name!r} to the loggers failed, training goes on. {describe_error(error)}")
 
     @rank_zero_only
     def close(self) -> None:
@@ -80,7 +80,7 @@ class MediaLoggers:
         deliveries, self._deliveries, self._served = self._deliveries, joined([]), []
         deliveries.close()
 
-    def _share(self, loggers: list[Logger], name: str, media: EncodedOnce, step: int) -> None:
+    def _share(self, loggers: list[Logger], name: str, media: SharedEncoding, step: int) -> None:
         if loggers != self._served:
             self._open(loggers)
         for logger in loggers:
@@ -94,7 +94,7 @@ class MediaLoggers:
         ours = [logger for logger in loggers if isinstance(logger, TrackPlusLogger)]
         # What our logger was told to do in a flood of media holds for all.
         options = ours[0].queue_options if ours else {}
-        self._deliveries = joined([Delivery([writer], **options) for writer in self._writers(loggers)])
+        self._deliveries = joined([AsyncWriter([writer], **options) for writer in self._writers(loggers)])
         self._served = loggers
 
     def _writers(self, loggers: Sequence[Logger]) -> Iterator[Writer]:

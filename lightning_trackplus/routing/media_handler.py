@@ -10,12 +10,12 @@ from lightning_utilities.core.rank_zero import WarningCache
 from lightning_trackplus.lightning_internals import result_entries, trainer_state
 from lightning_trackplus.lightning_internals.classes import MisconfigurationException
 from lightning_trackplus.media.base import Media
-from lightning_trackplus.media.selected_items import Kept, Shelf, shown
+from lightning_trackplus.media.selected_items import SelectedItems, SelectionKey, shown
 from lightning_trackplus.media.selection import First, Selection, selection_of
 from lightning_trackplus.routing import media_sync
-from lightning_trackplus.routing.media_fan_out import MediaLoggers
+from lightning_trackplus.routing.media_fan_out import MediaFanOut
 from lightning_trackplus.runtime import distributed
-from lightning_trackplus.runtime.failures import described, warn
+from lightning_trackplus.runtime.failures import describe_error, warn
 from lightning_trackplus.runtime.lists import is_list
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 warning_cache = WarningCache()
 
 
-class MediaLane:
+class MediaHandler:
     """Takes the ``log`` calls of one module that log a medium.
 
     In training a medium goes to the loggers in the steps in which Lightning logs; with a selection, what
@@ -40,8 +40,8 @@ class MediaLane:
     def __init__(self, module: pl.LightningModule, trainer: pl.Trainer) -> None:
         self._module = module
         self._trainer = trainer
-        self._loggers = MediaLoggers(trainer)
-        self._kept: dict[Shelf, Kept] = {}
+        self._loggers = MediaFanOut(trainer)
+        self._kept: dict[SelectionKey, SelectedItems] = {}
 
     def log(self, name: str, media: Media[Any], arguments: dict[str, Any]) -> None:
         """Take one call.
@@ -95,7 +95,7 @@ class MediaLane:
 
     def told(self) -> media_sync.Told:
         """Return what is kept of the epoch that ends now, for the other processes."""
-        return media_sync.told({shelf: kept for shelf, kept in self._kept.items() if shelf.span == self._span})
+        return media_sync.local_state({shelf: kept for shelf, kept in self._kept.items() if shelf.span == self._span})
 
     def end_epoch(self, everyone: Sequence[media_sync.Told]) -> None:
         """Deliver what was kept in the epoch that ends now.
@@ -103,7 +103,7 @@ class MediaLane:
         Args:
             everyone: What each process has told, in the order of their ranks.
         """
-        for shelf, media in media_sync.brought_together(self._kept, everyone).items():
+        for shelf, media in media_sync.gather_selected(self._kept, everyone).items():
             self.deliver(shelf.name, media)
         self._kept = {shelf: kept for shelf, kept in self._kept.items() if shelf.span != self._span}
 
@@ -116,7 +116,7 @@ class MediaLane:
         if is_logged and not selections:
             self.deliver(name, media)
         for suffix, selection in selections.items():
-            shelf = Shelf("step", name + suffix)
+            shelf = SelectionKey("step", name + suffix)
             self._shelve(shelf, media, selection)
             if is_logged:
                 self._deliver_now(shelf)
@@ -127,21 +127,21 @@ class MediaLane:
             self.deliver(name, media)
             return
         for suffix, selection in (selections or {"": First()}).items():
-            shelf = Shelf("now" if at_end else self._span, name + suffix)
+            shelf = SelectionKey("now" if at_end else self._span, name + suffix)
             self._shelve(shelf, media, selection)
             if at_end:
                 self._deliver_now(shelf)
 
-    def _deliver_now(self, shelf: Shelf) -> None:
+    def _deliver_now(self, shelf: SelectionKey) -> None:
         """Deliver what this process has kept together, and keep it no longer."""
         kept = self._kept.pop(shelf)
         if places := kept.places():
             self.deliver(shelf.name, kept.batch(shown(places, by_score=kept.selection.needs_scores)))
 
-    def _shelve(self, shelf: Shelf, media: Media[Any], selection: Selection) -> None:
+    def _shelve(self, shelf: SelectionKey, media: Media[Any], selection: Selection) -> None:
         kept = self._kept.get(shelf)
         if kept is None:
-            kept = self._kept[shelf] = Kept(selection, distributed.rank())
+            kept = self._kept[shelf] = SelectedItems(selection, distributed.rank())
         if kept.kind not in (None, media.kind):
             raise ValueError(
                 f"self.log({shelf.name!r}, …) got {media.kind} after {kept.kind} in one epoch; log them under two"
@@ -155,7 +155,7 @@ class MediaLane:
         try:
             kept.add(media)
         except Exception as error:  # noqa: BLE001  whatever it is, training has to go on
-            warn(f"Keeping a batch of {shelf.name!r} failed, training goes on. {described(error)}")
+            warn(f"Keeping a batch of {shelf.name!r} failed, training goes on. {describe_error(error)}")
 
     @property
     def _span(self) -> str:
@@ -163,7 +163,7 @@ class MediaLane:
         return "train" if trainer_state.is_training(self._module) else "evaluation"
 
     def _full_name(self, name: str, arguments: dict[str, Any]) -> str:
-        index = trainer_state.Place(self._trainer).dataloader if arguments["add_dataloader_idx"] else None
+        index = trainer_state.LoopPosition(self._trainer).dataloader if arguments["add_dataloader_idx"] else None
         return result_entries.full_name(name, index)
 
 

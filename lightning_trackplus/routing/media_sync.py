@@ -8,11 +8,11 @@ from typing import Any, NamedTuple, TypeAlias
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
 from lightning_trackplus.media.base import Media
-from lightning_trackplus.media.selected_items import Kept, Place, Shelf, shown
+from lightning_trackplus.media.selected_items import SelectedItems, SelectionKey, SortKey, shown
 from lightning_trackplus.runtime import distributed
 
 
-class _Offer(NamedTuple):
+class _Header(NamedTuple):
     """What one process has kept together, but for the items.
 
     Attributes:
@@ -27,21 +27,21 @@ class _Offer(NamedTuple):
     kind: str
     n: int
     by_score: bool
-    places: list[Place]
+    places: list[SortKey]
 
 
-Told: TypeAlias = dict[Shelf, _Offer]
+Told: TypeAlias = dict[SelectionKey, _Header]
 """What one process has kept of an epoch."""
 
 
-def told(kept: Mapping[Shelf, Kept]) -> Told:
+def local_state(kept: Mapping[SelectionKey, SelectedItems]) -> Told:
     """Return what this process has kept, for all others.
 
     Args:
         kept: What it has kept.
     """
     return {
-        shelf: _Offer(
+        shelf: _Header(
             repr(one.selection),
             one.kind,
             one.selection.n,
@@ -53,7 +53,9 @@ def told(kept: Mapping[Shelf, Kept]) -> Told:
     }
 
 
-def brought_together(kept: Mapping[Shelf, Kept], everyone: Sequence[Told]) -> dict[Shelf, Media[Any]]:
+def gather_selected(
+    kept: Mapping[SelectionKey, SelectedItems], everyone: Sequence[Told]
+) -> dict[SelectionKey, Media[Any]]:
     """Return the items that are wanted of all that the processes have kept, in the order in which they are shown.
 
     There is one more collective if another process than the first has one of them, and none if not; then the
@@ -74,7 +76,7 @@ def brought_together(kept: Mapping[Shelf, Kept], everyone: Sequence[Told]) -> di
     }
     # All processes know what all have told, so that they agree on whether something has to be sent.
     if any(place.rank != 0 for places in chosen.values() for place in places):
-        batches = dict(enumerate(distributed.gathered(mine)))
+        batches = dict(enumerate(distributed.all_gather_object(mine)))
     elif distributed.rank() == 0:
         batches = {0: mine}
     else:
@@ -85,7 +87,7 @@ def brought_together(kept: Mapping[Shelf, Kept], everyone: Sequence[Told]) -> di
     }
 
 
-def _agree(shelf: Shelf, offers: Sequence[_Offer]) -> bool:
+def _agree(shelf: SelectionKey, offers: Sequence[_Header]) -> bool:
     """Return whether what the processes have kept can be put together; all of them come to the same answer."""
     first, *others = offers
     for other in others:
@@ -98,14 +100,14 @@ def _agree(shelf: Shelf, offers: Sequence[_Offer]) -> bool:
     return True
 
 
-def _chosen(offers: Sequence[_Offer]) -> list[Place]:
+def _chosen(offers: Sequence[_Header]) -> list[SortKey]:
     """Return the places of the items that are wanted of all that the processes have kept."""
     first = offers[0]
     places = sorted(place for offer in offers for place in offer.places)
     return shown(places[: first.n], by_score=first.by_score)
 
 
-def _in_order(batches: dict[int, Media[Any]], places: Sequence[Place]) -> Media[Any]:
+def _in_order(batches: dict[int, Media[Any]], places: Sequence[SortKey]) -> Media[Any]:
     """Return the items of several processes in the order of all."""
     first, *others = (batches[rank] for rank in sorted(batches))
     come = sorted(range(len(places)), key=lambda index: (places[index].rank, index))

@@ -22,7 +22,7 @@ from lightning_trackplus.lightning_internals.result_parts import ResultParts, ke
 from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.figure import Figure
 from lightning_trackplus.media.heat_map import HeatMap
-from lightning_trackplus.media.inference import media_of
+from lightning_trackplus.media.inference import infer_media
 from lightning_trackplus.reducers.base import Reducer
 from lightning_trackplus.writers.directions import Mode
 
@@ -34,7 +34,7 @@ _MOST_DIMENSIONS = 3  # A matrix for each class.
 warning_cache = WarningCache()
 
 
-class _Logged(NamedTuple):
+class _LoggedMetric(NamedTuple):
     """One metric, as it was logged.
 
     Attributes:
@@ -102,7 +102,7 @@ class MetricResults:
         self._module = module
         self._trainer = trainer
         self._deliver = deliver
-        self._logged: dict[str, _Logged] = {}
+        self._logged: dict[str, _LoggedMetric] = {}
         self._opened: dict[int, ResultParts] = {}
         # The results whose media were delivered, by the key of their entry, and whether they are those of a step.
         self._delivered: dict[tuple[str, bool], Any] = {}
@@ -143,7 +143,7 @@ class MetricResults:
         is_evaluated = self._trainer.state.fn != "fit"
         is_logged = bool(to_loggers and self._trainer.loggers)
         is_shown = bool(arguments["prog_bar"]) or is_logged or names is not None or is_evaluated
-        self._logged[key] = _Logged(name, metric, is_shown, to_loggers, names)
+        self._logged[key] = _LoggedMetric(name, metric, is_shown, to_loggers, names)
         results = result_entries.results_of(self._trainer)
         if id(results) not in self._opened:
             self._opened[id(results)] = ResultParts(self._trainer, self._split)
@@ -158,7 +158,7 @@ class MetricResults:
             hook.remove()
 
     def _suffix(self, arguments: dict[str, Any]) -> int | None:
-        return trainer_state.Place(self._trainer).dataloader if arguments["add_dataloader_idx"] else None
+        return trainer_state.LoopPosition(self._trainer).dataloader if arguments["add_dataloader_idx"] else None
 
     def _split(
         self, key: str, value: Any, on_step: bool, full_name: Callable[[str], str]
@@ -184,7 +184,7 @@ class MetricResults:
         for logger in trackplus_loggers(self._trainer) if new else ():
             logger.add_metric_modes(new)
 
-    def _is_for_loggers(self, logged: _Logged, on_step: bool) -> bool:
+    def _is_for_loggers(self, logged: _LoggedMetric, on_step: bool) -> bool:
         trainer = self._trainer
         if not (logged.to_loggers and trainer.is_global_zero) or trainer.sanity_checking:
             return False
@@ -197,7 +197,7 @@ def _has_own_forward(module: torch.nn.Module) -> bool:
     return is_metric and type(module).forward is not Metric.forward
 
 
-def _names_for(logged: _Logged, value: Any) -> Sequence[str]:
+def _names_for(logged: _LoggedMetric, value: Any) -> Sequence[str]:
     """Return the names that were given, if something in the result has as many elements."""
     names = logged.names or ()
     if not names or any(size == len(names) for size in _sizes(value)):
@@ -251,7 +251,7 @@ def _parts(
                 yield _Part(f"{name}/{_of_class(names, index, len(array))}", number, mode)
         elif array.numel():
             yield _Part(name, array.reshape(()) if array.numel() == 1 else array, mode)
-    elif (media := value if isinstance(value, Media) else media_of(value)) is not None:
+    elif (media := value if isinstance(value, Media) else infer_media(value)) is not None:
         yield _Part(name, media, None)
     elif value is not None:
         shape = f" of shape {tuple(value.shape)}" if isinstance(value, Tensor | np.ndarray) else ""

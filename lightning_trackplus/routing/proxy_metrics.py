@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import lightning.pytorch as pl
 
 
-class Views:
+class ProxyMetrics:
     """What Lightning has of the results of one stream.
 
     Each name is logged through Lightning, which passes over it until there is a result to show. So names, ``_step``
@@ -34,8 +34,8 @@ class Views:
         self._arguments = arguments
         suffix = dataloader if arguments["add_dataloader_idx"] else None
         self._keys = {name: result_entries.entry_key(hook, name, suffix) for name in names}
-        self._views = {name: _View(self, name) for name in self._keys}
-        self._is_late = is_late(hook)
+        self._views = {name: _ProxyMetric(self, name) for name in self._keys}
+        self._is_late = is_epoch_end_hook(hook)
         # Lightning looks at all it has in each batch: what it need not see until the end is taken out.
         self._is_taken_out = not self._is_late and not arguments["on_step"]
         self._home: Any = None
@@ -61,7 +61,7 @@ class Views:
                 native(name, view, **{**self._arguments, "metric_attribute": f"trackplus.{name}", "batch_size": 1})
                 self._entries[name] = results[key]
             if not self._is_late:
-                result_entries.hide(self._entries[name])
+                result_entries.mark_unset(self._entries[name])
             if self._is_taken_out:
                 results.pop(key, None)
 
@@ -73,7 +73,7 @@ class Views:
         """
         self._numbers = {}
         for name, number in _tensors(numbers).items():
-            result_entries.show(self._entries[name], step_value=number)
+            result_entries.set_entry(self._entries[name], step_value=number)
 
     def show_epoch(self, numbers: Mapping[str, float]) -> None:
         """Give Lightning the results of an epoch.
@@ -95,7 +95,7 @@ class Views:
                     f"You called `self.log({name}, ...)`, and another call in the same hook gives {name} by its"
                     " reduce_fx; log under names that differ."
                 )
-            result_entries.show(entry, result=number)
+            result_entries.set_entry(entry, result=number)
 
     @property
     def is_waiting(self) -> bool:
@@ -140,7 +140,7 @@ class Views:
             reset()
 
 
-class _View(Metric):
+class _ProxyMetric(Metric):
     """One result.
 
     Args:
@@ -148,7 +148,7 @@ class _View(Metric):
         name: The name it is logged under.
     """
 
-    def __init__(self, views: Views, name: str) -> None:
+    def __init__(self, views: ProxyMetrics, name: str) -> None:
         super().__init__(sync_on_compute=False, compute_with_cache=False)
         self._views = views
         self._name = name
@@ -167,7 +167,7 @@ class _View(Metric):
         self._views.reset()
 
 
-def is_late(hook: str) -> bool:
+def is_epoch_end_hook(hook: str) -> bool:
     """Return whether a hook ends an epoch, so that Lightning asks at once for what it logs.
 
     Args:

@@ -12,14 +12,14 @@ import numpy as np
 from lightning_trackplus.lightning_internals.classes import MisconfigurationException
 from lightning_trackplus.reducers.samples import Floats
 from lightning_trackplus.reducers.stream import Summary
-from lightning_trackplus.routing.logged_stream import Key, Logged
+from lightning_trackplus.routing.logged_stream import LoggedStream, StreamKey
 from lightning_trackplus.runtime import distributed
 
-_Common: TypeAlias = tuple[Key, tuple[int, ...]]
+_Common: TypeAlias = tuple[StreamKey, tuple[int, ...]]
 """What processes have in common: a stream, and the ranks that count together."""
 
 
-class _Offer(NamedTuple):
+class _Header(NamedTuple):
     """What one process has of a stream, and what another needs to go on with it.
 
     Attributes:
@@ -37,11 +37,11 @@ class _Offer(NamedTuple):
     sizes: list[int]
 
 
-Told: TypeAlias = tuple[dict[_Common, _Offer], Floats]
+Told: TypeAlias = tuple[dict[_Common, _Header], Floats]
 """What one process has of its streams, with the states of all in one array."""
 
 
-def told(streams: Sequence[Logged]) -> Told:
+def local_state(streams: Sequence[LoggedStream]) -> Told:
     """Return what this process has of the streams that are synced, for all others.
 
     Args:
@@ -51,8 +51,8 @@ def told(streams: Sequence[Logged]) -> Told:
 
 
 def merged(
-    streams: Sequence[Logged], everyone: Sequence[Told], *, all_show: bool
-) -> list[tuple[Logged, list[Summary]]]:
+    streams: Sequence[LoggedStream], everyone: Sequence[Told], *, all_show: bool
+) -> list[tuple[LoggedStream, list[Summary]]]:
     """Return each stream with what all processes that it is synced with remember of it together.
 
     A stream that only some processes have is reduced over those.
@@ -79,15 +79,15 @@ def merged(
     return together
 
 
-def _synced(streams: Sequence[Logged]) -> dict[_Common, Logged]:
+def _synced(streams: Sequence[LoggedStream]) -> dict[_Common, LoggedStream]:
     return {(one.key, one.members): one for one in streams if one.members}
 
 
-def _packed(streams: dict[_Common, Logged]) -> Told:
+def _packed(streams: dict[_Common, LoggedStream]) -> Told:
     """Return what this process offers, with all states in one array, which is sent much faster than many."""
     summaries = {common: one.stream.summary() for common, one in streams.items()}
     offers = {
-        common: _Offer(
+        common: _Header(
             distributed.rank(),
             [reducer.name for reducer in streams[common].stream.reducers],
             streams[common].request,
@@ -99,7 +99,7 @@ def _packed(streams: dict[_Common, Logged]) -> Told:
     return offers, np.concatenate([np.empty(0), *(one.state for several in summaries.values() for one in several)])
 
 
-def _unpacked(offers: dict[_Common, _Offer], states: Floats) -> dict[_Common, tuple[_Offer, list[Summary]]]:
+def _unpacked(offers: dict[_Common, _Header], states: Floats) -> dict[_Common, tuple[_Header, list[Summary]]]:
     ends = list(accumulate((size for offer in offers.values() for size in offer.sizes), initial=0))
     parts = (states[start:end] for start, end in pairwise(ends))
     return {
@@ -107,7 +107,7 @@ def _unpacked(offers: dict[_Common, _Offer], states: Floats) -> dict[_Common, tu
     }
 
 
-def _check(key: Key, offers: Sequence[_Offer]) -> None:
+def _check(key: StreamKey, offers: Sequence[_Header]) -> None:
     for offer in offers:
         if offer.reducers != offers[0].reducers:
             raise MisconfigurationException(
@@ -117,11 +117,11 @@ def _check(key: Key, offers: Sequence[_Offer]) -> None:
             )
 
 
-def _requested(key: Key, offers: Sequence[_Offer]) -> Logged | None:
+def _requested(key: StreamKey, offers: Sequence[_Header]) -> LoggedStream | None:
     """Return a stream that other processes have and this one has not, without its values."""
     for offer in offers:
         if offer.request is not None:
-            return Logged.requested(key, offer.request)
+            return LoggedStream.requested(key, offer.request)
     warnings.warn(
         f"self.log({key.name!r}, …) was called in other processes and not in this one, with a reduce_fx that cannot be"
         " sent to it, as a lambda cannot; so this process has no result. Give a function that stands in a module.",

@@ -10,7 +10,7 @@ import torch
 
 from lightning_trackplus.reducers.base import Reducer
 from lightning_trackplus.reducers.stream import Stream, Summary
-from lightning_trackplus.routing.logged_stream import Key, Logged
+from lightning_trackplus.routing.logged_stream import LoggedStream, StreamKey
 from lightning_trackplus.runtime import distributed
 
 if TYPE_CHECKING:
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 _NO_EPOCH = -1
 
 
-class Streams:
+class StreamRegistry:
     """Keeps what is logged in training over checkpoints and runs of one Trainer, and all else for its epoch."""
 
     def __init__(self) -> None:
-        self._logged: dict[Key, Logged] = {}
+        self._logged: dict[StreamKey, LoggedStream] = {}
         self._reducers: dict[str, Reducer] = {}
         self._restored: list[dict[str, Any]] = []
         # What was saved of the last module's reducers, while there is none.
         self._restored_reducers: dict[str, dict[str, Any]] = {}
 
-    def __contains__(self, key: Key) -> bool:
+    def __contains__(self, key: StreamKey) -> bool:
         """Return whether there is a stream of this key."""
         return key in self._logged
 
-    def __iter__(self) -> Iterator[Logged]:
+    def __iter__(self) -> Iterator[LoggedStream]:
         """Iterate over the streams."""
         return iter(self._logged.values())
 
-    def get(self, key: Key) -> Logged | None:
+    def get(self, key: StreamKey) -> LoggedStream | None:
         """Return the stream of a key; None where there is none.
 
         Args:
@@ -45,7 +45,7 @@ class Streams:
         """
         return self._logged.get(key)
 
-    def add(self, logged: Logged) -> None:
+    def add(self, logged: LoggedStream) -> None:
         """Add a stream, and what a checkpoint has of it.
 
         Args:
@@ -88,7 +88,7 @@ class Streams:
             if not logged.training:
                 logged.reset("epoch", "run", "log")
 
-    def left_over(self, epoch: int) -> list[Logged]:
+    def left_over(self, epoch: int) -> list[LoggedStream]:
         """Return what a checkpoint has of an epoch, and nothing was logged of since.
 
         Args:
@@ -109,7 +109,9 @@ class Streams:
             alone: Whether this process cannot ask the others. If not, each of them calls this.
         """
         mine = self._saved()
-        return {"processes": distributed.gathered(mine) if distributed.are_several() and not alone else [mine]}
+        return {
+            "processes": distributed.all_gather_object(mine) if distributed.is_distributed() and not alone else [mine]
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint.
@@ -118,10 +120,10 @@ class Streams:
             state: What `state_dict` returned.
         """
         # All processes load the same; each goes on with its own part, and with those of processes that are no more.
-        parts = state["processes"][distributed.rank() :: distributed.count()]
+        parts = state["processes"][distributed.rank() :: distributed.world_size()]
         self._restored = [saved for part in parts for saved in part["streams"]]
         for logged in self:
-            if logged.training and logged.attached is None:
+            if logged.training and logged.module_metric is None:
                 logged.reset("epoch", "run", "log")
                 self._take_up(logged)
         for name, reducer in self._reducers.items():
@@ -129,10 +131,12 @@ class Streams:
                 reducer.load_saved([(one["updates"], _summaries(one)) for one in saved if _fits(one, reducer.stream)])
 
     def _saved(self) -> dict[str, Any]:
-        streams = [_saved(one, self._name_of(one.attached)) for one in self if one.training]
+        streams = [_saved(one, self._name_of(one.module_metric)) for one in self if one.training]
         # Of a reducer whose epoch is over, nothing goes on but a series.
         over = [
-            one.attached for one in self if one.attached is not None and one.attached.span == "epoch" and one.is_over
+            one.module_metric
+            for one in self
+            if one.module_metric is not None and one.module_metric.span == "epoch" and one.is_over
         ]
         reducers = {
             name: {**_stream(reducer.stream), "updates": reducer.updates}
@@ -144,11 +148,11 @@ class Streams:
     def _name_of(self, reducer: Reducer | None) -> str | None:
         return next((name for name, one in self._reducers.items() if one is reducer), None)
 
-    def _take_up(self, logged: Logged) -> None:
+    def _take_up(self, logged: LoggedStream) -> None:
         """Give a stream what was restored of it."""
         found = [saved for saved in self._restored if saved["key"] == tuple(logged.key)]
         self._restored = [saved for saved in self._restored if saved["key"] != tuple(logged.key)]
-        if logged.attached is not None:
+        if logged.module_metric is not None:
             return  # The reducer has been given it.
         if any(not _fits(saved, logged.stream) for saved in found):
             names = [reducer.name for reducer in logged.stream.reducers]
@@ -161,35 +165,35 @@ class Streams:
         elif found:
             _go_on(logged, found)
 
-    def _remade(self, saved: dict[str, Any]) -> Logged | None:
+    def _remade(self, saved: dict[str, Any]) -> LoggedStream | None:
         """Return a stream as a checkpoint has it."""
-        attached, reduce_fx = self._reducers.get(saved["attribute"] or ""), saved["reduce_fx"]
-        if attached is None and reduce_fx is None:
+        module_metric, reduce_fx = self._reducers.get(saved["attribute"] or ""), saved["reduce_fx"]
+        if module_metric is None and reduce_fx is None:
             warnings.warn(
                 f"The checkpoint has values of self.log({saved['key'][1]!r}, …) of this epoch, with a reduce_fx that is"
                 " no name; since nothing was logged under it again, its result is not shown.",
                 stacklevel=2,
             )
             return None
-        logged = Logged(
-            Key(*saved["key"]),
-            reduce_fx if attached is None else attached,
+        logged = LoggedStream(
+            StreamKey(*saved["key"]),
+            reduce_fx if module_metric is None else module_metric,
             {**saved["arguments"], "sync_dist_group": None},
             training=True,
             nan_policy=saved["nan_policy"],
-            attached=attached,
+            module_metric=module_metric,
         )
         logged.epoch = saved["epoch"]
-        if attached is None:
+        if module_metric is None:
             _go_on(logged, [saved])
         return logged
 
 
-def _saved(logged: Logged, attribute: str | None) -> dict[str, Any]:
+def _saved(logged: LoggedStream, attribute: str | None) -> dict[str, Any]:
     """Return a stream as what every loader of checkpoints can read."""
     plain = logged.reduce_fx if isinstance(logged.reduce_fx, list) else [logged.reduce_fx]
     return {
-        **(_stream(logged.stream) if logged.attached is None else _stream(Stream([]))),
+        **(_stream(logged.stream) if logged.module_metric is None else _stream(Stream([]))),
         # A checkpoint holds Python's own types, and a name may be of a class of its own, such as an enum.
         "key": tuple(str.__str__(one) if isinstance(one, str) else one for one in logged.key),
         "epoch": logged.epoch,
@@ -218,7 +222,7 @@ def _fits(saved: dict[str, Any], stream: Stream) -> bool:
     return list(zip(saved["reducers"], saved["state_keys"], strict=True)) == now
 
 
-def _go_on(logged: Logged, found: Sequence[dict[str, Any]]) -> None:
+def _go_on(logged: LoggedStream, found: Sequence[dict[str, Any]]) -> None:
     """Let a stream go on from what was saved of it."""
     now = logged.stream.summary()
     logged.has_vectors |= any(saved["has_vectors"] for saved in found)

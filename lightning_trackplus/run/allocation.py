@@ -24,7 +24,7 @@ AUTO = "auto"
 _MOST_RUNS_AT_ONCE = 10
 
 
-class RunClaim:
+class RunAllocation:
     """Finds the run directory of a logger, makes it for a new run, and keeps other writers out of it.
 
     Until it is settled, the directory is what it would be now. It is settled when a Trainer's run first asks for it,
@@ -99,7 +99,7 @@ class RunClaim:
             raise refusal
         self._is_settled = True
 
-    def take(self) -> Path:
+    def open_directory(self) -> Path:
         """Settle on the run directory without a Trainer, if it is not settled, and return it, locked.
 
         Raises:

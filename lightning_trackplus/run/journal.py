@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from lightning_trackplus.formats.atomic_file import WholeFile
+from lightning_trackplus.formats.atomic_file import AtomicFile
 from lightning_trackplus.formats.layout import FORMAT, RUN_FILE
 from lightning_trackplus.run.lock import parents
 
@@ -203,12 +203,12 @@ class RunJournal:
         """Let lines be written behind those that are there, of which the last one may be torn."""
         self._has_begun = True
         if self._path.is_file() and not self._path.read_bytes().endswith(b"\n"):
-            with WholeFile(self._path, "ab") as file:
+            with AtomicFile(self._path, "ab") as file:
                 file.write(b"\n")
 
     def _write(self, entry: Mapping[str, Any]) -> None:
         if self._has_begun:
-            with WholeFile(self._path, "ab") as file:
+            with AtomicFile(self._path, "ab") as file:
                 file.write(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
 
     def _read(self) -> None:

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
 from lightning_trackplus.delivery.fan_out import AnyDelivery
-from lightning_trackplus.formats.hparams import Shown
+from lightning_trackplus.formats.hparams import HparamValue
 from lightning_trackplus.formats.last_points import last_step
 from lightning_trackplus.lightning_internals.running_trainers import current_run
 from lightning_trackplus.record import OwnEvent, Record
-from lightning_trackplus.run.allocation import RunClaim
+from lightning_trackplus.run.allocation import RunAllocation
 from lightning_trackplus.run.batch_steps import BatchSteps
 from lightning_trackplus.run.journal import RunJournal, Way
 from lightning_trackplus.run.lock import parents
 from lightning_trackplus.run.resume_filter import ResumeFilter
 from lightning_trackplus.run.rewind import complete_rewind, rewind, rewind_to_step
-from lightning_trackplus.run.writer_set import OutputOptions, RunOutput
+from lightning_trackplus.run.writer_set import OutputOptions, WriterSet
 from lightning_trackplus.writers.directions import Directions, Mode
 from lightning_trackplus.writers.run_summary import RunSummary
 
@@ -37,7 +37,7 @@ NumberT = TypeVar("NumberT")
 _opening = threading.Lock()
 
 
-class WrittenRun:
+class RunWriter:
     """Opens the files of a run for its first record, and again after they were closed or the process has forked.
 
     Args:
@@ -49,11 +49,11 @@ class WrittenRun:
         options: How it is written.
     """
 
-    def __init__(self, claim: RunClaim, options: OutputOptions) -> None:
-        self.claim = claim
+    def __init__(self, claim: RunAllocation, options: OutputOptions) -> None:
+        self.allocation = claim
         self.options = options
         self._directions = Directions(monitored=options.hparam_metrics)
-        self._hparams: Mapping[str, Shown] = {}
+        self._hparams: Mapping[str, HparamValue] = {}
         self._batch_steps = BatchSteps()
         self._journal: RunJournal | None = None
         # The number of the last checkpoint, until training goes on behind it.
@@ -62,7 +62,7 @@ class WrittenRun:
         self._is_placed = False
         # Until the first batch of a training that was resumed.
         self._resumed: ResumeFilter | None = None
-        self._output: RunOutput | None = None
+        self._output: WriterSet | None = None
         # It goes on where it was when the files are opened again.
         self._summary: RunSummary | None = None
         # The process that writes; those that it forks or spawns do not, unless a Trainer runs there.
@@ -80,7 +80,7 @@ class WrittenRun:
         Raises:
             RunInUseError: If a living process writes to the run that was asked for.
         """
-        self.claim.share(trainer)
+        self.allocation.share(trainer)
         self._owner = os.getpid()
         self._set_directions(self._directions._replace(monitored={**modes, **self.options.hparam_metrics}))
 
@@ -97,11 +97,11 @@ class WrittenRun:
         if self._output is not None:
             self._output.set_directions(directions)
 
-    def add_hparams(self, params: Mapping[str, Shown]) -> None:
+    def add_hparams(self, params: Mapping[str, HparamValue]) -> None:
         """Add hyper-parameters to those of the HParams tab.
 
         Args:
-            params: The hyper-parameters, as `flat_hparams` returns them.
+            params: The hyper-parameters, as `flatten_hparams` returns them.
         """
         self._hparams = {**self._hparams, **params}
         if self._output is not None:
@@ -228,7 +228,7 @@ class WrittenRun:
     def last_step(self) -> int | None:
         """Return the last step that the run has; None if it has none."""
         self.deliveries()
-        return last_step(self.claim.directory)
+        return last_step(self.allocation.directory)
 
     def without_what_was_logged(self, step: int, numbers: dict[str, NumberT]) -> dict[str, NumberT]:
         """Return the numbers that a resumed run does not have yet.
@@ -248,7 +248,7 @@ class WrittenRun:
         Returns:
             Whether it says where this run was.
         """
-        directory = self.claim.take()
+        directory = self.allocation.open_directory()
         self.close(None)
         with contextlib.suppress(OSError):
             complete_rewind(directory)  # It brings the journal of what the last process had decided.
@@ -281,7 +281,7 @@ class WrittenRun:
         is_placed, self._is_placed = self._is_placed, False
         if is_placed:
             return
-        directory = self.claim.take()
+        directory = self.allocation.open_directory()
         backup = self._moved(lambda: rewind_to_step(directory, step))
         if backup is not None:
             rank_zero_warn(
@@ -291,7 +291,7 @@ class WrittenRun:
 
     def _moved(self, move: Callable[[], Path | None]) -> Path | None:
         """Move what lies beyond a checkpoint; return where it is, if there was any."""
-        directory = self.claim.directory
+        directory = self.allocation.directory
         self.close(None)
         self._summary, self._batch_steps, self._journal, self._saved = None, BatchSteps(), None, None
         try:
@@ -322,29 +322,29 @@ class WrittenRun:
     def release(self) -> None:
         """Let others write to the run directory, if this process has."""
         if self._owner not in parents():
-            self.claim.release()
+            self.allocation.release()
 
-    def _opened(self) -> RunOutput:
+    def _opened(self) -> WriterSet:
         if self._owner in parents():
             rank_zero_warn(
                 "Something was logged in a process that the one which writes the run has begun, such as a worker of a"
                 " DataLoader. It is not written: log in the process that trains."
             )
-            directory = self.claim.directory
-            return RunOutput(RunSummary(directory), directory, self.options._replace(writers=()))
-        directory = self.claim.take()
+            directory = self.allocation.directory
+            return WriterSet(RunSummary(directory), directory, self.options._replace(writers=()))
+        directory = self.allocation.open_directory()
         self._owner = os.getpid()
         complete_rewind(directory)
         self._batch_steps.go_on(directory)
         self._summary = self._summary or RunSummary(directory)
-        output = RunOutput(self._summary, directory, self.options)
+        output = WriterSet(self._summary, directory, self.options)
         if self._journal is None or self._journal.process != os.getpid():
             self._journal = RunJournal(directory)
-            output.note_extent(functools.partial(self._journal.begin, self.claim.token), seals=True)
+            output.note_extent(functools.partial(self._journal.begin, self.allocation.token), seals=True)
         output.set_hparams(self._hparams)
         output.set_directions(self._directions)
         # A run that nobody closes is written out when its logger goes.
-        self._end_with_self = weakref.finalize(self, _end, output, self.claim)
+        self._end_with_self = weakref.finalize(self, _end, output, self.allocation)
         return output
 
     def __getstate__(self) -> dict[str, Any]:
@@ -353,7 +353,7 @@ class WrittenRun:
         return {**self.__dict__, **dict.fromkeys(("_output", "_summary", "_journal", "_end_with_self"))}
 
 
-def _end(output: RunOutput, claim: RunClaim) -> None:
+def _end(output: WriterSet, claim: RunAllocation) -> None:
     # A process that was forked from the one that writes ends as well, and leaves to that what is its.
     if not output.deliveries.is_of_this_process():
         return

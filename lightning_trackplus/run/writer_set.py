@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lightning_trackplus.delivery.async_writer import Delivery
+from lightning_trackplus.delivery.async_writer import AsyncWriter
 from lightning_trackplus.delivery.fan_out import joined
-from lightning_trackplus.formats.hparams import Shown
+from lightning_trackplus.formats.hparams import HparamValue
 from lightning_trackplus.formats.layout import BEST_FOLDER, MEDIA_INDEX
 from lightning_trackplus.run.file_split import event_files_of
 from lightning_trackplus.run.journal import Extent
@@ -19,7 +19,7 @@ from lightning_trackplus.writers.registry import WriterChoice, open_writer
 from lightning_trackplus.writers.run_summary import RunSummary
 
 if TYPE_CHECKING:
-    from lightning_trackplus.writers.hparams import HParamsSession
+    from lightning_trackplus.writers.hparams import HParamsWriter
 
 
 class OutputOptions(NamedTuple):
@@ -38,7 +38,7 @@ class OutputOptions(NamedTuple):
     queue: Mapping[str, Any]
 
 
-class RunOutput:
+class WriterSet:
     """Opens the writers of a run. Ours share one thread; each that was given has one of its own.
 
     Args:
@@ -52,7 +52,7 @@ class RunOutput:
 
     def __init__(self, summary: RunSummary, directory: Path, options: OutputOptions) -> None:
         self._hparam_metrics = options.hparam_metrics
-        self._session: HParamsSession | None = None
+        self._session: HParamsWriter | None = None
         self._summary = summary
         names = [choice for choice in options.writers if isinstance(choice, str)]
         ours: list[Writer] = [open_writer(name, directory, options.x_axis) for name in names]
@@ -63,7 +63,7 @@ class RunOutput:
         self._directory = directory
         self._csv = next((writer for writer in ours if isinstance(writer, CSVWriter)), None)
         given = [[choice] for choice in options.writers if not isinstance(choice, str)]
-        deliveries = [Delivery(some, **options.queue) for some in [ours, *given] if some]
+        deliveries = [AsyncWriter(some, **options.queue) for some in [ours, *given] if some]
         self._of_ours = deliveries[0] if ours else None
         self.deliveries = joined(deliveries)
 
@@ -85,11 +85,11 @@ class RunOutput:
         sizes = {path.relative_to(self._directory).as_posix(): path.stat().st_size for path in files if path.is_file()}
         return Extent(rows, sizes)
 
-    def set_hparams(self, params: Mapping[str, Shown]) -> None:
+    def set_hparams(self, params: Mapping[str, HparamValue]) -> None:
         """Set the hyper-parameters of the HParams tab.
 
         Args:
-            params: The hyper-parameters, as `flat_hparams` returns them.
+            params: The hyper-parameters, as `flatten_hparams` returns them.
         """
         if self._session is not None:
             self._session.params = params
@@ -115,10 +115,10 @@ class RunOutput:
     def _hparams_writers(self, directory: Path) -> list[Writer]:
         # Imported here, since they need tensorboard.
         from lightning_trackplus.writers.best_metrics import BestMetrics  # noqa: PLC0415
-        from lightning_trackplus.writers.hparams import HParamsSession  # noqa: PLC0415
+        from lightning_trackplus.writers.hparams import HParamsWriter  # noqa: PLC0415
 
         # Of the scalars in the folder of the session, TensorBoard makes the columns.
-        self._session = HParamsSession(directory / BEST_FOLDER if self._hparam_metrics else directory, {})
+        self._session = HParamsWriter(directory / BEST_FOLDER if self._hparam_metrics else directory, {})
         return (
             [self._session, BestMetrics(directory, self._hparam_metrics)] if self._hparam_metrics else [self._session]
         )

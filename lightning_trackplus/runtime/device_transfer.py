@@ -47,7 +47,7 @@ def _event(device: torch.device) -> torch.cuda.Event | None:
 _NUMBERS = {float, int}
 
 
-def on_their_way(values: dict[str, float | Tensor]) -> Mapping[str, float]:
+def start_host_copy(values: dict[str, float | Tensor]) -> Mapping[str, float]:
     """Return numbers that can be asked for later; those on a device leave it now, and nobody waits for them.
 
     Args:
@@ -55,10 +55,10 @@ def on_their_way(values: dict[str, float | Tensor]) -> Mapping[str, float]:
     """
     if _NUMBERS.issuperset(map(type, values.values())):
         return values  # type: ignore[return-value]  # they are numbers
-    return LateNumbers(values)
+    return PendingScalars(values)
 
 
-class LateNumbers(Mapping[str, float]):
+class PendingScalars(Mapping[str, float]):
     """Numbers by name, of which those on a device leave it together; who asks for one waits for all.
 
     Args:
@@ -66,7 +66,7 @@ class LateNumbers(Mapping[str, float]):
             stream.
 
     Examples:
-        >>> numbers = LateNumbers({"loss": torch.tensor(0.5), "epoch": 3})
+        >>> numbers = PendingScalars({"loss": torch.tensor(0.5), "epoch": 3})
         >>> dict(numbers)
         {'loss': 0.5, 'epoch': 3}
     """

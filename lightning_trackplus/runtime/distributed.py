@@ -22,12 +22,12 @@ _ROOM = 65_536
 _HEAD = 8
 
 
-def are_several() -> bool:
+def is_distributed() -> bool:
     """Return whether this process runs among others."""
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
-def gathered(mine: T, group: Group = None) -> list[T]:
+def all_gather_object(mine: T, group: Group = None) -> list[T]:
     """Return what each process of a group gives, in the order of their ranks.
 
     It takes one collective, and a second one where a process gives more than 64 KiB.
@@ -75,24 +75,24 @@ def _all_gathered(message: NDArray[np.uint8], size: int, device: str, group: Gro
     return [one.cpu().numpy() for one in everyone]
 
 
-def members(group: Group) -> tuple[int, ...]:
+def group_ranks(group: Group) -> tuple[int, ...]:
     """Return the ranks of a group; none if this process is not among them.
 
     Args:
         group: The group; all processes if None.
     """
     if group is None:
-        return tuple(range(count()))
+        return tuple(range(world_size()))
     return (
         () if group is distributed.GroupMember.NON_GROUP_MEMBER else tuple(distributed.get_process_group_ranks(group))
     )
 
 
-def count() -> int:
+def world_size() -> int:
     """Return how many processes there are."""
-    return distributed.get_world_size() if are_several() else 1
+    return distributed.get_world_size() if is_distributed() else 1
 
 
 def rank() -> int:
     """Return which of the processes this one is."""
-    return distributed.get_rank() if are_several() else 0
+    return distributed.get_rank() if is_distributed() else 0

@@ -20,7 +20,7 @@ class _Failures:
     steps: tuple[int, int] | None = None
 
 
-class Losses:
+class FailureLog:
     """Keeps account of failures, by place, and of media for which there was no room, by name."""
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Losses:
         failures = self._failures.setdefault(place, _Failures())
         failures.count += 1
         if failures.count == 1:
-            failures.first = described(error)
+            failures.first = describe_error(error)
             warn(f"{place} failed, training goes on. {failures.first}")
         if steps is not None:
             lowest, highest = failures.steps or steps
@@ -101,7 +101,7 @@ def warn(message: str) -> None:
             logging.getLogger(__name__).warning(message)
 
 
-def described(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Return an error in words, also one that cannot be printed.
 
     Args:

@@ -13,7 +13,7 @@ from lightning_trackplus.formats.event_files import event_files, read_events
 from lightning_trackplus.formats.layout import BEST_FOLDER
 from lightning_trackplus.record import NUMBERS, Payload, Record
 from lightning_trackplus.writers.directions import Mode
-from lightning_trackplus.writers.event_file import TensorBoardWriter
+from lightning_trackplus.writers.event_file import EventFileWriter
 
 
 class BestMetrics:
@@ -40,7 +40,7 @@ class BestMetrics:
     def __init__(self, directory: Path, modes: Mapping[str, Mode]) -> None:
         self._directory = directory / BEST_FOLDER
         self._modes = dict(modes)
-        self._events = TensorBoardWriter(self._directory)
+        self._events = EventFileWriter(self._directory)
         self._best: dict[str, float] | None = None
 
     def write(self, record: Record[Payload]) -> None:

@@ -64,7 +64,7 @@ def _parts(name: str) -> tuple[str, str, str]:
     return stem, fork, dataloader
 
 
-def monitored(trainer: pl.Trainer, prefix: str) -> dict[str, Mode]:
+def monitored_modes(trainer: pl.Trainer, prefix: str) -> dict[str, Mode]:
     """Return whether the lowest or the highest value is the best one, for the names that callbacks monitor.
 
     Args:

@@ -19,18 +19,18 @@ from typing_extensions import assert_never
 
 from lightning_trackplus.formats.event_files import next_moment
 from lightning_trackplus.formats.layout import OUR_EVENTS
-from lightning_trackplus.formats.scalar_events import NumberEvents
-from lightning_trackplus.formats.tfrecord import RecordFile
+from lightning_trackplus.formats.scalar_events import ScalarEvents
+from lightning_trackplus.formats.tfrecord import TFRecordFile
 from lightning_trackplus.record import Encoded, Payload, Record, TensorBoardEvent
 from lightning_trackplus.writers.listeners import Listeners, are_there
 from lightning_trackplus.writers.media_values import Fields, media_values
-from lightning_trackplus.writers.x_axis import NameAxes
+from lightning_trackplus.writers.x_axis import XAxes
 
 _MOST_FILES = 100
 _file_numbers = itertools.count()
 
 
-class TensorBoardWriter:
+class EventFileWriter:
     """Writes every record as one event, and one with the numbers of each other axis.
 
     Where a step of a tag comes again that is lower than its last one, another file is begun: within a file, steps of
@@ -42,13 +42,13 @@ class TensorBoardWriter:
         listeners: Tools that listen to TensorBoard, if they are to hear of this.
     """
 
-    def __init__(self, directory: Path, axes: NameAxes | None = None, listeners: Listeners | None = None) -> None:
+    def __init__(self, directory: Path, axes: XAxes | None = None, listeners: Listeners | None = None) -> None:
         self._directory = directory
         self._axes = axes
         self._listeners = listeners
-        self._number_events = NumberEvents()
-        self._records: RecordFile | None = None
-        self._resting: RecordFile | None = None
+        self._number_events = ScalarEvents()
+        self._records: TFRecordFile | None = None
+        self._suspended: TFRecordFile | None = None
         self._last_steps: dict[str, int] = {}
         self._highest_step = 0
         self._file_count = 0
@@ -88,24 +88,24 @@ class TensorBoardWriter:
         if self._records is None:
             return
         self._records.flush()
-        if not self._records.is_there():
+        if not self._records.still_linked():
             self.close()
             raise FileNotFoundError(
                 f"The event file in {self._directory} was removed in mid-run, with what it held; another one is begun."
             )
 
-    def rest(self) -> None:
+    def suspend(self) -> None:
         """Flush and close the event file; a later ``write`` goes on in it, or begins another if it was removed."""
         try:
             self.flush()
         finally:
-            self._resting, self._records = self._records, None
-            if self._resting is not None:
-                self._resting.close()
+            self._suspended, self._records = self._records, None
+            if self._suspended is not None:
+                self._suspended.close()
 
     def close(self) -> None:
         """Flush and close the event file; a later ``write`` begins another one beside it."""
-        records, self._records, self._resting = self._records, None, None
+        records, self._records, self._suspended = self._records, None, None
         self._last_steps.clear()
         self._highest_step = 0
         if records is not None:
@@ -135,7 +135,7 @@ class TensorBoardWriter:
         if listeners is not None and not is_heard:
             listeners.pass_on(data)
 
-    def _file(self, tags: AbstractSet[str], step: int) -> RecordFile:
+    def _file(self, tags: AbstractSet[str], step: int) -> TFRecordFile:
         """Return the file for an event with some tags."""
         if step < self._highest_step and any(self._last_steps.get(tag, step) > step for tag in tags):
             self._begin_another_file()
@@ -155,23 +155,23 @@ class TensorBoardWriter:
                 stacklevel=2,
             )
 
-    def _reopened(self) -> RecordFile | None:
+    def _reopened(self) -> TFRecordFile | None:
         """Return the file that rests, if there is one and it can be opened."""
-        resting, self._resting = self._resting, None
+        resting, self._suspended = self._suspended, None
         if resting is not None:
             with contextlib.suppress(OSError):
                 resting.go_on()
                 self._records = resting
         return self._records
 
-    def _open(self) -> RecordFile:
+    def _open(self) -> TFRecordFile:
         self._directory.mkdir(parents=True, exist_ok=True)
         now, moment = time.time(), next_moment(self._directory)
         is_read = self._listeners is not None and self._listeners.tell()
         # W&B reads the files alone that have tensorboard's own names, in folders below as well.
         when = f"{math.ceil(moment):010d}" if is_read else f"{moment:020.9f}"
         name = f"events.out.tfevents.{when}.{socket.gethostname()}.{os.getpid()}.{next(_file_numbers)}"
-        records = RecordFile(self._directory / name)
+        records = TFRecordFile(self._directory / name)
         source = SourceMetadata(writer=OUR_EVENTS.decode())
         records.write(Event(wall_time=now, file_version="brain.Event:2", source_metadata=source).SerializeToString())
         self._records = records

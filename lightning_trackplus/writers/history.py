@@ -26,7 +26,7 @@ _FEWEST_ROWS = 64
 _EVENTS_AT_ONCE = 256
 
 
-def past_numbers(directory: Path, directions: Directions | None = None) -> Extremes:
+def read_history(directory: Path, directions: Directions | None = None) -> RunningExtremes:
     r"""Return the last, the lowest and the highest value of each number that a run has.
 
     They are read from ``metrics.csv``; where there is none, from ``summary.json``, which has no other extreme than the
@@ -41,10 +41,10 @@ def past_numbers(directory: Path, directions: Directions | None = None) -> Extre
         >>> import tempfile
         >>> run = Path(tempfile.mkdtemp())
         >>> _ = (run / "metrics.csv").write_text("step,epoch,loss\n0,0,0.5\n1,0,0.25\n2,0,0.75\n")
-        >>> past_numbers(run).series
+        >>> read_history(run).series
         {'loss': Series(last=(0.75, 2), lowest=(0.25, 1), highest=(0.75, 2))}
     """
-    extremes = Extremes(None if directions is None else directions.watched())
+    extremes = RunningExtremes(None if directions is None else directions.watched())
     if _take_table(directory / METRICS_FILE, extremes) or _take_summary(directory / SUMMARY_FILE, extremes):
         return extremes
     if any(directory.glob("*tfevents*")) and importlib.util.find_spec("tensorboard") is not None:
@@ -52,7 +52,7 @@ def past_numbers(directory: Path, directions: Directions | None = None) -> Extre
     return extremes
 
 
-def _take_table(path: Path, extremes: Extremes) -> bool:
+def _take_table(path: Path, extremes: RunningExtremes) -> bool:
     """Take the numbers of a table; return whether there is one that has columns for any."""
     if not path.is_file():
         return False
@@ -70,7 +70,7 @@ def _take_table(path: Path, extremes: Extremes) -> bool:
     return True
 
 
-def _take_rows(stored: StoredMetrics, rows: Sequence[Sequence[str]], extremes: Extremes) -> None:
+def _take_rows(stored: StoredMetrics, rows: Sequence[Sequence[str]], extremes: RunningExtremes) -> None:
     at = stored.columns.index(STEP)
     rows = [row for row in rows if len(row) > at and _is_step(row[at])]
     steps = [step_in(row[at]) for row in rows]
@@ -114,7 +114,7 @@ def _points(cells: Sequence[str], steps: Sequence[int]) -> tuple[Sequence[float]
         return [number for number, _ in points], [step for _, step in points]
 
 
-def _take_summary(path: Path, extremes: Extremes) -> bool:
+def _take_summary(path: Path, extremes: RunningExtremes) -> bool:
     """Take what a summary says; return whether there is one that can be read."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
@@ -139,7 +139,7 @@ def _point(entry: Mapping[str, Any], name: str | None) -> Point | None:
     return float(entry[name]), int(entry[f"{name}_step"])
 
 
-def _take_events(directory: Path, extremes: Extremes) -> None:
+def _take_events(directory: Path, extremes: RunningExtremes) -> None:
     records = _records_of_events(directory)
     while some := list(itertools.islice(records, _EVENTS_AT_ONCE)):
         extremes.take(some)
@@ -182,7 +182,7 @@ class Series:
     highest: Point | None = None
 
 
-class Extremes:
+class RunningExtremes:
     """Takes records of numbers, many at a time, which takes 4 µs for one of 100 numbers.
 
     Args:
@@ -194,7 +194,7 @@ class Extremes:
             were logged after it at the same step.
 
     Examples:
-        >>> extremes = Extremes()
+        >>> extremes = RunningExtremes()
         >>> extremes.take([Record(step, 0, 0.0, {"loss": loss}) for step, loss in enumerate([0.9, 0.2, 0.4])])
         >>> extremes.series
         {'loss': Series(last=(0.4, 2), lowest=(0.2, 1), highest=(0.9, 0))}

@@ -24,8 +24,8 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, Sessi
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
 from lightning_trackplus.formats.event_files import next_moment
-from lightning_trackplus.formats.hparams import Shown
-from lightning_trackplus.formats.tfrecord import RecordFile
+from lightning_trackplus.formats.hparams import HparamValue
+from lightning_trackplus.formats.tfrecord import TFRecordFile
 from lightning_trackplus.record import Payload, Record
 from lightning_trackplus.writers.listeners import Listeners
 
@@ -37,7 +37,7 @@ _STATUSES = {
 }
 
 
-class HParamsSession:
+class HParamsWriter:
     """Writes the hyper-parameters with the first record, and the status when it is closed.
 
     A run that was killed has no status, which the tab shows as unknown. One that goes on has none until it ends again,
@@ -46,7 +46,7 @@ class HParamsSession:
     Args:
         directory: Where the scalars lie that are to stand beside the hyper-parameters: ``best/`` of the run directory,
             so that these are the best values of chosen names, or the run directory, for the last ones of all.
-        params: The hyper-parameters, as `flat_hparams` returns them.
+        params: The hyper-parameters, as `flatten_hparams` returns them.
 
     Attributes:
         params: The hyper-parameters. Others may be set at any time and from any thread, as a new mapping.
@@ -54,13 +54,13 @@ class HParamsSession:
 
     Examples:
         >>> import tempfile
-        >>> session = HParamsSession(Path(tempfile.mkdtemp()), {"lr": 0.1})
+        >>> session = HParamsWriter(Path(tempfile.mkdtemp()), {"lr": 0.1})
         >>> session.write(Record(0, 0, 0.0, {"loss": 1.0}))
         >>> session.status = "success"
         >>> session.close()
     """
 
-    def __init__(self, directory: Path, params: Mapping[str, Shown]) -> None:
+    def __init__(self, directory: Path, params: Mapping[str, HparamValue]) -> None:
         self.params = params
         self.status: str | None = None
         self._directory = directory
@@ -68,7 +68,7 @@ class HParamsSession:
         self._has_begun = False
         # Whether the tab has them, of this writer or of an earlier one.
         self._is_shown = False
-        self._written: Mapping[str, Shown] | None = None
+        self._written: Mapping[str, HparamValue] | None = None
 
     def write(self, _record: Record[Payload]) -> None:
         """Write the hyper-parameters, if they are not written yet.
@@ -126,7 +126,7 @@ class HParamsSession:
         """Put an event file in its place, whole."""
         beside = self._directory / "session.new"
         beside.unlink(missing_ok=True)
-        file = RecordFile(beside)
+        file = TFRecordFile(beside)
         file.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
         if event is not None:
             file.write(event.SerializeToString())

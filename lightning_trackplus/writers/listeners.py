@@ -13,7 +13,7 @@ from typing import Any
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.summary.writer import event_file_writer
 
-from lightning_trackplus.runtime.failures import described, warn
+from lightning_trackplus.runtime.failures import describe_error, warn
 
 _TORCH = "torch.utils.tensorboard.writer"
 _TENSORBOARD = event_file_writer.__name__
@@ -95,7 +95,7 @@ class Listeners:
         except Exception as error:  # noqa: BLE001  what others raise may not keep the files from being written
             if not self._has_failed:
                 self._has_failed = True
-                warn(f"A tool that listens to TensorBoard failed in {self._directory}: {described(error)}")
+                warn(f"A tool that listens to TensorBoard failed in {self._directory}: {describe_error(error)}")
 
 
 class _NoEventFile:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from lightning_trackplus.formats.atomic_file import WholeFile, replace_file
+from lightning_trackplus.formats.atomic_file import AtomicFile, replace_file
 from lightning_trackplus.formats.csv_rows import header_of, is_whole, read_row, row_bytes
 from lightning_trackplus.formats.layout import MEDIA_INDEX, media_file
 from lightning_trackplus.record import Encoded
@@ -22,7 +22,7 @@ class MediaFiles:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._index: WholeFile | None = None
+        self._index: AtomicFile | None = None
         # Of each name the last step, and how many files it has there at least.
         self._counts: dict[str, tuple[int, int]] = {}
 
@@ -55,7 +55,7 @@ class MediaFiles:
         Raises:
             FileNotFoundError: If it was removed meanwhile; then another one is begun.
         """
-        if self._index is not None and not self._index.is_there():
+        if self._index is not None and not self._index.still_linked():
             self.close()
             raise FileNotFoundError(
                 f"{self._directory / MEDIA_INDEX} was removed in mid-run, with what it held; another one is begun."
@@ -67,7 +67,7 @@ class MediaFiles:
             self._index.close()
             self._index = None
 
-    def _open_index(self) -> WholeFile:
+    def _open_index(self) -> AtomicFile:
         self._directory.mkdir(parents=True, exist_ok=True)
         path = self._directory / MEDIA_INDEX
         end = len(header_of(path, COLUMNS))
@@ -75,7 +75,7 @@ class MediaFiles:
             rows.seek(end)
             while is_whole(row := read_row(rows)):
                 end += len(row)
-        index = WholeFile(path, "r+b")
+        index = AtomicFile(path, "r+b")
         # What lies behind is a row that was cut short when the process was killed; its file stays.
         index.seek(end)
         index.truncate()

@@ -29,17 +29,17 @@ from lightning_trackplus.formats.event_files import CAPTIONS_SUFFIX
 from lightning_trackplus.formats.layout import media_folder
 from lightning_trackplus.formats.scalar_events import tag_of
 from lightning_trackplus.record import (
+    AudioPayload,
     Cell,
-    Films,
-    Histograms,
+    HistogramPayload,
+    HtmlPayload,
+    ImagePayload,
     MediaPayload,
-    Pages,
-    Pictures,
-    Rows,
-    Sounds,
-    Tables,
-    Texts,
-    Videos,
+    TableData,
+    TablePayload,
+    TextPayload,
+    VideoFilePayload,
+    VideoPayload,
 )
 from lightning_trackplus.writers.finite_bins import finite_bins
 
@@ -62,23 +62,23 @@ def media_values(name: str, media: MediaPayload) -> list[Fields]:
     """
     data = [item.data for item in media.items]
     match media:
-        case Pictures() | Videos():
+        case ImagePayload() | VideoPayload():
             size = [str(media.width).encode(), str(media.height).encode()]
             values = [_strings(name, [*size, *data], (len(data) + 2,), _IMAGE)]
-        case Sounds():
+        case AudioPayload():
             labels = [(item.caption or "").encode("utf-8", "backslashreplace") for item in media.items]
             pairs = list(itertools.chain.from_iterable(zip(data, labels, strict=True)))
             values = [_strings(name, pairs, (len(data), 2), _AUDIO)]
-        case Texts():
+        case TextPayload():
             values = [_texts(name, data)]
-        case Tables():
+        case TablePayload():
             values = [_texts(name, [_markdown(table).encode("utf-8", "backslashreplace") for table in media.tables])]
-        case Pages() | Films():
+        case HtmlPayload() | VideoFilePayload():
             # TensorBoard shows neither.
-            what = "HTML page(s)" if isinstance(media, Pages) else "video file(s)"
+            what = "HTML page(s)" if isinstance(media, HtmlPayload) else "video file(s)"
             note = f"{len(data)} {what}, in the run directory under {media_folder(name)}/"
             values = [_texts(name, [_plain(note).encode()])]
-        case Histograms():
+        case HistogramPayload():
             tags = [name] if len(data) == 1 else [f"{name}/{number}" for number in range(1, len(data) + 1)]
             values = [_histogram(tag, bins) for tag, bins in zip(tags, media.bins, strict=True)]
         case _:
@@ -95,7 +95,7 @@ def _texts(name: str, texts: Sequence[bytes]) -> Fields:
     return _strings(name, texts, shape, _TEXT)
 
 
-def _markdown(table: Rows) -> str:
+def _markdown(table: TableData) -> str:
     """Return a table in markdown; of a long one the beginning."""
     rule = "|" + " --- |" * len(table.columns)
     shown = "\n".join([_line(table.columns), rule, *map(_line, table.rows[:_ROWS_SHOWN])])

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from lightning_trackplus.formats.atomic_file import WholeFile
+from lightning_trackplus.formats.atomic_file import AtomicFile
 from lightning_trackplus.formats.csv_rows import OTHERS, cells_of, header_of, is_whole, last_row, read_row, row_bytes
 from lightning_trackplus.formats.file_part import FilePart
 from lightning_trackplus.formats.other_names import filled_cells, with_column_for_others, without_torn
@@ -53,7 +53,7 @@ class MetricsTable:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: WholeFile | None = None
+        self._file: AtomicFile | None = None
         self._columns = Columns(FIRST_COLUMNS)
         # How many of the columns are in the file, and whether the one for other names is among them.
         self._width = 0
@@ -128,7 +128,7 @@ class MetricsTable:
         if self._file is not None and not self._is_stored:
             if not self._path.exists():
                 self._begin_again(self._file)
-            elif not self._file.is_there() or os.fstat(self._file.fileno()).st_size != self._end:
+            elif not self._file.still_linked() or os.fstat(self._file.fileno()).st_size != self._end:
                 self._go_on_behind(self._file)
             self._store()
         failure, self._failure = self._failure, None
@@ -273,7 +273,7 @@ class MetricsTable:
         try:
             beside.replace(self._path)
         finally:
-            self._file = WholeFile(self._path, "r+b")
+            self._file = AtomicFile(self._path, "r+b")
 
     def _without_columns(self, error: OSError) -> OSError:
         """Return what to say where the file could not be widened."""
@@ -289,7 +289,7 @@ class MetricsTable:
     def _columns_in_file(self) -> list[str]:
         return [name for name in self._columns if self._has_others or name != OTHERS][: self._width]
 
-    def _begin_again(self, removed: WholeFile) -> None:
+    def _begin_again(self, removed: AtomicFile) -> None:
         """Go on in a new file where the one that is open was removed."""
         self._file = None
         removed.close()
@@ -299,7 +299,7 @@ class MetricsTable:
             f"{self._path} was removed in mid-run, with what it held; it goes on with later rows."
         )
 
-    def _go_on_behind(self, opened: WholeFile) -> None:
+    def _go_on_behind(self, opened: AtomicFile) -> None:
         """Go on behind what another process has written, such as one of ``ddp_fork``, with the rows that wait."""
         names, has_others = list(self._columns), self._columns.has_others
         rows = [cells_of(text.line(len(names), has_others=has_others).encode()) for text in self._complete]
@@ -328,7 +328,7 @@ class MetricsTable:
         self._columns.add(FIRST_COLUMNS)
         for row in self._tail:
             self._columns.add_few(row)
-        self._file = WholeFile(self._path, "r+b")
+        self._file = AtomicFile(self._path, "r+b")
 
     def _read_tail(self, last: bytes) -> None:
         """Take the last row as the one that goes on."""

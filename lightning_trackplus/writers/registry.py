@@ -55,8 +55,8 @@ def open_writer(choice: WriterChoice, directory: Path, x_axis: Mapping[str, str]
             return CSVWriter(directory)
         case "tensorboard":
             # Imported here, since it needs tensorboard.
-            from lightning_trackplus.writers.tensorboard import TensorBoardRuns  # noqa: PLC0415
+            from lightning_trackplus.writers.tensorboard import TensorBoardWriter  # noqa: PLC0415
 
-            return TensorBoardRuns(directory, x_axis)
+            return TensorBoardWriter(directory, x_axis)
         case _:
             return choice

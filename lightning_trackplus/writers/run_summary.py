@@ -12,7 +12,7 @@ from lightning_trackplus.formats.atomic_file import replace_file
 from lightning_trackplus.formats.layout import METRICS_FILE, SUMMARY_FILE
 from lightning_trackplus.record import NUMBERS, Payload, Record
 from lightning_trackplus.writers.directions import Directions
-from lightning_trackplus.writers.history import Extremes, Point, Series, past_numbers
+from lightning_trackplus.writers.history import Point, RunningExtremes, Series, read_history
 
 _SECONDS_BETWEEN_FILES = 10.0
 _MOST_WAITING = 8192
@@ -32,7 +32,7 @@ class RunSummary:
     are those that it left.
 
     Args:
-        directory: The run directory. What is there already goes on, as `past_numbers` reads it.
+        directory: The run directory. What is there already goes on, as `read_history` reads it.
         directions: Whether the lowest or the highest value of a name is its best.
 
     Examples:
@@ -49,7 +49,7 @@ class RunSummary:
     def __init__(self, directory: Path, directions: Directions | None = None) -> None:
         self._directory = directory
         self._directions = directions or Directions()
-        self._extremes = Extremes()
+        self._extremes = RunningExtremes()
         # They are looked at many at once, which takes a fifth of the time.
         self._waiting: list[Record[float]] = []
         self._waiting_numbers = 0
@@ -102,7 +102,7 @@ class RunSummary:
         """Take what is there already; it may hold the first record too, which changes nothing."""
         self._is_open = True
         if self._left is None or not self._is_as_left(*self._left):
-            self._extremes = Extremes()
+            self._extremes = RunningExtremes()
             self._extremes = self._past()
 
     def _is_as_left(self, summary: tuple[int, ...], table_size: int) -> bool:
@@ -130,8 +130,8 @@ class RunSummary:
         self._written_stamp = _stamp(self._directory / SUMMARY_FILE)
         self._is_written = True
 
-    def _past(self) -> Extremes:
-        return past_numbers(self._directory, self._directions)
+    def _past(self) -> RunningExtremes:
+        return read_history(self._directory, self._directions)
 
     def _entry(self, name: str, series: Series) -> dict[str, Any]:
         entry: dict[str, Any] = _point("last", series.last)

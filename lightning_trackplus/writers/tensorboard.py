@@ -12,16 +12,16 @@ from pathlib import Path
 
 from lightning_trackplus.formats.layout import batches_folder
 from lightning_trackplus.record import Payload, Record, TensorBoardEvent
-from lightning_trackplus.writers.event_file import TensorBoardWriter
+from lightning_trackplus.writers.event_file import EventFileWriter
 from lightning_trackplus.writers.listeners import Listeners
-from lightning_trackplus.writers.x_axis import NameAxes
+from lightning_trackplus.writers.x_axis import XAxes
 
 _MOST_OPEN_FILES = 64
-_MOST_RESTING = 10_000
+_MOST_SUSPENDED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class EventBelow(TensorBoardEvent):
+class SubRunEvent(TensorBoardEvent):
     """An event of a run below another, such as one curve of ``add_scalars``.
 
     Attributes:
@@ -31,7 +31,7 @@ class EventBelow(TensorBoardEvent):
     folder: str
 
 
-class TensorBoardRuns:
+class TensorBoardWriter:
     """Writes each event into the event file of its run.
 
     Args:
@@ -41,11 +41,11 @@ class TensorBoardRuns:
 
     def __init__(self, directory: Path, x_axis: Mapping[str, str] | None = None) -> None:
         self._directory = directory
-        self._axes = NameAxes(directory, x_axis or {})
-        self._run = TensorBoardWriter(directory, self._axes, Listeners(directory))
+        self._axes = XAxes(directory, x_axis or {})
+        self._run = EventFileWriter(directory, self._axes, Listeners(directory))
         # The one used last stands last. Those that rest have no open file, and know how theirs goes on.
-        self._below: dict[str, TensorBoardWriter] = {}
-        self._resting: dict[str, TensorBoardWriter] = {}
+        self._below: dict[str, EventFileWriter] = {}
+        self._suspended: dict[str, EventFileWriter] = {}
 
     def write(self, record: Record[Payload]) -> None:
         """Write one record as one event.
@@ -61,7 +61,7 @@ class TensorBoardRuns:
         try:
             self._writer_below(folder).write(record)
         finally:
-            self._let_rest()
+            self._suspend_others()
 
     def flush(self) -> None:
         """Bring everything that was written into the files."""
@@ -70,7 +70,7 @@ class TensorBoardRuns:
 
     def close(self) -> None:
         """Flush and close the files; a later ``write`` begins others beside them."""
-        self._resting.clear()
+        self._suspended.clear()
         self._each(self._axes.flush, self._run.close, *(writer.close for writer in self._below.values()))
 
     @staticmethod
@@ -79,7 +79,7 @@ class TensorBoardRuns:
             return batches_folder(record.batch.stage)
         value = next(iter(record.values.values()), None)
         # Such an event is always alone.
-        return value.folder if isinstance(value, EventBelow) else ""
+        return value.folder if isinstance(value, SubRunEvent) else ""
 
     @staticmethod
     def _each(*calls: Callable[[], None]) -> None:
@@ -88,20 +88,20 @@ class TensorBoardRuns:
             for call in reversed(calls):
                 stack.callback(call)
 
-    def _writer_below(self, folder: str) -> TensorBoardWriter:
-        writer = self._below.pop(folder, None) or self._resting.pop(folder, None)
+    def _writer_below(self, folder: str) -> EventFileWriter:
+        writer = self._below.pop(folder, None) or self._suspended.pop(folder, None)
         if writer is None:
             directory = self._directory / folder
-            writer = TensorBoardWriter(directory, listeners=Listeners(directory, are_told=False))
+            writer = EventFileWriter(directory, listeners=Listeners(directory, are_told=False))
         self._below[folder] = writer
         return writer
 
-    def _let_rest(self) -> None:
+    def _suspend_others(self) -> None:
         """Close the file that was not used for longest, if there are many: a process may have some hundreds."""
         if len(self._below) > _MOST_OPEN_FILES:
             folder = next(iter(self._below))
-            self._resting[folder] = writer = self._below.pop(folder)
-            if len(self._resting) > _MOST_RESTING:
+            self._suspended[folder] = writer = self._below.pop(folder)
+            if len(self._suspended) > _MOST_SUSPENDED:
                 # A search over hyper-parameters makes a run for each trial, which does not come again.
-                del self._resting[next(iter(self._resting))]
-            writer.rest()
+                del self._suspended[next(iter(self._suspended))]
+            writer.suspend()

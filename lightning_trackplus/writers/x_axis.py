@@ -46,7 +46,7 @@ def prefixed_axes(x_axis: Mapping[str, str], prefix: str) -> dict[str, str]:
     return {prefix + name: axis if axis == EPOCH else prefix + axis for name, axis in x_axis.items()}
 
 
-class NameAxes:
+class XAxes:
     """Puts chosen names over epochs or over a logged scalar, and keeps account of it in ``x_axis.json``.
 
     Args:

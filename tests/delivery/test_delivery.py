@@ -22,14 +22,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lightning_trackplus.delivery.async_writer import Delivery
-from lightning_trackplus.delivery.fan_out import Deliveries
-from lightning_trackplus.delivery.shared_encoding import EncodedOnce
+from lightning_trackplus.delivery.async_writer import AsyncWriter
+from lightning_trackplus.delivery.fan_out import FanOut
+from lightning_trackplus.delivery.shared_encoding import SharedEncoding
 from lightning_trackplus.logger.track_plus_logger import TrackPlusLogger
 from lightning_trackplus.media.image import Image
-from lightning_trackplus.record import Item, Pictures, Record, Texts
+from lightning_trackplus.record import ImagePayload, Item, Record, TextPayload
 from lightning_trackplus.writers.csv import CSVWriter
-from lightning_trackplus.writers.event_file import TensorBoardWriter
+from lightning_trackplus.writers.event_file import EventFileWriter
 from lightning_trackplus.writers.protocol import Writer
 from tests.support.forking import Forked
 
@@ -155,7 +155,7 @@ class Encoded:
         self.threads.add(threading.current_thread())
         if self.error is not None:
             raise self.error
-        return Texts((Item(f"{name}={self.content}".encode(), ".md"),))
+        return TextPayload((Item(f"{name}={self.content}".encode(), ".md"),))
 
     def snapshot(self):
         return self
@@ -195,7 +195,7 @@ def join(thread):
 def test_records_arrive_in_the_order_of_the_calls(calls, max_bytes):
     """Every writer gets every record once, in order, with any flushes between them and any bound on the memory."""
     writers = [Collector(), Collector()]
-    delivery = Delivery(writers, max_bytes=max_bytes)
+    delivery = AsyncWriter(writers, max_bytes=max_bytes)
     count = 0
     for call in calls:
         if call == "put":
@@ -216,7 +216,7 @@ def test_records_arrive_in_the_order_of_the_calls(calls, max_bytes):
 def test_several_threads_may_put():
     """Records of several threads all arrive, those of each thread in order."""
     writer = Collector()
-    delivery = Delivery([writer], max_bytes=500)
+    delivery = AsyncWriter([writer], max_bytes=500)
     threads = [
         threading.Thread(target=lambda start=start: [delivery.put(record(start + number)) for number in range(200)])
         for start in range(0, 4000, 1000)
@@ -235,7 +235,7 @@ def test_several_threads_may_put():
 def test_writers_and_encoders_work_on_one_thread_that_is_not_the_caller():
     """All that costs time happens on the delivery thread, so that a writer needs no locks."""
     writers, value = [Collector(), Collector()], Encoded("text")
-    delivery = Delivery(writers)
+    delivery = AsyncWriter(writers)
     delivery.put(record(0, {"note": value}))
     delivery.flush()
     delivery.put(record(1, {"note": value}))
@@ -249,9 +249,9 @@ def test_writers_and_encoders_work_on_one_thread_that_is_not_the_caller():
 
 def test_values_are_encoded_once_and_stay_in_order():
     """Writers get payloads by name in the order of the call; what is no medium is handed through."""
-    picture = Pictures((Item(b"", ".png"),), 1, 1)
+    picture = ImagePayload((Item(b"", ".png"),), 1, 1)
     writers = [Collector(), Collector()]
-    delivery = Delivery(writers)
+    delivery = AsyncWriter(writers)
     delivery.put(Record(3, 1.0, 1234.5, {"b": 0.5, "note": Encoded("text"), "a": 2, "img": picture}))
     delivery.close()
 
@@ -265,7 +265,7 @@ def test_values_are_encoded_once_and_stay_in_order():
 
 def test_put_comes_back_while_a_writer_is_busy(gated):
     """A slow writer holds up nobody as long as there is room."""
-    delivery = Delivery([gated], flush_secs=0.001)
+    delivery = AsyncWriter([gated], flush_secs=0.001)
     delivery.put(record(0))
     assert gated.arrived.wait(GUARD)
 
@@ -280,7 +280,7 @@ def test_put_comes_back_while_a_writer_is_busy(gated):
 
 def test_put_waits_for_room_and_then_goes_on(gated):
     """Where the waiting records hold more than the bound, put waits until the writers have made room."""
-    delivery = Delivery([gated], max_bytes=1000)
+    delivery = AsyncWriter([gated], max_bytes=1000)
     delivery.put(record(0, {"note": Encoded("0", nbytes=600)}))
     assert gated.arrived.wait(GUARD)
     delivery.put(record(1, {"note": Encoded("1", nbytes=400)}))
@@ -299,7 +299,7 @@ def test_put_waits_for_room_and_then_goes_on(gated):
 def test_put_goes_on_as_soon_as_there_is_room(one_at_a_time):
     """Where one of two records is written, there is room for a third, though the other is still there."""
     writer, size = one_at_a_time, 100 * 2**10
-    delivery = Delivery([writer], max_bytes=5 * size // 2, flush_secs=10 * GUARD)
+    delivery = AsyncWriter([writer], max_bytes=5 * size // 2, flush_secs=10 * GUARD)
     for step in range(2):
         delivery.put(record(step, {"note": Encoded("text", nbytes=size)}))
     assert writer.arrived.wait(GUARD)
@@ -326,7 +326,7 @@ def test_waiting_records_never_hold_more_than_the_bound():
             with lock:
                 held -= 100
 
-    delivery = Delivery([Slow()], max_bytes=1000)
+    delivery = AsyncWriter([Slow()], max_bytes=1000)
     for step in range(500):
         delivery.put(record(step, {"note": Encoded("text", nbytes=100)}))
         with lock:
@@ -340,7 +340,7 @@ def test_waiting_records_never_hold_more_than_the_bound():
 
 def test_a_record_larger_than_the_bound_is_delivered_alone(gated):
     """A single record that exceeds the bound goes through once nothing else waits."""
-    delivery = Delivery([gated], max_bytes=10)
+    delivery = AsyncWriter([gated], max_bytes=10)
     delivery.put(record(0, {"note": Encoded("large", nbytes=10_000)}))
     assert gated.arrived.wait(GUARD)
     putting = threading.Thread(target=delivery.put, args=[record(1, {"note": Encoded("larger", nbytes=20_000)})])
@@ -354,7 +354,7 @@ def test_a_record_larger_than_the_bound_is_delivered_alone(gated):
 
 def test_flush_waits_until_everything_is_written(gated):
     """Flush comes back after the writers have written and flushed what was put before, and not earlier."""
-    delivery = Delivery([gated])
+    delivery = AsyncWriter([gated])
     for step in range(3):
         delivery.put(record(step))
 
@@ -370,7 +370,7 @@ def test_flush_waits_until_everything_is_written(gated):
 
 def test_after_flush_everything_is_on_disk(tmp_path):
     """Other programs read all of it after a flush, while the run goes on."""
-    delivery = Delivery([CSVWriter(tmp_path), TensorBoardWriter(tmp_path)])
+    delivery = AsyncWriter([CSVWriter(tmp_path), EventFileWriter(tmp_path)])
     for count in (1, 50, 200):
         for step in range(count):
             delivery.put(record(count * 1000 + step, {"loss": step / 4, "note": Encoded(str(step))}))
@@ -395,7 +395,7 @@ def test_files_are_flushed_without_being_asked(tmp_path):
             if (tmp_path / "metrics.csv").exists():
                 flushed.set()
 
-    delivery = Delivery([Telling(tmp_path)], flush_secs=0.01)
+    delivery = AsyncWriter([Telling(tmp_path)], flush_secs=0.01)
     delivery.put(record(0))
 
     assert flushed.wait(GUARD)
@@ -406,7 +406,7 @@ def test_files_are_flushed_without_being_asked(tmp_path):
 def test_close_writes_everything_and_may_be_called_again(tmp_path):
     """Close comes back when all is written and the writers are closed, and a second close does nothing."""
     writer = Collector()
-    delivery = Delivery([writer, CSVWriter(tmp_path)], flush_secs=GUARD)
+    delivery = AsyncWriter([writer, CSVWriter(tmp_path)], flush_secs=GUARD)
     for step in range(300):
         delivery.put(record(step))
     delivery.close()
@@ -420,7 +420,7 @@ def test_close_writes_everything_and_may_be_called_again(tmp_path):
 def test_a_broken_writer_costs_one_warning_and_a_report(position):
     """A writer that raises is warned of once, is tried again, and is reported at the end with what it missed."""
     broken, sound = Broken("write", {1, 3, 4}), Collector()
-    delivery = Delivery([broken, sound] if position == 0 else [sound, broken])
+    delivery = AsyncWriter([broken, sound] if position == 0 else [sound, broken])
     with pytest.warns(UserWarning, match="failed") as caught:
         for step in range(6):
             delivery.put(record(step))
@@ -443,7 +443,7 @@ def test_a_broken_writer_costs_one_warning_and_a_report(position):
 def test_a_writer_that_cannot_finish_leaves_the_others_theirs(method):
     """What flush or close of a writer raises keeps no other writer from being flushed and closed."""
     broken, sound = Broken(method), Collector()
-    delivery = Delivery([broken, sound])
+    delivery = AsyncWriter([broken, sound])
     delivery.put(record(0))
     with pytest.warns(UserWarning, match="Broken failed") as caught:
         delivery.close()
@@ -461,10 +461,10 @@ def test_a_writer_that_cannot_finish_leaves_the_others_theirs(method):
 def test_a_run_directory_that_cannot_be_made_costs_no_training(tmp_path):
     """Where a file is in the way of one writer's directory, another writer gets everything."""
     (tmp_path / "in the way").touch()
-    delivery = Delivery(
+    delivery = AsyncWriter(
         [
             CSVWriter(tmp_path / "in the way" / "run"),
-            TensorBoardWriter(tmp_path / "in the way" / "run"),
+            EventFileWriter(tmp_path / "in the way" / "run"),
             CSVWriter(tmp_path / "run"),
         ]
     )
@@ -477,9 +477,9 @@ def test_a_run_directory_that_cannot_be_made_costs_no_training(tmp_path):
     missing = "failed 3 times in this run, between the steps 0 and 2, and what it was given then is missing there."
     assert starts == [
         "CSVWriter failed, training goes on.",
-        "TensorBoardWriter failed, training goes on.",
+        "EventFileWriter failed, training goes on.",
         f"CSVWriter {missing} The first time:",
-        f"TensorBoardWriter {missing} The first time:",
+        f"EventFileWriter {missing} The first time:",
     ]
     assert pandas.read_csv(tmp_path / "run" / "metrics.csv")["x"].tolist() == [0.0, 1.0, 2.0]
 
@@ -487,7 +487,7 @@ def test_a_run_directory_that_cannot_be_made_costs_no_training(tmp_path):
 def test_an_encoder_that_raises_loses_its_value_alone():
     """The other values of the record arrive, and the loss is warned of once for each name."""
     writer = Collector()
-    delivery = Delivery([writer])
+    delivery = AsyncWriter([writer])
     with pytest.warns(UserWarning, match="failed") as caught:
         for step in range(3):
             values = {
@@ -516,7 +516,7 @@ def test_an_encoder_that_raises_loses_its_value_alone():
 def test_warnings_that_are_errors_do_not_end_delivery():
     """Under -W error the thread lives on, and close still reports."""
     broken, sound = Broken("write", {0, 1}), Collector()
-    delivery = Delivery([broken, sound])
+    delivery = AsyncWriter([broken, sound])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for step in range(4):
@@ -532,7 +532,7 @@ def test_warnings_that_are_errors_do_not_end_delivery():
 def test_without_failures_there_are_no_warnings():
     """A run in which all went well ends in silence."""
     writer = Collector()
-    delivery = Delivery([writer])
+    delivery = AsyncWriter([writer])
     delivery.put(record(0))
     delivery.close()
 
@@ -541,17 +541,17 @@ def test_without_failures_there_are_no_warnings():
 
 PROGRAM = """
 import os, pathlib, sys
-from lightning_trackplus.delivery.async_writer import Delivery
-from lightning_trackplus.record import Item, Pictures, Record
+from lightning_trackplus.delivery.async_writer import AsyncWriter
+from lightning_trackplus.record import Item, ImagePayload, Record
 from lightning_trackplus.writers.csv import CSVWriter
 
 class Encoded:
     nbytes = 10
     def encode(self, name):
-        return Pictures((Item(b"encoded", ".png"),), 1, 1)
+        return ImagePayload((Item(b"encoded", ".png"),), 1, 1)
 
 def log(folder):
-    deliveries = [Delivery([CSVWriter(folder / name)], flush_secs=1000) for name in ("one", "two")]
+    deliveries = [AsyncWriter([CSVWriter(folder / name)], flush_secs=1000) for name in ("one", "two")]
     for step in range(500):
         for delivery in deliveries:
             delivery.put(Record(step, None, 0.0, {"x": float(step)}))
@@ -590,7 +590,7 @@ def test_what_was_put_before_the_interpreter_ends_is_written(tmp_path):
 
 def test_what_comes_after_close_is_said_to_be_lost(tmp_path):
     """A record that nobody will write is warned of, and keeps nobody waiting, however full the queue is."""
-    delivery = Delivery([], max_bytes=1)
+    delivery = AsyncWriter([], max_bytes=1)
     delivery.close()
     with pytest.warns(UserWarning, match=r"^Logging failed, training goes on\. RuntimeError: it was closed before"):
         for step in range(3):
@@ -618,7 +618,7 @@ def test_a_writer_that_exits_does_not_end_the_delivery():
             self.steps.append(record.step)
 
     keeping = Keeping()
-    delivery = Delivery([Exiting(), keeping])
+    delivery = AsyncWriter([Exiting(), keeping])
     with pytest.warns(UserWarning, match=r"Exiting failed 3 times in this run"):
         for step in range(3):
             delivery.put(Record(step, None, 0.0, {"x": 1.0}))
@@ -646,7 +646,7 @@ def test_a_writer_that_logs_does_not_wait_for_itself():
             pass
 
     echo = Echo()
-    delivery = Delivery([echo], max_bytes=1)
+    delivery = AsyncWriter([echo], max_bytes=1)
     delivery.put(Record(0, None, 0.0, {"x": 1.0}))
     while len(echo.steps) < 4:
         delivery.flush()
@@ -671,7 +671,7 @@ def test_an_error_without_words_is_reported_by_its_name():
         def close(self):
             pass
 
-    delivery = Delivery([Broken()])
+    delivery = AsyncWriter([Broken()])
     with pytest.warns(UserWarning, match=r"^Broken failed, training goes on\. MuteError$"):
         delivery.put(Record(0, None, 0.0, {"x": 1.0}))
         delivery.flush()
@@ -686,7 +686,7 @@ def put_media(delivery, step, size, name="img"):
 
 def test_media_without_room_are_dropped_and_counted(gated):
     """With ``drop``, what does not fit is left out, said once with its name, and counted at the end."""
-    delivery = Delivery([gated], max_bytes=1000, overflow="drop")
+    delivery = AsyncWriter([gated], max_bytes=1000, overflow="drop")
     assert put_media(delivery, 0, 600)
     assert gated.arrived.wait(GUARD)
     with pytest.warns(UserWarning, match="dropped") as caught:
@@ -710,7 +710,7 @@ def test_media_without_room_are_dropped_and_counted(gated):
 
 def test_a_report_of_many_names_is_short(gated):
     """The names of which most was dropped are told, and how many others there are."""
-    delivery = Delivery([gated], max_bytes=10, overflow="drop")
+    delivery = AsyncWriter([gated], max_bytes=10, overflow="drop")
     assert put_media(delivery, 0, 10)
     with pytest.warns(UserWarning, match="'n0' was dropped"):
         for number in range(9):
@@ -727,7 +727,7 @@ def test_a_report_of_many_names_is_short(gated):
 
 def test_numbers_are_never_dropped_and_never_wait_behind_media(gated):
     """With ``drop``, a queue full of media takes numbers at once, in their order."""
-    delivery = Delivery([gated], max_bytes=1000, overflow="drop")
+    delivery = AsyncWriter([gated], max_bytes=1000, overflow="drop")
     assert put_media(delivery, 0, 1000)
     assert gated.arrived.wait(GUARD)
     with pytest.warns(UserWarning, match="was dropped"):
@@ -744,7 +744,7 @@ def test_numbers_are_never_dropped_and_never_wait_behind_media(gated):
 
 def test_numbers_wait_for_numbers(gated):
     """With ``drop``, memory is bounded for numbers too: they wait where the bound is full of numbers."""
-    delivery = Delivery([gated], max_bytes=640, overflow="drop")
+    delivery = AsyncWriter([gated], max_bytes=640, overflow="drop")
     for step in range(10):
         delivery.put(record(step))
     putting = threading.Thread(target=lambda: [delivery.put(record(step)) for step in range(10, 50)])
@@ -760,7 +760,7 @@ def test_numbers_wait_for_numbers(gated):
 
 def test_with_block_media_are_always_admitted(gated):
     """The other policy drops nothing, however full the queue is."""
-    delivery = Delivery([gated], max_bytes=10)
+    delivery = AsyncWriter([gated], max_bytes=10)
     assert put_media(delivery, 0, 10)
     putting = threading.Thread(target=put_media, args=[delivery, 1, 10])
     let_it_wait(putting)
@@ -772,7 +772,7 @@ def test_with_block_media_are_always_admitted(gated):
 
 def test_a_medium_larger_than_the_bound_is_taken_where_no_other_waits(gated):
     """With ``drop`` too, one that never fits is written when it comes alone, and dropped when it does not."""
-    delivery = Delivery([gated], max_bytes=200, overflow="drop")
+    delivery = AsyncWriter([gated], max_bytes=200, overflow="drop")
     for step in range(3):
         delivery.put(record(step))
     assert put_media(delivery, 3, 10_000)
@@ -790,7 +790,7 @@ def test_a_medium_larger_than_the_bound_is_taken_where_no_other_waits(gated):
 def test_a_drop_lets_the_thread_make_room():
     """Media are written before the flush interval is over where others found no room."""
     writer = Collector()
-    delivery = Delivery([writer], max_bytes=1000, overflow="drop", flush_secs=GUARD * 10)
+    delivery = AsyncWriter([writer], max_bytes=1000, overflow="drop", flush_secs=GUARD * 10)
     assert put_media(delivery, 0, 400)
     with pytest.warns(UserWarning, match="'img' was dropped"):
         assert not put_media(delivery, 1, 700)
@@ -813,7 +813,7 @@ def test_whatever_is_dropped_the_rest_arrives_in_order(calls, max_bytes):
     expected, dropped = [], 0
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        delivery = Delivery([writer], max_bytes=max_bytes, overflow="drop")
+        delivery = AsyncWriter([writer], max_bytes=max_bytes, overflow="drop")
         for step, (call, size) in enumerate(calls):
             if call == "flush":
                 delivery.flush()
@@ -836,7 +836,7 @@ def test_whatever_is_dropped_the_rest_arrives_in_order(calls, max_bytes):
 
 def test_several_threads_may_be_admitted_at_once(gated):
     """Threads that log media at the same moment exceed the bound by no more than one medium each."""
-    delivery = Delivery([gated], max_bytes=1000, overflow="drop")
+    delivery = AsyncWriter([gated], max_bytes=1000, overflow="drop")
     start, admitted = threading.Barrier(4), []
 
     def flood(first):
@@ -870,7 +870,7 @@ def test_a_size_that_cannot_be_told_costs_one_record(overflow):
             pass
 
     writer = Collector()
-    delivery = Delivery([writer], overflow=overflow)
+    delivery = AsyncWriter([writer], overflow=overflow)
     medium = Sizeless("text")
     with pytest.warns(UserWarning, match="failed") as caught:
         for step in range(2):
@@ -887,7 +887,7 @@ def test_a_size_that_cannot_be_told_costs_one_record(overflow):
 
 def test_a_closed_delivery_says_so_with_either_policy():
     """After its end media are not counted as dropped, but as lost, like numbers."""
-    delivery = Delivery([], max_bytes=1, overflow="drop")
+    delivery = AsyncWriter([], max_bytes=1, overflow="drop")
     delivery.close()
     with pytest.warns(UserWarning, match=r"^Logging failed, training goes on\. RuntimeError: it was closed before"):
         assert put_media(delivery, 0, 10)
@@ -953,7 +953,7 @@ def test_a_medium_that_fails_is_encoded_once_and_said_by_each_delivery():
             return super().encode(name)
 
     writers = [Collector(), Collector(), Collector()]
-    deliveries = Deliveries([Delivery([writer]) for writer in writers])
+    deliveries = FanOut([AsyncWriter([writer]) for writer in writers])
     with pytest.warns(UserWarning, match="Encoding 'm' failed") as caught:
         deliveries.put_medium("m", Failing("a", error=RuntimeError("bad")), 0, None, 1e9)
         deliveries.close()
@@ -967,7 +967,7 @@ def test_a_medium_that_fails_is_encoded_once_and_said_by_each_delivery():
 def test_what_was_encoded_is_not_held(error):
     """A medium that several share is let go as soon as it is encoded, or could not be; what is asked again is known."""
     medium = Encoded("a", error=error)
-    shared, held = EncodedOnce(medium).snapshot(), weakref.ref(medium)
+    shared, held = SharedEncoding(medium).snapshot(), weakref.ref(medium)
     assert shared.nbytes == 100
     del medium
     found = []

@@ -23,11 +23,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lightning_trackplus.formats.hparams import check_hparam_metrics, flat_hparams
-from lightning_trackplus.record import Item, Record, Texts
+from lightning_trackplus.formats.hparams import check_hparam_metrics, flatten_hparams
+from lightning_trackplus.record import Item, Record, TextPayload
 from lightning_trackplus.writers.best_metrics import BestMetrics
-from lightning_trackplus.writers.hparams import HParamsSession
-from lightning_trackplus.writers.tensorboard import TensorBoardRuns
+from lightning_trackplus.writers.hparams import HParamsWriter
+from lightning_trackplus.writers.tensorboard import TensorBoardWriter
 
 MODES = {"val/loss": "min", "val/acc": "max"}
 PATIENCE = 120  # Seconds.
@@ -97,7 +97,7 @@ FLAT = [
 @pytest.mark.parametrize(("params", "flat"), FLAT, ids=[" ".join(flat) for _, flat in FLAT])
 def test_hyperparameters_become_flat_values(params, flat):
     """Each has its full name and is a bool, a number or a text, in the order in which they stand there."""
-    found = flat_hparams(params)
+    found = flatten_hparams(params)
     assert list(found.items()) == list(flat.items())
     assert [type(value) is bool for value in found.values()] == [type(value) is bool for value in flat.values()]
 
@@ -113,7 +113,7 @@ VALUES = st.recursive(
 @given(st.dictionaries(st.text(), VALUES))
 def test_whatever_is_nested_can_be_shown(params):
     """All values are finite numbers, bools or texts, and none is lost but where names meet."""
-    found = flat_hparams(params)
+    found = flatten_hparams(params)
     assert all(isinstance(value, str) or math.isfinite(value) for value in found.values())
     assert bool(found) == bool(params)
 
@@ -123,23 +123,23 @@ def test_configs_of_omegaconf_are_flattened():
     omega_conf = pytest.importorskip("omegaconf").OmegaConf
     config = omega_conf.create({"lr": 0.1, "inner": {"twice": "${lr}", "list": [1, None], "each": [{"a": "${lr}"}]}})
     flat = {"lr": 0.1, "inner/twice": 0.1, "inner/list": "[1, None]", "inner/each/0/a": 0.1}
-    assert flat_hparams(config) == flat
-    assert flat_hparams({"config": config.inner}) == {
+    assert flatten_hparams(config) == flat
+    assert flatten_hparams({"config": config.inner}) == {
         name.replace("inner", "config"): value for name, value in flat.items() if name != "lr"
     }
     broken = omega_conf.create({"x": "${nowhere}", "y": "???"})
-    assert flat_hparams(broken) == {"x": "${nowhere}", "y": "???"}
+    assert flatten_hparams(broken) == {"x": "${nowhere}", "y": "???"}
 
 
 @pytest.mark.parametrize("params", [3, "lr=1", [1], [{"lr": 1}]])
 def test_what_has_no_names_is_refused(params):
     """The message says what may be given."""
     message = (
-        f"flat_hparams got a {type(params).__name__}; give a dict, an argparse.Namespace, a dataclass or an OmegaConf"
-        " config."
+        f"flatten_hparams got a {type(params).__name__}; give a dict, an argparse.Namespace, a dataclass or an"
+        " OmegaConf config."
     )
     with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
-        flat_hparams(params)
+        flatten_hparams(params)
 
 
 def test_modes_are_min_and_max():
@@ -170,7 +170,7 @@ def test_only_what_is_better_is_written(tmp_path):
     """Each name has its improvements at their steps; NaN is none, and other names are not there."""
     values = [(0.5, math.nan), (0.75, 0.25), (0.25, 0.25), (math.nan, 0.125), (0.25, 0.5)]
     records = [record(step, **{"val/loss": a, "val/acc": b, "other": 0.0}) for step, (a, b) in enumerate(values)]
-    text = Texts((Item(b"text", ".md"),))
+    text = TextPayload((Item(b"text", ".md"),))
     write_best(tmp_path, *records, Record(9, 0, 1e9, {"val/loss": text, "val/acc": 10**400}))
 
     assert points(tmp_path / "best", "val/loss") == [(0, 0.5), (2, 0.25)]
@@ -194,8 +194,8 @@ def test_the_best_goes_on(tmp_path):
 
 def run(directory, params, losses, *, status, first_step=0, chosen=True):
     """Write a run, or a part of it, as delivery does; with ``status=None`` it is killed after its last flush."""
-    session = HParamsSession(directory / "best" if chosen else directory, flat_hparams(params))
-    writers = [TensorBoardRuns(directory), session, *([BestMetrics(directory, MODES)] if chosen else [])]
+    session = HParamsWriter(directory / "best" if chosen else directory, flatten_hparams(params))
+    writers = [TensorBoardWriter(directory), session, *([BestMetrics(directory, MODES)] if chosen else [])]
     for step, loss in enumerate(losses, start=first_step):
         for writer in writers:
             writer.write(record(step, **{"a": 1.0, "train/loss": 2.0, "val/loss": loss, "val/acc": 1 - loss}))
@@ -335,7 +335,7 @@ def test_the_tab_shows_the_last_of_all_metrics(tmp_path, options):
 @LOADERS
 def test_the_tab_follows_a_run(tmp_path, options):
     """A TensorBoard that is open sees the best value and the end of a run as they come."""
-    session = HParamsSession(tmp_path / "runs/r/best", {"lr": 0.1})
+    session = HParamsWriter(tmp_path / "runs/r/best", {"lr": 0.1})
     metrics = BestMetrics(tmp_path / "runs/r", MODES)
     for writer in (session, metrics):
         writer.write(record(0, **{"val/loss": 0.5, "val/acc": 0.5}))
@@ -353,7 +353,7 @@ def test_the_tab_follows_a_run(tmp_path, options):
 
 def test_hyperparameters_that_come_later_take_the_place_of_the_first(tmp_path):
     """One file holds the latest ones, and nothing is written before the first record."""
-    session = HParamsSession(tmp_path / "run", {"lr": 0.1})
+    session = HParamsWriter(tmp_path / "run", {"lr": 0.1})
     session.params = {"lr": 0.2}
     session.flush()
     session.close()
@@ -372,7 +372,7 @@ def test_hyperparameters_that_come_later_take_the_place_of_the_first(tmp_path):
 @pytest.mark.parametrize("status", [None, "unheard of"])
 def test_without_a_known_end_there_is_no_status(tmp_path, status):
     """A run that is closed without a status, or with one of another kind, has none."""
-    session = HParamsSession(tmp_path / "run", {"lr": 0.1})
+    session = HParamsWriter(tmp_path / "run", {"lr": 0.1})
     session.write(record(0, loss=1.0))
     session.status = status
     session.close()

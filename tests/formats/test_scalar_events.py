@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorboard.compat.proto.event_pb2 import Event
 
-from lightning_trackplus.formats.scalar_events import NumberEvents
+from lightning_trackplus.formats.scalar_events import ScalarEvents
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 NUMBERS = (
@@ -31,7 +31,7 @@ def float32(number):
 @given(st.lists(st.tuples(STEPS, st.floats(0, 4e9), st.dictionaries(NAMES, NUMBERS, min_size=1, max_size=5))))
 def test_an_event_is_what_tensorboards_classes_make(records):
     """Any numbers under any names are the event that protobuf would serialize, byte by byte."""
-    events = NumberEvents()
+    events = ScalarEvents()
     for step, wall_time, numbers in [*records, *records]:
         values = [{"tag": name, "simple_value": float32(number)} for name, number in numbers.items()]
         wanted = Event(wall_time=wall_time, step=step, summary={"value": values})
@@ -40,7 +40,7 @@ def test_an_event_is_what_tensorboards_classes_make(records):
 
 def test_thousands_of_names_are_events():
     """Each of many sets of names is an event, however often one comes again."""
-    events = NumberEvents()
+    events = ScalarEvents()
     for number in [*range(2500), *range(2500)]:
         event = Event.FromString(events.serialized(number, 1.0, {f"name_{number}": 0.5}))
         assert [value.tag for value in event.summary.value] == [f"name_{number}"]
@@ -48,5 +48,5 @@ def test_thousands_of_names_are_events():
 
 def test_a_name_without_utf8_has_a_tag():
     """A lone surrogate stands in the tag as its escape."""
-    event = Event.FromString(NumberEvents().serialized(0, 1.0, {"a\ud800": 1.0}))
+    event = Event.FromString(ScalarEvents().serialized(0, 1.0, {"a\ud800": 1.0}))
     assert [value.tag for value in event.summary.value] == ["a\\ud800"]

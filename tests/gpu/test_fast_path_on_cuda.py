@@ -1,4 +1,4 @@
-"""The fast lane on CUDA: the same results as Lightning alone, and no wait for the device.
+"""The fast path on CUDA: the same results as Lightning alone, and no wait for the device.
 
 python -m unittest -v tests.gpu.test_fast_path_on_cuda
 """

@@ -14,7 +14,7 @@ import torch
 
 from lightning_trackplus.media.histogram import Histogram
 from lightning_trackplus.media.image import Image
-from lightning_trackplus.media.selected_items import Kept, shown
+from lightning_trackplus.media.selected_items import SelectedItems, shown
 from lightning_trackplus.media.selection import Bottom, First, Last, Sample, Selection, Top
 
 SELECTIONS = [First(5), Last(5), Sample(5), Top(5), Bottom(5)]
@@ -25,7 +25,7 @@ class MediaOnCuda(unittest.TestCase):
     """Batches of images that lie on a device."""
 
     def _pictures(self, selection: Selection, batches: torch.Tensor, scores: torch.Tensor, *, strict: bool) -> list:
-        kept = Kept(selection)
+        kept = SelectedItems(selection)
         torch.cuda.synchronize()
         torch.cuda.set_sync_debug_mode("error" if strict else "default")
         try:
@@ -58,7 +58,7 @@ class MediaOnCuda(unittest.TestCase):
 
     def test_items_are_those_of_the_call(self):
         """What later work on the device makes of an image is not what is kept of it."""
-        kept, image = Kept(Last(3)), torch.zeros(1, 8, 8, dtype=torch.uint8, device="cuda")
+        kept, image = SelectedItems(Last(3)), torch.zeros(1, 8, 8, dtype=torch.uint8, device="cuda")
         for shade in range(100):
             image.fill_(shade)
             kept.add(Image(image))
@@ -68,7 +68,7 @@ class MediaOnCuda(unittest.TestCase):
 
     def test_memory_is_that_of_the_items(self):
         """However many batches were looked at, the device holds what is kept of them."""
-        kept = Kept(Top(8))
+        kept = SelectedItems(Top(8))
         batch = torch.rand(64, 3, 64, 64, device="cuda")
         torch.cuda.synchronize()
         before = torch.cuda.memory_allocated()

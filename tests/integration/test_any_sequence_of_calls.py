@@ -1,4 +1,4 @@
-"""Any sequence of calls gives the same with the fast lane open as without TrackPlus."""
+"""Any sequence of calls gives the same with the fast path open as without TrackPlus."""
 
 from __future__ import annotations
 

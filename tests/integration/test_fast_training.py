@@ -1,4 +1,4 @@
-"""With the fast lane open, every way of training goes to the bit as it goes without TrackPlus."""
+"""With the fast path open, every way of training goes to the bit as it goes without TrackPlus."""
 
 from __future__ import annotations
 
@@ -512,7 +512,7 @@ def test_modules_with_a_log_of_their_own(tmp_path):
     for kind in (Louder, Dicts):
         make = lambda kind=kind: kind(training_step=usual, validation_step=usual)  # noqa: E731
         without, seen = (report(tmp_path / kind.__name__, way, make) for way in ("without", "open"))
-        said = [one for one in seen["warnings"] if "fast lane" in one[1]]
+        said = [one for one in seen["warnings"] if "fast path" in one[1]]
         assert len(said) == (kind is Louder)
         seen["warnings"] = [one for one in seen["warnings"] if one not in said]
         assert difference(without, seen) is None

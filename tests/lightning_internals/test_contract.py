@@ -76,7 +76,7 @@ def test_dataloader_index_tells_several_dataloaders_apart(tmp_path):
     """The index is known where there are several, and None where there is one."""
     seen = []
     trainer = quiet_trainer(tmp_path)
-    module = LoggingModule(test_step=lambda m, b, i: seen.append(trainer_state.Place(trainer).dataloader))
+    module = LoggingModule(test_step=lambda m, b, i: seen.append(trainer_state.LoopPosition(trainer).dataloader))
     trainer.test(module, [loader(4), loader(4)], verbose=False)
     trainer.test(module, loader(4), verbose=False)
     assert seen == [0, 1, None]
@@ -94,9 +94,11 @@ def test_levels_are_lightnings_defaults_and_errors():
 
 def test_batch_size_is_the_given_or_that_of_the_batch(tmp_path):
     """The size found is that which Lightning finds."""
-    assert noted(tmp_path, lambda t, m, b, i: trainer_state.Place(t).batch_size(None)) == [4, 4, 2]
-    assert noted(tmp_path, lambda t, m, b, i: trainer_state.Place(t).batch_size(7)) == [7, 7, 7]
-    assert noted(tmp_path, lambda t, m, b, i: trainer_state.Place(t).batch_size(None), "on_train_epoch_end") == [1]
+    assert noted(tmp_path, lambda t, m, b, i: trainer_state.LoopPosition(t).batch_size(None)) == [4, 4, 2]
+    assert noted(tmp_path, lambda t, m, b, i: trainer_state.LoopPosition(t).batch_size(7)) == [7, 7, 7]
+    assert noted(tmp_path, lambda t, m, b, i: trainer_state.LoopPosition(t).batch_size(None), "on_train_epoch_end") == [
+        1
+    ]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +144,7 @@ def test_the_step_of_a_place_is_the_loggers_in_training_and_the_batch_in_an_eval
     """Validation counts its batches anew each time, training goes on."""
     seen = []
     hooks = {
-        hook: lambda m, b, i: seen.append(trainer_state.Place(trainer).step)
+        hook: lambda m, b, i: seen.append(trainer_state.LoopPosition(trainer).step)
         for hook in ("training_step", "validation_step")
     }
     trainer = quiet_trainer(tmp_path, max_epochs=2, num_sanity_val_steps=0)
@@ -193,9 +195,9 @@ def test_an_entry_that_is_hidden_is_passed_over_until_it_is_shown(tmp_path):
         module.mean.update(float(index))
         module.log("x", module.mean, on_step=True, on_epoch=False)
         entry = result_entries.results_of(trainer)[result_entries.entry_key("training_step", "x", None)]
-        result_entries.hide(entry)
+        result_entries.mark_unset(entry)
         seen.append(dict(trainer.callback_metrics))
-        result_entries.show(entry, step_value=torch.tensor(42.0 + index))
+        result_entries.set_entry(entry, step_value=torch.tensor(42.0 + index))
         seen.append(dict(trainer.callback_metrics))
 
     module.hooks = {"training_step": step}
@@ -316,7 +318,7 @@ class FirstStep(Callback):
 
     def on_train_batch_start(self, trainer, *_):
         if self.first is None:
-            self.first = trainer_state.Place(trainer).step
+            self.first = trainer_state.LoopPosition(trainer).step
 
 
 @pytest.mark.parametrize(

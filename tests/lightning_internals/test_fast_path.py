@@ -1,4 +1,4 @@
-"""With the fast lane open, each argument of ``log`` and each hook give to the bit what they give without TrackPlus."""
+"""With the fast path open, each argument of ``log`` and each hook give to the bit what they give without TrackPlus."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ from lightning_trackplus.record import Record
 from lightning_trackplus.reducers.histogram import Histogram
 from lightning_trackplus.reducers.samples import Counts, Samples
 from lightning_trackplus.writers.csv import CSVWriter
-from lightning_trackplus.writers.event_file import TensorBoardWriter
+from lightning_trackplus.writers.event_file import EventFileWriter
 
 # Arithmetic that warns has gone wrong.
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
@@ -695,7 +695,7 @@ class TestTensorBoard:
     def test_both_tabs_have_it(self, tmp_path):
         """One has the bins from the first to the last that is not empty, the other percentiles of what is in them."""
         written(
-            TensorBoardWriter(tmp_path),
+            EventFileWriter(tmp_path),
             Medium.of_counts([0, 3, 0, 1, 0], [0, 1, 2, 3, 4, 5]),
             Medium.of_counts([1] * 5, range(6)),
         )
@@ -724,7 +724,7 @@ class TestTensorBoard:
                 global_step=0,
             )
 
-        written(TensorBoardWriter(tmp_path / "ours"), Medium.of_counts(found.counts, found.edges))
+        written(EventFileWriter(tmp_path / "ours"), Medium.of_counts(found.counts, found.edges))
 
         ((ours,), (spread,)), ((torchs,), (torchs_spread,)) = (
             tabs(tmp_path / who, "val/scores") for who in ("ours", "torch")
@@ -744,7 +744,7 @@ class TestTensorBoard:
     )
     def test_what_lies_outside_has_a_bin_of_its_own(self, histogram, rows, tmp_path):
         """Beside the bins, as wide as its neighbour, since no tab can draw an endless one."""
-        written(TensorBoardWriter(tmp_path), histogram)
+        written(EventFileWriter(tmp_path), histogram)
 
         ((_, found),) = tensors_in(tmp_path, "val/scores")
 
@@ -753,7 +753,7 @@ class TestTensorBoard:
     def test_values_are_shown(self, tmp_path):
         """Both tabs have the distribution of a million values."""
         values = torch.randn(1_000_000, generator=torch.manual_seed(0))
-        written(TensorBoardWriter(tmp_path), Medium(values))
+        written(EventFileWriter(tmp_path), Medium(values))
 
         (shown,), (spread,) = tabs(tmp_path, "val/scores")
 
@@ -765,7 +765,7 @@ class TestTensorBoard:
     @pytest.mark.parametrize("counts", [[0.0, 0.0], [math.nan, math.nan]], ids=["empty", "nan"])
     def test_nothing_to_draw_is_no_bin(self, counts, tmp_path):
         """A histogram of nothing, or of NaN, has no bins, with which both tabs cope."""
-        written(TensorBoardWriter(tmp_path), Medium.of_counts(counts, [0, 1, 2]))
+        written(EventFileWriter(tmp_path), Medium.of_counts(counts, [0, 1, 2]))
 
         ((_, found),) = tensors_in(tmp_path, "val/scores")
         shown, spread = tabs(tmp_path, "val/scores")
@@ -776,9 +776,7 @@ class TestTensorBoard:
 
     def test_several_have_a_tag_each(self, tmp_path):
         """A tag has one histogram a step, so that several are numbered; their captions stand in the text tab."""
-        written(
-            TensorBoardWriter(tmp_path), Medium.of_counts([1], [0, 1], "one").joined([Medium.of_counts([2], [0, 2])])
-        )
+        written(EventFileWriter(tmp_path), Medium.of_counts([1], [0, 1], "one").joined([Medium.of_counts([2], [0, 2])]))
 
         assert tensors_in(tmp_path, "val/scores/1")[0][1].tolist() == [[0, 1, 1]]
         assert tensors_in(tmp_path, "val/scores/2")[0][1].tolist() == [[0, 2, 2]]

@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.image import Image
-from lightning_trackplus.media.selected_items import Kept, shown
+from lightning_trackplus.media.selected_items import SelectedItems, shown
 from lightning_trackplus.media.selection import Bottom, First, Last, Sample, Top, selection_of
 from lightning_trackplus.media.text import Text
 from lightning_trackplus.media.video import Video
@@ -34,7 +34,7 @@ def texts_of(media: Media) -> list[str]:
 
 def kept(selection, batches, rank=0):
     """Return what is kept of texts that are numbered over all batches."""
-    keeping, number = Kept(selection, rank), 0
+    keeping, number = SelectedItems(selection, rank), 0
     for scores in batches:
         numbers = [f"{rank}/{number + index}" for index in range(len(scores))]
         keeping.add(Text(numbers, score=scores))
@@ -86,7 +86,7 @@ def test_a_sample_is_uniform_and_the_same_again():
 @pytest.mark.parametrize(("kind", "shape"), [(Image, (3, 8, 8)), (Video, (2, 3, 8, 8))])
 def test_only_what_is_kept_is_copied(kind, shape, dtype):
     """Memory is that of n items, however large the batches are and however many of them there were."""
-    keeping = Kept(Top(3))
+    keeping = SelectedItems(Top(3))
     for batch in range(20):
         keeping.add(kind(torch.full((50, *shape), batch, dtype=dtype), score=torch.rand(50)))
     media = keeping.batch(keeping.places())
@@ -99,7 +99,7 @@ def test_only_what_is_kept_is_copied(kind, shape, dtype):
 def test_a_later_change_does_not_reach_what_is_kept():
     """What is kept is as it was logged."""
     image = torch.full((1, 4, 4), 7, dtype=torch.uint8)
-    keeping = Kept(First(1))
+    keeping = SelectedItems(First(1))
     keeping.add(Image(image))
     image.zero_()
     (item,) = keeping.batch(keeping.places()).encode("x").items
@@ -112,7 +112,7 @@ def test_scores_on_a_device_are_not_waited_for(selection, kind, monkeypatch):
     """Batches on a device are looked at without a value of theirs being asked for: a fake tensor has none."""
     # The device has not come so far.
     monkeypatch.setattr(HostCopy, "has_arrived", lambda _: False)
-    keeping = Kept(selection)
+    keeping = SelectedItems(selection)
     with FakeTensorMode():
         pixels = torch.empty(5, *[2] * (kind is Video), 3, 8, 8, device="cuda")
         keeping.add(kind(pixels, score=torch.empty(5, device="cuda")))

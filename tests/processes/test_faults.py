@@ -235,7 +235,7 @@ def test_training_goes_on_when_the_disk_is_full(tmp_path, how):
         pictures = [PillowImage.open(run / file).size for file in pandas.read_csv(run / "media.csv")["file"]]
     assert all(value == step / 7 for step, value in rows)
     assert all(value == pytest.approx(step / 7) for step, value in points)
-    for writer, found in (("CSVWriter", rows), ("TensorBoardRuns", points)):
+    for writer, found in (("CSVWriter", rows), ("TensorBoardWriter", points)):
         steps = [step for step, _ in found]
         missing = set(range(300)) - set(steps)
         assert steps == sorted(set(steps))
@@ -266,7 +266,7 @@ def test_training_goes_on_when_the_run_directory_is_removed(tmp_path):
         assert [step for step, _ in found][-90:] == list(range(110, 200))
     assert column(run, "new")[-1] == (199, 199 / 3)
     assert [PillowImage.open(run / file).size for file in pandas.read_csv(run / "media.csv")["file"]] == [(32, 32)]
-    for writer in ("CSVWriter", "TensorBoardRuns"):
+    for writer in ("CSVWriter", "TensorBoardWriter"):
         assert len(said(output, f"{writer} failed, training goes on")) == 1
         assert len(said(output, f"{writer} failed once in this run, between the steps 100 and 109, and")) == 1
 
@@ -309,7 +309,7 @@ def test_training_goes_on_when_the_run_directory_is_read_only(tmp_path):
         assert "summary.json" in os.listdir(run)
     assert len(said(output, "CSVWriter failed, training goes on")) == 1
     assert len(said(output, "CSVWriter failed 10 times in this run, between the steps 100 and 199, and")) == 1
-    assert "TensorBoardRuns failed" not in output
+    assert "TensorBoardWriter failed" not in output
 
 
 # Forks.

@@ -21,7 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lightning_trackplus import Histogram, Image, Text, TrackPlus, TrackPlusLogger
 from lightning_trackplus.formats.media_csv import MediaRecord
-from lightning_trackplus.formats.tfrecord import RecordFile
+from lightning_trackplus.formats.tfrecord import TFRecordFile
 from lightning_trackplus.reading.read_run import read_run
 from tests.flavour.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tests.support.training import LoggingModule, loader, quiet_trainer
@@ -356,7 +356,7 @@ def test_events_are_read_up_to_one_that_is_damaged(tmp_path):
     with SummaryWriter(str(tmp_path)) as writer:
         writer.add_scalar("a", 0.5, 3)
     (events,) = tmp_path.glob("events*")
-    records = RecordFile(tmp_path / "record")
+    records = TFRecordFile(tmp_path / "record")
     records.write(b"\xff\xff\xff")
     records.close()
     events.write_bytes(events.read_bytes() + (tmp_path / "record").read_bytes())

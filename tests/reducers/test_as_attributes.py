@@ -350,20 +350,20 @@ def test_a_metric_takes_no_reduction_besides(tmp_path):
 @pytest.mark.parametrize("made_by", [copy.deepcopy, lambda module: pickle.loads(pickle.dumps(module))])
 def test_a_copy_of_the_module_in_mid_run_has_values_of_its_own(tmp_path, made_by):
     """A copy has what was seen so far; neither the copy nor the run sees what comes to the other."""
-    copies = []
+    repeat = []
 
     def step(module, batch, index):
         module.reducer.update(batch[:, 0])
         module.log("x", module.reducer)
         if index == 1 and not module.trainer.sanity_checking:
             hooks, module.hooks = module.hooks, {}
-            copies.append(made_by(module))
+            repeat.append(made_by(module))
             module.hooks = hooks
-            copies[-1].reducer.update(1000.0)
+            repeat[-1].reducer.update(1000.0)
 
     _, rows = fitted(tmp_path, Module(Max(), validation_step=step), max_epochs=1)
     assert rows.series("x") == {2: 9.0}
-    (made,) = copies
+    (made,) = repeat
     assert made.reducer.compute() == 1000.0
     made.reducer.reset()
     made.hooks = {"validation_step": update_and_log()}

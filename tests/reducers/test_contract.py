@@ -165,7 +165,7 @@ class TestStates:
         together = Stream(reducers)
         for stream in (together, *streams_alone):
             for step, (value, count) in enumerate(zip(VALUES, [3, 1, 2, 5], strict=True)):
-                stream.add(value, copies=count, step=step)
+                stream.add(value, repeat=count, step=step)
         alone = [stream.results(stream.summary())[0] for stream in streams_alone]
         for result, expected in zip(together.results(together.summary()), alone, strict=True):
             assert_same(plain(result), plain(expected))

@@ -425,8 +425,8 @@ def test_a_window_over_processes_has_the_last_steps_of_all(ranks, window):
 def test_a_batch_size_matters_where_it_matters_to_the_wrapped_reducer(wrap):
     """A scalar that stands for 5 samples counts 5 times in a count and in a mean, and once in a sum."""
     stream = Stream([wrap(Count()), wrap(Sum()), wrap(Mean())])
-    stream.add(2.0, copies=5)
-    stream.add(8.0, copies=1, step=1)
+    stream.add(2.0, repeat=5)
+    stream.add(8.0, repeat=1, step=1)
 
     assert stream.results(stream.summary()) == [6, 10, 3]
 

@@ -25,7 +25,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lightning_trackplus.formats.event_files import read_records
 from lightning_trackplus.formats.layout import media_file
-from lightning_trackplus.formats.tfrecord import RecordFile
+from lightning_trackplus.formats.tfrecord import TFRecordFile
 from lightning_trackplus.remote import remote_run
 from lightning_trackplus.remote.remote_folder import remote_versions
 from lightning_trackplus.remote.remote_run import RemoteRun
@@ -425,7 +425,7 @@ def test_no_torn_record_is_uploaded(url, there, monkeypatch):
     versions = {"events.out.tfevents.1.host.1.0": [], "metrics.csv": []}
     puts = Counter()
     run, spool = opened(url, interval=0.001)
-    whole = RecordFile(spool / "whole")
+    whole = TFRecordFile(spool / "whole")
     for number in range(200):
         whole.write(b"%d" % number * 50)
     whole.close()

@@ -1,4 +1,4 @@
-"""Where the fast lane begins and ends, and how numbers go from it to the loggers."""
+"""Where the fast path begins and ends, and how numbers go from it to the loggers."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from torchmetrics import MeanMetric
 
 import tests.flavour as L
 from lightning_trackplus import TrackPlus, TrackPlusLogger
-from lightning_trackplus.lightning_internals.entry_sites import NumberSite
+from lightning_trackplus.lightning_internals.entry_sites import ScalarSite
 from lightning_trackplus.lightning_internals.fast_path import is_as_mirrored
 from lightning_trackplus.lightning_internals.flavours import installed_flavours
-from lightning_trackplus.lightning_internals.step_metrics import LaggingNumbers, StepMetrics
-from lightning_trackplus.runtime.device_transfer import LateNumbers
+from lightning_trackplus.lightning_internals.step_metrics import LastKnownScalars, StepMetrics
+from lightning_trackplus.runtime.device_transfer import PendingScalars
 from tests.flavour.pytorch.loggers import CSVLogger
 from tests.flavour.pytorch.trainer.connectors.logger_connector.result import _ResultCollection, _ResultMetric
 from tests.support.drawn import TENSORS
@@ -57,17 +57,17 @@ def reached(monkeypatch):
 
 @pytest.fixture
 def said():
-    """Return what is said of the fast lane, once in a process."""
+    """Return what is said of the fast path, once in a process."""
     clear_warnings()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        yield lambda: [str(one.message) for one in caught if "fast lane" in str(one.message)]
+        yield lambda: [str(one.message) for one in caught if "fast path" in str(one.message)]
 
 
 def closed(why):
     """Return how the lane says that it is closed."""
     return (
-        f"The fast lane of lightning-trackplus is closed, since {why}. Every call of self.log goes where it goes"
+        f"The fast path of lightning-trackplus is closed, since {why}. Every call of self.log goes where it goes"
         " without TrackPlus: the results are the same, at Lightning's own cost. TrackPlus(fast=False) closes the lane"
         " without a warning."
     )
@@ -243,7 +243,7 @@ def test_an_empty_dictionary_as_the_first_call_of_a_hook(tmp_path):
 
 @pytest.fixture
 def looks_at_lightning():
-    """Let the fast lane look at Lightning anew, in this test and after it."""
+    """Let the fast path look at Lightning anew, in this test and after it."""
     is_as_mirrored.cache_clear()
     yield
     is_as_mirrored.cache_clear()
@@ -472,7 +472,7 @@ def test_a_number_of_lightnings_loggers_beside_ours(tmp_path):
 def test_late_numbers_are_what_the_tensors_held(numbers):
     """Numbers of all dtypes arrive as they were when they left, in their order; numbers of the host are among them."""
     held = {name: value.clone() if isinstance(value, torch.Tensor) else value for name, value in numbers.items()}
-    late = LateNumbers(held)
+    late = PendingScalars(held)
     for value in held.values():
         if isinstance(value, torch.Tensor):
             value.zero_()
@@ -489,7 +489,7 @@ def test_late_numbers_are_sent_without_being_read():
     """A fake tensor has no number: whatever asked for one, and would wait for it on a device, would raise."""
     with FakeTensorMode():
         values = {f"n{index}": torch.empty((), device="cuda") for index in range(50)}
-        late = LateNumbers({**values, "epoch": 3, "double": torch.empty((), dtype=torch.float64, device="cuda")})
+        late = PendingScalars({**values, "epoch": 3, "double": torch.empty((), dtype=torch.float64, device="cuda")})
         assert len(late) == 52
         with pytest.raises(DataDependentOutputException):
             values["n0"].item()
@@ -509,21 +509,21 @@ def test_values_are_taken_without_being_read(reduction, on_step, on_epoch):
         entry.value = value = torch.empty((), device="cuda")
         entry.cumulated_batch_size = torch.empty((), dtype=torch.int64, device="cuda")
         results.batch = torch.empty(3, device="cuda")
-        site = NumberSite(results, connector, "training_step", "training_step.x", taken=value, device=value.device)
+        site = ScalarSite(results, connector, "training_step", "training_step.x", taken=value, device=value.device)
         for one in (value, 0.5, 3, 1e300, 2**70, value.half(), value.double()):
-            assert site.take(one, None)
-            assert site.take(one, 7)
+            assert site.add(one, None)
+            assert site.add(one, 7)
             assert entry.value.device == value.device
         assert len(StepMetrics(results)(True)["log"]) == on_step
         entry.value = torch.empty(())
-        assert not site.take(value, 7)
+        assert not site.add(value, 7)
         with pytest.raises(DataDependentOutputException):
             entry.value.item()
 
 
 def test_numbers_of_the_progress_bar(waits):
     """On the host they are exact; on a device those that have arrived, and new names are waited for once."""
-    lagging = LaggingNumbers()
+    lagging = LastKnownScalars()
     assert lagging.of({"a": torch.tensor(0.5), "b": torch.tensor([3])}) == {"a": 0.5, "b": 3}
     first = {"c": on_device(0.5), "a": torch.tensor(1.5), "d": on_device(2**40 + 1)}
     assert lagging.of(first) == {"c": 0.5, "a": 1.5, "d": 2**40 + 1}

@@ -16,9 +16,9 @@ import torch
 
 import tests.flavour as L
 from lightning_trackplus import Audio, Figure, Image, Text, TrackPlus, TrackPlusLogger, Video
-from lightning_trackplus.media.selected_items import Kept, Shelf
+from lightning_trackplus.media.selected_items import SelectedItems, SelectionKey
 from lightning_trackplus.media.selection import First, Last, Sample
-from lightning_trackplus.routing.media_sync import brought_together, told
+from lightning_trackplus.routing.media_sync import gather_selected, local_state
 from tests.flavour.fabric.utilities.exceptions import MisconfigurationException
 from tests.flavour.pytorch.callbacks import LearningRateFinder
 from tests.support.training import LoggingModule, loader, quiet_trainer
@@ -504,15 +504,15 @@ def test_processes_that_keep_other_kinds_under_one_name():
     """They agree that none of them is written, and on what else there is."""
     everyone = []
     for rank, media in enumerate([Image(grey(1)), Text("a")]):
-        kept = {Shelf("train", "it"): Kept(First(1), rank)}
-        kept[Shelf("train", "it")].add(media)
-        everyone.append(told(kept))
+        kept = {SelectionKey("train", "it"): SelectedItems(First(1), rank)}
+        kept[SelectionKey("train", "it")].add(media)
+        everyone.append(local_state(kept))
     message = (
         "self.log('it', …) got Image with First(1) in one process and Text with First(1) in another, and none of them"
         " is written; log them under two names."
     )
     with pytest.warns(UserWarning, match=re.escape(message)):
-        assert brought_together(kept, everyone) == {}
+        assert gather_selected(kept, everyone) == {}
 
 
 def test_predict_hooks_take_no_media(tmp_path):

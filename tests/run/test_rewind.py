@@ -28,13 +28,13 @@ from tensorboard.data import server_ingester
 from tensorboard.util import grpc_util, tensor_util
 
 from lightning_trackplus import TrackPlusLogger
-from lightning_trackplus.formats.tfrecord import RecordFile
+from lightning_trackplus.formats.tfrecord import TFRecordFile
 from lightning_trackplus.formats.x_axis import write_axes
 from lightning_trackplus.record import EvaluationBatch, Record
 from lightning_trackplus.run.rewind import complete_rewind, rewind_to_step
 from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.run_summary import RunSummary
-from lightning_trackplus.writers.tensorboard import TensorBoardRuns
+from lightning_trackplus.writers.tensorboard import TensorBoardWriter
 from tests.flavour.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tests.support.training import disk_full_above
 
@@ -46,7 +46,7 @@ EXACT = {} if int(pandas.__version__.split(".")[0]) >= 3 else {"float_precision"
 def log(root, steps, value=0.0):
     """Write training steps, and at the end of each epoch a validation, as a Trainer logs them; return the directory."""
     run = Path(root, "run")
-    writers = [RunSummary(run), TensorBoardRuns(run), CSVWriter(run)]
+    writers = [RunSummary(run), TensorBoardWriter(run), CSVWriter(run)]
 
     def write(step, epoch, batch=None, **values):
         for writer in writers:
@@ -89,7 +89,7 @@ def in_plugin_loader(run):
     return {**shown, **in_plugin_loader(below)} if below.is_dir() else shown
 
 
-def in_fast_loader(logdir, is_there):
+def in_fast_loader(logdir, still_linked):
     """Return (step, value) by run and tag as the data server finds them, once a condition holds for good."""
     pytest.importorskip("tensorboard_data_server")
     ingester = server_ingester.SubprocessServerDataIngester(
@@ -102,7 +102,7 @@ def in_fast_loader(logdir, is_there):
     ingester.start()
     try:
         deadline = time.monotonic() + 30
-        while not is_there(_scalars(ingester.data_provider)) and time.monotonic() < deadline:
+        while not still_linked(_scalars(ingester.data_provider)) and time.monotonic() < deadline:
             time.sleep(0.1)
         time.sleep(0.5)  # What is not to be there has time to come.
         return _scalars(ingester.data_provider)
@@ -287,7 +287,7 @@ def test_batches_without_results_go(tmp_path):
     """Rows of a validation whose results never came, at the end of the file, are taken, and so are their events."""
     run = log(tmp_path, range(6))
     for batch in range(3, 5):
-        for writer in (TensorBoardRuns(run), CSVWriter(run)):
+        for writer in (TensorBoardWriter(run), CSVWriter(run)):
             of = EvaluationBatch("validation", 7)
             writer.write(Record(batch, None, time.time(), {"val_step": float(batch)}, only_numbers=True, batch=of))
             writer.close()
@@ -390,7 +390,7 @@ def test_events_with_another_axis_go_with_their_neighbours(files, at):
         write_axes(run, {"val": "epoch"})
         wanted = []
         for index, file in enumerate(files):
-            records = RecordFile(run / f"events.out.tfevents.{index}")
+            records = TFRecordFile(run / f"events.out.tfevents.{index}")
             records.write(Event(file_version="brain.Event:2").SerializeToString())
             parts = [], []
             for step, kind in file:
@@ -417,7 +417,7 @@ def test_memory_stays_flat(tmp_path):
     with (tmp_path / "metrics.csv").open("wb") as file:
         file.write(b"step,epoch,a\n")
         file.writelines(row % step for step in range(3_000))
-    records = RecordFile(tmp_path / "events.out.tfevents.0")
+    records = TFRecordFile(tmp_path / "events.out.tfevents.0")
     for step in range(2_000):
         records.write(Event(step=step, summary={"value": [{"tag": "x" * 5000, "simple_value": 1}]}).SerializeToString())
     records.close()
@@ -571,7 +571,7 @@ def test_events_that_are_damaged_go(tmp_path, damage):
         if damage == "checksum":
             file.write(b"x" * 40)
         else:
-            records = RecordFile(tmp_path / "record")
+            records = TFRecordFile(tmp_path / "record")
             records.write(b"\xff\xff\xff")
             records.close()
             file.write((tmp_path / "record").read_bytes())

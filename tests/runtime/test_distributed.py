@@ -20,4 +20,4 @@ def test_what_just_fits_into_the_first_message_and_what_does_not():
     """Messages around 64 KiB, from those that need one collective to those that need a second."""
     for length in range(65_536 - 64, 65_536 + 2):
         value = bytes([length % 251]) * length
-        assert distributed.gathered(value) == [value]
+        assert distributed.all_gather_object(value) == [value]

@@ -52,7 +52,7 @@ class Forked:
         assert self._hearing.poll(GUARD)
         return self._hearing.recv()
 
-    def rest(self) -> Iterator[Any]:
+    def suspend(self) -> Iterator[Any]:
         """Yield all that it still says, until it ends."""
         with contextlib.suppress(EOFError, ConnectionResetError):
             while True:

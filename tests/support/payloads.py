@@ -9,17 +9,17 @@ import numpy as np
 import PIL.Image
 
 from lightning_trackplus.record import (
-    Films,
-    Histograms,
+    AudioPayload,
+    HistogramPayload,
+    HtmlPayload,
+    ImagePayload,
     Item,
-    Pages,
-    Pictures,
     Record,
-    Rows,
-    Sounds,
-    Tables,
-    Texts,
-    Videos,
+    TableData,
+    TablePayload,
+    TextPayload,
+    VideoFilePayload,
+    VideoPayload,
 )
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 6, 9, 3), dtype=np.uint8)
@@ -39,7 +39,7 @@ def pictures(count=2, suffix=".png"):
     kind = {".png": "PNG", ".jpg": "JPEG", ".webp": "WEBP"}[suffix]
     images = [_saved(PIL.Image.fromarray(PIXELS[index % 2]), kind) for index in range(count)]
     items = [Item(data, suffix, f"picture {index}", index + 0.5) for index, data in enumerate(images)]
-    return Pictures(tuple(items), 9, 6)
+    return ImagePayload(tuple(items), 9, 6)
 
 
 def sounds():
@@ -49,35 +49,35 @@ def sounds():
         sound.setsampwidth(2)
         sound.setframerate(8000)
         sound.writeframes(SAMPLES.tobytes())
-    return Sounds((Item(file.getvalue(), ".wav", None), Item(file.getvalue(), ".wav", "a tone")))
+    return AudioPayload((Item(file.getvalue(), ".wav", None), Item(file.getvalue(), ".wav", "a tone")))
 
 
 def videos():
     first, *others = [PIL.Image.new("RGB", (8, 4), (shade,) * 3) for shade in SHADES]
     moving = _saved(first, "WEBP", save_all=True, append_images=others, duration=250, lossless=True)
-    return Videos((Item(moving, ".webp", "brighter"),), 8, 4)
+    return VideoPayload((Item(moving, ".webp", "brighter"),), 8, 4)
 
 
 def films():
-    return Films((Item(b"\0\0\0\x18ftypisom", ".mp4", "a film"), Item(b"OggS", ".ogg")))
+    return VideoFilePayload((Item(b"\0\0\0\x18ftypisom", ".mp4", "a film"), Item(b"OggS", ".ogg")))
 
 
 def texts():
-    return Texts(tuple(Item(text.encode(), ".md", f"text {index}") for index, text in enumerate(MARKDOWN)))
+    return TextPayload(tuple(Item(text.encode(), ".md", f"text {index}") for index, text in enumerate(MARKDOWN)))
 
 
 def pages():
-    return Pages((Item(HTML.encode(), ".html", "a page"),))
+    return HtmlPayload((Item(HTML.encode(), ".html", "a page"),))
 
 
 def histograms(count=1):
     item = Item(b"low,high,count\n-inf,0,3\n0,0.5,2\n0.5,1,4\n1,inf,1\n", ".csv", "weights")
-    return Histograms((item,) * count, (BINS,) * count)
+    return HistogramPayload((item,) * count, (BINS,) * count)
 
 
 def tables():
     item = Item('n,x,s,b\n7,0.5,seven,True\n,1.5,"ünï, code",False\n'.encode(), ".csv", score=2.0)
-    return Tables((item,), (Rows(("n", "x", "s", "b"), CELLS),))
+    return TablePayload((item,), (TableData(("n", "x", "s", "b"), CELLS),))
 
 
 KINDS = {

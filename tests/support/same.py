@@ -23,7 +23,7 @@ def same(root, make, act=fit, *, ways=("open",), **options):
 
 
 def same_in_all_ways(root, make, act=fit, **options):
-    """Do so with the fast lane closed and open."""
+    """Do so with the fast path closed and open."""
     return same(root, make, act, ways=[way for way in WAYS if way != "without"], **options)
 
 

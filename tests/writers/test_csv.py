@@ -24,7 +24,15 @@ from hypothesis import strategies as st
 from tensorboard.compat.proto.event_pb2 import Event
 
 from lightning_trackplus import read_run
-from lightning_trackplus.record import EvaluationBatch, Item, Pictures, Record, Sounds, TensorBoardEvent, Texts
+from lightning_trackplus.record import (
+    AudioPayload,
+    EvaluationBatch,
+    ImagePayload,
+    Item,
+    Record,
+    TensorBoardEvent,
+    TextPayload,
+)
 from lightning_trackplus.writers import metrics_rows
 from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.metrics_table import MetricsTable
@@ -430,7 +438,7 @@ def record(step, values, epoch=None, wall_time=1e9):
 
 
 def pictures(*items):
-    return Pictures(items, 1, 1)
+    return ImagePayload(items, 1, 1)
 
 
 def index_of(directory):
@@ -451,8 +459,8 @@ def test_a_record_goes_where_each_of_its_values_belongs(tmp_path):
                 "loss": 0.5,
                 "val/img": pictures(Item(b"1", ".png", "one", 0.1), Item(b"2", ".png")),
                 "count": 3,
-                "tone": Sounds((Item(b"3", ".wav", "three"),)),
-                "note": Texts((Item(b"4", ".md", score=-2.0),)),
+                "tone": AudioPayload((Item(b"3", ".wav", "three"),)),
+                "note": TextPayload((Item(b"4", ".md", score=-2.0),)),
                 "": TensorBoardEvent(Event(step=3), 10),
             },
             epoch=2,
@@ -544,7 +552,7 @@ def test_a_text_file_holds_the_bytes_of_the_text(tmp_path):
     """Line ends are not translated and no mark is put before a text."""
     data = "a\r\nb\rc\n€".encode()
     writer = CSVWriter(tmp_path)
-    writer.write(record(0, {"note": Texts((Item(data, ".md"),))}))
+    writer.write(record(0, {"note": TextPayload((Item(data, ".md"),))}))
     writer.close()
 
     assert (tmp_path / index_of(tmp_path)[0]["file"]).read_bytes() == data

@@ -19,7 +19,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassRecall
 from torchmetrics.wrappers import ClasswiseWrapper
 
 from lightning_trackplus import TrackPlus, TrackPlusLogger
-from lightning_trackplus.record import Item, Pictures, Record, TensorBoardEvent
+from lightning_trackplus.record import ImagePayload, Item, Record, TensorBoardEvent
 from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.directions import Directions
 from lightning_trackplus.writers.run_summary import RunSummary
@@ -247,7 +247,7 @@ def test_ten_thousand_names_that_come_in_any_company_are_summarized(tmp_path):
 
 def test_media_and_events_are_left_out(tmp_path):
     """Of a record that holds other things, the numbers count; one without numbers makes no file."""
-    picture = Pictures((Item(b"png", ".png"),), 1, 1)
+    picture = ImagePayload((Item(b"png", ".png"),), 1, 1)
     event = TensorBoardEvent(Event(), 0)
     summary = RunSummary(tmp_path / "run")
     summary.write(record(0, {"image": picture, "event": event}, only_numbers=False))

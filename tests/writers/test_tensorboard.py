@@ -32,8 +32,8 @@ from tensorboard.util import tensor_util
 from lightning_trackplus.media.audio import Audio
 from lightning_trackplus.media.image import Image
 from lightning_trackplus.media.text import Text
-from lightning_trackplus.record import Item, Pictures, Record, TensorBoardEvent
-from lightning_trackplus.writers.event_file import TensorBoardWriter
+from lightning_trackplus.record import ImagePayload, Item, Record, TensorBoardEvent
+from lightning_trackplus.writers.event_file import EventFileWriter
 from tests.support.training import disk_full_above
 
 EVERYTHING = dict.fromkeys(["scalars", "tensors", "images", "audio"], 0)
@@ -46,7 +46,7 @@ def record(step, values, epoch=None, wall_time=1e9):
 
 
 def write(directory, *records):
-    writer = TensorBoardWriter(directory)
+    writer = EventFileWriter(directory)
     for one in records:
         writer.write(one)
     writer.close()
@@ -177,7 +177,7 @@ def test_the_first_event_says_what_the_file_is(tmp_path):
 
 def test_a_writer_that_got_nothing_writes_nothing(tmp_path):
     """The directory and the file are made with the first record that has something for them."""
-    writer = TensorBoardWriter(tmp_path / "run")
+    writer = EventFileWriter(tmp_path / "run")
     writer.write(record(0, {}))
     writer.flush()
     writer.close()
@@ -355,7 +355,7 @@ def test_a_tag_of_any_text_is_shown(tmp_path):
 
 def test_a_flush_brings_everything_into_the_file(tmp_path):
     """What was written before a flush is read while the writer is still open."""
-    writer = TensorBoardWriter(tmp_path)
+    writer = EventFileWriter(tmp_path)
     for step in range(3):
         writer.write(record(step, {"loss": step / 4}))
         writer.flush()
@@ -365,7 +365,7 @@ def test_a_flush_brings_everything_into_the_file(tmp_path):
 
 def test_a_writer_goes_on_in_a_second_file_after_close(tmp_path):
     """After close the next record begins another file, and the two read as one run."""
-    writer = TensorBoardWriter(tmp_path)
+    writer = EventFileWriter(tmp_path)
     for step in range(4):
         writer.write(record(step, {"loss": step / 4}))
         if step == 1:
@@ -386,8 +386,8 @@ def test_files_are_read_in_the_order_in_which_they_were_written():
     program = """
 import pathlib, sys
 from lightning_trackplus.record import Record
-from lightning_trackplus.writers.event_file import TensorBoardWriter
-writer = TensorBoardWriter(pathlib.Path(sys.argv[1]))
+from lightning_trackplus.writers.event_file import EventFileWriter
+writer = EventFileWriter(pathlib.Path(sys.argv[1]))
 for step in range(25):
     writer.write(Record(step, None, 1e9, {"loss": step / 4}))
     writer.close()
@@ -402,7 +402,7 @@ for step in range(25):
 
 def test_two_writers_in_one_directory_have_a_file_each(tmp_path):
     """Writers never append to the file of another one."""
-    writers = [TensorBoardWriter(tmp_path) for _ in range(3)]
+    writers = [EventFileWriter(tmp_path) for _ in range(3)]
     for step in range(2):
         for number, writer in enumerate(writers):
             writer.write(record(step, {f"loss {number}": step / 4}))
@@ -422,13 +422,13 @@ def write_and_flush(writer, one):
 @pytest.mark.parametrize("size", [100, 8000, 20000], ids="image of {} bytes".format)
 def test_after_a_full_disk_what_is_logged_can_be_read(size, tmp_path):
     """An event that found no room is lost, and neither those before it nor those after it are."""
-    writer = TensorBoardWriter(tmp_path)
+    writer = EventFileWriter(tmp_path)
     writer.write(record(0, {"loss": 0.0}))
     writer.flush()
     (file,) = event_files(tmp_path)
 
     with disk_full_above(file.stat().st_size + 50), pytest.raises(OSError, match="File too large"):
-        write_and_flush(writer, record(1, {"img": Pictures((Item(b"\x89" * size, ".png"),), 1, 1)}))
+        write_and_flush(writer, record(1, {"img": ImagePayload((Item(b"\x89" * size, ".png"),), 1, 1)}))
     for step in (2, 3):
         writer.write(record(step, {"loss": step / 4}))
     writer.close()
@@ -460,11 +460,11 @@ import sys, warnings
 sys.modules["google_crc32c"] = None  # As if it were not installed.
 from pathlib import Path
 from lightning_trackplus.record import Record
-from lightning_trackplus.writers.event_file import TensorBoardWriter
+from lightning_trackplus.writers.event_file import EventFileWriter
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     for run in "ab":
-        writer = TensorBoardWriter(Path(run))
+        writer = EventFileWriter(Path(run))
         for step in range(3):
             writer.write(Record(step, None, 1.0, {"x": step / 2}))
         writer.close()
@@ -517,7 +517,7 @@ def test_a_step_that_goes_back_without_end_does_not_fill_the_folder(tmp_path):
 def test_a_file_that_is_removed_is_begun_anew(tmp_path):
     """Where the folder disappears in mid-run, that is said, and what comes later is written to a new one."""
     folder = tmp_path / "run"
-    writer = TensorBoardWriter(folder)
+    writer = EventFileWriter(folder)
     writer.write(record(0, {"a": 1.0}))
     writer.flush()
     shutil.rmtree(folder)

@@ -16,7 +16,7 @@ from lightning_trackplus import TrackPlusLogger, read_run
 from lightning_trackplus.reading.verify import differences
 from lightning_trackplus.record import EvaluationBatch
 from lightning_trackplus.writers import metrics_table
-from lightning_trackplus.writers.history import past_numbers
+from lightning_trackplus.writers.history import read_history
 from lightning_trackplus.writers.metrics_table import MetricsTable
 from tests.flavour.pytorch.loggers import CSVLogger
 
@@ -104,8 +104,8 @@ def test_of_a_cell_that_was_cut_short_all_but_its_end_stays(tmp_path):
     table.write(1, 0, {"late": 0.125})
     table.close()
     path.write_bytes(path.read_bytes()[:-3])
-    assert past_numbers(tmp_path).series["early"].last == (0.25, 1)
-    assert "late" not in past_numbers(tmp_path).series
+    assert read_history(tmp_path).series["early"].last == (0.25, 1)
+    assert "late" not in read_history(tmp_path).series
 
     table = MetricsTable(path)
     table.write(1, 0, {"later": 0.5})

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Binned(NamedTuple):
+class BinnedCounts(NamedTuple):
     """How many of some numbers lie in each bin, and outside of all.
 
     Attributes:

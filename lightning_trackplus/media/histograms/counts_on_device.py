@@ -13,7 +13,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from lightning_trackplus.media.histograms.bin_edges import even_edges
-from lightning_trackplus.media.histograms.binned import Binned
+from lightning_trackplus.media.histograms.binned import BinnedCounts
 
 # Numbers that are sorted at a time: it takes about 40 bytes for each.
 _CHUNK = 2**22
@@ -56,12 +56,12 @@ class CountsOnDevice:
         """Memory that counts and edges hold, in bytes."""
         return self.packed.nbytes
 
-    def binned(self) -> Binned:
+    def binned(self) -> BinnedCounts:
         """Return the counts on the host, once they are complete."""
         numbers = self.packed.cpu().numpy()
         nan, infinite, below, above = numbers[:_HEAD].tolist()
         counts, edges = np.split(numbers[_HEAD:], [(len(numbers) - _HEAD) // 2])
-        return Binned(edges, counts, below, above, int(infinite), int(nan))
+        return BinnedCounts(edges, counts, below, above, int(infinite), int(nan))
 
 
 def _chunks(values: Tensor) -> Iterator[Tensor]:

@@ -10,13 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from lightning_trackplus.media.histograms.bin_edges import even_edges
-from lightning_trackplus.media.histograms.binned import Binned
+from lightning_trackplus.media.histograms.binned import BinnedCounts
 
 _LARGEST_WHOLE = 2**24  # float32 has all whole numbers up to here.
 _BLOCK = 65536  # Numbers that stay in the processor's cache from one operation to the next.
 
 
-def counted_on_host(values: NDArray[Any], bins: int | NDArray[np.float64]) -> Binned:
+def counted_on_host(values: NDArray[Any], bins: int | NDArray[np.float64]) -> BinnedCounts:
     """Return the counts that `numpy.histogram` has for the finite values in float64.
 
     Args:
@@ -40,7 +40,7 @@ def counted_on_host(values: NDArray[Any], bins: int | NDArray[np.float64]) -> Bi
         edges = bins
         counts = _counted_between(finite, edges)
         below, above = int((finite < edges[0]).sum()), int((finite > edges[-1]).sum())
-    return Binned(edges, counts.astype(np.float64), below + negative, above + positive, negative + positive, nan)
+    return BinnedCounts(edges, counts.astype(np.float64), below + negative, above + positive, negative + positive, nan)
 
 
 def _floats(values: NDArray[Any]) -> NDArray[np.floating]:

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_trackplus.media.histograms.binned import Binned
+from lightning_trackplus.media.histograms.binned import BinnedCounts
 from lightning_trackplus.media.histograms.counts_on_device import CountsOnDevice
 from lightning_trackplus.media.histograms.counts_on_host import counted_on_host
-from lightning_trackplus.media.tensors import copied, real_numbers
+from lightning_trackplus.media.tensors import clone_to_host, real_numbers
 from lightning_trackplus.runtime.lists import is_list
 
 # Apple's GPUs have no float64, and share their memory with the host.
@@ -24,7 +24,7 @@ _MOST_OF_ONE_THREAD = 32767
 
 
 @dataclass(frozen=True)
-class Uncounted:
+class RawValues:
     """Numbers and the bins over which they are to be counted.
 
     Attributes:
@@ -40,13 +40,13 @@ class Uncounted:
         """Memory that the numbers hold, in bytes."""
         return self.numbers.nbytes
 
-    def snapshot(self) -> Uncounted | CountsOnDevice:
+    def snapshot(self) -> RawValues | CountsOnDevice:
         """Return a copy; of numbers on a device their counts, so that only these leave it."""
         if self.numbers.device.type not in _COUNTED_ON_HOST:
             return CountsOnDevice.of(self.numbers, self.bins)
-        return Uncounted(copied(self.numbers), self.bins)
+        return RawValues(clone_to_host(self.numbers), self.bins)
 
-    def binned(self) -> Binned:
+    def binned(self) -> BinnedCounts:
         """Return the counts."""
         return counted_on_host(_as_array(self.numbers.cpu()), self.bins)
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from lightning_trackplus.media.images.boxes import Boxes, boxes_of_image
 from lightning_trackplus.media.images.masks import Mask, masks_of_image
-from lightning_trackplus.media.tensors import copied
+from lightning_trackplus.media.tensors import clone_to_host
 from lightning_trackplus.runtime.lists import is_list
 
 Notation: TypeAlias = "Mapping[str, Any] | Sequence[Mapping[str, Any] | None] | None"
@@ -32,7 +32,7 @@ class Annotations(NamedTuple):
 
     def snapshot(self) -> Annotations:
         """Return a copy that later changes to the caller's tensors do not reach; waits for no device."""
-        return self._replace(masks=tuple(mask._replace(classes=copied(mask.classes)) for mask in self.masks))
+        return self._replace(masks=tuple(mask._replace(classes=clone_to_host(mask.classes)) for mask in self.masks))
 
 
 def annotations_of(boxes: Notation, masks: Notation, count: int) -> list[Annotations]:

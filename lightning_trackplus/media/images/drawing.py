@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lightning_trackplus.media.images.annotations import Annotations
 from lightning_trackplus.media.images.boxes import Box, Boxes
 from lightning_trackplus.media.images.image_files import as_pillow, opaque
-from lightning_trackplus.media.images.label_drawing import Colour, Pen, colour_of_class
+from lightning_trackplus.media.images.label_drawing import Colour, LabelDrawing, colour_of_class
 from lightning_trackplus.media.images.masks import Mask
 from lightning_trackplus.media.images.value_range import Picture
 from lightning_trackplus.media.images.wandb_format import Labels
@@ -37,7 +37,7 @@ def annotated(picture: Picture, annotations: Annotations, name: str) -> Picture:
     pixels = np.array(opaque(as_pillow(picture)).convert("RGB"))
     legend = [entry for index, mask in enumerate(annotations.masks) for entry in _tint(pixels, mask, index)]
     scale = max(1, _ROOM_FOR_LABELS // max(pixels.shape[:2]))
-    pen = Pen(PIL.Image.fromarray(pixels.repeat(scale, axis=0).repeat(scale, axis=1)))
+    pen = LabelDrawing(PIL.Image.fromarray(pixels.repeat(scale, axis=0).repeat(scale, axis=1)))
     strange = sum(_draw(pen, boxes, index, scale, annotations.boxes) for index, boxes in enumerate(annotations.boxes))
     pen.legend([(_in_group(text, mask.name, annotations.masks), colour) for text, mask, colour in legend])
     if strange:
@@ -75,7 +75,7 @@ def _stretched(mask: Mask, height: int, width: int) -> NDArray[Any]:
     return classes.numpy()[rows[:, None], columns]
 
 
-def _draw(pen: Pen, boxes: Boxes, index: int, scale: int, groups: Sequence[Boxes]) -> int:
+def _draw(pen: LabelDrawing, boxes: Boxes, index: int, scale: int, groups: Sequence[Boxes]) -> int:
     """Draw the boxes of a group, and return how many could not be drawn."""
     strange = 0
     for box in boxes.each():

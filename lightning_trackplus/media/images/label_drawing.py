@@ -37,7 +37,7 @@ def colour_of_class(class_id: int, group: int = 0) -> Colour:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-class Pen:
+class LabelDrawing:
     """Draws on a picture, with lines and letters that fit its size.
 
     Args:

@@ -117,7 +117,7 @@ def ranges_of_copies(ranges: Sequence[AnyRange], copies: Sequence[Tensor]) -> li
     return [range_of_copies(one, (), 0) for one in ranges]
 
 
-class Shown(NamedTuple):
+class ScaledPicture(NamedTuple):
     """A picture, and what of it could not be shown.
 
     Attributes:
@@ -166,7 +166,7 @@ def on_host(pixels: Tensor, *, has_range: bool) -> NDArray[Any]:
     return (pixels.double() if has_range and is_wide else pixels.float()).numpy()
 
 
-def shown(pixels: NDArray[Any], value_range: ValueRange) -> Shown:
+def scaled_to_bytes(pixels: NDArray[Any], value_range: ValueRange) -> ScaledPicture:
     """Return a picture of pixels.
 
     Args:
@@ -174,9 +174,9 @@ def shown(pixels: NDArray[Any], value_range: ValueRange) -> Shown:
         value_range: Which floats are black and white.
     """
     if pixels.dtype == np.uint8:
-        return Shown(pixels)
+        return ScaledPicture(pixels)
     if pixels.dtype == np.bool_:
-        return Shown(pixels * np.uint8(255))
+        return ScaledPicture(pixels * np.uint8(255))
     black, white = value_range
     with np.errstate(over="ignore", invalid="ignore"):
         levels = pixels - pixels.dtype.type(black) if black else pixels
@@ -184,7 +184,7 @@ def shown(pixels: NDArray[Any], value_range: ValueRange) -> Shown:
         levels += 0.5
         # A comparison with NaN is false.
         if levels.min() >= 0 and levels.max() < 256:
-            return Shown(levels.astype(np.uint8))
+            return ScaledPicture(levels.astype(np.uint8))
     return _marked(levels)
 
 
@@ -196,7 +196,7 @@ def pictures_of(pixels: Sequence[NDArray[Any]], ranges: Sequence[AnyRange], name
         ranges: Which floats are black and white in each.
         name: The name they were logged under, for the warning.
     """
-    drawn = [shown(one, waited_for(value_range)) for one, value_range in zip(pixels, ranges, strict=True)]
+    drawn = [scaled_to_bytes(one, waited_for(value_range)) for one, value_range in zip(pixels, ranges, strict=True)]
     if nan_count := sum(one.nan_count for one in drawn):
         warnings.warn(f"Image {name!r}: {nan_count} pixels are NaN and drawn in magenta.", stacklevel=2)
     outside = Counter[str]()
@@ -235,14 +235,14 @@ def _brightest(pixels: NDArray[Any]) -> float:
     return float(brightest)
 
 
-def _marked(levels: NDArray[Any]) -> Shown:
+def _marked(levels: NDArray[Any]) -> ScaledPicture:
     """Return a picture of levels of which some are NaN or outside of [0, 256)."""
     is_nan = np.isnan(levels)
     outside_count = int(((levels < 0) | (levels >= 256)).sum())
     picture = np.where(is_nan, 0, levels).clip(0, 255).astype(np.uint8)
     strange = is_nan.any(axis=0)
     if not strange.any():
-        return Shown(picture, 0, outside_count)
+        return ScaledPicture(picture, 0, outside_count)
     picture = picture.repeat(3, axis=0) if len(picture) == 1 else picture
     picture[:, strange] = np.array(_MAGENTA[: len(picture)], np.uint8)[:, np.newaxis]
-    return Shown(picture, int(strange.sum()), outside_count)
+    return ScaledPicture(picture, int(strange.sum()), outside_count)

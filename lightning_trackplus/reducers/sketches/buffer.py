@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from lightning_trackplus.reducers.samples import Floats, State
-from lightning_trackplus.reducers.sketches.points import are_equal, narrowed
+from lightning_trackplus.reducers.sketches.points import are_equal, float32_if_lossless
 
 _HEAD = 2
 # The form is the sum of what applies.
@@ -27,9 +27,9 @@ def buffered(values: Floats, weights: Floats) -> State:
         weights: Their weights.
     """
     weighted = not are_equal(weights)
-    numbers = _woven(values, weights) if weighted else values
+    numbers = _interleave(values, weights) if weighted else values
     weight = float(weights[0]) if len(weights) and not weighted else 1.0
-    form = _WEIGHTED * weighted + _WIDE * (narrowed(numbers) is None)
+    form = _WEIGHTED * weighted + _WIDE * (float32_if_lossless(numbers) is None)
     return _state(form, weight, numbers)
 
 
@@ -48,7 +48,7 @@ def contents(state: State) -> tuple[Floats, Floats]:
     return numbers, np.broadcast_to(weight, numbers.shape)
 
 
-def joined(left: State, right: State) -> State:
+def concatenated(left: State, right: State) -> State:
     """Return the state of two parts together.
 
     Args:
@@ -63,13 +63,13 @@ def joined(left: State, right: State) -> State:
     if form & _WEIGHTED:
         # The weight that the values of a part had in common now stands behind each of them.
         common = [part[1] for part in (left, right) if not int(part[0]) & _WEIGHTED]
-        form |= _WIDE * (narrowed(np.array(common)) is None)
+        form |= _WIDE * (float32_if_lossless(np.array(common)) is None)
         weight = 1.0
     left, right = (_in_form(part, form, weight) for part in (left, right))
     return np.concatenate([left, right[_HEAD:]])
 
 
-def held(state: State) -> int:
+def count(state: State) -> int:
     """Return how many values a state holds, or one more for each time that an odd number was added.
 
     Args:
@@ -84,10 +84,10 @@ def _in_form(state: State, form: int, weight: float) -> State:
     if int(state[0]) == form:
         return state
     values, weights = contents(state)
-    return _state(form, weight, _woven(values, weights) if form & _WEIGHTED else values)
+    return _state(form, weight, _interleave(values, weights) if form & _WEIGHTED else values)
 
 
-def _woven(values: Floats, weights: Floats) -> Floats:
+def _interleave(values: Floats, weights: Floats) -> Floats:
     return np.stack([values, weights], axis=1).reshape(-1)
 
 

@@ -12,7 +12,7 @@ from typing_extensions import override
 from lightning_trackplus.reducers.base import Reducer
 from lightning_trackplus.reducers.samples import Floats, NanPolicy, Samples, State
 from lightning_trackplus.reducers.sketches import buffer, tdigest
-from lightning_trackplus.reducers.sketches.points import Points, in_order
+from lightning_trackplus.reducers.sketches.points import WeightedPoints, in_order
 
 Method: TypeAlias = Literal["auto", "exact", "sketch", "hist"]
 """How a distribution is kept; see `Distribution`."""
@@ -80,10 +80,10 @@ class Distribution(Reducer):
         if self.method == "hist":
             return merged(left, right)
         if left[0] < buffer.FORMS and right[0] < buffer.FORMS:
-            return self._within_limit(buffer.joined(left, right))
+            return self._within_limit(buffer.concatenated(left, right))
         return tdigest.merged(_digest(left), _digest(right))
 
-    def points(self, state: State) -> Points:
+    def points(self, state: State) -> WeightedPoints:
         """Return the distribution as points in rising order.
 
         Args:
@@ -95,10 +95,10 @@ class Distribution(Reducer):
             return tdigest.points(state)
         values, weights = in_order(*buffer.contents(state))
         # Sorted in the type that takes least time, and float64 from here on.
-        return Points(values.astype(np.float64), weights)
+        return WeightedPoints(values.astype(np.float64), weights)
 
     def _within_limit(self, state: State) -> State:
-        if buffer.held(state) <= _LIMITS[self.method]:
+        if buffer.count(state) <= _LIMITS[self.method]:
             return state
         values, weights = buffer.contents(state)
         return tdigest.digested(values, weights) if len(values) > _LIMITS[self.method] else state
@@ -143,7 +143,7 @@ def merged(left: State, right: State) -> State:
     return _state(bits, min(left[2], right[2]), max(left[3], right[3]), keys, counts)
 
 
-def points(state: State) -> Points:
+def points(state: State) -> WeightedPoints:
     """Return the distribution, each bin as its middle.
 
     Args:
@@ -151,7 +151,7 @@ def points(state: State) -> Points:
     """
     bits = int(state[1])
     keys, counts = _bins(state, bits)
-    return Points(np.clip(_middles(keys, bits), state[2], state[3]), counts, exact=False)
+    return WeightedPoints(np.clip(_middles(keys, bits), state[2], state[3]), counts, exact=False)
 
 
 def _keys(values: NDArray[np.floating]) -> NDArray[np.int64]:

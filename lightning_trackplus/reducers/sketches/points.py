@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_trackplus.reducers.samples import Floats, apart
+from lightning_trackplus.reducers.samples import Floats, unbroadcast
 
 _HALF = 0.5
 _FEW = 1024
 
 
-class Points(NamedTuple):
+class WeightedPoints(NamedTuple):
     """What is known of a distribution: values that rise, and what each stands for.
 
     Attributes:
@@ -32,7 +32,7 @@ class Points(NamedTuple):
     @property
     def total(self) -> float:
         """How many values these stand for."""
-        common = apart(self.weights)
+        common = unbroadcast(self.weights)
         return float(common[0] * len(self.weights) if len(common) == 1 else self.weights.sum())
 
     def quantile(self, q: float) -> float:
@@ -52,7 +52,7 @@ class Points(NamedTuple):
         """
         return self._between_centres(position) if self.spread else self._between_values(position)
 
-    def kept(self, cut: float) -> Points:
+    def kept(self, cut: float) -> WeightedPoints:
         """Return what is left if some values are taken away at both ends.
 
         Args:
@@ -69,7 +69,7 @@ class Points(NamedTuple):
         with np.errstate(invalid="ignore"):
             return float(np.sum(self.values * (self.weights / self.weights.sum())))
 
-    def distances(self, centre: float) -> Points:
+    def distances(self, centre: float) -> WeightedPoints:
         """Return how far the values lie from one, as a distribution.
 
         Args:
@@ -82,7 +82,7 @@ class Points(NamedTuple):
 
     def _between_values(self, position: float) -> float:
         whole = [math.floor(position), math.ceil(position)]
-        common = apart(self.weights)
+        common = unbroadcast(self.weights)
         if len(common) == 1:
             indices = [int(one // common[0]) for one in whole]
         else:
@@ -113,7 +113,7 @@ def in_order(values: Floats, weights: Floats) -> tuple[NDArray[np.floating], Flo
         order = np.argsort(values)
         return values[order], weights[order]
     # To sort float32 takes half the time, where there are many.
-    narrow = narrowed(values) if len(values) > _FEW else None
+    narrow = float32_if_lossless(values) if len(values) > _FEW else None
     rising = values.copy() if narrow is None else narrow
     rising.sort()
     return rising, weights
@@ -125,11 +125,11 @@ def are_equal(weights: Floats) -> bool:
     Args:
         weights: The weights.
     """
-    weights = apart(weights)
+    weights = unbroadcast(weights)
     return bool((weights == weights[:1]).all())
 
 
-def narrowed(numbers: Floats) -> NDArray[np.float32] | None:
+def float32_if_lossless(numbers: Floats) -> NDArray[np.float32] | None:
     """Return numbers as float32, or None if that loses anything.
 
     Args:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_trackplus.reducers.samples import Floats, State
-from lightning_trackplus.reducers.sketches.points import Points, are_equal, in_order
+from lightning_trackplus.reducers.sketches.points import WeightedPoints, are_equal, in_order
 
 FORM = 8
 CLUSTERS = 1360
@@ -68,7 +68,7 @@ def merged(left: State, right: State) -> State:
     return _state(total, below, above, *_cut(means[order], weights[order]))
 
 
-def points(state: State) -> Points:
+def points(state: State) -> WeightedPoints:
     """Return the distribution, whose smallest and largest values are exact.
 
     Args:
@@ -78,7 +78,7 @@ def points(state: State) -> Points:
     _, below, above = state[1:_HEAD]
     values = np.concatenate([[-np.inf], means, [np.inf]])
     weights = np.concatenate([[below], weights, [above]])
-    return Points(values[weights > 0], weights[weights > 0], exact=False, spread=True)
+    return WeightedPoints(values[weights > 0], weights[weights > 0], exact=False, spread=True)
 
 
 def _state(total: float, below: float, above: float, means: Floats, weights: Floats) -> State:

@@ -14,7 +14,7 @@ from typing_extensions import assert_never
 from lightning_trackplus.formats.csv_rows import row_bytes
 from lightning_trackplus.formats.layout import MEDIA_FOLDER, media_folder
 from lightning_trackplus.lightning_internals import lightning_loggers
-from lightning_trackplus.record import Encoded, Payload, Pictures, Record, TensorBoardEvent
+from lightning_trackplus.record import Encoded, ImagePayload, Payload, Record, TensorBoardEvent
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import MLFlowLogger
@@ -59,7 +59,7 @@ class MLFlowWriter:
         if media:
             self._log_files(record.step, media)
         for name, one in media.items():
-            if isinstance(one, Pictures):
+            if isinstance(one, ImagePayload):
                 self._log_images(name, one, record.step, int(record.wall_time * 1000))
 
     def flush(self) -> None:
@@ -89,7 +89,7 @@ class MLFlowWriter:
         if any(item.caption or item.score is not None for item in media.items):
             (folder / f"{step:010d}-{first:03d}-captions.csv").write_bytes(b"".join(rows))
 
-    def _log_images(self, name: str, images: Pictures, step: int, milliseconds: int) -> None:
+    def _log_images(self, name: str, images: ImagePayload, step: int, milliseconds: int) -> None:
         key = name if _KEY.fullmatch(name) else media_folder(name).removeprefix(f"{MEDIA_FOLDER}/")
         for number, item in enumerate(images.items, start=1):
             with PIL.Image.open(io.BytesIO(item.data)) as image:

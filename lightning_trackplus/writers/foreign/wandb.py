@@ -17,21 +17,21 @@ from typing_extensions import assert_never
 
 from lightning_trackplus.formats.layout import MEDIA_FOLDER, media_folder
 from lightning_trackplus.record import (
+    AudioPayload,
     Cell,
     Encoded,
-    Films,
-    Histograms,
+    HistogramPayload,
+    HtmlPayload,
+    ImagePayload,
     Item,
     MediaPayload,
-    Pages,
     Payload,
-    Pictures,
     Record,
-    Sounds,
-    Tables,
+    TablePayload,
     TensorBoardEvent,
-    Texts,
-    Videos,
+    TextPayload,
+    VideoFilePayload,
+    VideoPayload,
 )
 from lightning_trackplus.writers.finite_bins import finite_bins
 
@@ -104,21 +104,21 @@ def _values(key: str, media: MediaPayload, folder: Path) -> dict[str, Any]:
     items = media.items
     values: dict[str, Any]
     match media:
-        case Pictures():
+        case ImagePayload():
             images = [wandb.Image(path, caption=line) for path, line in _files(items, folder)]
             # Of a longer list, W&B drops the end.
             return _numbered(key, [list(part) for part in _parts(images, wandb.Image.MAX_ITEMS)])
-        case Sounds():
+        case AudioPayload():
             return {key: [wandb.Audio(path, caption=line) for path, line in _files(items, folder)]}
-        case Videos() | Films():
+        case VideoPayload() | VideoFilePayload():
             return {key: [wandb.Video(_playable(path), caption=line) for path, line in _files(items, folder)]}
-        case Texts():
+        case TextPayload():
             return {key: _about(items, "text", [item.data.decode() for item in items])}
-        case Pages():
+        case HtmlPayload():
             values = {key: [wandb.Html(item.data.decode(), inject=False) for item in items]}
-        case Tables():
+        case TablePayload():
             values = _numbered(key, [_table(table.columns, table.rows) for table in media.tables])
-        case Histograms():
+        case HistogramPayload():
             values = _numbered(key, [wandb.Histogram(np_histogram=_histogram(bins)) for bins in media.bins])
         case _:
             assert_never(media)

@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 import soundfile
 
-from lightning_trackplus.record import Histograms, Item, Rows, Tables, TensorBoardEvent
+from lightning_trackplus.record import HistogramPayload, Item, TableData, TablePayload, TensorBoardEvent
 from lightning_trackplus.writers.foreign.wandb import WandbWriter
 from tests.flavour.pytorch.loggers import WandbLogger
 from tests.support import payloads
@@ -56,11 +56,11 @@ def wide_histogram():
     edges = np.arange(1101.0)
     bins = np.stack([edges[:-1], edges[1:], np.full(1100, 2.0)], axis=1)
     bins[7, 2] = np.nan
-    return Histograms((Item(b"", ".csv"),), (bins,))
+    return HistogramPayload((Item(b"", ".csv"),), (bins,))
 
 
 def mixed_table():
-    return Tables((Item(b"", ".csv"),), (Rows(("a",), (("one",), (2,), (None,))),))
+    return TablePayload((Item(b"", ".csv"),), (TableData(("a",), (("one",), (2,), (None,))),))
 
 
 def log_from_two_threads(logger, writer):
