@@ -22,11 +22,7 @@ CHECKPOINT_KEY = "lightning_trackplus"
 
 
 def trackplus_loggers(trainer: pl.Trainer) -> list[TrackPlusLogger]:
-    """Return the TrackPlusLoggers that a Trainer has.
-
-    Args:
-        trainer: The Trainer.
-    """
+    """Return the TrackPlusLoggers that a Trainer has."""
     return [logger for logger in trainer.loggers if isinstance(logger, TrackPlusLogger)]
 
 
@@ -41,11 +37,7 @@ class RunPositions:
         self._is_resuming = False
 
     def save(self, trainer: pl.Trainer) -> dict[str, Any]:
-        """Return where the runs are, by run, for a checkpoint that is being saved.
-
-        Args:
-            trainer: The Trainer, in ``on_save_checkpoint``.
-        """
+        """Return where the runs are, by run, for a checkpoint that is being saved."""
         runs = dict(filter(None, [logger.before_checkpoint() for logger in trackplus_loggers(trainer)]))
         self._has_saved |= bool(runs)
         return runs
@@ -55,42 +47,26 @@ class RunPositions:
 
         That is done before anything is logged. Where the checkpoint does not say what belongs to it, it waits until the
         Trainer knows its step.
-
-        Args:
-            trainer: The Trainer, in ``on_load_checkpoint``.
-            runs: What `save` returned.
         """
         for logger in trackplus_loggers(trainer):
             self._is_resuming |= bool(logger.rewind(runs))
 
     def begin_training(self, trainer: pl.Trainer) -> None:
-        """Where a training is resumed from a checkpoint that does not say what belongs to it, go back to its step.
-
-        Args:
-            trainer: The Trainer, in ``on_train_start``.
-        """
+        """Where a training is resumed from a checkpoint that does not say what belongs to it, go back to its step."""
         self._has_saved = True  # A checkpoint may have been saved in an earlier run, with other callbacks.
         if trainer.ckpt_path is not None:
             for logger in trackplus_loggers(trainer):
                 logger.rewind_to_step(trainer_state.first_step(trainer))
 
     def begin_epoch(self, trainer: pl.Trainer) -> None:
-        """Let what comes now belong to no checkpoint that was saved.
-
-        Args:
-            trainer: The Trainer, in ``on_train_epoch_start``.
-        """
+        """Let what comes now belong to no checkpoint that was saved."""
         if self._has_saved:
             self._has_saved = False
             for logger in trackplus_loggers(trainer):
                 logger.begin_batch()
 
     def begin_batch(self, trainer: pl.Trainer) -> None:
-        """Let what comes now belong to no checkpoint that was saved, and be new after a resume.
-
-        Args:
-            trainer: The Trainer, in ``on_train_batch_start``.
-        """
+        """Let what comes now belong to no checkpoint that was saved, and be new after a resume."""
         if self._has_saved:
             self.begin_epoch(trainer)
         if self._is_resuming:
@@ -208,10 +184,6 @@ class AttachLoggers(Callback):
 
 
 def part_of(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Return this package's part of a checkpoint, which at first says its format alone.
-
-    Args:
-        checkpoint: The checkpoint.
-    """
+    """Return this package's part of a checkpoint, which at first says its format alone."""
     part: dict[str, Any] = checkpoint.setdefault(CHECKPOINT_KEY, {"format": FORMAT})
     return part

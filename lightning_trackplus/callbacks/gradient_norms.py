@@ -197,11 +197,7 @@ class Gradients:
         self._rows = _padded(list(rows.values()), len(parameters), self._device) if rows else None
 
     def are_of(self, parameters: Sequence[Tensor]) -> bool:
-        """Return whether these are the gradients of exactly some parameters.
-
-        Args:
-            parameters: The parameters, in their order.
-        """
+        """Return whether these are the gradients of exactly some parameters."""
         return len(parameters) == len(self._parameters) and all(map(operator.is_, parameters, self._parameters))
 
     @torch.no_grad()

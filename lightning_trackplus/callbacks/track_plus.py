@@ -317,12 +317,7 @@ class AddTrackPlus(AttachLoggers):
 
 
 def put_first(callback: Callback, trainer: pl.Trainer) -> None:
-    """Put a callback before all others of a Trainer, in the place of one that the package has added.
-
-    Args:
-        callback: The callback.
-        trainer: The Trainer.
-    """
+    """Put a callback before all others of a Trainer, in the place of one that the package has added."""
     others = [
         one for one in trainer_state.callbacks_of(trainer) if one is not callback and not isinstance(one, AddTrackPlus)
     ]

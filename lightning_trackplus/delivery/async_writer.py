@@ -90,13 +90,6 @@ class AsyncWriter:
     ) -> bool:
         """Hand over a copy of one medium; with ``overflow="drop"``, one for which there is no room is dropped.
 
-        Args:
-            name: The name it was logged under.
-            medium: The medium.
-            step: The global step.
-            epoch: The epoch, where it is known.
-            wall_time: Seconds since 1970-01-01 UTC.
-
         Returns:
             Whether it was taken, and not dropped.
         """
@@ -121,12 +114,7 @@ class AsyncWriter:
             return False
 
     def put(self, record: Record[Payload | Encodable], *, is_media: bool = False) -> None:
-        """Hand over one record.
-
-        Args:
-            record: What was logged; media in it are encoded later, on the delivery thread.
-            is_media: Whether it holds media.
-        """
+        """Hand over one record."""
         size = self._size_of(record)
         if size is None:
             return
@@ -143,11 +131,7 @@ class AsyncWriter:
                 self._wake()
 
     def call(self, work: Callable[[], None]) -> None:
-        """Do something on the delivery thread, as soon as everything that was put before is in the files.
-
-        Args:
-            work: What is to be done; what it raises is counted like what a writer raises.
-        """
+        """Do something on the delivery thread, as soon as everything that was put before is in the files."""
         with self._lock:
             if not self._closing:
                 self._waiting.append((work, 0, False))

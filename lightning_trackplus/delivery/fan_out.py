@@ -12,37 +12,20 @@ from lightning_trackplus.record import Encodable, Payload, Record, TensorBoardEv
 
 
 class FanOut:
-    """Is to its callers what one `AsyncWriter` is.
-
-    Args:
-        deliveries: The deliveries.
-    """
+    """Is to its callers what one `AsyncWriter` is."""
 
     def __init__(self, deliveries: Sequence[AsyncWriter]) -> None:
         self._deliveries = tuple(deliveries)
 
     def put(self, record: Record[Payload | Encodable], *, is_media: bool = False) -> None:
-        """Hand over one record.
-
-        Args:
-            record: What was logged.
-            is_media: Whether it holds media.
-        """
+        """Hand over one record."""
         for delivery in self._deliveries:
             delivery.put(record, is_media=is_media)
 
     def put_medium(
         self, name: str, medium: Encodable | TensorBoardEvent, step: int, epoch: float | None, wall_time: float
     ) -> bool:
-        """Hand over a copy of one medium, which is made once and encoded once; return whether any took it.
-
-        Args:
-            name: The name it was logged under.
-            medium: The medium.
-            step: The global step.
-            epoch: The epoch, where it is known.
-            wall_time: Seconds since 1970-01-01 UTC.
-        """
+        """Hand over a copy of one medium, which is made once and encoded once; return whether any took it."""
         shared = medium if isinstance(medium, TensorBoardEvent | SharedEncoding) else SharedEncoding(medium)
         taken = [delivery.put_medium(name, shared, step, epoch, wall_time) for delivery in self._deliveries]
         return any(taken)
@@ -80,9 +63,5 @@ AnyDelivery: TypeAlias = "AsyncWriter | FanOut"
 
 
 def joined(deliveries: Sequence[AsyncWriter]) -> AnyDelivery:
-    """Return what hands records to all of some deliveries; the one itself, where there is no other.
-
-    Args:
-        deliveries: The deliveries.
-    """
+    """Return what hands records to all of some deliveries; the one itself, where there is no other."""
     return deliveries[0] if len(deliveries) == 1 else FanOut(deliveries)

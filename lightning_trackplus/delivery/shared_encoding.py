@@ -15,9 +15,6 @@ class SharedEncoding:
 
     Where that fails, it fails for all of them, with the same error. What was encoded is not held any longer.
 
-    Args:
-        medium: The medium.
-
     Examples:
         >>> from lightning_trackplus import Text
         >>> shared = SharedEncoding(Text("one"))
@@ -47,9 +44,6 @@ class SharedEncoding:
 
     def encode(self, name: str) -> Payload:
         """Return the payload; it may be called from several threads.
-
-        Args:
-            name: The name the medium was logged under, for warnings.
 
         Raises:
             BaseException: Whatever the medium has raised, for each that asks.

@@ -25,9 +25,6 @@ class AtomicFile(io.FileIO):
     def write(self, data: Any) -> int:
         """Write at the current position.
 
-        Args:
-            data: Bytes.
-
         Raises:
             OSError: If not all of it could be written; then the file ends where the write began.
         """
@@ -46,10 +43,6 @@ class AtomicFile(io.FileIO):
 
 def replace_file(path: Path, data: bytes) -> None:
     """Write a whole file beside its place and then put it there: at any moment, there is the old one or the new one.
-
-    Args:
-        path: Its path; the folder is there.
-        data: What it holds.
 
     Raises:
         OSError: If it could not be written; then the old one stays.

@@ -27,9 +27,6 @@ _NAMES = {column: name for name, column in _TAKEN.items()}
 def column_of(name: str) -> str:
     """Return the column for the name of a metric: some are the table's own, and what has no UTF-8 is an escape there.
 
-    Args:
-        name: The name.
-
     Examples:
         >>> column_of("loss"), column_of("step")
         ('loss', 'step (logged)')
@@ -39,9 +36,6 @@ def column_of(name: str) -> str:
 
 def name_of(column: str) -> str:
     """Return the name of the metric that a column is of.
-
-    Args:
-        column: The column.
 
     Examples:
         >>> name_of("loss"), name_of("step (logged)")
@@ -63,11 +57,7 @@ def row_bytes(cells: Iterable[object]) -> bytes:
 
 
 def cells_of(row: bytes) -> list[str]:
-    """Return the cells of one row.
-
-    Args:
-        row: The row, with its line end or without.
-    """
+    """Return the cells of one row."""
     if len(row) < csv.field_size_limit():
         return next(csv.reader(io.StringIO(row.decode(_ENCODING, "replace"), newline="")), [])
     limit = csv.field_size_limit(sys.maxsize)  # A caption can be long; the limit is one for the whole process.
@@ -81,9 +71,6 @@ def read_row(file: IO[bytes]) -> bytes:
     """Return the next row, over as many lines as its quoted cells have, and leave the file behind it.
 
     A row that does not end with a line end was torn, and is the last; an empty one is the end of the file.
-
-    Args:
-        file: Open for reading, at the beginning of a row.
     """
     lines, quotes = [], 0
     while line := file.readline():
@@ -96,10 +83,6 @@ def read_row(file: IO[bytes]) -> bytes:
 
 def header_of(path: Path, columns: Iterable[str]) -> bytes:
     """Return the first row of a table, which gets one where it has none; nobody finds the file without it.
-
-    Args:
-        path: The file; its folder is there.
-        columns: The columns of a new table.
 
     Raises:
         OSError: If it could not be written.
@@ -118,12 +101,7 @@ def header_of(path: Path, columns: Iterable[str]) -> bytes:
 
 
 def last_row(file: IO[bytes], start: int) -> bytes:
-    """Return the last row of those that are one line each, whole or torn; an empty one if there is none.
-
-    Args:
-        file: Open for reading.
-        start: Where the first row begins.
-    """
+    """Return the last row of those that are one line each, whole or torn; an empty one if there is none."""
     end = file.seek(0, io.SEEK_END)
     block = b""
     while end > start and b"\n" not in block[:-1]:
@@ -134,9 +112,5 @@ def last_row(file: IO[bytes], start: int) -> bytes:
 
 
 def is_whole(row: bytes) -> bool:
-    """Return whether a row was written to its end.
-
-    Args:
-        row: What `read_row` returned.
-    """
+    """Return whether a row was written to its end."""
     return row.endswith(b"\n") and row.count(b'"') % 2 == 0

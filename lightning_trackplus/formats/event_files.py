@@ -24,11 +24,7 @@ _MOMENT = re.compile(r"events\.out\.tfevents\.(\d+)(\.\d{1,9}(?=\.))?")
 
 
 def event_files(directory: Path) -> list[Path]:
-    """Return the event files that lie in a folder itself, in the order in which TensorBoard reads them.
-
-    Args:
-        directory: The folder; it need not exist.
-    """
+    """Return the event files that lie in a folder itself, in the order in which TensorBoard reads them."""
     return sorted(directory.glob("*tfevents*"), key=lambda path: path.name) if directory.is_dir() else []
 
 
@@ -37,9 +33,6 @@ def next_moment(directory: Path) -> float:
 
     TensorBoard reads the files in the order of their names: that is now, or behind those that are there, whatever
     became of the clock.
-
-    Args:
-        directory: The folder.
     """
     found = [match for path in event_files(directory) if (match := _MOMENT.match(path.name))]
     # A name without parts of a second stands behind all of that second.
@@ -49,9 +42,6 @@ def next_moment(directory: Path) -> float:
 
 def read_records(path: Path) -> Iterator[bytes]:
     """Yield the records of an event file as they stand there, up to the first that is torn or damaged, with a warning.
-
-    Args:
-        path: The file.
 
     Examples:
         >>> from lightning_trackplus.formats.tfrecord import TFRecordFile
@@ -84,20 +74,12 @@ def read_records(path: Path) -> Iterator[bytes]:
 
 
 def read_events(path: Path) -> Iterator[Event]:
-    """Yield the events of an event file, up to the first that is torn or damaged.
-
-    Args:
-        path: The file.
-    """
+    """Yield the events of an event file, up to the first that is torn or damaged."""
     return (event for event, _ in placed_events(path))
 
 
 def placed_events(path: Path) -> Iterator[tuple[Event, int]]:
-    """Yield the events of an event file, each with where it ends, up to the first that is torn or damaged.
-
-    Args:
-        path: The file.
-    """
+    """Yield the events of an event file, each with where it ends, up to the first that is torn or damaged."""
     end = 0
     for record in read_records(path):
         end += _HEADER + len(record) + _FOOTER

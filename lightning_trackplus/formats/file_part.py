@@ -10,11 +10,6 @@ from typing import Any
 class FilePart(io.RawIOBase):
     """The bytes of a file between two places, read when they are asked for.
 
-    Args:
-        path: The file.
-        start: The first byte.
-        end: The byte behind the last one.
-
     Examples:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp(), "letters")
@@ -33,11 +28,7 @@ class FilePart(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Read what comes next.
-
-        Args:
-            buffer: What takes it.
-        """
+        """Read what comes next."""
         left = self._end - self._file.tell()
         return self._file.readinto(memoryview(buffer)[: max(left, 0)]) or 0
 

@@ -55,9 +55,6 @@ def flatten_hparams(params: Any) -> dict[str, HparamValue]:
 def check_hparam_metrics(modes: Mapping[str, Any]) -> None:
     """Check that each name has ``"min"`` or ``"max"``.
 
-    Args:
-        modes: Whether the lowest or the highest value of a name is its best.
-
     Raises:
         ValueError: If it is no mapping, or a name has something else.
     """

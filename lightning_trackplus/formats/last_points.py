@@ -20,12 +20,7 @@ class LastPoint(NamedTuple):
 
 
 def last_points(directory: Path, names: set[str]) -> dict[str, LastPoint]:
-    """Return the last point of each name that a run has.
-
-    Args:
-        directory: The run directory.
-        names: The names.
-    """
+    """Return the last point of each name that a run has."""
     if not names:
         return {}
     if (stored := _table(directory)) is None:
@@ -41,11 +36,7 @@ def last_points(directory: Path, names: set[str]) -> dict[str, LastPoint]:
 
 
 def last_step(directory: Path) -> int | None:
-    """Return the step that was logged last in a run, other than by a batch of an evaluation; None if there is none.
-
-    Args:
-        directory: The run directory.
-    """
+    """Return the step that was logged last in a run, other than by a batch of an evaluation; None if there is none."""
     if (stored := _table(directory)) is None:
         return max((point.step for point in _in_events(directory).values()), default=None)
     last: dict[bool, int] = {}
@@ -56,12 +47,7 @@ def last_step(directory: Path) -> int | None:
 
 
 def last_batch_steps(directory: Path, *, before: int | None = None) -> dict[str, int]:
-    """Return the last step of each name that a run has of the batches of evaluations.
-
-    Args:
-        directory: The run directory.
-        before: With it, those batches count alone whose results are of an earlier global step.
-    """
+    """Return the last step of each name that a run has of the batches of evaluations."""
     if (stored := _table(directory)) is None:
         below = (directory / batches_folder(stage) for stage in EVALUATIONS)
         return {name: point.step for folder in below for name, point in _in_events(folder).items()}

@@ -48,20 +48,12 @@ _DEVICE_NAMES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)")
 
 
 def is_ours(directory: Path) -> bool:
-    """Return whether a run was written by this package.
-
-    Args:
-        directory: The run directory.
-    """
+    """Return whether a run was written by this package."""
     return (directory / RUN_FILE).is_file()
 
 
 def batches_folder(stage: str) -> str:
-    """Return the folder, relative to the run directory, with the events of an evaluation's batches.
-
-    Args:
-        stage: One of `EVALUATIONS`.
-    """
+    """Return the folder, relative to the run directory, with the events of an evaluation's batches."""
     return f"{stage}_batches"
 
 
@@ -70,9 +62,6 @@ def media_folder(name: str) -> str:
 
     A slash becomes a dash. Where that or any other change could make two names meet, or a file
     system could object (case, reserved names, length), a hash of the name keeps them apart.
-
-    Args:
-        name: The name a medium was logged under; any text.
 
     Returns:
         A path in POSIX form, made of ``a-z``, ``0-9``, ``_`` and ``-`` alone.
@@ -94,13 +83,6 @@ def media_folder(name: str) -> str:
 
 def media_file(directory: Path, name: str, step: int, suffix: str, index: int = 0) -> str:
     """Return a path for the next media file of a name at a step; no file has it yet.
-
-    Args:
-        directory: The run directory.
-        name: The name the medium was logged under; any text.
-        step: The global step; file names sort by it up to ten digits.
-        suffix: With its dot, as in ``".png"``.
-        index: The lowest number to try, where those below are known to be taken.
 
     Returns:
         A path relative to the run directory, in POSIX form.

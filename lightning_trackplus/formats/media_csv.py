@@ -38,11 +38,7 @@ class MediaRecord:
 
 
 def read_media(directory: Path) -> tuple[MediaRecord, ...]:
-    """Return the records of ``media.csv``, none where there is no such file.
-
-    Args:
-        directory: The run directory, absolute.
-    """
+    """Return the records of ``media.csv``, none where there is no such file."""
     path = directory / MEDIA_INDEX
     if not path.is_file():
         return ()

@@ -52,11 +52,7 @@ class StoredMetrics:
             return without_torn(self.columns, cells_of(file.read()))
 
     def rows(self, *, warns: bool = True) -> Iterator[list[str]]:
-        """Yield the cells of each row up to its last one; one without a step is left out.
-
-        Args:
-            warns: Whether that is warned of.
-        """
+        """Yield the cells of each row up to its last one; one without a step is left out."""
         width, step = len(self.columns), self.columns.index(STEP)
         without_step = 0
         with io.TextIOWrapper(self.body(), "utf-8", "replace", newline="") as text:
@@ -73,19 +69,11 @@ class StoredMetrics:
             )
 
     def cells(self, row: Sequence[str]) -> dict[str, str]:
-        """Return what a row has, by column.
-
-        Args:
-            row: One of `rows`.
-        """
+        """Return what a row has, by column."""
         return filled_cells(self.columns, row)
 
     def series(self, rows: Sequence[Sequence[str]]) -> dict[str, Filled]:
-        """Return what some rows have, by column; columns that are empty there are left out.
-
-        Args:
-            rows: Some of `rows`.
-        """
+        """Return what some rows have, by column; columns that are empty there are left out."""
         found: dict[str, Filled] = {}
         for name, column in zip(self.columns, itertools.zip_longest(*rows, fillvalue=""), strict=False):
             if "" not in column:
@@ -100,12 +88,7 @@ class StoredMetrics:
 
 
 def others_series(places: Sequence[int], cells: Sequence[str]) -> dict[str, Filled]:
-    """Return what stands in the column for other names, by column.
-
-    Args:
-        places: The places of the rows that have something there.
-        cells: What they have there.
-    """
+    """Return what stands in the column for other names, by column."""
     found: dict[str, tuple[list[int], list[str]]] = {}
     for place, cell in zip(places, cells, strict=True):
         for name, text in cells_in(cell).items():
@@ -130,32 +113,20 @@ class StepRow:
     values: Mapping[str, float | str]
 
     def takes(self, other: StepRow) -> bool:
-        """Return whether a row has nothing that this one has, and no other epoch.
-
-        Args:
-            other: The row.
-        """
+        """Return whether a row has nothing that this one has, and no other epoch."""
         return other.epoch in {
             None,
             other.epoch if self.epoch is None else self.epoch,
         } and self.values.keys().isdisjoint(other.values)
 
     def with_more(self, other: StepRow) -> StepRow:
-        """Return this row with what another has.
-
-        Args:
-            other: The row.
-        """
+        """Return this row with what another has."""
         epoch = self.epoch if other.epoch is None else other.epoch
         return StepRow(self.step, epoch, {**self.values, **other.values})
 
 
 def read_stored(path: Path, *, warns: bool = True) -> StoredMetrics:
     """Return the whole rows of a ``metrics.csv``; a last one that was cut short is left out, with a warning.
-
-    Args:
-        path: The file.
-        warns: Whether that is warned of.
 
     Raises:
         ValueError: If it has no column for the step.
@@ -181,9 +152,6 @@ def read_stored(path: Path, *, warns: bool = True) -> StoredMetrics:
 def number_in(cell: str) -> float | str:
     """Return the number that stands in a cell, or the cell where it holds something else.
 
-    Args:
-        cell: The text of the cell.
-
     Examples:
         >>> number_in("0.5"), number_in("True"), number_in("high")
         (0.5, 1.0, 'high')
@@ -196,9 +164,6 @@ def number_in(cell: str) -> float | str:
 
 def step_in(cell: str) -> int:
     """Return the step that stands in a cell.
-
-    Args:
-        cell: The text of the cell.
 
     Raises:
         ValueError: If it is no number.
@@ -213,11 +178,7 @@ def step_in(cell: str) -> int:
 
 
 def step_rows(stored: StoredMetrics) -> Iterator[StepRow]:
-    """Yield the rows with their numbers.
-
-    Args:
-        stored: The rows.
-    """
+    """Yield the rows with their numbers."""
     for row in stored.rows():
         texts = stored.cells(row)
         step, epoch = step_in(texts.pop(STEP, "")), texts.pop(EPOCH, None)
@@ -230,9 +191,6 @@ def one_row_a_step(rows: Iterable[StepRow]) -> list[StepRow]:
 
     Lightning writes what training and what validation logs at one step as two rows, between which the batches of the
     validation have rows of their own, without an epoch. These come to stand before.
-
-    Args:
-        rows: The rows in the order in which they were logged.
 
     Examples:
         >>> rows = [StepRow(4, 0, {"a": 1.0}), StepRow(0, None, {"b_step": 2.0}), StepRow(4, 0, {"b": 3.0})]
@@ -257,11 +215,7 @@ def one_row_a_step(rows: Iterable[StepRow]) -> list[StepRow]:
 
 
 def warn_of_torn(path: Path) -> None:
-    """Warn that the last row of a file is left out.
-
-    Args:
-        path: The file.
-    """
+    """Warn that the last row of a file is left out."""
     warnings.warn(
         f"The last row of {path} was cut short, as when a process is killed while it writes; it is left out.",
         stacklevel=3,

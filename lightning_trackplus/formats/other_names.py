@@ -20,9 +20,6 @@ _AS_IT_IS = "/:;()[]"
 def others_cell(cells: Mapping[str, str]) -> str:
     """Return cells as one.
 
-    Args:
-        cells: The text of the cells by column.
-
     Examples:
         >>> others_cell({"val/loss": "0.5", "a, b": "1e+16"})
         'val/loss=0.5&a%2C+b=1e%2B16'
@@ -32,9 +29,6 @@ def others_cell(cells: Mapping[str, str]) -> str:
 
 def cells_in(cell: str) -> dict[str, str]:
     """Return the cells that stand in one of the column, by column; what cannot be read stays in this one.
-
-    Args:
-        cell: The text of the cell.
 
     Examples:
         >>> cells_in("val/loss=0.5&a%2C+b=1e%2B16"), cells_in("high")
@@ -49,10 +43,6 @@ def cells_in(cell: str) -> dict[str, str]:
 def filled_cells(columns: Iterable[str], row: Iterable[str]) -> dict[str, str]:
     """Return what a row has, by column.
 
-    Args:
-        columns: The columns of the table.
-        row: The cells of the row.
-
     Examples:
         >>> filled_cells(["step", "epoch", OTHERS, "loss"], ["7", "", "acc=0.25", "0.5"])
         {'step': '7', 'loss': '0.5', 'acc': '0.25'}
@@ -63,10 +53,6 @@ def filled_cells(columns: Iterable[str], row: Iterable[str]) -> dict[str, str]:
 
 def without_torn(columns: Sequence[str], row: Sequence[str]) -> list[str]:
     """Return the cells of a row that was cut short, without what of the last one may be cut.
-
-    Args:
-        columns: The columns of the table.
-        row: The cells of the row.
 
     Examples:
         >>> without_torn(["step", "epoch", OTHERS], ["7", "0", "acc=0.25&loss=0."])
@@ -81,9 +67,6 @@ def without_torn(columns: Sequence[str], row: Sequence[str]) -> list[str]:
 
 def with_column_for_others(row: bytes) -> bytes:
     r"""Return a row with an empty cell at the place of the column, if it has cells from there on.
-
-    Args:
-        row: The row, with its line end or without.
 
     Examples:
         >>> with_column_for_others(b"7,0,0.5\n"), with_column_for_others(b"7,0\n")

@@ -36,13 +36,7 @@ class ScalarEvents:
         self._layouts: dict[tuple[str, ...], _Layout] = {}
 
     def serialized(self, step: int, wall_time: float, numbers: Mapping[str, float]) -> bytes:
-        """Return an event.
-
-        Args:
-            step: Its step.
-            wall_time: Seconds since 1970-01-01 UTC.
-            numbers: Its values by name; as float32, those beyond are infinite.
-        """
+        """Return an event."""
         names = tuple(numbers)
         layout = self._layouts.get(names)
         if layout is None:
@@ -81,11 +75,7 @@ class ScalarEventReader:
         self._layouts: dict[int, list[_Layout]] = {}
 
     def read(self, data: bytes) -> ScalarEvent | None:
-        """Return an event; None if it holds something else than numbers.
-
-        Args:
-            data: The serialized event.
-        """
+        """Return an event; None if it holds something else than numbers."""
         start, step = _head(data)
         for layout in self._layouts.get(len(data) - start, ()):
             if (numbers := layout.numbers(data, start)) is not None:
@@ -124,11 +114,7 @@ def _head(data: bytes) -> tuple[int, int]:
 
 
 class _Layout:
-    """What an event looks like that has a summary of some names: bytes, between which the numbers stand.
-
-    Args:
-        names: The names.
-    """
+    """What an event looks like that has a summary of some names: bytes, between which the numbers stand."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
@@ -143,11 +129,7 @@ class _Layout:
         self._struct = struct.Struct("<" + "".join(f"{len(part)}sf" for part in parts))
 
     def summary(self, numbers: Iterable[float]) -> bytes:
-        """Return the part of an event that holds the numbers.
-
-        Args:
-            numbers: The numbers, in the order of the names.
-        """
+        """Return the part of an event that holds the numbers."""
         fields = self._fields
         fields[1::2] = numbers
         try:
@@ -157,12 +139,7 @@ class _Layout:
             return self._struct.pack(*fields)
 
     def numbers(self, data: bytes, start: int) -> tuple[float, ...] | None:
-        """Return the numbers of an event; None if it is not one of these names.
-
-        Args:
-            data: The serialized event.
-            start: Where its summary begins.
-        """
+        """Return the numbers of an event; None if it is not one of these names."""
         if len(data) - start != self._struct.size:
             return None
         fields = self._struct.unpack_from(data, start)
@@ -170,11 +147,7 @@ class _Layout:
 
 
 def tag_of(name: str) -> str:
-    """Return the tag for a name; what has no UTF-8 stands there as its escape.
-
-    Args:
-        name: The name.
-    """
+    """Return the tag for a name; what has no UTF-8 stands there as its escape."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 

@@ -23,9 +23,6 @@ _crc32c: Callable[[bytes], int] | None = None
 class TFRecordFile:
     """A new file of records.
 
-    Args:
-        path: Its path.
-
     Raises:
         FileExistsError: If it exists.
     """
@@ -39,9 +36,6 @@ class TFRecordFile:
 
     def write(self, data: bytes) -> None:
         """Take one record; it is written with the next ones, at `flush` or once they are 256 KiB.
-
-        Args:
-            data: What it holds.
 
         Raises:
             OSError: If those that waited could not be written; they are lost then.
@@ -84,11 +78,7 @@ class TFRecordFile:
 
 
 def masked_checksum(data: bytes) -> bytes:
-    """Return the checksum that stands behind data in such a file.
-
-    Args:
-        data: The data.
-    """
+    """Return the checksum that stands behind data in such a file."""
     checksum = (_crc32c or crc32c())(data)
     return struct.pack("<I", ((checksum >> 15 | checksum << 17) + _MASK) & 0xFFFFFFFF)
 

@@ -21,9 +21,6 @@ EPOCH = "epoch"
 def read_axes(directory: Path) -> dict[str, str]:
     """Return the axis of each name that does not stand over the global step.
 
-    Args:
-        directory: The run directory.
-
     Raises:
         ValueError: If the file is there and holds something else.
     """
@@ -40,21 +37,12 @@ def read_axes(directory: Path) -> dict[str, str]:
 
 
 def write_axes(directory: Path, axes: Mapping[str, str]) -> None:
-    """Write the axes, beside the file and then in its place.
-
-    Args:
-        directory: The run directory.
-        axes: The axis of each name.
-    """
+    """Write the axes, beside the file and then in its place."""
     replace_file(directory / AXES_FILE, json.dumps(dict(axes), indent=2).encode())
 
 
 def known_axes(directory: Path) -> dict[str, str]:
-    """Return the axes for someone who goes on with the run; where the file cannot be read, which is said once, none.
-
-    Args:
-        directory: The run directory.
-    """
+    """Return the axes for someone who goes on with the run; where the file cannot be read, which is said once, none."""
     try:
         return read_axes(directory)
     except (OSError, ValueError) as error:

@@ -17,12 +17,6 @@ class EntrySite(ABC):
 
     Mirrors ``LightningModule.log`` from where its arguments are known to be good, and ``_ResultCollection.log``,
     without the walk through the entry to move what is where it has to be.
-
-    Args:
-        results: The results of the active loop.
-        connector: The Trainer's logger connector.
-        hook: The hook that logs.
-        key: The key of the entry that Lightning has made.
     """
 
     __slots__ = ("_connector", "_entry", "_hook", "_key", "_results", "_state")
@@ -37,12 +31,7 @@ class EntrySite(ABC):
 
     @abstractmethod
     def add(self, value: Any, batch_size: int | None) -> bool:
-        """Take the value of one call; return False where only Lightning can.
-
-        Args:
-            value: The value, as it was given.
-            batch_size: The batch size that was given.
-        """
+        """Take the value of one call; return False where only Lightning can."""
 
     def _is_open(self) -> bool:
         """Return whether the entry still stands, and is to be reset by nobody before it takes a value."""
@@ -69,14 +58,6 @@ class ScalarSite(EntrySite):
     """A ``log`` call with a number.
 
     Mirrors ``_ResultMetric.update``.
-
-    Args:
-        results: The results of the active loop.
-        connector: The Trainer's logger connector.
-        hook: The hook that logs.
-        key: The key of the entry that Lightning has made.
-        taken: The value that Lightning has taken last.
-        device: The device of the module, on which Lightning puts Python's numbers.
     """
 
     __slots__ = ("_device", "_is_weighted", "_size", "_takes_numbers", "_update", "_weight", "_whole_as")
@@ -171,11 +152,7 @@ def _found_batch_size(results: Any, entry: Any) -> int:
 
 
 def plain_batch_size(batch: Any) -> int | None:
-    """Return the size of the commonest batches, a tensor or a few of one size, which Lightning walks through.
-
-    Args:
-        batch: The batch.
-    """
+    """Return the size of the commonest batches, a tensor or a few of one size, which Lightning walks through."""
     tensors = batch if isinstance(batch, list | tuple) else (batch,)
     sizes = {one.shape[0] if isinstance(one, Tensor) and one.ndim else None for one in tensors}
     return sizes.pop() if len(sizes) == 1 else None

@@ -40,14 +40,7 @@ class FastPath:
         self._connector.log_metrics = self._log_metrics  # type: ignore[method-assign]
 
     def site(self, hook: str, key: str, *, taken: Any, device: torch.device) -> EntrySite | None:
-        """Return a site for the entry that Lightning has made of a call; None where it keeps a graph.
-
-        Args:
-            hook: The hook that has logged.
-            key: The key of the entry.
-            taken: The value that was logged.
-            device: The device of the module.
-        """
+        """Return a site for the entry that Lightning has made of a call; None where it keeps a graph."""
         results: Any = self._trainer._results
         entry = None if results is None else results.get(key)
         if entry is None or entry.meta.enable_graph:
@@ -78,12 +71,7 @@ class FastPath:
 
 
 def obstacle(trainer: pl.Trainer, log: Callable[..., None]) -> str | None:
-    """Return why the fast path cannot be open, None if it can.
-
-    Args:
-        trainer: The Trainer.
-        log: The ``log`` of a module.
-    """
+    """Return why the fast path cannot be open, None if it can."""
     flavour = flavour_of(trainer)
     if not is_as_mirrored(flavour):
         return f"{flavour} or torchmetrics keeps what is logged in another way than the lane knows"
@@ -97,9 +85,6 @@ def is_lightnings(method: Callable[..., None]) -> bool:
 
     Lightning decorates some with ``torch.compiler.disable``, which leaves what they do as it is. What any other wrapper
     adds is to be done with each call.
-
-    Args:
-        method: The method.
     """
     return _home(method) in {one.pytorch().LightningModule.__module__ for one in installed_flavours()}
 
@@ -120,11 +105,7 @@ def _written_in(method: Any) -> str:
 
 @functools.cache
 def is_as_mirrored(flavour: Flavour) -> bool:
-    """Return whether a Lightning keeps what is logged as it is mirrored here; each kind of entry is tried.
-
-    Args:
-        flavour: The package.
-    """
+    """Return whether a Lightning keeps what is logged as it is mirrored here; each kind of entry is tried."""
     number = torch.tensor(1.5)
     kinds: list[tuple[Tensor | Metric, str]] = [(number, name) for name in ("mean", "sum", "max", "min")]
     kinds.append((MeanMetric(), "mean"))

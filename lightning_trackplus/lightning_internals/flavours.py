@@ -22,12 +22,7 @@ _OLDEST = (2, 4)
 
 
 class Flavour:
-    """One of the packages.
-
-    Args:
-        pytorch: The name of the package that has the Trainer.
-        fabric: The name of the package that has Fabric.
-    """
+    """One of the packages."""
 
     def __init__(self, pytorch: str, fabric: str) -> None:
         self.name = pytorch
@@ -45,19 +40,11 @@ class Flavour:
         return int(major), int(minor)
 
     def pytorch(self, module: str = "") -> Any:
-        """Return a module of the package that has the Trainer.
-
-        Args:
-            module: Its name inside of the package; by default the package itself.
-        """
+        """Return a module of the package that has the Trainer."""
         return importlib.import_module(f"{self.name}.{module}" if module else self.name)
 
     def fabric(self, module: str) -> Any:
-        """Return a module of the package that has Fabric.
-
-        Args:
-            module: Its name inside of the package.
-        """
+        """Return a module of the package that has Fabric."""
         return importlib.import_module(f"{self._fabric}.{module}")
 
     @functools.cached_property
@@ -88,9 +75,6 @@ def installed_flavours() -> tuple[Flavour, ...]:
 def flavour_of(trainer: pl.Trainer) -> Flavour:
     """Return the package that a Trainer comes from.
 
-    Args:
-        trainer: The Trainer.
-
     Raises:
         TypeError: If it comes from none that is supported.
     """
@@ -111,13 +95,7 @@ def _flavour_of(kind: type) -> Flavour:
 
 
 def class_of_all_flavours(module: str, name: str, home: str) -> type[Any]:
-    """Return a class that is derived from the class of this name in each of the packages.
-
-    Args:
-        module: The module's name inside of the packages; ``fabric.`` stands before those of Fabric.
-        name: The name of the class.
-        home: The module that has the new class under this name.
-    """
+    """Return a class that is derived from the class of this name in each of the packages."""
     inside = module.removeprefix("fabric.")
     homes = [one.fabric(inside) if inside != module else one.pytorch(module) for one in installed_flavours()]
     return type(name, tuple(getattr(home, name) for home in homes), {"__module__": home})
@@ -127,9 +105,6 @@ def give_messages_to(pytorch: str) -> None:
     """Let what Lightning says once in all processes go where the package of a new Trainer says it.
 
     The package that is imported last decides that for both. Where this package has imported it, nobody has decided.
-
-    Args:
-        pytorch: The name of the package that has the Trainer.
     """
     if _imported_here:
         rank_zero_module.log = next(one.log for one in _ALL if one.name == pytorch)

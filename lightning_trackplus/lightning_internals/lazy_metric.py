@@ -56,10 +56,6 @@ class LazyMetric(Metric):
     def plot(self, val: Any = None, ax: Any = None) -> Any:
         """Plot one or more results.
 
-        Args:
-            val: A result, or several; by default that of ``compute``.
-            ax: The axes of matplotlib to plot on; by default new ones.
-
         Returns:
             The figure and its axes.
         """
@@ -81,9 +77,5 @@ class LazyMetric(Metric):
 
 
 def bytes_of(part: Tensor) -> bytes:
-    """Return what a tensor of bytes holds, also where somebody has cast it.
-
-    Args:
-        part: The tensor.
-    """
+    """Return what a tensor of bytes holds, also where somebody has cast it."""
     return part.detach().to("cpu", torch.uint8).numpy().tobytes()

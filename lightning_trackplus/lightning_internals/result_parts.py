@@ -41,11 +41,7 @@ class ResultParts:
         results.valid_items = self
 
     def watch(self, key: str) -> None:
-        """Split what an entry results in.
-
-        Args:
-            key: The key of the entry, which holds a metric.
-        """
+        """Split what an entry results in."""
         self._watched.add(key)
 
     def close(self) -> None:

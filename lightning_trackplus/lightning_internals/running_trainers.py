@@ -51,9 +51,6 @@ def failed_run_id(exception: BaseException) -> int | None:
     """Return what `run_id` has returned in the run that an exception has ended, for ``on_exception``.
 
     Mirrors ``_call_and_handle_interrupt`` in ``trainer/call.py``, which catches it outside of ``Trainer._run``.
-
-    Args:
-        exception: The exception.
     """
     traceback = exception.__traceback__
     while traceback is not None and not _is_run(traceback.tb_frame):

@@ -28,9 +28,6 @@ class StepMetrics:
     """Stands for ``_ResultCollection.metrics``, with a plan of what a step shows that is made once.
 
     Numbers of the progress bar that lie on a device are those of the last copy that has arrived.
-
-    Args:
-        results: The collection.
     """
 
     def __init__(self, results: Any) -> None:
@@ -41,11 +38,7 @@ class StepMetrics:
         self._progress_bar = LastKnownScalars()
 
     def __call__(self, on_step: bool) -> Any:
-        """Return the metrics by who reads them.
-
-        Args:
-            on_step: Whether those of a step are asked for, and not those of an epoch.
-        """
+        """Return the metrics by who reads them."""
         if not on_step:
             return self._native(on_step)
         results = self._results
@@ -101,11 +94,7 @@ class LastKnownScalars:
         self._sent: PendingScalars | None = None
 
     def of(self, values: Mapping[str, Tensor]) -> dict[str, float]:
-        """Return the numbers by name.
-
-        Args:
-            values: Tensors of one element by name.
-        """
+        """Return the numbers by name."""
         numbers = {name: value.item() for name, value in values.items() if value.is_cpu}
         if len(numbers) < len(values):
             numbers |= self._of_device({name: value for name, value in values.items() if not value.is_cpu})

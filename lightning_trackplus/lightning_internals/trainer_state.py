@@ -62,9 +62,6 @@ class LoopPosition:
 
     Mirrors ``Trainer._results`` and ``Trainer._active_loop`` in ``trainer/trainer.py``. Of one run, each hook
     belongs to one loop.
-
-    Args:
-        trainer: The Trainer.
     """
 
     def __init__(self, trainer: pl.Trainer) -> None:

@@ -77,14 +77,7 @@ class DeliveredSummaryWriter(SummaryWriter):
         global_step: int | None = None,
         walltime: float | None = None,
     ) -> None:
-        """Add numbers that are curves of one chart; each curve is a run below this one, ``<main_tag>_<curve>``.
-
-        Args:
-            main_tag: The name of the chart.
-            tag_scalar_dict: The numbers by the names of their curves.
-            global_step: The global step.
-            walltime: Seconds since 1970-01-01 UTC; by default now.
-        """
+        """Add numbers that are curves of one chart; each curve is a run below this one, ``<main_tag>_<curve>``."""
         walltime = time.time() if walltime is None else walltime
         for curve, value in tag_scalar_dict.items():
             run = self._run_below(f"{main_tag.replace('/', '_')}_{curve}")
@@ -100,13 +93,6 @@ class DeliveredSummaryWriter(SummaryWriter):
         global_step: int | None = None,
     ) -> None:
         """Add hyper-parameters with metrics, as a run below this one.
-
-        Args:
-            hparam_dict: The hyper-parameters by name.
-            metric_dict: The metrics by name.
-            hparam_domain_discrete: All values that a hyper-parameter can have, by name.
-            run_name: The folder of that run; by default the time.
-            global_step: The global step of the metrics.
 
         Raises:
             TypeError: If one of these is no dict.
@@ -194,14 +180,7 @@ _PLUGINS_OF_NUMBERS = {"scalars", "custom_scalars", "hparams"}
 
 
 class DeliveredFileWriter(FileWriter):
-    """torch's FileWriter without the event file that its constructor opens, and without the thread.
-
-    Args:
-        log_dir: Returns the run directory.
-        put: Hands an event over.
-        flush: Waits until everything put before is in the files.
-        folder: The run below this one that the events belong to; ``""`` for this one.
-    """
+    """torch's FileWriter without the event file that its constructor opens, and without the thread."""
 
     def __init__(
         self, log_dir: Callable[[], str], put: Callable[[OwnEvent], None], flush: Callable[[], None], folder: str

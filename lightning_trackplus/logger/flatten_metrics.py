@@ -15,9 +15,6 @@ def flatten_metrics(metrics: Mapping[str, Any]) -> dict[str, float | Tensor]:
 
     What lies on a CUDA device stays there, since to ask for it would wait for the device.
 
-    Args:
-        metrics: Numbers, tensors and arrays of one element, and dicts of these, by name.
-
     Raises:
         ValueError: If a value is no number, in Lightning's words.
 

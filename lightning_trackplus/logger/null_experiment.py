@@ -14,11 +14,7 @@ NO_LOG = (
 
 
 class NullExperiment:
-    """Ignores every call but ``flush`` and ``close``, and says so once for each method.
-
-    Args:
-        flush: Waits until everything that was logged is in the files.
-    """
+    """Ignores every call but ``flush`` and ``close``, and says so once for each method."""
 
     def __init__(self, flush: Callable[[], None]) -> None:
         self.flush = self.close = flush

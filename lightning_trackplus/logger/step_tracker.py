@@ -33,33 +33,20 @@ class StepTracker:
         self._latest: tuple[int, float | None] | None = None
 
     def follow(self, trainer: pl.Trainer) -> None:
-        """Read this Trainer's step and epoch from now on.
-
-        Args:
-            trainer: The Trainer.
-        """
+        """Read this Trainer's step and epoch from now on."""
         self._trainer = weakref.ref(trainer)
         self._running.append(self._trainer)
         self._thread = threading.get_ident()
 
     def leave(self, trainer: pl.Trainer) -> None:
-        """Where this Trainer ran within another, read the other's step and epoch again.
-
-        Args:
-            trainer: The Trainer, whose run ends.
-        """
+        """Where this Trainer ran within another, read the other's step and epoch again."""
         if weakref.ref(trainer) in self._running:
             self._running.remove(weakref.ref(trainer))
         if self._running:
             self._trainer = self._running[-1]
 
     def set(self, step: int, epoch: float | None) -> None:
-        """Note what numbers were logged with.
-
-        Args:
-            step: The global step.
-            epoch: The epoch, where it is known.
-        """
+        """Note what numbers were logged with."""
         self._latest = (step, epoch)
 
     def now(self) -> tuple[int, float | None]:
@@ -72,11 +59,7 @@ class StepTracker:
         )
 
     def next_step(self, last_step: Callable[[], int | None]) -> int:
-        """Return the step of numbers that come without one: the Trainer's, or one more than that of the last numbers.
-
-        Args:
-            last_step: Returns the last step that the run has, where no numbers were logged before.
-        """
+        """Return the step of numbers without one: the Trainer's, or one more than that of the last numbers."""
         trainer = None if self._trainer is None else self._trainer()
         if trainer is not None:
             return trainer_state.logged_step(trainer)

@@ -51,22 +51,12 @@ def check_list(title: str, values: object, **columns: OneEach[Any]) -> None:
 
 
 def one_each(column: OneEach[T], values: Sequence[Any]) -> Sequence[T | None]:
-    """Return a column, one of None where nothing was given.
-
-    Args:
-        column: The column.
-        values: What it belongs to.
-    """
+    """Return a column, one of None where nothing was given."""
     return [None] * len(values) if column is None else column
 
 
 def some_of(column: Any, places: Sequence[int]) -> Any:
-    """Return some entries of a column; all of it as it is, and None where nothing was given.
-
-    Args:
-        column: The column.
-        places: Which entries.
-    """
+    """Return some entries of a column; all of it as it is, and None where nothing was given."""
     return column if column is None or len(column) == len(places) else [column[place] for place in places]
 
 
@@ -93,9 +83,6 @@ def warn_of_unused(**columns: OneEach[Any]) -> None:
 def picture_formats(wanted: Sequence[str | None]) -> list[Format]:
     """Return the formats of image files; BMP, which nobody needs, becomes PNG, with a warning.
 
-    Args:
-        wanted: That of each image.
-
     Raises:
         ValueError: If images are not written in one of these.
     """
@@ -109,10 +96,6 @@ def picture_formats(wanted: Sequence[str | None]) -> list[Format]:
 
 def video_formats(wanted: Sequence[str | None], are_files: Sequence[bool]) -> list[VideoFormat]:
     """Return the formats of video files; films, which need an encoder of their own, become WebP, with a warning.
-
-    Args:
-        wanted: That of each video.
-        are_files: Which videos are files already, and stay in their format.
 
     Raises:
         ValueError: If there are no such videos.
@@ -133,10 +116,6 @@ def video_formats(wanted: Sequence[str | None], are_files: Sequence[bool]) -> li
 def with_classes(drawn: OneEach[Drawn], classes: OneEach[Classes]) -> list[Drawn] | None:
     """Return boxes or masks, in which a group without class names has those of its image.
 
-    Args:
-        drawn: The boxes or masks of each image.
-        classes: The classes of each image.
-
     Raises:
         ValueError: If the classes of an image are no list of dicts with an id and a name.
     """
@@ -154,12 +133,6 @@ def with_classes(drawn: OneEach[Drawn], classes: OneEach[Classes]) -> list[Drawn
 
 def table_of(call: str, columns: Sequence[str] | None, data: Any, dataframe: Any) -> Table:
     """Return the table that WandbLogger's arguments make.
-
-    Args:
-        call: Which call got them, for messages.
-        columns: The names of the columns.
-        data: The rows, or what else `Table` takes.
-        dataframe: A data frame; then columns and data are not looked at.
 
     Raises:
         TypeError: If there is no table.

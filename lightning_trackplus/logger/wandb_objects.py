@@ -16,21 +16,13 @@ from lightning_trackplus.runtime.failures import describe_error, warn
 
 
 def is_wandbs(value: object, name: str) -> bool:
-    """Return whether a value is of a class of wandb's.
-
-    Args:
-        value: Anything.
-        name: The class.
-    """
+    """Return whether a value is of a class of wandb's."""
     # What has not been imported, nobody can have given.
     return isinstance(value, getattr(sys.modules.get("wandb"), name, ()))
 
 
 def file_of(medium: Any) -> Any:
     """Return what the file of a medium of wandb's holds; anything else as it is.
-
-    Args:
-        medium: A `wandb.Audio` or `wandb.Video`, or anything else.
 
     Returns:
         The path of the file; None if it is not there any more, which a warning says. W&B moves a file that it logs.
@@ -42,9 +34,6 @@ def file_of(medium: Any) -> Any:
 
 def picture_of(image: Any) -> Any:
     """Return the picture that a figure or an image of wandb's is; anything else as it is.
-
-    Args:
-        image: A figure of matplotlib, a `wandb.Image`, or anything else.
 
     Returns:
         The picture; None where a figure cannot be drawn or a file is not there any more, which a warning says.
@@ -83,22 +72,13 @@ def with_own_captions(column: Sequence[Any] | None, media: Sequence[Any]) -> Seq
 
 
 def drawn_in(images: Sequence[Any], what: str) -> list[Mapping[str, Any] | None] | None:
-    """Return the boxes or masks that wandb's images have themselves; None if there are none.
-
-    Args:
-        images: The images, wandb's or others.
-        what: ``"boxes"`` or ``"masks"``.
-    """
+    """Return the boxes or masks that wandb's images have themselves; None if there are none."""
     drawn = [getattr(image, f"_{what}") if is_wandbs(image, "Image") else None for image in images]
     return drawn if any(drawn) else None
 
 
 def notation_of(group: Any) -> Any:
-    """Return a group of boxes or a mask in the notation, also where it is an object of wandb's.
-
-    Args:
-        group: A dict, or a `BoundingBoxes2D` or an `ImageMask` of wandb's.
-    """
+    """Return a group of boxes or a mask in the notation, also where it is an object of wandb's."""
     if isinstance(group, Mapping) or not type(group).__module__.startswith("wandb."):
         return group
     if not hasattr(group, "_val"):
@@ -108,20 +88,12 @@ def notation_of(group: Any) -> Any:
 
 
 def classes_of(classes: Any) -> Any:
-    """Return the classes of an image as a list of dicts, also where they are `wandb.Classes`.
-
-    Args:
-        classes: The classes.
-    """
+    """Return the classes of an image as a list of dicts, also where they are `wandb.Classes`."""
     return classes._class_set if is_wandbs(classes, "Classes") else classes
 
 
 def figure_of(value: Any) -> Any:
-    """Return the figure that something of matplotlib belongs to, as `wandb.Image` does; anything else as it is.
-
-    Args:
-        value: An ``Axes``, a line or the module ``pyplot``, whose figure is the current one, or anything else.
-    """
+    """Return the figure that something of matplotlib belongs to, as `wandb.Image` does; anything else as it is."""
     if isinstance(value, Tensor | np.ndarray):
         return value  # The commonest, at the least cost.
     if value is sys.modules.get("matplotlib.pyplot") and value is not None:
@@ -134,11 +106,7 @@ def figure_of(value: Any) -> Any:
 
 
 def range_in(pixels: Any) -> tuple[float, float] | None:
-    """Return the range that integers have, which W&B takes for bytes, of whatever width they are; None of others.
-
-    Args:
-        pixels: Pixels, or anything else.
-    """
+    """Return the range that integers have, which W&B takes for bytes, of whatever width they are; None of others."""
     if isinstance(pixels, np.ndarray):
         is_wide = pixels.dtype.kind in "iu" and pixels.dtype != np.uint8
     else:

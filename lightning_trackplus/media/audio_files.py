@@ -27,9 +27,6 @@ _WAV_DTYPES = {1: "u1", 2: "<i2", 3: "<i4", 4: "<i4"}
 def soundfile(reason: str) -> ModuleType:
     """Return the module soundfile.
 
-    Args:
-        reason: What needs it, for the message.
-
     Raises:
         ImportError: If it, or the library behind it, is not installed.
     """
@@ -43,9 +40,6 @@ def read(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
     """Return the samples of a sound file, shape ``(C, T)``, and its sample rate.
 
     Integers keep their width, but for 24 bits, which become the upper ones of 32.
-
-    Args:
-        path: A WAV file, or where soundfile is installed any that it reads, such as FLAC, OGG or MP3.
 
     Raises:
         FileNotFoundError: If the path leads nowhere.

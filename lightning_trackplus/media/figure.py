@@ -126,20 +126,12 @@ class Figure(Media[Any]):
 
 
 def is_matplotlibs(value: object) -> bool:
-    """Return whether a value is a figure of matplotlib.
-
-    Args:
-        value: Anything.
-    """
+    """Return whether a value is a figure of matplotlib."""
     return _is_one(value, "matplotlib.figure", "Figure")
 
 
 def is_figure(value: object) -> bool:
-    """Return whether a value is a figure of matplotlib or plotly.
-
-    Args:
-        value: Anything.
-    """
+    """Return whether a value is a figure of matplotlib or plotly."""
     return is_matplotlibs(value) or _is_one(value, "plotly.basedatatypes", "BaseFigure")
 
 
@@ -152,9 +144,6 @@ def pixels_of(figure: Any) -> NDArray[np.uint8]:
     """Return the pixels of a figure of matplotlib, RGBA, shape ``(H, W, 4)``.
 
     It is drawn on a canvas of its own, and now, since matplotlib is not for several threads.
-
-    Args:
-        figure: The figure.
 
     Raises:
         Exception: What matplotlib raises where it cannot be drawn.

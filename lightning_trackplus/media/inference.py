@@ -16,11 +16,7 @@ from lightning_trackplus.runtime.lists import is_list
 
 
 def infer_media(value: object) -> Media[Any] | None:
-    """Return the medium that a value plainly is, or None.
-
-    Args:
-        value: A string or several, a PIL image, a figure of matplotlib or plotly, or a data frame of pandas or polars.
-    """
+    """Return the medium that a value plainly is, or None."""
     match value:
         case str():
             return Text(value)

@@ -53,10 +53,6 @@ class SelectedItems:
 
     Scores on a device are sent to the host, and nothing waits for them before the end: until they are
     there, the whole batch is kept, of at most a few batches.
-
-    Args:
-        selection: Which items are wanted.
-        rank: The process, of several.
     """
 
     def __init__(self, selection: Selection, rank: int = 0) -> None:
@@ -68,11 +64,7 @@ class SelectedItems:
         self._waiting: deque[tuple[Media[Any], HostCopy]] = deque()
 
     def add(self, media: Media[Any]) -> None:
-        """Look at one batch, and keep what is wanted of it.
-
-        Args:
-            media: The batch.
-        """
+        """Look at one batch, and keep what is wanted of it."""
         scores = media.scores if self.selection.needs_scores else None
         if scores is None:
             self._consider(media, None)
@@ -90,11 +82,7 @@ class SelectedItems:
         return [item.place for item in self._items]
 
     def batch(self, places: Sequence[SortKey]) -> Media[Any]:
-        """Return kept items as one batch.
-
-        Args:
-            places: Which, at least one.
-        """
+        """Return kept items as one batch."""
         media = {item.place: item.media for item in self._items}
         first, *others = [media[place] for place in places]
         return first.joined(others)

@@ -27,9 +27,6 @@ _BYTES_PER_NUMBER = 32
 def column_of(values: Iterable[Any]) -> Column:
     """Return values as a column; waits for no device.
 
-    Args:
-        values: The values. Of a tensor or an array, what stands under its first dimension is one.
-
     Raises:
         ValueError: If a tensor is sparse or nested.
         TypeError: If a value is to be looked at, and has no text.
@@ -43,32 +40,20 @@ def column_of(values: Iterable[Any]) -> Column:
 
 
 def copy_of(column: Column) -> Column:
-    """Return a column that later changes to tensors do not reach.
-
-    Args:
-        column: The column.
-    """
+    """Return a column that later changes to tensors do not reach."""
     if isinstance(column, Tensor):
         return column.clone()
     return tuple(cell.clone() if _is_tensor(cell) else cell for cell in column)
 
 
 def cells_of(column: Column) -> tuple[Cell, ...]:
-    """Return the cells of a column, on the host; waits for those that are on a device.
-
-    Args:
-        column: The column.
-    """
+    """Return the cells of a column, on the host; waits for those that are on a device."""
     cells = column_of(column.cpu()) if isinstance(column, Tensor) else column
     return tuple(_number(cell.cpu()) if isinstance(cell, Tensor) else cell for cell in cells)
 
 
 def nbytes_of(column: Column) -> int:
-    """Return the memory that a column holds, in bytes, roughly.
-
-    Args:
-        column: The column.
-    """
+    """Return the memory that a column holds, in bytes, roughly."""
     if isinstance(column, Tensor):
         return column.nbytes
     return sum(len(cell) if isinstance(cell, str) else _BYTES_PER_NUMBER for cell in column)
@@ -118,10 +103,6 @@ Named: TypeAlias = "Sequence[tuple[str, Iterable[Any]]]"
 
 def columns_of(data: Any, names: Sequence[str] | None) -> dict[str, Column]:
     """Return the columns of a table by name; waits for no device.
-
-    Args:
-        data: What `Table` takes.
-        names: What it takes as ``columns``.
 
     Raises:
         TypeError: If the data are nothing that `Table` takes.
@@ -211,21 +192,13 @@ _PACKAGES = ("pandas", "polars")
 
 
 def is_data_frame(value: object) -> bool:
-    """Return whether a value is a data frame of pandas or polars.
-
-    Args:
-        value: Anything.
-    """
+    """Return whether a value is a data frame of pandas or polars."""
     # What has not been imported, nobody can have given.
     return any(isinstance(value, getattr(sys.modules.get(package), "DataFrame", ())) for package in _PACKAGES)
 
 
 def columns_of_data_frame(frame: Any) -> list[tuple[str, list[Any]]]:
-    """Return the names of the columns of a data frame, and their values.
-
-    Args:
-        frame: A data frame of pandas or polars.
-    """
+    """Return the names of the columns of a data frame, and their values."""
     if hasattr(frame, "get_columns"):
         return [(column.name, column.to_list()) for column in frame.get_columns()]
     return [(str(name), _values(frame.iloc[:, number])) for number, name in enumerate(frame.columns)]

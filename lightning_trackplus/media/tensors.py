@@ -36,10 +36,6 @@ def as_tensor(array: np.ndarray[Any, Any]) -> Tensor:
 def readable(numbers: Tensor | np.ndarray[Any, Any], owner: str) -> Tensor | None:
     """Return a tensor or an array as a dense tensor that has no graph, in its own memory wherever that goes.
 
-    Args:
-        numbers: What the user gave.
-        owner: The medium it was given to, for messages.
-
     Returns:
         The tensor, or None where torch has no such dtype.
 
@@ -92,9 +88,6 @@ def clone_to_host(tensor: Tensor) -> Tensor:
     Torch shares the copying of a large tensor on the host out to its threads. Where these compete for
     the processor with those that load data, the last of them is waited for, for milliseconds.
 
-    Args:
-        tensor: The tensor, without a gradient.
-
     Examples:
         >>> clone_to_host(torch.arange(3))
         tensor([0, 1, 2])
@@ -120,10 +113,6 @@ def _keep_freed_memory() -> None:
 
 def real_numbers(values: Any, owner: str) -> Tensor:
     """Return real numbers as a dense tensor that has no graph, in their own memory wherever that goes.
-
-    Args:
-        values: A tensor, an array, a number, or nested lists of numbers.
-        owner: The medium they were given to, for messages.
 
     Raises:
         TypeError: If they are no numbers.

@@ -55,12 +55,7 @@ def _values(event: Event, plugins: dict[str, str]) -> Iterator[EventValue]:
 def event_numbers(
     directory: Path, media: dict[str, Counter[int]]
 ) -> Iterator[tuple[int, tuple[str, ...], Sequence[float]]]:
-    """Yield the numbers of each event of a folder itself that has any: its step, the tags and the numbers.
-
-    Args:
-        directory: The folder.
-        media: Takes how many items each tag of media has at each of its steps.
-    """
+    """Yield the numbers of each event of a folder itself that has any: its step, the tags and the numbers."""
     plugins: dict[str, str] = {}
     reader = ScalarEventReader()
     for record in (record for path in event_files(directory) for record in read_records(path)):
@@ -87,10 +82,6 @@ def event_rows(directory: Path, axes: Mapping[str, str]) -> Iterator[StepRow]:
     """Yield the numbers of a run: events of one step that follow each other are a row, until a name comes again.
 
     Events over another axis are of the row before them. The batches of evaluations come last, without an epoch.
-
-    Args:
-        directory: The run directory.
-        axes: The axis of each name that does not stand over the global step.
     """
     row: StepRow | None = None
     for step, names, numbers in event_numbers(directory, {}):

@@ -34,12 +34,7 @@ _FEW_ROWS = 100  # Bytes a column.
 
 
 def frame_of_csv(path: Path, frames: Frames) -> Any:
-    """Return ``metrics.csv`` as a frame; what Lightning's CSVLogger wrote in several rows of a step is one row.
-
-    Args:
-        path: The file.
-        frames: The package that the frame is of.
-    """
+    """Return ``metrics.csv`` as a frame; what Lightning's CSVLogger wrote in several rows of a step is one row."""
     stored = read_stored(path)
     parse, make = _FRAMES[frames]
     columns: dict[str, Any] = {}
@@ -58,12 +53,7 @@ def frame_of_csv(path: Path, frames: Frames) -> Any:
 
 
 def frame_of_events(directory: Path, frames: Frames) -> Any:
-    """Return the numbers in the event files of a run as a frame.
-
-    Args:
-        directory: The run directory.
-        frames: The package that the frame is of.
-    """
+    """Return the numbers in the event files of a run as a frame."""
     from lightning_trackplus.reading.event_values import event_rows  # noqa: PLC0415  needs tensorboard
 
     found = event_rows(directory, read_axes(directory))
@@ -73,19 +63,12 @@ def frame_of_events(directory: Path, frames: Frames) -> Any:
 
 
 def empty_frame(frames: Frames) -> Any:
-    """Return the frame of a run without numbers.
-
-    Args:
-        frames: The package that the frame is of.
-    """
+    """Return the frame of a run without numbers."""
     return _FRAMES[frames][1](_imported(frames), _in_order({}, ()))
 
 
 def check_frames(frames: str) -> None:
     """Refuse what is neither pandas nor polars, and what is not installed.
-
-    Args:
-        frames: What was asked for.
 
     Raises:
         ValueError: If it is neither.

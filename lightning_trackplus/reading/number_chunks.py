@@ -51,12 +51,6 @@ def csv_chunks(
 ) -> Iterator[Chunk]:
     """Yield the numbers of a ``metrics.csv``.
 
-    Args:
-        stored: The file.
-        axes: The axis of each name that does not stand over the global step, as in ``x_axis.json``.
-        of_batches: The names that the run has of the batches of evaluations; their rows have no epoch.
-        warns: Whether rows that cannot be read are warned of.
-
     Raises:
         ValueError: If something else than a number stands in the column of the step.
     """
@@ -102,9 +96,6 @@ def csv_chunks(
 
 class EventNumbers:
     """The numbers in the event files of a run, and what else stands there. Reading them needs tensorboard.
-
-    Args:
-        directory: The run directory. What users have written to runs below it is left alone.
 
     Attributes:
         of_batches: The names of the batches of evaluations, once `chunks` was read to its end.

@@ -73,9 +73,6 @@ def read_run(path: str | os.PathLike[str], *, frames: Frames = "pandas") -> Run:
 def run_directory(path: str | os.PathLike[str]) -> Path:
     """Return the run directory that a path leads to, absolute.
 
-    Args:
-        path: The path.
-
     Raises:
         ValueError: If it is a URL, or nothing of a run lies there.
     """
@@ -95,19 +92,12 @@ def run_directory(path: str | os.PathLike[str]) -> Path:
 
 
 def has_events(directory: Path) -> bool:
-    """Return whether event files lie in a folder itself.
-
-    Args:
-        directory: The folder.
-    """
+    """Return whether event files lie in a folder itself."""
     return any(directory.glob(_EVENT_FILES))
 
 
 def check_tensorboard(directory: Path) -> None:
     """Say what is missing where event files cannot be read.
-
-    Args:
-        directory: The run directory.
 
     Raises:
         ImportError: If tensorboard is not installed.

@@ -16,13 +16,7 @@ from lightning_trackplus.record import FILM_SUFFIXES, HistogramPayload, HtmlPayl
 def media_differences(
     media: Sequence[MediaRecord], in_events: Mapping[str, Counter[int]], directory: Path
 ) -> list[Difference]:
-    """Return which names of media do not stand in both, which not at the same steps, and which files are missing.
-
-    Args:
-        media: What ``media.csv`` says.
-        in_events: How many items each tag of media has at each step in the event files.
-        directory: The run directory of ``media.csv``, as the records have it.
-    """
+    """Return which names of media do not stand in both, which not at the same steps, and which files are missing."""
     found = set(in_events)
     by_name = _by_name(media)
     shown = {name: _tags_of(name, media_of_name) for name, media_of_name in by_name.items()}

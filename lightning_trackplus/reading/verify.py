@@ -67,10 +67,6 @@ def differences(
 def compare(directory: str | os.PathLike[str], csv_directory: str | os.PathLike[str] | None = None) -> Comparison:
     """Return how many numbers stand in both CSV and event files, and the differences.
 
-    Args:
-        directory: As for `differences`.
-        csv_directory: As for `differences`.
-
     Raises:
         ValueError: As for `differences`.
         ImportError: As for `differences`.

@@ -19,12 +19,7 @@ _FEW = 512  # Of up to so many values, Python's own exact sum takes less time th
 
 
 def two_sum(left: _Number, right: _Number) -> tuple[_Number, _Number]:
-    """Return a sum and what it lost to rounding, which together are exact.
-
-    Args:
-        left: A finite number, or several.
-        right: What to add.
-    """
+    """Return a sum and what it lost to rounding, which together are exact."""
     total = left + right
     of_right = total - left
     return total, (left - (total - of_right)) + (right - of_right)
@@ -58,12 +53,7 @@ def _exact_sum(values: list[float]) -> Floats:
 
 
 def added(left: Floats, right: Floats) -> Floats:
-    """Return the sum of two such sums.
-
-    Args:
-        left: A sum and what it lost.
-        right: The same.
-    """
+    """Return the sum of two such sums."""
     # Of two numbers, Python's own arithmetic takes a fraction of numpy's time.
     (left_total, left_lost), (right_total, right_lost) = left.tolist(), right.tolist()
     total, lost = two_sum(left_total, right_total)

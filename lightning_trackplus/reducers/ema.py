@@ -137,11 +137,7 @@ class Moments(NamedTuple):
     squares: float
 
     def aged(self, factor: float) -> Moments:
-        """Return the same steps with all weights multiplied.
-
-        Args:
-            factor: By how much.
-        """
+        """Return the same steps with all weights multiplied."""
         return Moments(self.total * factor, self.pairs * factor * factor, self.mean, self.squares * factor)
 
 
@@ -174,11 +170,7 @@ class DecayedSteps(NamedTuple):
 
     @classmethod
     def of(cls, state: State) -> DecayedSteps:
-        """Return what `state` made an array of.
-
-        Args:
-            state: The array.
-        """
+        """Return what `state` made an array of."""
         numbers = state.tolist()
         return cls(Step(*numbers[:3]), Moments(*numbers[3:7]), Step(*numbers[7:]))
 
@@ -191,22 +183,13 @@ class DecayedSteps(NamedTuple):
         return self.first.step == self.last.step
 
     def whole(self, decay: float) -> Moments:
-        """Return the moments of all steps, weighted by their age at the last.
-
-        Args:
-            decay: What the weight of a step is multiplied with in each step that follows.
-        """
+        """Return the moments of all steps, weighted by their age at the last."""
         ends = (self.last,) if self.is_one_step() else (self.first, self.last)
         return _with_steps(self.between, ends, self.last.step, decay)
 
 
 def decayed_steps(samples: Samples, decay: float) -> DecayedSteps:
-    """Return samples as a part.
-
-    Args:
-        samples: The samples, at least one.
-        decay: What the weight of a step is multiplied with in each step that follows.
-    """
+    """Return samples as a part."""
     with np.errstate(all="ignore"):
         steps, means, weights = _by_step(samples)
         between = _moments(decay ** (steps[-1] - steps[1:-1]), means[1:-1])
@@ -219,11 +202,6 @@ def merged(left: DecayedSteps, right: DecayedSteps, decay: float) -> DecayedStep
 
     Parts that have no step in common, or only that where one ends and the other begins, follow each
     other, and that step was cut in two. Others are of two processes: each step of each counts.
-
-    Args:
-        left: The part that comes first, or of the lower rank.
-        right: The other part.
-        decay: What the weight of a step is multiplied with in each step that follows.
     """
     if left.last.step <= right.first.step:
         return _in_time(left, right, decay)

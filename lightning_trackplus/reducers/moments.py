@@ -42,9 +42,6 @@ class Moments(Reducer):
     sum of squares cancels. What rounding takes from the mean is kept beside it, since far from zero the
     difference of two means would be wrong by that.
 
-    Args:
-        nan_policy: As for `Reducer`.
-
     Examples:
         >>> import numpy as np
         >>> import torch
@@ -63,11 +60,7 @@ class Moments(Reducer):
 
     @abstractmethod
     def of_moments(self, moments: Central) -> float:
-        """Return the result; numpy gives no warning here, whatever is divided by zero.
-
-        Args:
-            moments: The moments of all values.
-        """
+        """Return the result; numpy gives no warning here, whatever is divided by zero."""
 
     @property
     @override

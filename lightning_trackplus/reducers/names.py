@@ -106,11 +106,7 @@ _CALL = re.compile(r"(\w+)\s*(?:\((.*)\))?")
 
 
 def known(table: Iterable[str]) -> str:
-    """Return the names of a table as a message lists them.
-
-    Args:
-        table: The names.
-    """
+    """Return the names of a table as a message lists them."""
     listed = ", ".join(name for name in table if name not in ("topk", "bottomk", "quantile"))
     return f"{listed}, p0 … p100 (also p99.9), top5, bottom5"
 

@@ -69,11 +69,7 @@ def size_of(call: Call) -> int:
 
 
 class Batch:
-    """Some calls, whose values are on their way to the host, those of each device and dtype in one piece.
-
-    Args:
-        calls: The calls.
-    """
+    """Some calls, whose values are on their way to the host, those of each device and dtype in one piece."""
 
     def __init__(self, calls: Sequence[Call]) -> None:
         self._calls = calls

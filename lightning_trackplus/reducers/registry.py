@@ -43,11 +43,7 @@ _NATIVE = ("mean", "avg", "sum", "min", "max")
 
 
 def is_native(reduction: object) -> bool:
-    """Return whether Lightning itself takes a ``reduce_fx``.
-
-    Args:
-        reduction: What was given.
-    """
+    """Return whether Lightning itself takes a ``reduce_fx``."""
     if isinstance(reduction, str):
         return reduction.lower() in _NATIVE
     return any(reduction is function for function, _ in _FUNCTIONS)
@@ -55,10 +51,6 @@ def is_native(reduction: object) -> bool:
 
 def reducers_of(reduction: Reduction, nan_policy: NanPolicy = "omit") -> tuple[Reducer, ...]:
     """Return the reducers that a ``reduce_fx`` asks for.
-
-    Args:
-        reduction: A name, a reducer, a callable, or a list or tuple of these.
-        nan_policy: The policy of those that are not given as a reducer with one of its own.
 
     Raises:
         MisconfigurationException: If a name is unknown, two reducers of a list have the same name,

@@ -69,9 +69,6 @@ class Stream:
 
     A call only leaves its values; they are summarized many calls at a time, on the host. Values on a
     device are sent there in one piece, and nothing waits for them before a result is asked for.
-
-    Args:
-        reducers: The reducers.
     """
 
     def __init__(self, reducers: Sequence[Reduces]) -> None:
@@ -110,13 +107,7 @@ class Stream:
             self._add(call)
 
     def add_number(self, value: float, repeat: int, step: int) -> None:
-        """Take one number, as `add` does, with nothing to check; `latest` does not know of it.
-
-        Args:
-            value: The number.
-            repeat: For how many samples it stands.
-            step: When it was.
-        """
+        """Take one number, as `add` does, with nothing to check; `latest` does not know of it."""
         values, copied, steps = self._numbers
         values.append(value)
         copied.append(repeat)
@@ -149,11 +140,7 @@ class Stream:
         return self.merged([self._summaries, self._summarized(Batch(self._calls))])
 
     def merged(self, parts: Sequence[Sequence[Summary]]) -> list[Summary]:
-        """Return what is remembered of several parts of the stream together.
-
-        Args:
-            parts: What is remembered of each, in order of time or rank; at least one.
-        """
+        """Return what is remembered of several parts of the stream together."""
         merged, *others = [list(part) for part in parts]
         for other in others:
             merged = [
@@ -165,9 +152,6 @@ class Stream:
     def results(self, summaries: Sequence[Summary]) -> list[Any]:
         """Return what each reducer makes of the stream.
 
-        Args:
-            summaries: What is remembered of it.
-
         Raises:
             ValueError: If there was NaN and a reducer's policy is to raise.
         """
@@ -175,21 +159,13 @@ class Stream:
         return [_result(one, by_key[one.state_key]) for one in self.reducers]
 
     def restore(self, summaries: list[Summary]) -> None:
-        """Remember something else instead.
-
-        Args:
-            summaries: What to remember.
-        """
+        """Remember something else instead."""
         self._calls, self._size, self._numbers = [], 0, ([], [], [])
         self._on_their_way.clear()
         self._summaries = summaries
 
     def reset(self, *spans: Span) -> None:
-        """Forget what counts for some spans.
-
-        Args:
-            spans: Which.
-        """
+        """Forget what counts for some spans."""
         if all(one.span in spans for one in self.reducers):
             self.restore(self._empty)  # What is on its way from a device need not be waited for.
             return

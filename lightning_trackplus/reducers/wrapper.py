@@ -52,11 +52,7 @@ class Wrapper(Reducer):
         return self.prefix if self.reducer.name == "mean" else f"{self.prefix}_{self.reducer.name}"
 
     def result_of(self, state: State) -> Result:
-        """Return the other one's result, several numbers under names of their own.
-
-        Args:
-            state: The other one's state.
-        """
+        """Return the other one's result, several numbers under names of their own."""
         result = self.reducer.result(state)
         if isinstance(result, Mapping):
             return {f"{self.prefix}_{part}": number for part, number in result.items()}

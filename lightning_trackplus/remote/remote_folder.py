@@ -20,9 +20,6 @@ class RemoteFolder:
     The put of an object store is all or nothing. A file system that can move files has an ``mv`` of its own: there, a
     file is written beside and then moved.
 
-    Args:
-        url: The folder; it need not exist.
-
     Raises:
         ImportError: If the package for its protocol is not installed.
         ValueError: If fsspec does not know the protocol.
@@ -54,24 +51,14 @@ class RemoteFolder:
         return [entry["name"].rstrip("/").rpartition("/")[2] for entry in entries if entry["type"] == "directory"]
 
     def get(self, relative: str, path: Path) -> None:
-        """Bring a file.
-
-        Args:
-            relative: Which one.
-            path: Where it is to lie.
-        """
+        """Bring a file."""
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(path.name + ".new")
         self._files.get_file(self._at(relative), str(beside))
         beside.replace(path)
 
     def put(self, path: Path, relative: str) -> None:
-        """Write a file, over one that is there.
-
-        Args:
-            path: The local file.
-            relative: Where it is to lie.
-        """
+        """Write a file, over one that is there."""
         if not self._moves:
             self._files.put_file(str(path), self._at(relative))
             return
@@ -80,12 +67,7 @@ class RemoteFolder:
         self._move_over(_BESIDE, relative)
 
     def move(self, relative: str, target: str) -> None:
-        """Move a file within the folder, over one that is there; one that is missing is left alone.
-
-        Args:
-            relative: Which one.
-            target: Where it is to lie.
-        """
+        """Move a file within the folder, over one that is there; one that is missing is left alone."""
         if not self._has(relative):
             return
         self._make_parent(target)
@@ -124,9 +106,6 @@ class RemoteFolder:
 
 def remote_versions(root_url: str) -> list[int]:
     """Return the numbers of the runs in a remote folder, of those too that lie in a spool on this machine alone.
-
-    Args:
-        root_url: The folder that holds the run directories, ``save_dir/name``; it need not exist.
 
     Returns:
         The numbers in ascending order.

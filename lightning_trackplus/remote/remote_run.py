@@ -36,11 +36,6 @@ _PAUSES = (0.5, 2.0)
 class RemoteRun:
     r"""Uploads what changes in a spool, on a thread of its own.
 
-    Args:
-        url: The remote run directory, as fsspec takes it.
-        spool: The local folder, `spool_of(url)`; it is made.
-        interval: Seconds between two rounds; after a long round the rest is ten times as long as it took.
-
     Raises:
         ImportError: If the package for the URL's protocol is not installed.
         ValueError: If fsspec does not know the protocol.

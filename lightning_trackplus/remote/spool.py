@@ -58,9 +58,6 @@ def spools_folder() -> Path:
 def spool_of(url: str) -> Path:
     """Return the local folder for a remote run directory, the same one for the same URL.
 
-    Args:
-        url: The run directory.
-
     Examples:
         >>> spool_of("s3://bucket/logs/version_0").name
         's3-bucket-logs-version_0-6ca9a209c80fbc90'
@@ -126,21 +123,12 @@ class Spool:
         return found
 
     def is_uploaded(self, relative: str, stamp: Stamp) -> bool:
-        """Return whether a file is uploaded as it is now.
-
-        Args:
-            relative: Its path.
-            stamp: How it is now.
-        """
+        """Return whether a file is uploaded as it is now."""
         entry = self.uploaded.get(relative)
         return self._stubs.get(relative) == stamp or (entry is not None and entry[:2] == stamp)
 
     def origin(self, relative: str) -> str | None:
-        """Return where the remote file lies that a stub stands for, or None where the file is no stub.
-
-        Args:
-            relative: Its path.
-        """
+        """Return where the remote file lies that a stub stands for, or None where the file is no stub."""
         if top_folder(relative) not in {MEDIA_FOLDER, BACKUP_FOLDER}:
             return None
         with (self.directory / relative).open("rb") as file:
@@ -149,9 +137,6 @@ class Spool:
 
     def make_stub(self, relative: str) -> Stamp:
         """Cut a file down to a stub for the remote one at the same path, or write one.
-
-        Args:
-            relative: Its path.
 
         Returns:
             How the stub is now.
@@ -176,11 +161,7 @@ class Spool:
         self.uploaded[relative] = Uploaded(*stamp, size_there)
 
     def note_brought(self, relative: str) -> None:
-        """Note that a file is here as it is there.
-
-        Args:
-            relative: Its path.
-        """
+        """Note that a file is here as it is there."""
         stamp = _stamp(self.directory / relative)
         self.note(relative, stamp, stamp.size)
 
@@ -190,11 +171,7 @@ class Spool:
 
 
 def top_folder(relative: str) -> str:
-    """Return the first part of a path that is relative to a run directory.
-
-    Args:
-        relative: The path, in POSIX form.
-    """
+    """Return the first part of a path that is relative to a run directory."""
     return relative.partition("/")[0]
 
 

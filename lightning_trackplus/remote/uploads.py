@@ -24,13 +24,7 @@ _CLOCK_TICK_NS = 100_000_000
 
 
 class Uploads:
-    """Carries what changed from a spool to its remote run directory. It is used by one thread at a time.
-
-    Args:
-        spool: The spool.
-        remote: The remote run directory.
-        failures: Takes what fails.
-    """
+    """Carries what changed from a spool to its remote run directory. It is used by one thread at a time."""
 
     def __init__(self, spool: Spool, remote: RemoteFolder, failures: UploadFailures) -> None:
         self._spool = spool
@@ -40,9 +34,6 @@ class Uploads:
 
     def round(self, *, still: bool) -> tuple[int, list[str]]:
         """Upload what changed.
-
-        Args:
-            still: Whether nobody writes any more.
 
         Returns:
             How many files were uploaded, and those that could not be.
@@ -62,9 +53,6 @@ class Uploads:
 
     def follow_moves(self, files: dict[str, Stamp]) -> set[str]:
         """Move remote media whose stubs were moved.
-
-        Args:
-            files: The files of the spool.
 
         Returns:
             Those that may not be uploaded, since the move that comes before has failed.
@@ -122,11 +110,7 @@ class Uploads:
             self._spool.save()
 
     def retire(self, relative: str) -> None:
-        """Move a remote file to the backup there.
-
-        Args:
-            relative: Its path.
-        """
+        """Move a remote file to the backup there."""
         self._remote.move(relative, f"{BACKUP_FOLDER}/removed/{relative}")
         self._spool.uploaded.pop(relative, None)
 
@@ -144,12 +128,7 @@ _FILES_REPORTED = 5
 
 
 class UploadFailures:
-    """Counts failures, over all and of each file.
-
-    Args:
-        url: Where files are uploaded to.
-        spool: Where they stay until then.
-    """
+    """Counts failures, over all and of each file."""
 
     def __init__(self, url: str, spool: Path) -> None:
         self._url = url
@@ -159,12 +138,7 @@ class UploadFailures:
         self._first = ""
 
     def failed(self, relative: str, error: Exception) -> None:
-        """Count a failure.
-
-        Args:
-            relative: The path of the file.
-            error: What was raised.
-        """
+        """Count a failure."""
         self._in_a_row[relative] += 1
         self._count += 1
         if self._count == 1:
@@ -175,27 +149,15 @@ class UploadFailures:
             )
 
     def succeeded(self, relative: str) -> None:
-        """Forget the failures of a file.
-
-        Args:
-            relative: Its path.
-        """
+        """Forget the failures of a file."""
         self._in_a_row.pop(relative, None)
 
     def of(self, relative: str) -> int:
-        """Return how often a file has failed since it was uploaded last.
-
-        Args:
-            relative: Its path.
-        """
+        """Return how often a file has failed since it was uploaded last."""
         return self._in_a_row[relative]
 
     def report(self, left: list[str]) -> None:
-        """Say what has failed since the last report, if anything has.
-
-        Args:
-            left: The files that are not uploaded.
-        """
+        """Say what has failed since the last report, if anything has."""
         count, self._count = self._count, 0
         times = "once" if count == 1 else f"{count} times"
         if left:
@@ -229,12 +191,7 @@ class WholeCopies:
         self._ends: dict[Path, tuple[int, int]] = {}
 
     def copy(self, path: Path, copy: Path) -> int:
-        """Copy a file, and return how many bytes it has.
-
-        Args:
-            path: The file. An event file ends behind a record, a CSV file behind a line; others are copied as they are.
-            copy: Where the copy is written.
-        """
+        """Copy a file, and return how many bytes it has."""
         with path.open("rb") as file, copy.open("w+b") as target:
             size = os.fstat(file.fileno()).st_size
             if "tfevents" in path.name:

@@ -34,9 +34,6 @@ class BatchSamples:
     or under a name such as ``label``. Predictions and scores are what the step returns under names such as
     ``preds`` and ``scores``.
 
-    Args:
-        asked: By stage, ``"train"``, ``"val"`` or ``"test"``, how many items or which selection.
-
     Raises:
         MisconfigurationException: If a stage or a selection is none.
     """
@@ -63,14 +60,7 @@ class BatchSamples:
         self._warned: set[str] = set()
 
     def log(self, module: pl.LightningModule, stage: str, batch: Any, outputs: Any) -> None:
-        """Log the inputs of one batch.
-
-        Args:
-            module: The module, in a hook that ends a batch.
-            stage: ``"train"``, ``"val"`` or ``"test"``.
-            batch: The batch.
-            outputs: What the step returned.
-        """
+        """Log the inputs of one batch."""
         if (selection := self._selections.get(stage)) is None:
             return
         inputs = _part(batch, _INPUTS, 0)

@@ -73,10 +73,6 @@ class CallCache:
     def try_replay(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Take a call if one like it was seen before in this epoch.
 
-        Args:
-            args: The positional arguments of the call.
-            kwargs: The others.
-
         Returns:
             Whether it was taken.
         """
@@ -111,10 +107,6 @@ class CallCache:
     def try_replay_all(self, values: Mapping[str, Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Take a ``log_dict`` call if one with the same names was seen before in this epoch.
 
-        Args:
-            values: The values by name.
-            kwargs: The other arguments of the call, as they were given.
-
         Returns:
             The values that were not taken; None if no such call is known.
         """
@@ -132,12 +124,7 @@ class CallCache:
         return left
 
     def remember_all(self, values: Mapping[str, Any], kwargs: Mapping[str, Any]) -> None:
-        """Remember where the values of a ``log_dict`` call went, if all went to Lightning alone.
-
-        Args:
-            values: The values by name.
-            kwargs: The other arguments of the call.
-        """
+        """Remember where the values of a ``log_dict`` call went, if all went to Lightning alone."""
         hook = trainer_state.hook_name(self._module)
         if (place := self._places.get(hook)) is None:
             return
@@ -151,14 +138,7 @@ class CallCache:
     def remember(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], logged: Sequence[LoggedStream], *, native: bool
     ) -> None:
-        """Remember where the value of a call went.
-
-        Args:
-            args: The positional arguments of the call.
-            kwargs: The others.
-            logged: Where the value went.
-            native: Whether Lightning took it too.
-        """
+        """Remember where the value of a call went."""
         if (call := plain_call(args, kwargs)) is None or not all(one.is_plain for one in logged):
             return
         hook, (name, value, batch_size, options) = trainer_state.hook_name(self._module), call

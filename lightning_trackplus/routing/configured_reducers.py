@@ -38,12 +38,7 @@ class ConfiguredReducers:
         return bool(self._patterns)
 
     def of(self, name: str, *, in_full: bool) -> list[OneReduction]:
-        """Return the reductions of a name, in the order of the configuration; of those called the same, the first.
-
-        Args:
-            name: The logged name.
-            in_full: Whether only a name that is written in full counts, and no pattern.
-        """
+        """Return the reductions of a name, in the order of the configuration; of those called the same, the first."""
         if (name, in_full) not in self._of_name:
             first: dict[str, OneReduction] = {}
             for key, several in self._patterns.items():

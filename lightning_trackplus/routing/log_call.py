@@ -53,10 +53,6 @@ PlainCall: TypeAlias = tuple[Any, Any, Any, Mapping[str, Any]]
 def plain_call(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> PlainCall | None:
     """Return a call in which no more than name and value have no keyword; None for any other.
 
-    Args:
-        args: The positional arguments.
-        kwargs: The others.
-
     Examples:
         >>> plain_call(("loss", 0.5), {"batch_size": 8, "on_epoch": True})
         ('loss', 0.5, 8, {'on_epoch': True})
@@ -73,10 +69,6 @@ def plain_call(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> PlainCall | 
 
 def check_is_no_list(name: str, value: object) -> None:
     """Raise an error where numbers are given in a list, which Lightning refuses without a word about tensors.
-
-    Args:
-        name: The name.
-        value: The value.
 
     Raises:
         ValueError: If it is a list, or what stands for one, of numbers or tensors.
@@ -134,11 +126,7 @@ class LogCall(NamedTuple):
         return list(reduce_fx) if is_list(reduce_fx) else reduce_fx
 
     def argument(self, parameter: str) -> Any:
-        """Return one argument, or its default.
-
-        Args:
-            parameter: The parameter of `LightningModule.log`.
-        """
+        """Return one argument, or its default."""
         position = _POSITIONS[parameter]
         return self.args[position] if position < len(self.args) else self.kwargs.get(parameter, _DEFAULTS[parameter])
 
@@ -154,11 +142,6 @@ class LogCall(NamedTuple):
         return name, value, {**dict(list(call.arguments.items())[3:]), "reduce_fx": self.reduce_fx}
 
     def of_part(self, name: str, value: Any) -> LogCall:
-        """Return the same call of another value under another name.
-
-        Args:
-            name: The other name.
-            value: The other value.
-        """
+        """Return the same call of another value under another name."""
         others = {key: one for key, one in self.kwargs.items() if key not in ("name", "value")}
         return LogCall((name, value, *self.args[2:]), others, self.names)

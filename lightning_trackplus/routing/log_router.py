@@ -51,14 +51,6 @@ class LogRouter:
 
     What Lightning takes goes to Lightning, untouched. What it has no place for goes to one of two
     lanes: media, and numbers with a reduction of ours or a value for each sample.
-
-    Args:
-        module: The module; its callbacks log through the same router.
-        trainer: The Trainer that runs it.
-        streams: Where the streams of logged values are kept.
-        configured: The reducers that names get beside what the module asks for.
-        nan_policy: The policy of reducers that are asked for by name.
-        fast: Whether calls that Lightning has taken once are taken for it from then on.
     """
 
     def __init__(
@@ -128,12 +120,7 @@ class LogRouter:
         self.reducers.end_epoch([streams for _, streams in everyone])
 
     def log(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Take a ``self.log`` call that was not seen before.
-
-        Args:
-            args: Its positional arguments.
-            kwargs: The others.
-        """
+        """Take a ``self.log`` call that was not seen before."""
         if self._trainer.barebones:
             self._router.native("", 0.0)  # Says, as always, that nothing is logged.
             return
@@ -141,12 +128,7 @@ class LogRouter:
         self._log(LogCall(args, kwargs, None if names is None else [str(name) for name in names]))
 
     def log_dict(self, values: dict[str, Any], kwargs: dict[str, Any]) -> None:
-        """Take a ``self.log_dict`` call.
-
-        Args:
-            values: The values by name.
-            kwargs: The other arguments.
-        """
+        """Take a ``self.log_dict`` call."""
         left = self.calls.try_replay_all(values, kwargs)
         if left is None or left:
             self._router.native_log_dict(values if left is None else left, **kwargs)

@@ -133,30 +133,17 @@ class LoggedStream:
 
     @classmethod
     def requested(cls, key: StreamKey, request: bytes) -> LoggedStream:
-        """Return what another process has, without its values.
-
-        Args:
-            key: What it is told from others by.
-            request: Its request.
-        """
+        """Return what another process has, without its values."""
         reduce_fx, arguments, options = pickle.loads(request)  # noqa: S301  from a process of this run
         return cls(key, reduce_fx, arguments, **options)
 
     def shows_other_than(self, reduction: OneReduction) -> bool:
-        """Return whether a reduction has a result that this does not show.
-
-        Args:
-            reduction: The reduction, as one of a list.
-        """
+        """Return whether a reduction has a result that this does not show."""
         other = LoggedStream(self.key, [reduction], self.arguments, training=self.training, nan_policy=self.nan_policy)
         return not set(other.names.all) <= set(self.names.all)
 
     def check_call(self, reduce_fx: Reduction, arguments: Arguments) -> None:
         """Raise if a later call differs from the first; a function may be a new one with the same name.
-
-        Args:
-            reduce_fx: The reduction of the later call.
-            arguments: Its other arguments.
 
         Raises:
             MisconfigurationException: If it differs.
@@ -197,13 +184,7 @@ class LoggedStream:
         self.stream.add(value, repeat=self._copies(place, batch_size), step=step, keep=keep)
 
     def add_again(self, value: float | Tensor, place: trainer_state.LoopPosition, batch_size: int | None) -> None:
-        """Take the values of a call where `is_plain`; a number, at little cost.
-
-        Args:
-            value: A number, or a tensor with one value or one for each sample.
-            place: Where the Trainer is.
-            batch_size: The batch size that was given.
-        """
+        """Take the values of a call where `is_plain`; a number, at little cost."""
         if isinstance(value, Tensor):
             self.add(value, place, batch_size, place.step)
         else:
@@ -216,31 +197,20 @@ class LoggedStream:
     def results(self, summaries: list[Summary]) -> dict[str, Any]:
         """Return the results of an epoch by their names.
 
-        Args:
-            summaries: What is remembered of the whole stream.
-
         Raises:
             ValueError: If there was NaN and a reducer's policy is to raise.
         """
         return self.names.named(self._made(lambda: self.stream.results(summaries)))
 
     def has_been_logged(self, step: int) -> None:
-        """Let what counts from one logged step to the next begin anew with the next step.
-
-        Args:
-            step: The step that goes to the loggers.
-        """
+        """Let what counts from one logged step to the next begin anew with the next step."""
         if self.module_metric is not None:
             # Its next values come before the next call.
             self.stream.reset("log")
         self.logged_at = step if "log" in self._spans else None
 
     def reset(self, *spans: Span) -> None:
-        """Forget what counts for some spans, and let Lightning be told of the results anew.
-
-        Args:
-            spans: Which.
-        """
+        """Forget what counts for some spans, and let Lightning be told of the results anew."""
         self.stream.reset(*spans)
         self.is_registered = False
 
@@ -291,12 +261,6 @@ def _same(one: Reduction, other: Reduction) -> bool:
 class ResultNames:
     """Gives each result of some reducers its name.
 
-    Args:
-        name: The name that is logged.
-        reduce_fx: What was asked for.
-        reducers: The reducers that it stands for.
-        of_several: Whether a reducer's name is part of that of its result, as where a list was asked for.
-
     Attributes:
         all: All names.
         numbers: Those of numbers, which Lightning can show.
@@ -325,11 +289,7 @@ class ResultNames:
         self.numbers = [name for name, result in named.items() if not isinstance(result, Counts)]
 
     def named(self, results: Sequence[Any]) -> dict[str, Any]:
-        """Return results by their names.
-
-        Args:
-            results: A result of each reducer: a number, numbers by a name of their own, or counts.
-        """
+        """Return results by their names."""
         named: dict[str, Any] = {}
         for reducer, result in zip(self._reducers, results, strict=True):
             if isinstance(result, Mapping):

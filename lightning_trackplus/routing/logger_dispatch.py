@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 
 
 class LoggerDispatch:
-    """Gives metrics to the loggers, to a `TrackPlusLogger` without waiting for the device on which they lie.
-
-    Args:
-        trainer: The Trainer.
-    """
+    """Gives metrics to the loggers, to a `TrackPlusLogger` without waiting for the device on which they lie."""
 
     def __init__(self, trainer: pl.Trainer) -> None:
         self._trainer = trainer

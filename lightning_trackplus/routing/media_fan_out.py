@@ -34,9 +34,6 @@ class MediaFanOut:
     service that is slow or down then delays and loses its own media alone. What a medium costs is paid once: it is
     copied once and encoded once for all of them. The media of a logger that has no writer are kept as files in the
     run directory, unless another logger keeps such files anyway.
-
-    Args:
-        trainer: The Trainer.
     """
 
     def __init__(self, trainer: pl.Trainer) -> None:
@@ -47,13 +44,7 @@ class MediaFanOut:
 
     @rank_zero_only
     def deliver(self, name: str, media: Media[Any], step: int | None = None) -> None:
-        """Give a medium to the loggers; they write it later, on other threads.
-
-        Args:
-            name: The name in full.
-            media: The medium.
-            step: The global step; by default the one under which Lightning logs its numbers now.
-        """
+        """Give a medium to the loggers; they write it later, on other threads."""
         if trainer_state.is_fast_dev_run(self._trainer):
             return
         if not self._trainer.loggers:

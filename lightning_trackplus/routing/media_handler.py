@@ -31,10 +31,6 @@ class MediaHandler:
     it has kept since the last such step. In evaluation, or with ``on_epoch=True``, items are kept until
     the end of the epoch, those of all processes together. What an epoch-end hook logs goes to the loggers
     at once.
-
-    Args:
-        module: The module.
-        trainer: The Trainer that runs it.
     """
 
     def __init__(self, module: pl.LightningModule, trainer: pl.Trainer) -> None:
@@ -45,11 +41,6 @@ class MediaHandler:
 
     def log(self, name: str, media: Media[Any], arguments: dict[str, Any]) -> None:
         """Take one call.
-
-        Args:
-            name: The name.
-            media: The medium.
-            arguments: The other arguments of `LightningModule.log`, by name.
 
         Raises:
             MisconfigurationException: If the hook may not log, or an argument has no meaning for media.
@@ -80,12 +71,7 @@ class MediaHandler:
             self._take_epoch(f"{name}_epoch" if on_step else name, media, selections, hook)
 
     def deliver(self, name: str, media: Media[Any]) -> None:
-        """Give a medium to the loggers now.
-
-        Args:
-            name: The name in full.
-            media: The medium.
-        """
+        """Give a medium to the loggers now."""
         self._loggers.deliver(name, media)
 
     def begin(self) -> None:
@@ -98,11 +84,7 @@ class MediaHandler:
         return media_sync.local_state({shelf: kept for shelf, kept in self._kept.items() if shelf.span == self._span})
 
     def end_epoch(self, everyone: Sequence[media_sync.Told]) -> None:
-        """Deliver what was kept in the epoch that ends now.
-
-        Args:
-            everyone: What each process has told, in the order of their ranks.
-        """
+        """Deliver what was kept in the epoch that ends now."""
         for shelf, media in media_sync.gather_selected(self._kept, everyone).items():
             self.deliver(shelf.name, media)
         self._kept = {shelf: kept for shelf, kept in self._kept.items() if shelf.span != self._span}

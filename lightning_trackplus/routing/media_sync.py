@@ -35,11 +35,7 @@ Told: TypeAlias = dict[SelectionKey, _Header]
 
 
 def local_state(kept: Mapping[SelectionKey, SelectedItems]) -> Told:
-    """Return what this process has kept, for all others.
-
-    Args:
-        kept: What it has kept.
-    """
+    """Return what this process has kept, for all others."""
     return {
         shelf: _Header(
             repr(one.selection),

@@ -83,12 +83,6 @@ class MetricResults:
 
     Lightning has the metric, and asks for its result when it asks for any other. What it cannot show is split then:
     into numbers, for which Lightning finds names, and into media.
-
-    Args:
-        native: The module's own ``log``.
-        module: The module.
-        trainer: The Trainer that runs it.
-        deliver: Writes a medium under a name.
     """
 
     def __init__(
@@ -117,12 +111,6 @@ class MetricResults:
 
     def log(self, name: str, metric: Metric, arguments: dict[str, Any], names: Sequence[str] | None) -> bool:
         """Take one call; return whether each like it is for Lightning.
-
-        Args:
-            name: The name.
-            metric: The metric.
-            arguments: The other arguments of `LightningModule.log`, by name.
-            names: A name for each class; by default their numbers.
 
         Raises:
             ValueError: If two classes have the same name.
@@ -227,15 +215,7 @@ def _mode(metric: Metric | MetricCollection) -> Mode | None:
 def _parts(
     name: str, value: Any, metric: Metric | MetricCollection, names: Sequence[str], mode: Mode | None
 ) -> Iterator[_Part]:
-    """Yield what can be shown of a result.
-
-    Args:
-        name: The name of the result.
-        value: The result, or a part of it.
-        metric: The metric that it is of.
-        names: A name for each class.
-        mode: Whether the lowest or the highest value is the best, where that is known.
-    """
+    """Yield what can be shown of a result."""
     if isinstance(value, Mapping):
         for (key, one), inner in zip(value.items(), _inner(metric, value), strict=True):
             # What a metric says of itself need not hold for each part of a dict.

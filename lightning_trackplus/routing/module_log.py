@@ -34,9 +34,6 @@ class ModuleLog:
 
     Trainers can run one module within each other. Each call goes to the router of the Trainer that runs the module at
     that moment, and to Lightning's own ``log`` where that Trainer has none.
-
-    Args:
-        module: The module.
     """
 
     def __init__(self, module: pl.LightningModule) -> None:
@@ -52,11 +49,7 @@ class ModuleLog:
 
     @classmethod
     def of(cls, module: pl.LightningModule) -> ModuleLog:
-        """Return the router of a module; install one if there is none.
-
-        Args:
-            module: The module.
-        """
+        """Return the router of a module; install one if there is none."""
         router = vars(module).get("log")
         if not isinstance(router, ModuleLog):
             router = cls(module)
@@ -66,12 +59,7 @@ class ModuleLog:
         return router
 
     def add(self, trainer: pl.Trainer, router: Router) -> None:
-        """Lead the calls of a Trainer and of its callbacks to a router.
-
-        Args:
-            trainer: The Trainer.
-            router: The router of the run that begins.
-        """
+        """Lead the calls of a Trainer and of its callbacks to a router."""
         self._doors.setdefault(trainer, []).append(router)
         self._callbacks[router] = list(trainer_state.set_callbacks_log(trainer, self))
 
@@ -79,9 +67,6 @@ class ModuleLog:
         """Undo the last `add` of a Trainer; with the last router, leave the module.
 
         What somebody has put around ``log`` meanwhile stays, and leads to Lightning's own.
-
-        Args:
-            trainer: The Trainer.
         """
         callbacks = self._callbacks.pop(self._doors[trainer].pop())
         # Those of other runs that are under way keep it. The others may hold their Trainer, as progress bars do.
@@ -115,12 +100,7 @@ class ModuleLog:
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def log_dict(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Take a ``self.log_dict`` call.
-
-        Args:
-            args: As for `LightningModule.log_dict`.
-            kwargs: As for `LightningModule.log_dict`.
-        """
+        """Take a ``self.log_dict`` call."""
         routers = self._doors.get(trainer_state.trainer_of(self.module))
         if routers is None or len(args) != 1 or type(args[0]) is not dict:
             self.native_log_dict(*args, **kwargs)
@@ -137,11 +117,7 @@ def _same(log: Callable[..., None]) -> Callable[..., None]:
 
 
 class _ModuleLogDict:
-    """A module's ``log_dict``, which leaves no trace in a pickle or a copy of the module.
-
-    Args:
-        router: What takes the calls.
-    """
+    """A module's ``log_dict``, which leaves no trace in a pickle or a copy of the module."""
 
     def __init__(self, router: ModuleLog) -> None:
         self.router = router

@@ -22,12 +22,6 @@ class ProxyMetrics:
 
     Each name is logged through Lightning, which passes over it until there is a result to show. So names, ``_step``
     and ``_epoch``, dataloader suffixes and the progress bar are Lightning's own work.
-
-    Args:
-        names: The names of the results.
-        hook: The hook in which they are logged.
-        dataloader: Which of several evaluation dataloaders they belong to, for Lightning's suffix.
-        arguments: The other arguments of `LightningModule.log`, by name.
     """
 
     def __init__(self, names: Iterable[str], hook: str, dataloader: int | None, arguments: Mapping[str, Any]) -> None:
@@ -45,12 +39,7 @@ class ProxyMetrics:
         self._reset: Callable[[], None] | None = None
 
     def register(self, trainer: pl.Trainer, native: Callable[..., None]) -> None:
-        """Log all names through Lightning, unless it knows them.
-
-        Args:
-            trainer: The Trainer.
-            native: The module's own ``log``.
-        """
+        """Log all names through Lightning, unless it knows them."""
         results = result_entries.results_of(trainer)
         if self._home is not results:
             self._home, self._entries = results, {}
@@ -66,20 +55,13 @@ class ProxyMetrics:
                 results.pop(key, None)
 
     def show_step(self, numbers: Mapping[str, float]) -> None:
-        """Give Lightning the results of a step.
-
-        Args:
-            numbers: The results by their names.
-        """
+        """Give Lightning the results of a step."""
         self._numbers = {}
         for name, number in _tensors(numbers).items():
             result_entries.set_entry(self._entries[name], step_value=number)
 
     def show_epoch(self, numbers: Mapping[str, float]) -> None:
         """Give Lightning the results of an epoch.
-
-        Args:
-            numbers: The results by their names.
 
         Raises:
             MisconfigurationException: If something else was logged under one of the names.
@@ -103,19 +85,11 @@ class ProxyMetrics:
         return self._make is not None
 
     def wait_for(self, make: Callable[[], None]) -> None:
-        """Have the results made when Lightning asks for the first of them.
-
-        Args:
-            make: Calls `show_epoch`.
-        """
+        """Have the results made when Lightning asks for the first of them."""
         self._numbers, self._make = {}, make
 
     def result(self, name: str) -> Tensor | None:
-        """Return the result of the epoch; None, which Lightning passes over, before there is one.
-
-        Args:
-            name: Its name.
-        """
+        """Return the result of the epoch; None, which Lightning passes over, before there is one."""
         if self._make is not None:
             self._make()
         return self._numbers.get(name)
@@ -126,11 +100,7 @@ class ProxyMetrics:
         return self._reset is not None
 
     def once_reset(self, reset: Callable[[], None]) -> None:
-        """Have something done when Lightning is through with the epoch whose results it was shown.
-
-        Args:
-            reset: What to do.
-        """
+        """Have something done when Lightning is through with the epoch whose results it was shown."""
         self._reset = reset
 
     def reset(self) -> None:
@@ -141,12 +111,7 @@ class ProxyMetrics:
 
 
 class _ProxyMetric(Metric):
-    """One result.
-
-    Args:
-        views: What it belongs to.
-        name: The name it is logged under.
-    """
+    """One result."""
 
     def __init__(self, views: ProxyMetrics, name: str) -> None:
         super().__init__(sync_on_compute=False, compute_with_cache=False)
@@ -168,11 +133,7 @@ class _ProxyMetric(Metric):
 
 
 def is_epoch_end_hook(hook: str) -> bool:
-    """Return whether a hook ends an epoch, so that Lightning asks at once for what it logs.
-
-    Args:
-        hook: Its name.
-    """
+    """Return whether a hook ends an epoch, so that Lightning asks at once for what it logs."""
     return hook.endswith("_epoch_end")
 
 

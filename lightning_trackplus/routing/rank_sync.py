@@ -42,11 +42,7 @@ Told: TypeAlias = tuple[dict[_Common, _Header], Floats]
 
 
 def local_state(streams: Sequence[LoggedStream]) -> Told:
-    """Return what this process has of the streams that are synced, for all others.
-
-    Args:
-        streams: The streams of this process.
-    """
+    """Return what this process has of the streams that are synced, for all others."""
     return _packed(_synced(streams))
 
 
@@ -56,11 +52,6 @@ def merged(
     """Return each stream with what all processes that it is synced with remember of it together.
 
     A stream that only some processes have is reduced over those.
-
-    Args:
-        streams: The streams of this process.
-        everyone: What each process has told, in the order of their ranks.
-        all_show: Whether each process is given the streams of others as well, to show their results.
 
     Raises:
         MisconfigurationException: If processes have different reducers for one name.

@@ -31,16 +31,7 @@ if TYPE_CHECKING:
 
 
 class ReductionHandler:
-    """Takes the ``log`` calls of one module that Lightning cannot reduce itself.
-
-    Args:
-        native: The module's own ``log``.
-        module: The module.
-        trainer: The Trainer that runs it.
-        streams: Where the streams are kept.
-        nan_policy: The policy of reducers that are asked for by name.
-        deliver: Writes a medium under a name.
-    """
+    """Takes the ``log`` calls of one module that Lightning cannot reduce itself."""
 
     def __init__(
         self,
@@ -143,11 +134,7 @@ class ReductionHandler:
         self._streams.begin_evaluation()
 
     def begin_dataloader(self, index: int) -> None:
-        """Note that a batch comes from an evaluation dataloader.
-
-        Args:
-            index: Which.
-        """
+        """Note that a batch comes from an evaluation dataloader."""
         if index != self.dataloaders[-1]:
             self.dataloaders.append(index)
 
@@ -159,11 +146,7 @@ class ReductionHandler:
         return rank_sync.local_state(self._ending)
 
     def end_epoch(self, everyone: Sequence[rank_sync.Told]) -> None:
-        """Tell Lightning the results of the epoch that ends now.
-
-        Args:
-            everyone: What each process has told, in the order of their ranks.
-        """
+        """Tell Lightning the results of the epoch that ends now."""
         merged = rank_sync.merged(self._ending, everyone, all_show=True)
         self._ending = []
         for dataloader in sorted({one.key.dataloader for one, _ in merged}, key=lambda index: index or 0):

@@ -38,28 +38,16 @@ class StreamRegistry:
         return iter(self._logged.values())
 
     def get(self, key: StreamKey) -> LoggedStream | None:
-        """Return the stream of a key; None where there is none.
-
-        Args:
-            key: The key.
-        """
+        """Return the stream of a key; None where there is none."""
         return self._logged.get(key)
 
     def add(self, logged: LoggedStream) -> None:
-        """Add a stream, and what a checkpoint has of it.
-
-        Args:
-            logged: The stream.
-        """
+        """Add a stream, and what a checkpoint has of it."""
         self._logged[logged.key] = logged
         self._take_up(logged)
 
     def attach(self, module: pl.LightningModule) -> None:
-        """Begin a run; if it goes on from a checkpoint, `load_state_dict` follows.
-
-        Args:
-            module: The module; the reducers that it has as attributes are kept in checkpoints as well.
-        """
+        """Begin a run; if it goes on from a checkpoint, `load_state_dict` follows."""
         self._reducers = {name: one for name, one in module.named_modules() if isinstance(one, Reducer)}
         # A run that does not go on from a checkpoint does not go on with an epoch that was broken off.
         self._restored = [{**saved, "epoch": _NO_EPOCH} for saved in self._restored]
@@ -72,11 +60,7 @@ class StreamRegistry:
         self._logged, self._reducers = {}, {}
 
     def begin_epoch(self, epoch: int) -> None:
-        """Forget what training has logged in another epoch than the one that begins or goes on.
-
-        Args:
-            epoch: The number of the epoch.
-        """
+        """Forget what training has logged in another epoch than the one that begins or goes on."""
         for logged in self:
             if logged.training and logged.epoch != epoch:
                 logged.reset("epoch")
@@ -89,11 +73,7 @@ class StreamRegistry:
                 logged.reset("epoch", "run", "log")
 
     def left_over(self, epoch: int) -> list[LoggedStream]:
-        """Return what a checkpoint has of an epoch, and nothing was logged of since.
-
-        Args:
-            epoch: The number of the epoch, of training.
-        """
+        """Return what a checkpoint has of an epoch, and nothing was logged of since."""
         return [
             logged
             for saved in self._restored
@@ -103,22 +83,14 @@ class StreamRegistry:
         ]
 
     def state_dict(self, *, alone: bool) -> dict[str, Any]:
-        """Return what training has logged, for a checkpoint.
-
-        Args:
-            alone: Whether this process cannot ask the others. If not, each of them calls this.
-        """
+        """Return what training has logged, for a checkpoint."""
         mine = self._saved()
         return {
             "processes": distributed.all_gather_object(mine) if distributed.is_distributed() and not alone else [mine]
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint.
-
-        Args:
-            state: What `state_dict` returned.
-        """
+        """Go on from a checkpoint."""
         # All processes load the same; each goes on with its own part, and with those of processes that are no more.
         parts = state["processes"][distributed.rank() :: distributed.world_size()]
         self._restored = [saved for part in parts for saved in part["streams"]]

@@ -79,9 +79,6 @@ class RunAllocation:
     def share(self, trainer: pl.Trainer) -> None:
         """Settle on one run directory in all processes of a Trainer's run; all have to call it.
 
-        Args:
-            trainer: The Trainer.
-
         Raises:
             RunInUseError: If a living process writes to the run that was asked for.
             OSError: If a URL cannot be read.
@@ -195,9 +192,6 @@ class RunAllocation:
 
 def local_or_url(path: str | os.PathLike[str]) -> str:
     """Return where runs are to lie, as a path or as a URL without a slash at its end.
-
-    Args:
-        path: What was given; ``~`` and environment variables stand for what they are.
 
     Raises:
         ImportError: If the package for the URL's protocol is not installed.

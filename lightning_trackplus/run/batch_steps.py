@@ -23,12 +23,7 @@ class BatchSteps:
         self._directory: Path | None = None
 
     def next(self, names: Iterable[str], step: int) -> int:
-        """Return the step of some names that are logged together.
-
-        Args:
-            names: The names.
-            step: The step that Lightning gives.
-        """
+        """Return the step of some names that are logged together."""
         names = tuple(names)
         offset = max((self._offsets.get(name, 0) for name in names), default=0)
         last = max((self._last.get(name, -1) for name in names), default=-1)
@@ -39,11 +34,7 @@ class BatchSteps:
         return step + offset
 
     def go_on(self, directory: Path) -> None:
-        """Begin behind what a run has already, if that was not done yet.
-
-        Args:
-            directory: The run directory.
-        """
+        """Begin behind what a run has already, if that was not done yet."""
         if directory != self._directory:
             self._directory = directory
             self._last.update(last_batch_steps(directory))

@@ -50,12 +50,7 @@ class FileSplit(NamedTuple):
 
 
 def splits_at(directory: Path, extent: Extent) -> Iterator[FileSplit]:
-    """Yield how each file of a run is split that has more than at some moment.
-
-    Args:
-        directory: The run directory.
-        extent: What it had.
-    """
+    """Yield how each file of a run is split that has more than at some moment."""
     if (table := directory / METRICS_FILE).is_file():
         yield FileSplit(table, partial(_split_rows, table, _first_rows(extent.rows)))
     for path in [directory / MEDIA_INDEX, directory / RUN_FILE, *filter(_is_ours, event_files_of(directory))]:
@@ -68,10 +63,6 @@ def splits_by_step(directory: Path, step: int) -> Iterator[FileSplit]:
     """Yield how each file of a run is split at a step, for a checkpoint that does not say what belongs to it.
 
     A row without an epoch, of an evaluation's batch, goes with the row after it that has one.
-
-    Args:
-        directory: The run directory.
-        step: The first global step that goes.
     """
     for name in (METRICS_FILE, MEDIA_INDEX):
         if (path := directory / name).is_file():
@@ -92,9 +83,6 @@ def event_files_of(directory: Path) -> Iterator[Path]:
     """Yield the event files of a run, and those that this package wrote of runs below it, but not hyper-parameters.
 
     A folder with a table or a journal of its own is another run.
-
-    Args:
-        directory: The run directory; it need not exist.
     """
     for folder, folders, files in os.walk(directory):
         if Path(folder) == directory:
@@ -164,11 +152,7 @@ class _RowsByStep:
         self._waits = waits
 
     def of(self, columns: list[str]) -> Callable[[bytes], bool | None]:
-        """Return what says so of the rows of a table.
-
-        Args:
-            columns: Its columns.
-        """
+        """Return what says so of the rows of a table."""
         if "step" not in columns:
             return lambda _: True
         step = columns.index("step")
@@ -232,12 +216,7 @@ def _split_events(path: Path, stays: Callable[[Event], bool], kept: Path, remove
 
 
 class _EventsByStep:
-    """Says of the events of a folder whether they are before a step; one over another axis does as that before it.
-
-    Args:
-        step: The first global step that goes.
-        axes: The axis of each name that has another one.
-    """
+    """Says of the events of a folder whether they are before a step; one over another axis does as that before it."""
 
     def __init__(self, step: int, axes: dict[str, str]) -> None:
         self._step = step

@@ -88,9 +88,6 @@ class _Session:
 class RunJournal:
     """Reads the journal of a run, and writes what a new session adds.
 
-    Args:
-        directory: The run directory; it need not exist.
-
     Raises:
         RunFormatError: If the run has a format that this version does not know.
 
@@ -118,12 +115,7 @@ class RunJournal:
         return self._number, [*self._before, [self._name, self._number]]
 
     def begin(self, token: str, extent: Extent) -> None:
-        """Write that this session begins.
-
-        Args:
-            token: What the logger is known by that writes it, in all processes.
-            extent: What the run has.
-        """
+        """Write that this session begins."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         self._begin_lines()
         if not self._is_known:
@@ -131,48 +123,26 @@ class RunJournal:
         self._write({"session": self._name, "logger": token, "parents": sorted(parents()), **_as_json(extent)})
 
     def write_saved(self, number: int, extent: Extent) -> None:
-        """Write that a checkpoint was saved.
-
-        Args:
-            number: The number of the checkpoint.
-            extent: What the run has.
-        """
+        """Write that a checkpoint was saved."""
         self._write({"saved": number, **_as_json(extent)})
 
     def write_saved_at_end(self, number: int) -> None:
-        """Write that a checkpoint was saved after the run had ended; another process may have continued it.
-
-        Args:
-            number: The number of the checkpoint.
-        """
+        """Write that a checkpoint was saved after the run had ended; another process may have continued it."""
         self._write({"saved": number, "of": self._name})
 
     def write_cut(self, number: int, extent: Extent) -> None:
-        """Write what belongs to the checkpoints up to one.
-
-        Args:
-            number: The number of the checkpoint.
-            extent: What the run has.
-        """
+        """Write what belongs to the checkpoints up to one."""
         self._write({"cut": number, **_as_json(extent)})
 
     def add_missing(self, way: Way) -> None:
-        """Write that a checkpoint was saved where its process was killed before it could, and nothing came behind it.
-
-        Args:
-            way: The way to the checkpoint, as it carries it.
-        """
+        """Write that a checkpoint was saved whose process was killed before it could write that itself."""
         sessions = self._sessions
         if [name for name, _ in way] == [one.name for one in sessions] and way[-1][1] > sessions[-1].saved:
             self._begin_lines()
             self._write({"saved": way[-1][1], "of": sessions[-1].name})
 
     def position(self, way: Way) -> Position | None:
-        """Return where the run goes on from a checkpoint; None if nothing of its way is known.
-
-        Args:
-            way: The way to the checkpoint, as it carries it.
-        """
+        """Return where the run goes on from a checkpoint; None if nothing of its way is known."""
         common = 0
         for (name, _), session in zip(way, self._sessions, strict=False):
             if name != session.name:
@@ -249,9 +219,6 @@ class RunJournal:
 def check_format(directory: Path) -> None:
     """Refuse a run of a format that this version does not know.
 
-    Args:
-        directory: The run directory.
-
     Raises:
         RunFormatError: If it has such a format.
     """
@@ -259,13 +226,7 @@ def check_format(directory: Path) -> None:
 
 
 def was_written_by_child(directory: Path, token: str, parent: int) -> bool:
-    """Return whether a logger has written a run in a process that a certain one has begun.
-
-    Args:
-        directory: The run directory; it need not exist.
-        token: What the logger is known by.
-        parent: The number of the process that may have begun it.
-    """
+    """Return whether a logger has written a run in a process that a certain one has begun."""
     path = directory / RUN_FILE
     if not path.is_file() or token.encode() not in (data := path.read_bytes()):
         return False

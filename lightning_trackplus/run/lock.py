@@ -46,9 +46,6 @@ class RunLock:
     A process that was forked or spawned from the one that has the lock does not hold it, and may write under it as
     long as that one lives: such are the processes of ``ddp_fork`` and ``ddp_spawn``, for which their parent waits.
 
-    Args:
-        directory: The run directory; it is made when the lock is acquired.
-
     Examples:
         >>> import tempfile
         >>> lock = RunLock(Path(tempfile.mkdtemp()))

@@ -24,10 +24,6 @@ class ResumeFilter:
     A checkpoint that was saved while a validation ended an epoch lets Lightning log the end of that epoch again, with
     what is left of its values; one that was saved before a validation lets it validate again. What was written stays as
     it is, and as much of it is left out when it comes again.
-
-    Args:
-        directory: The run directory, from which what lies beyond the checkpoint was moved away.
-        saved: What the run had when the checkpoint was saved.
     """
 
     def __init__(self, directory: Path, saved: Extent) -> None:
@@ -47,30 +43,15 @@ class ResumeFilter:
         return {name: one for name, one in numbers.items() if not _taken(self._numbers, (column_of(name), step))}
 
     def new_batches(self, numbers: dict[str, NumberT]) -> dict[str, NumberT]:
-        """Return the numbers of a batch of an evaluation that the run does not have.
-
-        Args:
-            numbers: What is logged now.
-        """
+        """Return the numbers of a batch of an evaluation that the run does not have."""
         return self.new_numbers(None, numbers)
 
     def has_medium(self, name: str, step: int) -> bool:
-        """Return whether the run has a medium.
-
-        Args:
-            name: The name it is logged under.
-            step: Its step.
-        """
+        """Return whether the run has a medium."""
         return _taken(self._media, (name, step))
 
     def has_event(self, folder: str, tag: str, step: int) -> bool:
-        """Return whether the run has an event of a tag.
-
-        Args:
-            folder: The run below this one that it belongs to; ``""`` for this one.
-            tag: The tag.
-            step: Its step.
-        """
+        """Return whether the run has an event of a tag."""
         return _taken(self._events, (folder, tag, step))
 
 

@@ -34,10 +34,6 @@ def rewind(directory: Path, extent: Extent) -> Path | None:
     Event files lie in the backup under names that TensorBoard does not take for a run. ``summary.json`` goes as a
     whole, since it may tell of what went; it is made again when the run goes on. No writer may have the files open.
 
-    Args:
-        directory: The run directory; it need not exist.
-        extent: What stays.
-
     Returns:
         The folder that took the rest; None if there was nothing to take.
 
@@ -61,10 +57,6 @@ def rewind_to_step(directory: Path, step: int) -> Path | None:
     """Move everything of a run at or beyond a step into a folder below ``backup/``, as `rewind` does.
 
     A row without an epoch, of an evaluation's batch, goes with the row after it that has one.
-
-    Args:
-        directory: The run directory; it need not exist.
-        step: The first global step that goes, 0 or more: the first that is logged again.
 
     Returns:
         The folder that took it; None if there was nothing to take.
@@ -110,9 +102,6 @@ def _split(directory: Path, splits: Iterator[FileSplit]) -> Path | None:
 
 def complete_rewind(directory: Path) -> Path | None:
     """Complete what a process began that ended in `rewind`; to be called before the run is continued.
-
-    Args:
-        directory: The run directory; it need not exist.
 
     Returns:
         The folder that took what was removed; None if there was nothing to complete.

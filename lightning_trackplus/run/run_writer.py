@@ -40,10 +40,6 @@ _opening = threading.Lock()
 class RunWriter:
     """Opens the files of a run for its first record, and again after they were closed or the process has forked.
 
-    Args:
-        claim: Which run directory it is.
-        options: How it is written.
-
     Attributes:
         claim: Which run directory it is.
         options: How it is written.
@@ -73,10 +69,6 @@ class RunWriter:
     def attach(self, trainer: pl.Trainer, modes: Mapping[str, Mode]) -> None:
         """Let the run be that of a Trainer.
 
-        Args:
-            trainer: The Trainer; all its processes have to call this.
-            modes: Which values are the best ones in ``summary.json``, beside those of the HParams tab.
-
         Raises:
             RunInUseError: If a living process writes to the run that was asked for.
         """
@@ -85,11 +77,7 @@ class RunWriter:
         self._set_directions(self._directions._replace(monitored={**modes, **self.options.hparam_metrics}))
 
     def add_metric_modes(self, modes: Mapping[str, Mode]) -> None:
-        """Say which values are the best ones in ``summary.json``, where nobody else says so.
-
-        Args:
-            modes: Whether the lowest or the highest value is the best, by the names of metrics that know it.
-        """
+        """Say which values are the best ones in ``summary.json``, where nobody else says so."""
         self._set_directions(self._directions._replace(metrics={**self._directions.metrics, **modes}))
 
     def _set_directions(self, directions: Directions) -> None:
@@ -98,11 +86,7 @@ class RunWriter:
             self._output.set_directions(directions)
 
     def add_hparams(self, params: Mapping[str, HparamValue]) -> None:
-        """Add hyper-parameters to those of the HParams tab.
-
-        Args:
-            params: The hyper-parameters, as `flatten_hparams` returns them.
-        """
+        """Add hyper-parameters to those of the HParams tab."""
         self._hparams = {**self._hparams, **params}
         if self._output is not None:
             self._output.set_hparams(self._hparams)
@@ -123,11 +107,7 @@ class RunWriter:
             return self._output.deliveries
 
     def put_numbers(self, record: Record[Any]) -> None:
-        """Hand over a record of numbers.
-
-        Args:
-            record: What was logged.
-        """
+        """Hand over a record of numbers."""
         deliveries = self.deliveries()
         deliveries.put(record)
         if self._flushes_next:
@@ -135,24 +115,13 @@ class RunWriter:
             deliveries.flush_soon()
 
     def put_medium(self, name: str, medium: Any, step: int, epoch: float | None) -> None:
-        """Hand over a copy of one medium, unless the run has it from before it was resumed.
-
-        Args:
-            name: The name it was logged under.
-            medium: The medium.
-            step: The global step.
-            epoch: The epoch, where it is known.
-        """
+        """Hand over a copy of one medium, unless the run has it from before it was resumed."""
         deliveries = self.deliveries()
         if self._resumed is None or not self._resumed.has_medium(name, step):
             deliveries.put_medium(name, medium, step, epoch, time.time())
 
     def put_event(self, event: OwnEvent) -> None:
-        """Hand over an event of TensorBoard's own, unless the run has it from before it was resumed.
-
-        Args:
-            event: The event.
-        """
+        """Hand over an event of TensorBoard's own, unless the run has it from before it was resumed."""
         deliveries = self.deliveries()
         if self._resumed is not None and self._resumed.has_event(event.folder, event.name, event.step):
             return
@@ -208,20 +177,11 @@ class RunWriter:
         return self._output is None or self._output.deliveries.has_flushed()
 
     def without_batches_that_were_logged(self, numbers: dict[str, NumberT]) -> dict[str, NumberT]:
-        """Return the numbers of a batch of an evaluation that a resumed run does not have yet.
-
-        Args:
-            numbers: What Lightning logs now.
-        """
+        """Return the numbers of a batch of an evaluation that a resumed run does not have yet."""
         return numbers if self._resumed is None else self._resumed.new_batches(numbers)
 
     def batch_step(self, names: Iterable[str], step: int) -> int:
-        """Return the step of what a batch of an evaluation logs, in a count that goes on over all evaluations.
-
-        Args:
-            names: The names that are logged together.
-            step: The step that Lightning gives.
-        """
+        """Return the step of what a batch of an evaluation logs, in a count that goes on over all evaluations."""
         self.deliveries()  # A run that goes on has counted before.
         return self._batch_steps.next(names, step)
 
@@ -231,19 +191,11 @@ class RunWriter:
         return last_step(self.allocation.directory)
 
     def without_what_was_logged(self, step: int, numbers: dict[str, NumberT]) -> dict[str, NumberT]:
-        """Return the numbers that a resumed run does not have yet.
-
-        Args:
-            step: Their step.
-            numbers: What Lightning logs now.
-        """
+        """Return the numbers that a resumed run does not have yet."""
         return numbers if self._resumed is None else self._resumed.new_numbers(step, numbers)
 
     def rewind(self, ways: Mapping[str, Way]) -> bool:
         """Go on from a checkpoint: move what the run has beyond it into a backup in its directory.
-
-        Args:
-            ways: What the checkpoint carries, by run.
 
         Returns:
             Whether it says where this run was.
@@ -273,11 +225,7 @@ class RunWriter:
         return True
 
     def rewind_to_step(self, step: int) -> None:
-        """Move what the run has from a step on into a backup, if the checkpoint did not say where the run was.
-
-        Args:
-            step: The first global step that is logged from now on.
-        """
+        """Move what the run has from a step on into a backup, if the checkpoint did not say where the run was."""
         is_placed, self._is_placed = self._is_placed, False
         if is_placed:
             return

@@ -14,12 +14,7 @@ if TYPE_CHECKING:
 
 
 def save_beside(trainer: pl.Trainer, directory: str) -> None:
-    """Let LightningCLI save its config beside that of an earlier session, as ``config_1.yaml``, instead of refusing.
-
-    Args:
-        trainer: The Trainer, before LightningCLI's callback saves the config.
-        directory: The run directory, or its URL.
-    """
+    """Let LightningCLI save its config beside that of an earlier session, as ``config_1.yaml``, instead of refusing."""
     get_filesystem = flavour_of(trainer).fabric("utilities.cloud_io").get_filesystem
     for callback in trainer_state.callbacks_of(trainer):
         # By name, so that LightningCLI is not loaded where nobody uses it.

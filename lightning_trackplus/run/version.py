@@ -19,11 +19,7 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 def next_version(root: str | Path) -> int:
-    """Return the number of the next run, one above the highest ``version_N``, as Lightning counts.
-
-    Args:
-        root: The folder that holds the run directories, ``save_dir/name``, or its URL; it need not exist.
-    """
+    """Return the number of the next run, one above the highest ``version_N``, as Lightning counts."""
     if is_url(root):
         # Imported here, since few need it.
         from lightning_trackplus.remote.remote_folder import remote_versions  # noqa: PLC0415
@@ -99,11 +95,7 @@ def _is_ours(folder: Path) -> bool:
 
 
 def is_url(path: str | Path) -> bool:
-    """Return whether a path is a URL, such as ``s3://bucket/logs``.
-
-    Args:
-        path: The path.
-    """
+    """Return whether a path is a URL, such as ``s3://bucket/logs``."""
     return "://" in str(path)
 
 

@@ -41,11 +41,6 @@ class OutputOptions(NamedTuple):
 class WriterSet:
     """Opens the writers of a run. Ours share one thread; each that was given has one of its own.
 
-    Args:
-        summary: Writes ``summary.json``; it may have written before.
-        directory: The run directory.
-        options: How it is written.
-
     Attributes:
         deliveries: Takes the records.
     """
@@ -68,12 +63,7 @@ class WriterSet:
         self.deliveries = joined(deliveries)
 
     def note_extent(self, note: Callable[[Extent], None], *, seals: bool) -> None:
-        """Say how much the run has, on the delivery thread and once all that was handed over before is in the files.
-
-        Args:
-            note: Is given it. Of a run that has none of our formats, it is not called.
-            seals: Whether nothing is added to the last row of ``metrics.csv`` from then on.
-        """
+        """Say how much the run has, on the delivery thread and once all that was handed over before is in the files."""
         if self._of_ours is not None:
             self._of_ours.call(lambda: note(self._extent(seals=seals)))
 
@@ -86,20 +76,12 @@ class WriterSet:
         return Extent(rows, sizes)
 
     def set_hparams(self, params: Mapping[str, HparamValue]) -> None:
-        """Set the hyper-parameters of the HParams tab.
-
-        Args:
-            params: The hyper-parameters, as `flatten_hparams` returns them.
-        """
+        """Set the hyper-parameters of the HParams tab."""
         if self._session is not None:
             self._session.params = params
 
     def set_directions(self, directions: Directions) -> None:
-        """Set which values are the best ones in ``summary.json``.
-
-        Args:
-            directions: Whether the lowest or the highest value of a name is its best.
-        """
+        """Set which values are the best ones in ``summary.json``."""
         self._summary.set_directions(directions)
 
     def close(self, status: str | None = None) -> None:

@@ -13,9 +13,6 @@ class HostCopy:
 
     The copy takes its turn behind what its device has been given to do. On the host it lies in
     page-locked memory, without which the copy would wait.
-
-    Args:
-        tensor: The tensor; it may be changed afterwards, on the same stream of the device.
     """
 
     def __init__(self, tensor: Tensor) -> None:
@@ -48,11 +45,7 @@ _NUMBERS = {float, int}
 
 
 def start_host_copy(values: dict[str, float | Tensor]) -> Mapping[str, float]:
-    """Return numbers that can be asked for later; those on a device leave it now, and nobody waits for them.
-
-    Args:
-        values: Numbers and tensors of one element by name.
-    """
+    """Return numbers that can be asked for later; those on a device leave it now, and nobody waits for them."""
     if _NUMBERS.issuperset(map(type, values.values())):
         return values  # type: ignore[return-value]  # they are numbers
     return PendingScalars(values)

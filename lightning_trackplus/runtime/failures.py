@@ -28,13 +28,7 @@ class FailureLog:
         self._dropped: Counter[str] = Counter()
 
     def failed(self, place: str, error: BaseException, steps: tuple[int, int] | None = None) -> None:
-        """Count what a place has raised.
-
-        Args:
-            place: What failed, as a sentence begins.
-            error: What was raised.
-            steps: The first and the last step of what it was given, where that is known.
-        """
+        """Count what a place has raised."""
         failures = self._failures.setdefault(place, _Failures())
         failures.count += 1
         if failures.count == 1:
@@ -88,11 +82,7 @@ def _between(steps: tuple[int, int] | None) -> str:
 
 
 def warn(message: str) -> None:
-    """Warn of a loss, from whatever thread; where a warning is an error, it is logged.
-
-    Args:
-        message: What was lost.
-    """
+    """Warn of a loss, from whatever thread; where a warning is an error, it is logged."""
     try:
         warnings.warn(message, stacklevel=4)
     except Exception:  # noqa: BLE001  whoever shows warnings may raise anything
@@ -102,11 +92,7 @@ def warn(message: str) -> None:
 
 
 def describe_error(error: BaseException) -> str:
-    """Return an error in words, also one that cannot be printed.
-
-    Args:
-        error: The error.
-    """
+    """Return an error in words, also one that cannot be printed."""
     with contextlib.suppress(BaseException):
         return f"{type(error).__name__}: {error}"
     return type(error).__name__

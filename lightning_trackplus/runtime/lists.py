@@ -9,9 +9,6 @@ from typing import Any, TypeGuard
 def is_list(value: object) -> TypeGuard[Sequence[Any]]:
     """Return whether something is a list or what stands for one: a tuple, OmegaConf's ListConfig, but no text.
 
-    Args:
-        value: Anything.
-
     Examples:
         >>> is_list(["p50", "p95"]), is_list(("p50",)), is_list("p50")
         (True, True, False)

@@ -8,10 +8,6 @@ import fnmatch
 def matches(name: str, pattern: str) -> bool:
     """Return whether a name fits a pattern.
 
-    Args:
-        name: The name.
-        pattern: In it, ``*`` and ``?`` stand for any characters and for any one; a bracket is a bracket.
-
     Examples:
         >>> matches("val/loss", "val/*"), matches("x[1]", "x[1]")
         (True, True)

@@ -36,11 +36,6 @@ _SIMILAR = 0.65
 def did_you_mean(given: str, names: Iterable[str], numbered: Iterable[str] = ()) -> str:
     """Return a question that ends a message, or nothing.
 
-    Args:
-        given: What was given.
-        names: The names that there are.
-        numbered: The beginnings of names that end in a number.
-
     Examples:
         >>> did_you_mean("tpo8", ["mean"], numbered=["top", "bottom"])
         " Did you mean 'top8'?"
@@ -53,10 +48,6 @@ def did_you_mean(given: str, names: Iterable[str], numbered: Iterable[str] = ())
 
 def as_list(given: str, is_name: Callable[[str], bool]) -> list[str]:
     """Return the names in a string that should have been a list; none where it has no more than one, or other things.
-
-    Args:
-        given: What was given.
-        is_name: Whether a text is a name.
 
     Examples:
         >>> as_list("p95, ema(0.1)", lambda text: True)

@@ -21,10 +21,6 @@ class BestMetrics:
 
     So the last value there is the best one, also after a crash. NaN is never better.
 
-    Args:
-        directory: The run directory. The best of what is there already is where it goes on.
-        modes: Whether the lowest or the highest value of a name is its best; other names are not written.
-
     Examples:
         >>> import tempfile
         >>> directory = Path(tempfile.mkdtemp())
@@ -44,11 +40,7 @@ class BestMetrics:
         self._best: dict[str, float] | None = None
 
     def write(self, record: Record[Payload]) -> None:
-        """Write those numbers of one record that are the best so far, as one event.
-
-        Args:
-            record: What was logged in one call.
-        """
+        """Write those numbers of one record that are the best so far, as one event."""
         best = self._best if self._best is not None else self._begin()
         better: dict[str, Payload] = {}
         for name, mode in self._modes.items():

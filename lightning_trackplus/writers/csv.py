@@ -15,22 +15,14 @@ from lightning_trackplus.writers.metrics_table import MetricsTable
 
 
 class CSVWriter:
-    """Writes numbers to ``metrics.csv`` and media to files with an index ``media.csv``.
-
-    Args:
-        directory: The run directory; it is made with the first record.
-    """
+    """Writes numbers to ``metrics.csv`` and media to files with an index ``media.csv``."""
 
     def __init__(self, directory: Path) -> None:
         self._metrics = MetricsTable(directory / METRICS_FILE)
         self._media = MediaFiles(directory)
 
     def write(self, record: Record[Payload]) -> None:
-        """Write one record; TensorBoard's own events have no place in a CSV.
-
-        Args:
-            record: What was logged in one call.
-        """
+        """Write one record; TensorBoard's own events have no place in a CSV."""
         if record.only_numbers:
             all_numbers = cast("Mapping[str, float]", record.values)
             self._write_numbers(record, all_numbers)

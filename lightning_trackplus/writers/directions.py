@@ -36,11 +36,7 @@ class Directions(NamedTuple):
     monitored: Mapping[str, Mode] = {}
 
     def mode(self, name: str) -> Mode | None:
-        """Return the mode of a name, or of what Lightning has made it of, with ``_step`` or ``_epoch``.
-
-        Args:
-            name: The name in full.
-        """
+        """Return the mode of a name, or of what Lightning has made it of, with ``_step`` or ``_epoch``."""
         if not (self.metrics or self.monitored):
             return None
         stem, _, dataloader = _parts(name)
@@ -65,12 +61,7 @@ def _parts(name: str) -> tuple[str, str, str]:
 
 
 def monitored_modes(trainer: pl.Trainer, prefix: str) -> dict[str, Mode]:
-    """Return whether the lowest or the highest value is the best one, for the names that callbacks monitor.
-
-    Args:
-        trainer: The Trainer, whose ``ModelCheckpoint`` and ``EarlyStopping`` have a ``monitor`` and a ``mode``.
-        prefix: Put before each name, as the logger does.
-    """
+    """Return whether the lowest or the highest value is the best one, for the names that callbacks monitor."""
     modes: dict[str, Mode] = {}
     for callback in trainer_state.callbacks_of(trainer):
         monitor, mode = getattr(callback, "monitor", None), getattr(callback, "mode", None)

@@ -54,11 +54,7 @@ class EventFileWriter:
         self._file_count = 0
 
     def write(self, record: Record[Payload]) -> None:
-        """Write one record; captions go to the text tab, as ``<name>/captions``.
-
-        Args:
-            record: What was logged in one call.
-        """
+        """Write one record; captions go to the text tab, as ``<name>/captions``."""
         if record.only_numbers:
             self._write_values(record, cast("Mapping[str, float]", record.values), [])
             return

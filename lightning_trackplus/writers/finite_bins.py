@@ -9,9 +9,6 @@ from numpy.typing import NDArray
 def finite_bins(bins: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return where bins begin, where they end, and the counts; one without an end is as wide as its neighbour.
 
-    Args:
-        bins: Rows of low, high and count, of which the first may begin at -inf and the last end at inf.
-
     Examples:
         >>> low, high, counts = finite_bins(np.array([[-np.inf, 0, 3], [0, 1, 2]]))
         >>> low, high

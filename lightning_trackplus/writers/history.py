@@ -33,10 +33,6 @@ def read_history(directory: Path, directions: Directions | None = None) -> Runni
     best where it knows what is good; and without that from the event files, which have float32, and what the user
     wrote there too.
 
-    Args:
-        directory: The run directory; it need not exist.
-        directions: Which names are monitored, at whose best value all values are kept.
-
     Examples:
         >>> import tempfile
         >>> run = Path(tempfile.mkdtemp())
@@ -185,9 +181,6 @@ class Series:
 class RunningExtremes:
     """Takes records of numbers, many at a time, which takes 4 µs for one of 100 numbers.
 
-    Args:
-        watched: The names at whose best value all values are kept, and whether that is the lowest or the highest.
-
     Attributes:
         series: What is known of each name, in the order of their first appearance.
         at_best: By the names of ``watched``, all numbers as they stood when its best value was logged, and those that
@@ -208,11 +201,7 @@ class RunningExtremes:
         self._same_step: dict[str, int] = {}
 
     def take(self, records: Sequence[Record[float]]) -> None:
-        """Take records in the order in which they were logged.
-
-        Args:
-            records: Records that hold numbers alone.
-        """
+        """Take records in the order in which they were logged."""
         self.take_at_best(records)
         tables: dict[tuple[str, ...], list[int]] = {}
         for position, record in enumerate(records):
@@ -232,22 +221,12 @@ class RunningExtremes:
         self._watched = watched
 
     def is_concerned(self, name: str, values: Sequence[float], steps: Sequence[int]) -> bool:
-        """Return whether `take_at_best` has to see records that hold these values of a watched name.
-
-        Args:
-            name: The name.
-            values: The values.
-            steps: The step of each.
-        """
+        """Return whether `take_at_best` has to see records that hold these values of a watched name."""
         points = zip(values, steps, strict=True)
         return name in self._same_step or self._last_better(name, self._watched[name], points) is not None
 
     def take_at_best(self, records: Sequence[Record[float]]) -> None:
-        """Keep all values where one of the watched names is better than before.
-
-        Args:
-            records: Records in the order in which they were logged, before their numbers are taken.
-        """
+        """Keep all values where one of the watched names is better than before."""
         for name, mode in self._watched.items():
             begin, step = 0, self._same_step.pop(name, None)
             points = ((record.values.get(name, math.nan), record.step) for record in records)
@@ -264,13 +243,7 @@ class RunningExtremes:
                 self._same_step[name] = step
 
     def take_series(self, name: str, values: Sequence[float], steps: Sequence[int]) -> None:
-        """Take values of one name in the order in which they were logged.
-
-        Args:
-            name: The name.
-            values: The values.
-            steps: The step of each.
-        """
+        """Take values of one name in the order in which they were logged."""
         if values:
             table = np.array([values], np.float64)
             (low,), (high,) = (_first_positions(table, ufunc.reduce(table, axis=1)) for ufunc in (np.fmin, np.fmax))
@@ -319,13 +292,7 @@ def _extend(series: Series, low: Point, high: Point) -> None:
 
 
 def is_better(point: Point, best: Point, mode: Mode) -> bool:
-    """Return whether a point is better than the best so far, or as good at a lower step; neither is NaN.
-
-    Args:
-        point: The point.
-        best: The best so far.
-        mode: Whether the lowest or the highest value is the best.
-    """
+    """Return whether a point is better than the best so far, or as good at a lower step; neither is NaN."""
     return point < best if mode == "min" else (point[0], -point[1]) > (best[0], -best[1])
 
 

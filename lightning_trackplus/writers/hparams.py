@@ -71,11 +71,7 @@ class HParamsWriter:
         self._written: Mapping[str, HparamValue] | None = None
 
     def write(self, _record: Record[Payload]) -> None:
-        """Write the hyper-parameters, if they are not written yet.
-
-        Args:
-            _record: What was logged in one call; it says that the run has begun.
-        """
+        """Write the hyper-parameters, if they are not written yet."""
         if not self._has_begun:
             self._has_begun = True
             self._is_shown = any(self._directory.glob("*tfevents*.hparams"))

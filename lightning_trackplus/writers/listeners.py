@@ -65,11 +65,7 @@ class Listeners:
         return True
 
     def pass_on(self, data: bytes) -> None:
-        """Hand over an event that was written: ClearML takes it from ``FileWriter.add_event``.
-
-        Args:
-            data: The event, serialized.
-        """
+        """Hand over an event that was written: ClearML takes it from ``FileWriter.add_event``."""
         kind = getattr(sys.modules.get(_TORCH), "FileWriter", None)
         if kind is not None and kind.add_event.__module__ != _TORCH:
             self._try(lambda: self._add_event(kind, Event.FromString(data)))

@@ -14,11 +14,7 @@ COLUMNS = ("step", "epoch", "name", "kind", "file", "caption", "score", "wall_ti
 
 
 class MediaFiles:
-    """Writes each item to a file of its own, and a row about it to ``media.csv``.
-
-    Args:
-        directory: The run directory.
-    """
+    """Writes each item to a file of its own, and a row about it to ``media.csv``."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -27,15 +23,7 @@ class MediaFiles:
         self._counts: dict[str, tuple[int, int]] = {}
 
     def write(self, step: int, epoch: float | None, wall_time: float, name: str, media: Encoded) -> None:
-        """Write the items of one payload.
-
-        Args:
-            step: The global step.
-            epoch: The epoch, where it is known.
-            wall_time: Seconds since 1970-01-01 UTC.
-            name: The name the media were logged under.
-            media: The encoded items.
-        """
+        """Write the items of one payload."""
         index = self._index or self._open_index()
         last_step, count = self._counts.get(name, (step, 0))
         before = count if last_step == step else 0

@@ -54,12 +54,7 @@ _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|])")
 
 
 def media_values(name: str, media: MediaPayload) -> list[Fields]:
-    """Return media as the values of an event's summary, with their captions.
-
-    Args:
-        name: The name they were logged under.
-        media: The media.
-    """
+    """Return media as the values of an event's summary, with their captions."""
     data = [item.data for item in media.items]
     match media:
         case ImagePayload() | VideoPayload():

@@ -46,10 +46,6 @@ class RowText(NamedTuple):
     def line(self, width: int, *, has_others: bool = False) -> str:
         r"""Return the row as a line of a table.
 
-        Args:
-            width: How many columns the table has; cells beyond are left out.
-            has_others: Whether the column for other names is among them.
-
         Examples:
             >>> row = RowText("7,,0.5", 3)
             >>> row.line(5), row.line(2), row.line(5, has_others=True)
@@ -86,9 +82,6 @@ class Columns:
     In a row that would be commas for the most part, what stands far behind is in the column for other names, and
     names that are in such rows alone get no column.
 
-    Args:
-        columns: The first ones.
-
     Attributes:
         has_others: Whether there is one for other names.
 
@@ -122,31 +115,19 @@ class Columns:
         return iter(self._positions)
 
     def add(self, columns: Iterable[str]) -> None:
-        """Add those that are not there yet.
-
-        Args:
-            columns: The columns.
-        """
+        """Add those that are not there yet."""
         for column in columns:
             self._positions.setdefault(column, len(self._positions))
         self.has_others = OTHERS in self._positions
 
     def let_grow(self, *, can_grow: bool) -> None:
-        """Say whether names that are new get a column; until then they stand in the one for other names.
-
-        Args:
-            can_grow: Whether they do.
-        """
+        """Say whether names that are new get a column; until then they stand in the one for other names."""
         if can_grow and not self._can_grow:
             self._layouts.clear()
         self._can_grow = can_grow
 
     def by_column(self, numbers: Mapping[str, float]) -> Mapping[str, float]:
-        """Return numbers with the columns of their names.
-
-        Args:
-            numbers: The numbers by name.
-        """
+        """Return numbers with the columns of their names."""
         if not numbers.keys() <= self._column_of.keys():
             new = {name: column_of(name) for name in numbers if name not in self._column_of}
             self._column_of |= new
@@ -157,22 +138,14 @@ class Columns:
         return {self._column_of[name]: number for name, number in numbers.items()}
 
     def add_few(self, columns: Collection[str]) -> None:
-        """Add those that are not there yet, unless there are many; these and all later ones wait for their row's text.
-
-        Args:
-            columns: The columns.
-        """
+        """Add columns for some names, unless these are many; what is added waits for the text of its row."""
         if self._can_grow and not self._names_wait and len(self) + len(columns) <= _FEWEST_COLUMNS:
             self.add(columns)
         else:
             self._names_wait = True
 
     def text(self, row: Row) -> RowText:
-        """Return a row as text; names that are new get a column, or stand in the one for other names.
-
-        Args:
-            row: The row.
-        """
+        """Return a row as text; names that are new get a column, or stand in the one for other names."""
         names = tuple(row)
         layout = self._layouts.get(names) or self._new_layout(names)
         if layout.others:
@@ -219,19 +192,12 @@ def _spelled(cell: float | Cell) -> float | Cell:
 
 
 def number_cell(number: float) -> float | Cell:
-    """Return a number as a float64; an integer that float64 cannot hold stays one.
-
-    Args:
-        number: The number.
-    """
+    """Return a number as a float64; an integer that float64 cannot hold stays one."""
     return Cell(number) if isinstance(number, int) and abs(number) > _LARGEST_EXACT else float(number)
 
 
 def epoch_cell(epoch: float) -> Cell:
     """Return an epoch as a cell; a whole one is written as an integer.
-
-    Args:
-        epoch: The epoch.
 
     Examples:
         >>> epoch_cell(2.0), epoch_cell(0.5)
@@ -242,9 +208,5 @@ def epoch_cell(epoch: float) -> Cell:
 
 
 def quoted(cell: str) -> Cell:
-    """Return a cell that was read as it is written.
-
-    Args:
-        cell: What it holds.
-    """
+    """Return a cell that was read as it is written."""
     return Cell(row_bytes([cell]).decode().removesuffix("\n"))

@@ -46,9 +46,6 @@ class MetricsTable:
 
     Lightning hands over series of evaluation batches, numbered by batch, while the row of a training step waits for
     its validation results. These get rows of their own before it, without an epoch.
-
-    Args:
-        path: The file. One that is there already is continued.
     """
 
     def __init__(self, path: Path) -> None:
@@ -77,14 +74,7 @@ class MetricsTable:
     def write(
         self, step: int, epoch: float | None, numbers: Mapping[str, float], batch: EvaluationBatch | None = None
     ) -> None:
-        """Add numbers to the row of a step.
-
-        Args:
-            step: The global step. Another step than the last call's begins a new row.
-            epoch: The epoch, where it is known.
-            numbers: The values by name; all become float64.
-            batch: The batch of an evaluation that the numbers are of; these have rows of their own.
-        """
+        """Add numbers to the row of a step."""
         if self._file is None:
             self._open()
         numbers = self._columns.by_column(numbers)

@@ -19,9 +19,6 @@ WriterChoice: TypeAlias = Literal["tensorboard", "csv"] | Writer
 def available(writers: Sequence[WriterChoice]) -> tuple[WriterChoice, ...]:
     """Return the writers that can be had; where tensorboard is not installed, CSV stands for it, with a warning.
 
-    Args:
-        writers: Names and objects.
-
     Raises:
         ValueError: If there are none, or one is no writer.
     """
@@ -43,13 +40,7 @@ def available(writers: Sequence[WriterChoice]) -> tuple[WriterChoice, ...]:
 
 
 def open_writer(choice: WriterChoice, directory: Path, x_axis: Mapping[str, str]) -> Writer:
-    """Return the writer that was asked for.
-
-    Args:
-        choice: A name or an object.
-        directory: The run directory.
-        x_axis: Over what chosen names stand in TensorBoard.
-    """
+    """Return the writer that was asked for."""
     match choice:
         case "csv":
             return CSVWriter(directory)

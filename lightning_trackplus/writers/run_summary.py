@@ -31,10 +31,6 @@ class RunSummary:
     After `close`, it can be written to again. What it knows goes on to hold, and nothing is read, as long as the files
     are those that it left.
 
-    Args:
-        directory: The run directory. What is there already goes on, as `read_history` reads it.
-        directions: Whether the lowest or the highest value of a name is its best.
-
     Examples:
         >>> import tempfile
         >>> directory = Path(tempfile.mkdtemp())
@@ -60,20 +56,12 @@ class RunSummary:
         self._written_stamp: tuple[int, ...] | None = None
 
     def set_directions(self, directions: Directions) -> None:
-        """Replace the directions, for what was written before as well; all values at a best, for what comes.
-
-        Args:
-            directions: Whether the lowest or the highest value of a name is its best.
-        """
+        """Replace the directions, for what was written before as well; all values at a best, for what comes."""
         self._directions = directions
         self._is_written = not self._is_open
 
     def write(self, record: Record[Payload]) -> None:
-        """Take the numbers of one record.
-
-        Args:
-            record: What was logged in one call.
-        """
+        """Take the numbers of one record."""
         if not record.only_numbers:
             numbers = {name: value for name, value in record.values.items() if isinstance(value, NUMBERS)}
             if not numbers:

@@ -32,12 +32,7 @@ class SubRunEvent(TensorBoardEvent):
 
 
 class TensorBoardWriter:
-    """Writes each event into the event file of its run.
-
-    Args:
-        directory: The run directory; it is made with the first record.
-        x_axis: Over what chosen names of the run itself stand; by default all stand over the global step.
-    """
+    """Writes each event into the event file of its run."""
 
     def __init__(self, directory: Path, x_axis: Mapping[str, str] | None = None) -> None:
         self._directory = directory
@@ -48,11 +43,7 @@ class TensorBoardWriter:
         self._suspended: dict[str, EventFileWriter] = {}
 
     def write(self, record: Record[Payload]) -> None:
-        """Write one record as one event.
-
-        Args:
-            record: What was logged in one call.
-        """
+        """Write one record as one event."""
         # Most records are of numbers and of the run itself.
         folder = "" if record.only_numbers and record.batch is None else self._folder_of(record)
         if not folder:

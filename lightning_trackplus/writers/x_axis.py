@@ -19,9 +19,6 @@ _LARGEST_STEP = 2**63
 def check_x_axis(x_axis: Mapping[str, str]) -> None:
     """Check what a logger was given as ``x_axis``.
 
-    Args:
-        x_axis: The axis by name.
-
     Raises:
         ValueError: If it is no mapping of text to text.
     """
@@ -34,10 +31,6 @@ def check_x_axis(x_axis: Mapping[str, str]) -> None:
 
 def prefixed_axes(x_axis: Mapping[str, str], prefix: str) -> dict[str, str]:
     """Return the axes of names that stand behind a prefix; the epoch has none.
-
-    Args:
-        x_axis: The axis by name.
-        prefix: What stands before each name that is written.
 
     Examples:
         >>> prefixed_axes({"val/*": "samples", "test/*": "epoch"}, "mine-")
@@ -65,12 +58,7 @@ class XAxes:
         self._latest: dict[str, float] | None = None
 
     def split(self, record: Record[Payload], numbers: Mapping[str, float]) -> list[tuple[int, Mapping[str, float]]]:
-        """Return the numbers of a record by their step in TensorBoard; those over the global step come first.
-
-        Args:
-            record: The record.
-            numbers: Its numbers.
-        """
+        """Return the numbers of a record by their step in TensorBoard; those over the global step come first."""
         if not self._chosen:
             return [(record.step, numbers)]
         by_axis = self._layout(tuple(numbers))

@@ -18,10 +18,6 @@ _NARROWEST = 2.0**-45
 def checked_edges(edges: Sequence[float] | NDArray[Any], *, owner: str) -> NDArray[np.float64]:
     """Return a copy of edges, as an array that cannot be written to.
 
-    Args:
-        edges: The edges.
-        owner: Who got them, for the message.
-
     Raises:
         ValueError: If there are fewer than two, they do not rise, or one is not finite.
     """

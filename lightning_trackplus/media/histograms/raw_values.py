@@ -54,9 +54,6 @@ class RawValues:
 def one_each(values: Tensor | NDArray[Any] | Sequence[Any]) -> list[Tensor]:
     """Return the tensors of which each has a histogram.
 
-    Args:
-        values: What `Histogram` takes.
-
     Raises:
         TypeError: If the values are no numbers.
         ValueError: If they are complex, sparse, or none at all.

@@ -71,9 +71,6 @@ def durations(count: int, fps: float, tick: int) -> list[int]:
 def check_format(file_format: str) -> None:
     """Raise an error unless videos can be written in a format.
 
-    Args:
-        file_format: Its name.
-
     Raises:
         ValueError: If it is none of ours.
     """
@@ -84,11 +81,6 @@ def check_format(file_format: str) -> None:
 
 def check_size(height: int, width: int, file_format: VideoFormat) -> None:
     """Raise an error unless frames of some size can be written in a format.
-
-    Args:
-        height: Rows of pixels.
-        width: Columns of pixels.
-        file_format: The format.
 
     Raises:
         ValueError: If a side is too long.
@@ -102,11 +94,7 @@ def check_size(height: int, width: int, file_format: VideoFormat) -> None:
 
 
 def fastest(file_format: VideoFormat) -> int:
-    """Return the most frames a second that a format has.
-
-    Args:
-        file_format: The format.
-    """
+    """Return the most frames a second that a format has."""
     return _FORMATS[file_format].fastest
 
 

@@ -38,11 +38,6 @@ class Annotations(NamedTuple):
 def annotations_of(boxes: Notation, masks: Notation, count: int) -> list[Annotations]:
     """Return what is to be drawn on each image.
 
-    Args:
-        boxes: As for `Image`.
-        masks: As for `Image`.
-        count: How many images there are.
-
     Raises:
         ValueError: If something is not in the notation, or there is another number than of images.
         FileNotFoundError: If the path of a mask leads nowhere.

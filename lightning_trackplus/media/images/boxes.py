@@ -62,10 +62,6 @@ class Boxes(NamedTuple):
 def boxes_of_image(given: Any, where: str) -> tuple[Boxes, ...]:
     """Return the boxes of one image; of tensors there are copies.
 
-    Args:
-        given: The boxes, as they are written for `Image`.
-        where: What to call them in a message.
-
     Raises:
         ValueError: If they are not in the notation.
     """

@@ -28,11 +28,6 @@ def annotated(picture: Picture, annotations: Annotations, name: str) -> Picture:
 
     Masks are half transparent, boxes are lines. Each class has a colour, and in a second group of boxes or
     masks a paler one. A picture of less than 256 pixels is enlarged a whole number of times.
-
-    Args:
-        picture: The picture.
-        annotations: The masks and boxes.
-        name: The name it was logged under, for warnings.
     """
     pixels = np.array(opaque(as_pillow(picture)).convert("RGB"))
     legend = [entry for index, mask in enumerate(annotations.masks) for entry in _tint(pixels, mask, index)]

@@ -42,10 +42,6 @@ class VideoFile(NamedTuple):
 def videos_of(video: OneVideo, *, has_range: bool) -> Iterator[Tensor | VideoFile]:
     """Yield the videos that one value stands for, of shape ``(T, C, H, W)``; those of a tensor or an array are views.
 
-    Args:
-        video: Whatever `Video` takes, but for a list.
-        has_range: Whether it was said which pixels are black and white, so that integers can be read.
-
     Raises:
         ValueError: If it has a shape or a dtype that videos have not, or is a file of another kind.
         TypeError: If it is of another type.

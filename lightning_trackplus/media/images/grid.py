@@ -16,9 +16,6 @@ _GAP = 2
 def checked_columns(grid: Any) -> int:
     """Return a number of columns that was given.
 
-    Args:
-        grid: The number.
-
     Raises:
         ValueError: If it is none.
     """
@@ -28,13 +25,7 @@ def checked_columns(grid: Any) -> int:
 
 
 def grid_size(sizes: Iterable[tuple[int, int]], count: int, columns: int) -> tuple[int, int]:
-    """Return the height and width of the picture that `arranged` makes.
-
-    Args:
-        sizes: The heights and widths that there are.
-        count: How many pictures.
-        columns: How many stand side by side.
-    """
+    """Return the height and width of the picture that `arranged` makes."""
     height, width = map(max, zip(*sizes, strict=True))
     columns = min(columns, count)
     rows = -(-count // columns)
@@ -46,10 +37,6 @@ def arranged(pictures: Sequence[Picture], columns: int) -> Picture:
 
     Cells are as large as the largest picture, and lie 2 pixels apart. What is empty is black, and
     transparent if a picture has an alpha channel.
-
-    Args:
-        pictures: The pictures.
-        columns: How many stand side by side.
     """
     channels, height, width = map(max, zip(*(picture.shape for picture in pictures), strict=True))
     canvas = np.zeros((channels, *grid_size([(height, width)], len(pictures), columns)), np.uint8)

@@ -36,10 +36,6 @@ class _FileFormat(NamedTuple):
 def encoded(picture: Picture, file_format: Format) -> bytes:
     """Return a picture as the bytes of a file.
 
-    Args:
-        picture: The picture.
-        file_format: Of what kind.
-
     Raises:
         ValueError: If a side is too long.
     """
@@ -51,9 +47,6 @@ def encoded(picture: Picture, file_format: Format) -> bytes:
 def check_format(file_format: str) -> None:
     """Raise an error unless pictures can be written in a format.
 
-    Args:
-        file_format: Its name.
-
     Raises:
         ValueError: If it is none of ours.
     """
@@ -64,11 +57,6 @@ def check_format(file_format: str) -> None:
 
 def check_size(height: int, width: int, file_format: Format) -> None:
     """Raise an error unless a picture of some size can be written in a format.
-
-    Args:
-        height: Rows of pixels.
-        width: Columns of pixels.
-        file_format: The format.
 
     Raises:
         ValueError: If a side is too long.
@@ -82,11 +70,7 @@ def check_size(height: int, width: int, file_format: Format) -> None:
 
 
 def as_pillow(picture: Picture) -> PIL.Image.Image:
-    """Return a picture as Pillow has it.
-
-    Args:
-        picture: The picture.
-    """
+    """Return a picture as Pillow has it."""
     mode = _MODES[len(picture)]
     pixels = picture.transpose(1, 2, 0)
     if len(picture) > 1 and not pixels.flags.c_contiguous:
@@ -96,11 +80,7 @@ def as_pillow(picture: Picture) -> PIL.Image.Image:
 
 
 def opaque(picture: PIL.Image.Image) -> PIL.Image.Image:
-    """Return a picture in front of white.
-
-    Args:
-        picture: A picture that may have transparent pixels.
-    """
+    """Return a picture in front of white."""
     if picture.mode != "RGBA":
         return picture
     background = PIL.Image.new("RGBA", picture.size, (_WHITE,) * 4)

@@ -24,10 +24,6 @@ _BLACK, _WHITE = (0, 0, 0), (255, 255, 255)
 def colour_of_class(class_id: int, group: int = 0) -> Colour:
     """Return the colour of a class; hues that follow each other lie a golden section apart.
 
-    Args:
-        class_id: The class.
-        group: The number of the group of boxes or masks in which it is drawn.
-
     Examples:
         >>> colour_of_class(0)
         (255, 38, 38)
@@ -38,11 +34,7 @@ def colour_of_class(class_id: int, group: int = 0) -> Colour:
 
 
 class LabelDrawing:
-    """Draws on a picture, with lines and letters that fit its size.
-
-    Args:
-        picture: The picture, RGB.
-    """
+    """Draws on a picture, with lines and letters that fit its size."""
 
     def __init__(self, picture: PIL.Image.Image) -> None:
         self.picture = picture
@@ -51,13 +43,7 @@ class LabelDrawing:
         self._line = max(2, max(picture.size) // 400)
 
     def box(self, edges: tuple[int, int, int, int], text: str, colour: Colour) -> None:
-        """Draw a box, with its label above it or, where it has no room there, inside.
-
-        Args:
-            edges: Left, upper, right and lower edge.
-            text: The label; an empty one is not drawn.
-            colour: The colour of both.
-        """
+        """Draw a box, with its label above it or, where it has no room there, inside."""
         self._draw.rectangle(edges, outline=colour, width=self._line)
         if text:
             _, height = self._size(text)
@@ -65,11 +51,7 @@ class LabelDrawing:
             self._label(left, top - height if top >= height else top, text, colour)
 
     def legend(self, entries: Sequence[tuple[str, Colour]]) -> None:
-        """Draw labels below each other into the lower left corner.
-
-        Args:
-            entries: Text and colour of each.
-        """
+        """Draw labels below each other into the lower left corner."""
         top = self.picture.height
         for text, colour in reversed(entries):
             top -= self._size(text)[1]

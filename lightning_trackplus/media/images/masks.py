@@ -32,10 +32,6 @@ class Mask(NamedTuple):
 def masks_of_image(given: Any, where: str) -> tuple[Mask, ...]:
     """Return the masks of one image; those of paths are read.
 
-    Args:
-        given: The masks, as they are written for `Image`.
-        where: What to call them in a message.
-
     Raises:
         ValueError: If they are not in the notation.
         FileNotFoundError: If a path leads nowhere.

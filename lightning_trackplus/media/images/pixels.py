@@ -38,10 +38,6 @@ class Batch(NamedTuple):
 def batches(image: OneImage, *, has_range: bool) -> Iterator[Batch]:
     """Yield the images that one value stands for; those of a tensor or an array are views of it.
 
-    Args:
-        image: Whatever `Image` takes, but for a list.
-        has_range: Whether it was said which pixels are black and white, so that integers can be read.
-
     Raises:
         ValueError: If it has a shape, a dtype or a layout that images have not.
         TypeError: If it is of another type.

@@ -22,9 +22,6 @@ def png(picture: NDArray[np.uint8]) -> bytes:
     A photograph takes a seventh of the time of Pillow's default, and about as many bytes: zlib does nothing but to
     give frequent values short codes.
 
-    Args:
-        picture: Shape ``(C, H, W)``; C is 1 (grey), 3 (RGB) or 4 (RGBA).
-
     Examples:
         >>> png(np.zeros((3, 2, 2), np.uint8))[1:4]
         b'PNG'
@@ -43,13 +40,7 @@ def png(picture: NDArray[np.uint8]) -> bytes:
 def _filtered(
     padded: NDArray[np.uint8], kind: int, predict: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 ) -> NDArray[np.uint8]:
-    """Return the rows of a picture as PNG compresses them: the filter, and what it leaves of each pixel.
-
-    Args:
-        padded: The picture, with a row of zeros above and a column of zeros on its left.
-        kind: The filter's number.
-        predict: Returns what the filter takes each pixel to be.
-    """
+    """Return the rows of a picture as PNG compresses them: the filter, and what it leaves of each pixel."""
     channels, height, width = (padded.shape[0], padded.shape[1] - 1, padded.shape[2] - 1)
     rows = np.empty((height, 1 + width * channels), np.uint8)
     rows[:, 0] = kind

@@ -18,46 +18,23 @@ _BLACK = (0, 0, 0)
 
 
 def width_of(text: str) -> int:
-    """Return the width of a text, in pixels.
-
-    Args:
-        text: The text.
-    """
+    """Return the width of a text, in pixels."""
     return round(_font().getlength(_in_one_line(text)))
 
 
 def shortened(text: str, longest: int) -> str:
-    """Return a text in one line, of a long one the beginning.
-
-    Args:
-        text: The text.
-        longest: How many letters it may have.
-    """
+    """Return a text in one line, of a long one the beginning."""
     text = _in_one_line(text)
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
 def write(sheet: PIL.Image.Image, place: tuple[int, int], text: str, anchor: str, colour: Colour = _BLACK) -> None:
-    """Write a text onto a drawing.
-
-    Args:
-        sheet: The drawing, RGB.
-        place: Where the anchor stands, from the left and from above.
-        text: The text.
-        anchor: Two letters, as Pillow has them: ``"mm"`` is the middle, ``"rm"`` the middle of the right side.
-        colour: Red, green and blue in [0, 255].
-    """
+    """Write a text onto a drawing."""
     PIL.ImageDraw.Draw(sheet).text(place, _in_one_line(text), colour, _font(), anchor)
 
 
 def write_upwards(sheet: PIL.Image.Image, place: tuple[int, int], text: str) -> None:
-    """Write a text from below to above onto a drawing, in black.
-
-    Args:
-        sheet: The drawing, RGB.
-        place: Where the middle of its end stands, which is on top.
-        text: The text.
-    """
+    """Write a text from below to above onto a drawing, in black."""
     line = PIL.Image.new("L", (width_of(text) + 1, LINE))
     PIL.ImageDraw.Draw(line).text((0, LINE // 2), _in_one_line(text), 255, _font(), "lm")
     turned = line.transpose(PIL.Image.Transpose.ROTATE_90)

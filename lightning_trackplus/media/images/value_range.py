@@ -31,10 +31,6 @@ _MAGENTA = (255, 0, 255, 255)
 class DetectedRange:
     """Which floats are black and white in pictures that came together: the brightest pixel of all tells.
 
-    Args:
-        pixels: What came.
-        count: How many pictures these are.
-
     Examples:
         >>> DetectedRange([torch.tensor([0.5, 3.0])], 1).wait()
         (0.0, 255.0)
@@ -67,12 +63,7 @@ AnyRange: TypeAlias = ValueRange | DetectedRange | None
 
 
 def detected_range(pixels: Sequence[Tensor], *, are_batches: bool) -> DetectedRange | None:
-    """Return the range of pictures that came together; None if none has floats.
-
-    Args:
-        pixels: What came.
-        are_batches: Whether each of these is a batch of pictures, and not one.
-    """
+    """Return the range of pictures that came together; None if none has floats."""
     for one in pixels:
         if one.is_floating_point():
             return DetectedRange(pixels, sum(map(len, pixels)) if are_batches else len(pixels))
@@ -80,11 +71,7 @@ def detected_range(pixels: Sequence[Tensor], *, are_batches: bool) -> DetectedRa
 
 
 def waited_for(value_range: AnyRange) -> ValueRange:
-    """Return a range once it is known.
-
-    Args:
-        value_range: The range.
-    """
+    """Return a range once it is known."""
     return value_range.wait() if isinstance(value_range, DetectedRange) else value_range or _UNIT
 
 
@@ -92,11 +79,6 @@ def range_of_copies(value_range: AnyRange, copies: Sequence[Tensor], count: int)
     """Return the range of copies of pictures that came together; waits for no device.
 
     Where all of them were copied, the copies are looked at when they are encoded. Of a part, the rest is looked at now.
-
-    Args:
-        value_range: That of the pictures.
-        copies: The pixels of the copies.
-        count: How many pictures these are.
     """
     if isinstance(value_range, DetectedRange):
         if value_range.count == count:
@@ -106,12 +88,7 @@ def range_of_copies(value_range: AnyRange, copies: Sequence[Tensor], count: int)
 
 
 def ranges_of_copies(ranges: Sequence[AnyRange], copies: Sequence[Tensor]) -> list[AnyRange]:
-    """Return the ranges of copies of pictures, whether they came together or not; waits for no device.
-
-    Args:
-        ranges: Those of the pictures.
-        copies: The pixels of the copies.
-    """
+    """Return the ranges of copies of pictures, whether they came together or not; waits for no device."""
     if all(one is ranges[0] for one in ranges[1:]):
         return [range_of_copies(one, copies, len(ranges)) for one in ranges[:1]] * len(ranges)
     return [range_of_copies(one, (), 0) for one in ranges]
@@ -133,10 +110,6 @@ class ScaledPicture(NamedTuple):
 
 def checked_range(value_range: Any, owner: str) -> ValueRange:
     """Return a range that was given.
-
-    Args:
-        value_range: The range.
-        owner: The medium it was given to, for messages.
 
     Raises:
         ValueError: If it is none.
@@ -208,11 +181,7 @@ def pictures_of(pixels: Sequence[NDArray[Any]], ranges: Sequence[AnyRange], name
 
 
 def in_words(value_range: AnyRange) -> str:
-    """Return outside of what values are clipped.
-
-    Args:
-        value_range: The range.
-    """
+    """Return outside of what values are clipped."""
     if not isinstance(value_range, tuple):
         return "[0, 1] or [0, 255] and are clipped; give value_range=(black, white) for another range."
     return "[{:g}, {:g}] and are clipped.".format(*value_range)

@@ -21,11 +21,6 @@ Labels: TypeAlias = Mapping[int, str]
 def mapping(given: Any, where: str, wanted: str) -> Mapping[Any, Any]:
     """Return a dict.
 
-    Args:
-        given: What should be one.
-        where: The keys that lead to it, for the message.
-        wanted: What to give, for the message.
-
     Raises:
         ValueError: If it is none.
     """
@@ -36,11 +31,6 @@ def mapping(given: Any, where: str, wanted: str) -> Mapping[Any, Any]:
 
 def number(given: Any, where: str, *, is_class: bool = False) -> Number:
     """Return a number as it is now; that of a tensor is copied where it lies.
-
-    Args:
-        given: What should be one.
-        where: The keys that lead to it, for the message.
-        is_class: Whether it has to be an integer.
 
     Raises:
         ValueError: If it is none.
@@ -61,11 +51,6 @@ def number(given: Any, where: str, *, is_class: bool = False) -> Number:
 def tensor(given: Any, where: str, wanted: str) -> Tensor:
     """Return a tensor or an array as a tensor.
 
-    Args:
-        given: What should be one.
-        where: The keys that lead to it, for the message.
-        wanted: What to give, for the message.
-
     Raises:
         ValueError: If it is none.
     """
@@ -78,10 +63,6 @@ def tensor(given: Any, where: str, wanted: str) -> Tensor:
 
 def labels(group: Mapping[str, Any], where: str) -> Labels:
     """Return the names of classes, none if there are none.
-
-    Args:
-        group: What may have them under the key ``"class_labels"``.
-        where: The keys that lead to it, for the message.
 
     Raises:
         ValueError: If they are no dict of integers to strings.
@@ -96,13 +77,7 @@ def labels(group: Mapping[str, Any], where: str) -> Labels:
 
 
 def wrong(given: Any, where: str, wanted: str) -> ValueError:
-    """Return the error that says that something is not in the notation.
-
-    Args:
-        given: What was given; it is described in words for which no device is waited for.
-        where: The keys that lead to it.
-        wanted: What to give.
-    """
+    """Return the error that says that something is not in the notation."""
     described = f"a {type(given).__name__}"
     if given is None:
         described = "nothing"

@@ -20,12 +20,7 @@ FORMS = _WEIGHTED + _WIDE + 1
 
 
 def buffered(values: Floats, weights: Floats) -> State:
-    """Return the state of some values.
-
-    Args:
-        values: The values.
-        weights: Their weights.
-    """
+    """Return the state of some values."""
     weighted = not are_equal(weights)
     numbers = _interleave(values, weights) if weighted else values
     weight = float(weights[0]) if len(weights) and not weighted else 1.0
@@ -34,11 +29,7 @@ def buffered(values: Floats, weights: Floats) -> State:
 
 
 def contents(state: State) -> tuple[Floats, Floats]:
-    """Return the values and their weights, in the order in which they came.
-
-    Args:
-        state: The state.
-    """
+    """Return the values and their weights, in the order in which they came."""
     form, weight = int(state[0]), state[1:2]
     body = state[_HEAD:] if form & _WIDE else state[_HEAD:].view(np.float32)
     # NaN fills up where the room is made for an even number; it is never a value.
@@ -49,12 +40,7 @@ def contents(state: State) -> tuple[Floats, Floats]:
 
 
 def concatenated(left: State, right: State) -> State:
-    """Return the state of two parts together.
-
-    Args:
-        left: The state of the part that comes first.
-        right: The state of the other part.
-    """
+    """Return the state of two parts together."""
     if len(left) == _HEAD or len(right) == _HEAD:
         return right if len(left) == _HEAD else left
     form, weight = int(left[0]) | int(right[0]), float(left[1])
@@ -70,11 +56,7 @@ def concatenated(left: State, right: State) -> State:
 
 
 def count(state: State) -> int:
-    """Return how many values a state holds, or one more for each time that an odd number was added.
-
-    Args:
-        state: The state.
-    """
+    """Return how many values a state holds, or one more for each time that an odd number was added."""
     form = int(state[0])
     return (len(state) - _HEAD) * (1 if form & _WIDE else 2) // (2 if form & _WEIGHTED else 1)
 

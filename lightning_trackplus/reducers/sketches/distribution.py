@@ -24,9 +24,6 @@ _LIMITS = {"auto": 65_536, "exact": np.inf, "sketch": 1_020, "hist": 0}
 class Distribution(Reducer):
     """Base of reducers that need the distribution of all values, which is kept once for all of a stream.
 
-    Args:
-        method: How it is kept.
-
             - ``"auto"``: all values up to 65,536, in at most 512 KiB (1 MiB if the weights differ; half
               of this if the values are float32 numbers), then as ``"sketch"``.
             - ``"exact"``: all values, in memory that grows with them.
@@ -84,11 +81,7 @@ class Distribution(Reducer):
         return tdigest.merged(_digest(left), _digest(right))
 
     def points(self, state: State) -> WeightedPoints:
-        """Return the distribution as points in rising order.
-
-        Args:
-            state: The state.
-        """
+        """Return the distribution as points in rising order."""
         if self.method == "hist":
             return points(state)
         if state[0] == tdigest.FORM:
@@ -117,24 +110,14 @@ _EXPONENT_OF_INFINITY = 0x7FF
 
 
 def counted(values: Floats, weights: Floats) -> State:
-    """Return the state of some values.
-
-    Args:
-        values: The values, in any order.
-        weights: Their weights.
-    """
+    """Return the state of some values."""
     rising, weights = in_order(values, weights)
     smallest, largest = (rising[0], rising[-1]) if len(rising) else (np.inf, -np.inf)
     return _state(_BITS, smallest, largest, *_added(_keys(rising), weights))
 
 
 def merged(left: State, right: State) -> State:
-    """Return the state of two parts together.
-
-    Args:
-        left: The state of one part.
-        right: The state of the other.
-    """
+    """Return the state of two parts together."""
     bits = int(min(left[1], right[1]))
     (left_keys, left_counts), (right_keys, right_counts) = (_bins(part, bits) for part in (left, right))
     keys, counts = np.append(left_keys, right_keys), np.append(left_counts, right_counts)
@@ -144,11 +127,7 @@ def merged(left: State, right: State) -> State:
 
 
 def points(state: State) -> WeightedPoints:
-    """Return the distribution, each bin as its middle.
-
-    Args:
-        state: The state.
-    """
+    """Return the distribution, each bin as its middle."""
     bits = int(state[1])
     keys, counts = _bins(state, bits)
     return WeightedPoints(np.clip(_middles(keys, bits), state[2], state[3]), counts, exact=False)

@@ -36,28 +36,16 @@ class WeightedPoints(NamedTuple):
         return float(common[0] * len(self.weights) if len(common) == 1 else self.weights.sum())
 
     def quantile(self, q: float) -> float:
-        """Return a quantile by numpy's ``linear`` interpolation, NaN of no values.
-
-        Args:
-            q: Which, in [0, 1].
-        """
+        """Return a quantile by numpy's ``linear`` interpolation, NaN of no values."""
         # If each is repeated as often as its weight says, the values stand at 0 … total - 1.
         return self.at(max((self.total - 1) * q, 0.0)) if len(self.values) else math.nan
 
     def at(self, position: float) -> float:
-        """Return the value at a position among the values in rising order.
-
-        Args:
-            position: At least 0; what lies between two values is interpolated.
-        """
+        """Return the value at a position among the values in rising order."""
         return self._between_centres(position) if self.spread else self._between_values(position)
 
     def kept(self, cut: float) -> WeightedPoints:
-        """Return what is left if some values are taken away at both ends.
-
-        Args:
-            cut: How many values to take from each end.
-        """
+        """Return what is left if some values are taken away at both ends."""
         ends = np.cumsum(self.weights)
         weights = np.diff(np.clip(ends, cut, ends[-1] - cut), prepend=cut)
         return self._replace(values=self.values[weights > 0], weights=weights[weights > 0])
@@ -70,11 +58,7 @@ class WeightedPoints(NamedTuple):
             return float(np.sum(self.values * (self.weights / self.weights.sum())))
 
     def distances(self, centre: float) -> WeightedPoints:
-        """Return how far the values lie from one, as a distribution.
-
-        Args:
-            centre: A finite value.
-        """
+        """Return how far the values lie from one, as a distribution."""
         with np.errstate(over="ignore"):
             distances = np.abs(self.values - centre)
         order = np.argsort(distances)
@@ -103,12 +87,7 @@ class WeightedPoints(NamedTuple):
 
 
 def in_order(values: Floats, weights: Floats) -> tuple[NDArray[np.floating], Floats]:
-    """Return values in rising order with their weights, as float32 if all are numbers of it.
-
-    Args:
-        values: The values.
-        weights: Their weights.
-    """
+    """Return values in rising order with their weights, as float32 if all are numbers of it."""
     if not are_equal(weights):
         order = np.argsort(values)
         return values[order], weights[order]
@@ -120,21 +99,13 @@ def in_order(values: Floats, weights: Floats) -> tuple[NDArray[np.floating], Flo
 
 
 def are_equal(weights: Floats) -> bool:
-    """Return whether all weights are the same.
-
-    Args:
-        weights: The weights.
-    """
+    """Return whether all weights are the same."""
     weights = unbroadcast(weights)
     return bool((weights == weights[:1]).all())
 
 
 def float32_if_lossless(numbers: Floats) -> NDArray[np.float32] | None:
-    """Return numbers as float32, or None if that loses anything.
-
-    Args:
-        numbers: The numbers.
-    """
+    """Return numbers as float32, or None if that loses anything."""
     with np.errstate(over="ignore", under="ignore"):
         narrow = numbers.astype(np.float32)
     return narrow if np.array_equal(narrow, numbers) else None

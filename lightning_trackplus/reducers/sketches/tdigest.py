@@ -39,12 +39,7 @@ _BOUNDARIES = _boundaries()
 
 
 def digested(values: Floats, weights: Floats) -> State:
-    """Return the state of some values.
-
-    Args:
-        values: The values, in any order.
-        weights: Their weights.
-    """
+    """Return the state of some values."""
     rising, weights = in_order(values, weights)
     # An infinity of their own type, or numpy converts all of them.
     infinity = rising.dtype.type(np.inf)
@@ -56,12 +51,7 @@ def digested(values: Floats, weights: Floats) -> State:
 
 
 def merged(left: State, right: State) -> State:
-    """Return the state of two parts together.
-
-    Args:
-        left: The state of one part.
-        right: The state of the other.
-    """
+    """Return the state of two parts together."""
     total, below, above = left[1:_HEAD] + right[1:_HEAD]
     means, weights = (np.concatenate(both) for both in zip(_clusters(left), _clusters(right), strict=True))
     order = np.argsort(means, kind="stable")
@@ -69,11 +59,7 @@ def merged(left: State, right: State) -> State:
 
 
 def points(state: State) -> WeightedPoints:
-    """Return the distribution, whose smallest and largest values are exact.
-
-    Args:
-        state: The state.
-    """
+    """Return the distribution, whose smallest and largest values are exact."""
     means, weights = _clusters(state)
     _, below, above = state[1:_HEAD]
     values = np.concatenate([[-np.inf], means, [np.inf]])

@@ -16,12 +16,7 @@ if TYPE_CHECKING:
 
 
 class MediaFilesWriter:
-    """Writes media to files with an index ``media.csv``, and no numbers.
-
-    Args:
-        directory: The folder; it is made with the first medium.
-        prefix: What is put before each name.
-    """
+    """Writes media to files with an index ``media.csv``, and no numbers."""
 
     def __init__(self, directory: Path, prefix: str = "") -> None:
         self.directory = directory
@@ -45,11 +40,7 @@ class MediaFilesWriter:
         return cls(Path(logger.log_dir).resolve(), lightning_loggers.prefixed(logger, ""))
 
     def write(self, record: Record[Payload]) -> None:
-        """Write the media of one record.
-
-        Args:
-            record: What was logged in one call.
-        """
+        """Write the media of one record."""
         for name, value in record.values.items():
             match value:
                 case Encoded():

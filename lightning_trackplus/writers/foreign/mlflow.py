@@ -42,11 +42,7 @@ class MLFlowWriter:
         _ = logger.run_id
 
     def write(self, record: Record[Payload]) -> None:
-        """Write the media of one record.
-
-        Args:
-            record: What was logged in one call.
-        """
+        """Write the media of one record."""
         media: dict[str, Encoded] = {}
         for name, value in record.values.items():
             match value:

@@ -17,9 +17,6 @@ def writer_for(logger: Any) -> Writer | None:
     Comet is not among them: a Comet experiment has one current step for all threads, so that a medium written on
     the delivery thread would now and then move the numbers of the training to its own step.
 
-    Args:
-        logger: The logger.
-
     Raises:
         Exception: What the logger raises where it cannot be used.
     """

@@ -29,11 +29,7 @@ class TensorBoardLoggerWriter:
         self._file_writer()
 
     def write(self, record: Record[Payload]) -> None:
-        """Write the media of one record, as one event.
-
-        Args:
-            record: What was logged in one call.
-        """
+        """Write the media of one record, as one event."""
         values: list[Fields] = []
         for name, value in record.values.items():
             match value:

@@ -63,11 +63,7 @@ class WandbWriter:
         _ = logger.experiment
 
     def write(self, record: Record[Payload]) -> None:
-        """Write the media of one record, as one row of the run's history.
-
-        Args:
-            record: What was logged in one call.
-        """
+        """Write the media of one record, as one row of the run's history."""
         row: dict[str, Any] = {}
         with tempfile.TemporaryDirectory() as folder:
             for name, value in record.values.items():
