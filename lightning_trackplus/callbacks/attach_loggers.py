@@ -12,18 +12,13 @@ from lightning_trackplus.lightning_internals import trainer_state
 from lightning_trackplus.lightning_internals.classes import Callback
 from lightning_trackplus.lightning_internals.flavours import flavour_of
 from lightning_trackplus.lightning_internals.running_trainers import failed_run_id, run_id
-from lightning_trackplus.logger.track_plus_logger import TrackPlusLogger
+from lightning_trackplus.logger.track_plus_logger import trackplus_loggers
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
 
 CHECKPOINT_KEY = "lightning_trackplus"
 """The key under which a checkpoint holds the state of this package."""
-
-
-def trackplus_loggers(trainer: pl.Trainer) -> list[TrackPlusLogger]:
-    """Return the TrackPlusLoggers that a Trainer has."""
-    return [logger for logger in trainer.loggers if isinstance(logger, TrackPlusLogger)]
 
 
 class RunPositions:
@@ -75,13 +70,31 @@ class RunPositions:
                 logger.end_resuming()
 
 
-class _Attachment:
-    """What a callback keeps of one Trainer."""
+class TrainerRun:
+    """One run of a Trainer, such as a ``fit``."""
+
+    def __init__(self) -> None:
+        self.id = run_id()
+
+    def close(self) -> None:
+        """Undo what was done to the module and the Trainer for this run."""
+
+
+class Attachment:
+    """What a callback keeps of one Trainer.
+
+    Attributes:
+        positions: Where the runs of the loggers are.
+        runs: The runs of the Trainer; one can begin within another, as a test in ``on_train_end``.
+    """
 
     def __init__(self) -> None:
         self.positions = RunPositions()
-        self.runs: list[int | None] = []
-        """The runs that are under way; one can begin within another, as a test in ``on_train_end``."""
+        self.runs: list[TrainerRun] = []
+
+    def begin_run(self) -> None:
+        """Begin a run of the Trainer."""
+        self.runs.append(TrainerRun())
 
 
 class AttachLoggers(Callback):
@@ -94,7 +107,7 @@ class AttachLoggers(Callback):
     """A logger looks for this attribute."""
 
     def __init__(self) -> None:
-        self._attachments: weakref.WeakKeyDictionary[pl.Trainer, _Attachment] = weakref.WeakKeyDictionary()
+        self._attachments: weakref.WeakKeyDictionary[pl.Trainer, Attachment] = weakref.WeakKeyDictionary()
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -104,9 +117,9 @@ class AttachLoggers(Callback):
             TypeError: If the Trainer is of none of the packages that are supported.
         """
         flavour_of(trainer)
+        self._attachment(trainer).begin_run()
         for logger in trackplus_loggers(trainer):
             logger.attach(trainer)
-        self._attachment(trainer).runs.append(run_id())
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -159,21 +172,21 @@ class AttachLoggers(Callback):
     @override
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Detach: Lightning does not call ``teardown`` after an exception."""
-        # A run that failed before its setup was none of ours.
-        if self._attachment(trainer).runs[-1:] == [failed_run_id(exception)]:
+        # A run that failed before its setup was not attached.
+        if (runs := self._attachment(trainer).runs) and runs[-1].id == failed_run_id(exception):
             self._end(trainer)
 
     def _end(self, trainer: pl.Trainer) -> None:
         if runs := self._attachment(trainer).runs:
-            runs.pop()
-            self._detach(trainer)
+            runs.pop().close()
+            for logger in trackplus_loggers(trainer):
+                logger.detach(trainer)
 
-    def _detach(self, trainer: pl.Trainer) -> None:
-        for logger in trackplus_loggers(trainer):
-            logger.detach(trainer)
+    def _attachment(self, trainer: pl.Trainer) -> Attachment:
+        return self._attachments.setdefault(trainer, self._make_attachment())
 
-    def _attachment(self, trainer: pl.Trainer) -> _Attachment:
-        return self._attachments.setdefault(trainer, _Attachment())
+    def _make_attachment(self) -> Attachment:
+        return Attachment()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave behind what belongs to Trainers of this process."""

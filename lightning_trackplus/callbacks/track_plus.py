@@ -1,18 +1,17 @@
-"""TrackPlus: attaches to a module and its loggers, says when epochs begin and end, and detaches."""
+"""The callback `TrackPlus`: attaches to a module and its loggers, passes on the Trainer's hooks, and detaches."""
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from lightning_utilities.core.rank_zero import rank_zero_warn
 from typing_extensions import override
 
-from lightning_trackplus.callbacks.attach_loggers import AttachLoggers, part_of, trackplus_loggers
+from lightning_trackplus.callbacks.attach_loggers import AttachLoggers, Attachment, TrainerRun, part_of
 from lightning_trackplus.lightning_internals import trainer_state
 from lightning_trackplus.lightning_internals.classes import MisconfigurationException
-from lightning_trackplus.logger.track_plus_logger import loggers_want_callback
+from lightning_trackplus.logger.track_plus_logger import loggers_want_callback, trackplus_loggers
 from lightning_trackplus.media.selection import Selection
 from lightning_trackplus.reducers.registry import Reduction
 from lightning_trackplus.reducers.samples import NanPolicy
@@ -75,7 +74,6 @@ class TrackPlus(AttachLoggers):
         self._nan_policy = nan_policy
         self._samples = BatchSamples(samples or {})
         self._is_fast = fast
-        self._trainers: weakref.WeakKeyDictionary[pl.Trainer, _Tracked] = weakref.WeakKeyDictionary()
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -91,33 +89,31 @@ class TrackPlus(AttachLoggers):
         # The results of an epoch are there for the epoch-end hooks of all others.
         put_first(self, trainer)
         super().setup(trainer, pl_module, stage)
-        tracked = self._trainers.setdefault(trainer, _Tracked())
-        # A run within another run of the same Trainer has nothing in common with it.
-        streams = StreamRegistry() if tracked.routers else tracked.streams
-        streams.attach(pl_module)
+        tracked = self._tracked(trainer)
         tracked.is_alone = False
-        router = LogRouter(
+        run = tracked.current_run
+        run.streams.attach(pl_module)
+        run.router = LogRouter(
             pl_module,
             trainer,
-            streams=streams,
+            streams=run.streams,
             configured=self._configured,
             nan_policy=self._nan_policy,
             fast=self._is_fast,
         )
-        tracked.routers.append((router, streams))
 
     @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin a training."""
         super().on_train_start(trainer, pl_module)
-        if (router := self._door(trainer)) is not None:
+        if (router := self._router(trainer)) is not None:
             router.begin_training()
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin an epoch of training."""
         super().on_train_epoch_start(trainer, pl_module)
-        if (router := self._door(trainer)) is not None:
+        if (router := self._router(trainer)) is not None:
             router.begin_epoch()
 
     @override
@@ -222,8 +218,8 @@ class TrackPlus(AttachLoggers):
     ) -> None:
         """Put into a checkpoint where the runs are and what training has logged; all processes have to call it."""
         super().on_save_checkpoint(trainer, pl_module, checkpoint)
-        if (tracked := self._trainers.get(trainer)) is not None:
-            part_of(checkpoint)["logged"] = tracked.streams.state_dict(alone=tracked.is_alone)
+        tracked = self._tracked(trainer)
+        part_of(checkpoint)["logged"] = tracked.streams.state_dict(alone=tracked.is_alone)
 
     @override
     def on_load_checkpoint(
@@ -231,63 +227,84 @@ class TrackPlus(AttachLoggers):
     ) -> None:
         """Let the loggers, and what training has logged, go on where the checkpoint was."""
         super().on_load_checkpoint(trainer, pl_module, checkpoint)
-        logged, tracked = part_of(dict(checkpoint)).get("logged"), self._trainers.get(trainer)
-        # An evaluation of a checkpoint begins with nothing.
-        if logged is not None and tracked is not None and trainer.state.fn == "fit":
-            tracked.streams.load_state_dict(logged)
+        logged = part_of(dict(checkpoint)).get("logged")
+        # An evaluation of a checkpoint starts from zero.
+        if logged is not None and trainer.state.fn == "fit":
+            self._tracked(trainer).streams.load_state_dict(logged)
 
     @override
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Detach: Lightning does not call ``teardown`` after an exception."""
-        if (tracked := self._trainers.get(trainer)) is not None:
-            # Other processes may not have failed, and would not answer.
-            tracked.is_alone = True
+        # Other processes may not have failed, and would not answer.
+        self._tracked(trainer).is_alone = True
         super().on_exception(trainer, pl_module, exception)
 
     def _begin_evaluation(self, trainer: pl.Trainer) -> None:
-        if (router := self._door(trainer)) is not None:
+        if (router := self._router(trainer)) is not None:
             router.begin_evaluation()
 
     def _begin_dataloader(self, trainer: pl.Trainer, index: int) -> None:
-        if (router := self._door(trainer)) is not None:
+        if (router := self._router(trainer)) is not None:
             router.reducers.begin_dataloader(index)
 
     def _compute_pending(self, trainer: pl.Trainer) -> None:
-        if (router := self._door(trainer)) is not None:
+        if (router := self._router(trainer)) is not None:
             router.reducers.compute_pending()
 
     def _end_epoch(self, trainer: pl.Trainer) -> None:
-        if (router := self._door(trainer)) is not None:
+        if (router := self._router(trainer)) is not None:
             router.end_epoch()
 
+    def _router(self, trainer: pl.Trainer) -> LogRouter | None:
+        """Return the router of the innermost run of a Trainer; None where none is running."""
+        tracked = self._tracked(trainer)
+        return tracked.current_run.router if tracked.runs else None
+
+    def _tracked(self, trainer: pl.Trainer) -> _Tracked:
+        return cast("_Tracked", self._attachment(trainer))
+
     @override
-    def _detach(self, trainer: pl.Trainer) -> None:
-        router, streams = self._trainers[trainer].routers.pop()
-        router.close()
-        streams.detach()
-        super()._detach(trainer)
-
-    def _door(self, trainer: pl.Trainer) -> LogRouter | None:
-        """Return the router of the innermost run of a Trainer; None where none is under way."""
-        tracked = self._trainers.get(trainer)
-        return tracked.routers[-1][0] if tracked is not None and tracked.routers else None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_trainers": {}}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__({**state, "_trainers": weakref.WeakKeyDictionary()})
+    def _make_attachment(self) -> Attachment:
+        return _Tracked()
 
 
-class _Tracked:
-    """What `TrackPlus` keeps of one Trainer."""
+class _TrackedRun(TrainerRun):
+    """A run with its streams and, once it is set up, its router."""
+
+    def __init__(self, streams: StreamRegistry) -> None:
+        super().__init__()
+        self.streams = streams
+        self.router: LogRouter | None = None
+
+    @override
+    def close(self) -> None:
+        if self.router is not None:
+            self.router.close()
+            self.streams.detach()
+
+
+class _Tracked(Attachment):
+    """What `TrackPlus` keeps of one Trainer.
+
+    Attributes:
+        streams: What the Trainer's runs have logged in training, which goes into its checkpoints.
+        is_alone: Whether other processes may not answer.
+    """
 
     def __init__(self) -> None:
+        super().__init__()
         self.streams = StreamRegistry()
-        self.routers: list[tuple[LogRouter, StreamRegistry]] = []
-        """Those of the runs that are under way, each with its streams."""
         self.is_alone = False
-        """Whether other processes may not answer."""
+
+    @override
+    def begin_run(self) -> None:
+        # A run within another run of the same Trainer has nothing in common with it.
+        self.runs.append(_TrackedRun(StreamRegistry() if self.runs else self.streams))
+
+    @property
+    def current_run(self) -> _TrackedRun:
+        """The innermost run."""
+        return cast("_TrackedRun", self.runs[-1])
 
 
 class AddTrackPlus(AttachLoggers):

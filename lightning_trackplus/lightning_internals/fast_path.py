@@ -74,7 +74,7 @@ def obstacle(trainer: pl.Trainer, log: Callable[..., None]) -> str | None:
     """Return why the fast path cannot be open, None if it can."""
     flavour = flavour_of(trainer)
     if not is_as_mirrored(flavour):
-        return f"{flavour} or torchmetrics keeps what is logged in another way than the lane knows"
+        return f"{flavour} or torchmetrics keeps what is logged in another way than the fast path knows"
     if not is_lightnings(log):
         return f"self.log is written or wrapped in `{_home(log)}`, which is to take part in each call"
     return None

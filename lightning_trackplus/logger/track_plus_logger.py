@@ -429,3 +429,8 @@ def loggers_exist() -> bool:
 def loggers_want_callback() -> bool:
     """Return whether one of them is to bring a `TrackPlus` with it."""
     return any(logger.adds_callback for logger in _loggers)
+
+
+def trackplus_loggers(trainer: pl.Trainer) -> list[TrackPlusLogger]:
+    """Return the TrackPlusLoggers of a Trainer."""
+    return [logger for logger in trainer.loggers if isinstance(logger, TrackPlusLogger)]

@@ -1,4 +1,4 @@
-"""Calls that were seen before, and are taken again at little cost."""
+"""Calls like an earlier one, which need no further checks."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from torch import Tensor
 from lightning_trackplus.lightning_internals import result_entries, trainer_state
 from lightning_trackplus.lightning_internals.entry_sites import EntrySite
 from lightning_trackplus.lightning_internals.fast_path import FastPath
-from lightning_trackplus.routing.log_call import plain_call
+from lightning_trackplus.routing.log_call import LogCall, plain_call
 from lightning_trackplus.routing.logged_stream import LoggedStream
+from lightning_trackplus.routing.media_handler import LoggedMedia
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -25,13 +26,15 @@ class _CachedCall(NamedTuple):
 
     Attributes:
         options: Its arguments other than name, value and ``batch_size``, as they were given.
-        logged: Where its values went.
+        streams: Where its numbers went.
         entry: What takes the value for Lightning; None if Lightning had no part in it.
+        media: What takes the value if it is a medium.
     """
 
     options: dict[str, Any]
-    logged: Sequence[LoggedStream]
+    streams: Sequence[LoggedStream]
     entry: EntrySite | None
+    media: LoggedMedia | None
 
 
 class _CachedDict(NamedTuple):
@@ -49,7 +52,7 @@ class _CachedDict(NamedTuple):
 class CallCache:
     """Remembers, for each hook, name and dataloader, where the value of a ``log`` call went.
 
-    A call with the same options leads to the same place, without any of it being looked at again.
+    A call with the same options leads to the same position, without any of it being looked at again.
 
     Args:
         module: The module.
@@ -61,14 +64,17 @@ class CallCache:
         self._module = module
         self._trainer = trainer
         self._fast = fast
-        self._places: dict[str | None, trainer_state.LoopPosition] = {}
+        self._positions: dict[str | None, trainer_state.LoopPosition] = {}
         self._calls: dict[tuple[str | None, str, int | None], _CachedCall] = {}
         self._groups: dict[tuple[str | None, int | None, tuple[str, ...]], _CachedDict] = {}
 
     def begin_evaluation(self) -> None:
         """Forget what was logged in an evaluation of another loop, as where somebody runs a loop by hand."""
-        if any(trainer_state.is_of_evaluation(hook) and not place.is_present for hook, place in self._places.items()):
-            self._places, self._calls, self._groups = {}, {}, {}
+        if any(
+            trainer_state.is_of_evaluation(hook) and not position.is_present
+            for hook, position in self._positions.items()
+        ):
+            self._positions, self._calls, self._groups = {}, {}, {}
 
     def try_replay(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Take a call if one like it was seen before in this epoch.
@@ -77,14 +83,16 @@ class CallCache:
             Whether it was taken.
         """
         hook = trainer_state.hook_name(self._module)
-        place = self._places.get(hook)
-        if place is None or (call := plain_call(args, kwargs)) is None:
+        position = self._positions.get(hook)
+        if position is None or (call := plain_call(args, kwargs)) is None:
             return False
         name, value, batch_size, options = call
-        cached = self._calls.get((hook, name, place.dataloader))
+        cached = self._calls.get((hook, name, position.dataloader))
         if cached is None or options != cached.options:
             return False
-        logged = cached.logged
+        if cached.media is not None:
+            return cached.media.add(value)
+        logged = cached.streams
         if logged:
             is_tensor = isinstance(value, Tensor)
             if is_tensor:
@@ -101,7 +109,7 @@ class CallCache:
         if logged:
             number = value.item() if is_tensor and value.is_cpu and not value.ndim else value
             for one in logged:
-                one.add_again(number, place, batch_size)
+                one.add_again(number, position, batch_size)
         return True
 
     def try_replay_all(self, values: Mapping[str, Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -111,8 +119,8 @@ class CallCache:
             The values that were not taken; None if no such call is known.
         """
         hook = trainer_state.hook_name(self._module)
-        place = self._places.get(hook)
-        group = None if place is None else self._groups.get((hook, place.dataloader, tuple(values)))
+        position = self._positions.get(hook)
+        group = None if position is None else self._groups.get((hook, position.dataloader, tuple(values)))
         if group is None or kwargs != group.options:
             return None
         size = kwargs.get("batch_size")
@@ -126,42 +134,51 @@ class CallCache:
     def remember_all(self, values: Mapping[str, Any], kwargs: Mapping[str, Any]) -> None:
         """Remember where the values of a ``log_dict`` call went, if all went to Lightning alone."""
         hook = trainer_state.hook_name(self._module)
-        if (place := self._places.get(hook)) is None:
+        if (position := self._positions.get(hook)) is None:
             return
-        found = [self._calls.get((hook, name, place.dataloader)) for name in values]
-        entries = [one.entry for one in found if one is not None and one.entry is not None and not one.logged]
+        found = [self._calls.get((hook, name, position.dataloader)) for name in values]
+        entries = [one.entry for one in found if one is not None and one.entry is not None and not one.streams]
         if len(entries) == len(values):
             if len(self._groups) >= _MOST_GROUPS:
                 self._groups.clear()
-            self._groups[hook, place.dataloader, tuple(values)] = _CachedDict(dict(kwargs), entries)
+            self._groups[hook, position.dataloader, tuple(values)] = _CachedDict(dict(kwargs), entries)
 
     def remember(
-        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], logged: Sequence[LoggedStream], *, native: bool
+        self,
+        call: LogCall,
+        streams: Sequence[LoggedStream] = (),
+        *,
+        native: bool = False,
+        media: LoggedMedia | None = None,
     ) -> None:
-        """Remember where the value of a call went."""
-        if (call := plain_call(args, kwargs)) is None or not all(one.is_plain for one in logged):
+        """Remember where the value of a call went.
+
+        Args:
+            call: The call.
+            streams: The streams that took it.
+            native: Whether Lightning took it too.
+            media: What took it as a medium.
+        """
+        if (plain := plain_call(call.args, call.kwargs)) is None or not all(one.is_plain for one in streams):
             return
-        hook, (name, value, batch_size, options) = trainer_state.hook_name(self._module), call
-        place = self._places[hook] = trainer_state.LoopPosition(self._trainer)
+        name, value, batch_size, options = plain
         entry = None
         if native:
-            if hook is None or (batch_size is not None and self._fetches_batches()):
+            if call.hook is None or (batch_size is not None and self._fetches_batches()):
                 return  # Lightning asks with each call whether there is a batch size.
-            entry = self._entry_site(hook, name, value, place, options)
+            entry = self._entry_site(call.hook, value, call)
             if entry is None:
                 return
-        elif not logged:
+        elif not streams and media is None:
             return
-        self._calls[hook, name, place.dataloader] = _CachedCall(dict(options), logged, entry)
+        position = self._positions[call.hook] = call.position
+        self._calls[call.hook, name, position.dataloader] = _CachedCall(dict(options), streams, entry, media)
 
     def _fetches_batches(self) -> bool:
         return self._trainer.training and trainer_state.fetches_batches(self._trainer, self._module.training_step)
 
-    def _entry_site(
-        self, hook: str, name: str, value: Any, place: trainer_state.LoopPosition, options: Mapping[str, Any]
-    ) -> EntrySite | None:
-        if self._fast is None or (options.get("logger") and not self._trainer.loggers):
+    def _entry_site(self, hook: str, value: Any, call: LogCall) -> EntrySite | None:
+        if self._fast is None or (call.arguments["logger"] and not self._trainer.loggers):
             return None  # Lightning has a warning to give with each call.
-        dataloader = place.dataloader if options.get("add_dataloader_idx", True) else None
-        key = result_entries.entry_key(hook, name, dataloader)
+        key = result_entries.entry_key(hook, call.name, call.dataloader)
         return self._fast.site(hook, key, taken=value, device=self._module.device)

@@ -8,8 +8,10 @@ from numbers import Number
 from typing import Any, NamedTuple, TypeAlias
 
 from torch import Tensor
+from typing_extensions import Self
 
 from lightning_trackplus.lightning_internals.flavours import installed_flavours
+from lightning_trackplus.lightning_internals.trainer_state import LoopPosition
 from lightning_trackplus.runtime.lists import is_list
 
 
@@ -40,9 +42,7 @@ def _signature() -> inspect.Signature:
 
 
 _SIGNATURE = _signature()
-_PARAMETERS = list(_SIGNATURE.parameters.values())[1:]
-_POSITIONS = {parameter.name: position for position, parameter in enumerate(_PARAMETERS)}
-_DEFAULTS = {parameter.name: parameter.default for parameter in _PARAMETERS}
+_DEFAULTS = {parameter.name: parameter.default for parameter in list(_SIGNATURE.parameters.values())[1:]}
 
 
 # No NamedTuple: each call of `self.log` makes one.
@@ -89,59 +89,73 @@ def _flat(values: Iterable[Any]) -> Iterator[Any]:
         yield from _flat(one) if is_list(one) else (one,)
 
 
+Arguments: TypeAlias = dict[str, Any]
+"""Arguments of `LightningModule.log` by name, with its defaults."""
+
+
 class LogCall(NamedTuple):
-    """A call that has to be looked at.
+    """A ``log`` call with its arguments by name.
 
     Attributes:
-        args: The positional arguments of `LightningModule.log`.
-        kwargs: The others.
-        names: Names for the elements or the classes of the value, which are ours.
+        name: The name.
+        value: The value.
+        reduce_fx: The reduction; several are a list.
+        arguments: All other arguments of `LightningModule.log`, with its defaults.
+        args: The positional arguments, as they were given.
+        kwargs: The keyword arguments, as they were given.
+        hook: The hook that logs; None outside of one.
+        position: Where the Trainer is.
+        names: Names for the elements or the classes of the value, an argument of ours.
         is_element: Whether the value is an element of one that had names.
-
-    Examples:
-        >>> call = LogCall(("loss", 0.5), {"on_epoch": True})
-        >>> call.name, call.value, call.reduce_fx
-        ('loss', 0.5, 'mean')
     """
 
+    name: str
+    value: Any
+    reduce_fx: Any
+    arguments: Arguments
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
+    hook: str | None
+    position: LoopPosition
     names: Sequence[str] | None = None
     is_element: bool = False
 
-    @property
-    def name(self) -> str:
-        """The name."""
-        return self.argument("name")  # type: ignore[no-any-return]  # whatever it is
-
-    @property
-    def value(self) -> Any:
-        """The value."""
-        return self.argument("value")
-
-    @property
-    def reduce_fx(self) -> Any:
-        """The reduction; several are a list."""
-        reduce_fx = self.argument("reduce_fx")
-        return list(reduce_fx) if is_list(reduce_fx) else reduce_fx
-
-    def argument(self, parameter: str) -> Any:
-        """Return one argument, or its default."""
-        position = _POSITIONS[parameter]
-        return self.args[position] if position < len(self.args) else self.kwargs.get(parameter, _DEFAULTS[parameter])
-
-    def bound(self) -> tuple[str, Any, dict[str, Any]]:
-        """Return the name, the value, and all other arguments by name, with their defaults.
+    @classmethod
+    def of(cls, args: tuple[Any, ...], kwargs: Mapping[str, Any], hook: str | None, position: LoopPosition) -> Self:
+        """Return a call.
 
         Raises:
             TypeError: If `LightningModule.log` takes no such arguments.
         """
-        call = _SIGNATURE.bind(None, *self.args, **self.kwargs)
-        call.apply_defaults()
-        _, name, value, *_ = call.args
-        return name, value, {**dict(list(call.arguments.items())[3:]), "reduce_fx": self.reduce_fx}
+        arguments = bound(args, kwargs)
+        name, value, reduce_fx = arguments.pop("name"), arguments.pop("value"), arguments.pop("reduce_fx")
+        reduce_fx = list(reduce_fx) if is_list(reduce_fx) else reduce_fx
+        return cls(name, value, reduce_fx, arguments, args, kwargs, hook, position)
 
-    def of_part(self, name: str, value: Any) -> LogCall:
+    @property
+    def dataloader(self) -> int | None:
+        """The dataloader that is part of the name; None where there is none."""
+        return self.position.dataloader if self.arguments["add_dataloader_idx"] else None
+
+    def of_part(self, name: str, value: Any) -> Self:
         """Return the same call of another value under another name."""
         others = {key: one for key, one in self.kwargs.items() if key not in ("name", "value")}
-        return LogCall((name, value, *self.args[2:]), others, self.names)
+        return self._replace(name=name, value=value, args=(name, value, *self.args[2:]), kwargs=others)
+
+
+def bound(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Arguments:
+    """Return all arguments of a call by name.
+
+    Raises:
+        TypeError: If `LightningModule.log` takes no such arguments.
+
+    Examples:
+        >>> bound(("loss", 0.5), {"batch_size": 8})["batch_size"]
+        8
+    """
+    given = dict(zip(_DEFAULTS, args, strict=False))
+    arguments = {**_DEFAULTS, **given, **kwargs}
+    is_missing = arguments["name"] is inspect.Parameter.empty or arguments["value"] is inspect.Parameter.empty
+    if is_missing or len(arguments) > len(_DEFAULTS) or len(given) < len(args) or given.keys() & kwargs.keys():
+        _SIGNATURE.bind(None, *args, **kwargs)  # It raises, and says why.
+    return arguments

@@ -1,4 +1,4 @@
-"""The router: reads the ``self.log`` calls of one run, and sends each down its lane."""
+"""Looks at the value of a ``self.log`` call and picks what handles it."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ _OF_METRICS = {_METRIC, "HeatMap", "Figure of matplotlib"}
 class LogRouter:
     """Takes the ``log`` calls of one Trainer's run of a module.
 
-    What Lightning takes goes to Lightning, untouched. What it has no place for goes to one of two
-    lanes: media, and numbers with a reduction of ours or a value for each sample.
+    What Lightning can take goes to Lightning, unchanged. Media go to the `MediaHandler`; numbers with another
+    reduction, or with a value for each sample, to the `ReductionHandler`.
     """
 
     def __init__(
@@ -113,9 +113,9 @@ class LogRouter:
 
     def end_epoch(self) -> None:
         """Log what was gathered in the epoch that ends now."""
-        told = self.media.told(), self.reducers.told()
-        # One exchange for all that was logged.
-        everyone = distributed.all_gather_object(told) if distributed.is_distributed() else [told]
+        state = self.media.local_state(), self.reducers.local_state()
+        # One collective for all that was logged.
+        everyone = distributed.all_gather_object(state) if distributed.is_distributed() else [state]
         self.media.end_epoch([media for media, _ in everyone])
         self.reducers.end_epoch([streams for _, streams in everyone])
 
@@ -125,7 +125,13 @@ class LogRouter:
             self._router.native("", 0.0)  # Says, as always, that nothing is logged.
             return
         names = kwargs.pop("names", None)
-        self._log(LogCall(args, kwargs, None if names is None else [str(name) for name in names]))
+        hook, position = trainer_state.hook_name(self._module), trainer_state.LoopPosition(self._trainer)
+        try:
+            call = LogCall.of(args, kwargs, hook, position)
+        except TypeError:
+            self._router.native(*args, **kwargs)  # Its error says it best.
+            return
+        self._log(call if names is None else call._replace(names=[str(name) for name in names]))
 
     def log_dict(self, values: dict[str, Any], kwargs: dict[str, Any]) -> None:
         """Take a ``self.log_dict`` call."""
@@ -140,7 +146,7 @@ class LogRouter:
             self._router.native(*args, **kwargs)
 
     def _log(self, call: LogCall) -> None:
-        """Send a call down its lane."""
+        """Give a call to what handles its value."""
         name, value, names = call.name, call.value, call.names
         if isinstance(value, Tensor | np.ndarray) and value.ndim > 1:
             self._check_dimensions(call)
@@ -155,10 +161,10 @@ class LogRouter:
         elif isinstance(value, Metric) and not isinstance(value, Reducer):
             _check_metric(call)
             self._check_kind(call, _METRIC)
-            is_native = self._metrics.log(*call.bound(), names)
+            is_native = self._metrics.log(call)
             self._show_nothing(name, value)
             if is_native:
-                self.calls.remember(call.args, call.kwargs, [], native=True)
+                self.calls.remember(call, native=True)
         elif names is not None and not _is_matrix(call):
             _check_names(name, value, names)
             parts = dict(zip(names, value, strict=True))
@@ -168,25 +174,20 @@ class LogRouter:
         elif (media := _media_of(call)) is not None:
             self._check_kind(call, media.kind)
             self._show_nothing(name, media)
-            self.media.log(name, media, call.bound()[2])
+            logged = self.media.log(call, media)
+            if logged is not None and media is value:
+                self.calls.remember(call, media=logged)
         else:
             self._log_numbers(call)
 
     def _begin_parts(self, call: LogCall, parts: Mapping[Any, Any] | MetricCollection) -> None:
         """Say of a value with parts what is to be said of it once, and not of each part."""
-        name, hook = call.name, trainer_state.hook_name(self._module)
+        name, hook, arguments = call.name, call.hook, call.arguments
         self._show_nothing(name, parts)
-        if (
-            hook is None
-            or (hook, name) in self._unsynced
-            or not distributed.is_distributed()
-            or call.argument("sync_dist")
-        ):
+        if hook is None or (hook, name) in self._unsynced or not distributed.is_distributed() or arguments["sync_dist"]:
             return
         self._unsynced.add((hook, name))
-        _, on_epoch = trainer_state.check_levels(
-            self._trainer, hook, call.argument("on_step"), call.argument("on_epoch")
-        )
+        _, on_epoch = trainer_state.check_levels(self._trainer, hook, arguments["on_step"], arguments["on_epoch"])
         numbers = [f"{name}/{part}" for part, one in parts.items() if isinstance(one, Number | Tensor | np.ndarray)]
         if on_epoch and numbers:
             result_entries.say_nothing_of_no_sync(numbers)
@@ -199,7 +200,7 @@ class LogRouter:
 
     def _check_dimensions(self, call: LogCall) -> None:
         """Raise if a value has two dimensions or more, and nobody can tell what they mean."""
-        value, earlier = call.value, self._kinds.get(self._shown_name(call), _NUMBER)
+        value, earlier = call.value, self._kinds.get(_shown_name(call), _NUMBER)
         if _is_matrix(call) or (call.names is not None and value.ndim > 2):  # noqa: PLR2004  the names' error says more
             return
         # One number is Lightning's, but for the last batch of those that had more.
@@ -213,9 +214,9 @@ class LogRouter:
 
     def _check_kind(self, call: LogCall, kind: str) -> None:
         """Raise if a name, which is of one kind for the whole run, has another one."""
-        if self._kinds.get(call.name) == kind or trainer_state.hook_name(self._module) is None:
+        if self._kinds.get(call.name) == kind or call.hook is None:
             return  # Outside of a hook nothing is logged.
-        name = self._shown_name(call)
+        name = _shown_name(call)
         earlier = self._kinds.setdefault(name, kind)
         if earlier != kind and not ({earlier, kind} <= _NUMBERS or {earlier, kind} <= _OF_METRICS):
             raise ValueError(
@@ -224,11 +225,6 @@ class LogRouter:
             )
         if kind == _SAMPLES:
             self._kinds[name] = kind
-
-    def _shown_name(self, call: LogCall) -> str:
-        """Return the name of a call with that of the dataloader."""
-        index = trainer_state.LoopPosition(self._trainer).dataloader if call.argument("add_dataloader_idx") else None
-        return result_entries.full_name(call.name, index)
 
     def _log_numbers(self, call: LogCall) -> None:
         """Take a number or several, and remember where they went."""
@@ -242,25 +238,24 @@ class LogRouter:
         if is_native:
             self._router.native(*call.args, **call.kwargs)
         else:
-            logged += self.reducers.log(*call.bound())
+            logged += self.reducers.log(call)
         logged += self._log_configured(call)
-        self.calls.remember(call.args, call.kwargs, logged, native=is_native)
+        self.calls.remember(call, logged, native=is_native)
 
     def _log_configured(self, call: LogCall) -> list[LoggedStream]:
         """Take a call for the reducers that `TrackPlus` was given for its name."""
-        if not self._configured:
+        if not self._configured or call.hook is None:
             return []
-        hook = trainer_state.hook_name(self._module)
         # A pattern means what there are many values of in an epoch.
-        in_full = call.is_element or hook is None or not trainer_state.may_log_in_steps(self._trainer, hook)
+        in_full = call.is_element or not trainer_state.may_log_in_steps(self._trainer, call.hook)
         reductions = self._configured.of(call.name, in_full=in_full)
-        if not reductions or hook is None:
+        if not reductions:
             return []
         if isinstance(call.value, Reducer):
             self._show_nothing(call.name, call.value)
             return []
         if isinstance(call.value, int | float | Tensor):
-            return self.reducers.log_configured(reductions, *call.bound())
+            return self.reducers.log_configured(reductions, call)
         return []
 
     def _show_nothing(self, name: str, what: object) -> None:
@@ -287,16 +282,15 @@ class LogRouter:
         if isinstance(value, Reducer):
             _check_metric(call)
             return True
-        return not has_native_fx or self.reducers.takes(call.name, value, sync_dist=bool(call.argument("sync_dist")))
+        return not has_native_fx or self.reducers.takes(call)
 
 
 def _can_be_fast(trainer: pl.Trainer, log: Callable[..., None]) -> bool:
-    """Return whether the fast path can be open; where it cannot, that is said once."""
+    """Return whether the fast path can be used; warn once where it cannot."""
     if (why := obstacle(trainer, log)) is not None:
         warning_cache.warn(
-            f"The fast path of lightning-trackplus is closed, since {why}. Every call of self.log goes where it goes"
-            " without TrackPlus: the results are the same, at Lightning's own cost. TrackPlus(fast=False) closes the"
-            " lane without a warning."
+            f"TrackPlus does not use its fast path, since {why}. Every call of self.log takes Lightning's own path: the"
+            " results are the same, at Lightning's own cost. TrackPlus(fast=False) does the same without this warning."
         )
     return why is None
 
@@ -317,6 +311,11 @@ def _media_of(call: LogCall) -> Media[Any] | None:
     if _is_matrix(call):
         return HeatMap(value, call.names)
     return None if isinstance(value, Number | Metric | Tensor) else infer_media(value)
+
+
+def _shown_name(call: LogCall) -> str:
+    """Return the name of a call with that of the dataloader."""
+    return result_entries.full_name(call.name, call.dataloader)
 
 
 def _check_metric(call: LogCall) -> None:

@@ -7,7 +7,7 @@ import functools
 import pickle
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
@@ -17,12 +17,10 @@ from lightning_trackplus.reducers.base import Reducer
 from lightning_trackplus.reducers.registry import OneReduction, Reduction, reducers_of
 from lightning_trackplus.reducers.samples import Counts, NanPolicy, Span
 from lightning_trackplus.reducers.stream import Reduces, Stream, Summary
+from lightning_trackplus.routing.log_call import Arguments
 from lightning_trackplus.routing.proxy_metrics import ProxyMetrics, is_epoch_end_hook
 from lightning_trackplus.runtime import distributed
 from lightning_trackplus.runtime.lists import is_list
-
-Arguments: TypeAlias = dict[str, Any]
-"""The arguments of `LightningModule.log` other than name, value, ``reduce_fx`` and ``batch_size``, by name."""
 
 
 class StreamKey(NamedTuple):
@@ -45,7 +43,7 @@ class LoggedStream:
     """A stream of logged values, and what is wanted of it.
 
     Args:
-        key: What it is told from others by.
+        key: What tells it from others.
         reduce_fx: The reduction that is asked for.
         arguments: The other arguments of the first call; with ``on_step`` and ``on_epoch`` decided.
         training: Whether it is filled in training.
@@ -125,9 +123,9 @@ class LoggedStream:
         if self.module_metric is not None:
             reduce_fx = copy.deepcopy(self.module_metric)
             reduce_fx.reset()
-        told = {**self.arguments, "sync_dist_group": None}
+        arguments = {**self.arguments, "sync_dist_group": None}
         try:
-            return pickle.dumps((reduce_fx, told, {"training": self.training, "nan_policy": self.nan_policy}))
+            return pickle.dumps((reduce_fx, arguments, {"training": self.training, "nan_policy": self.nan_policy}))
         except Exception:  # noqa: BLE001  pickle raises what the object raises
             return None
 
@@ -210,7 +208,7 @@ class LoggedStream:
         self.logged_at = step if "log" in self._spans else None
 
     def reset(self, *spans: Span) -> None:
-        """Forget what counts for some spans, and let Lightning be told of the results anew."""
+        """Forget what counts for some spans, and register the results with Lightning again."""
         self.stream.reset(*spans)
         self.is_registered = False
 

@@ -1,9 +1,9 @@
-"""The media lane: from ``self.log(name, Image(…))`` to the loggers."""
+"""Media: from ``self.log(name, Image(…))`` to the loggers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lightning_utilities.core.rank_zero import WarningCache
 
@@ -13,6 +13,7 @@ from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.selected_items import SelectedItems, SelectionKey, shown
 from lightning_trackplus.media.selection import First, Selection, selection_of
 from lightning_trackplus.routing import media_sync
+from lightning_trackplus.routing.log_call import LogCall
 from lightning_trackplus.routing.media_fan_out import MediaFanOut
 from lightning_trackplus.runtime import distributed
 from lightning_trackplus.runtime.failures import describe_error, warn
@@ -24,13 +25,41 @@ if TYPE_CHECKING:
 warning_cache = WarningCache()
 
 
+class LoggedMedia(NamedTuple):
+    """What a checked ``log`` call does with a medium, and does again with the next one like it.
+
+    Attributes:
+        handler: Takes the media.
+        kind: The kind of medium that the call had.
+        selections: The selections that were asked for, by the suffix of their name; none where none was.
+        in_step: The name under which a medium is logged in the step; None where it is not.
+        in_epoch: The name under which items are kept for the end of the epoch; None where they are not.
+        span: What items are kept for: ``"train"`` or ``"evaluation"``; ``"now"`` in a hook that ends an epoch.
+    """
+
+    handler: MediaHandler
+    kind: str
+    selections: Mapping[str, Selection]
+    in_step: str | None
+    in_epoch: str | None
+    span: str
+
+    def add(self, value: object) -> bool:
+        """Take the value of a further call; return False where it has to be checked first."""
+        if not isinstance(value, Media) or value.kind != self.kind:
+            return False
+        if value.scores is None and any(selection.needs_scores for selection in self.selections.values()):
+            return False
+        self.handler.add(self, value)
+        return True
+
+
 class MediaHandler:
     """Takes the ``log`` calls of one module that log a medium.
 
-    In training a medium goes to the loggers in the steps in which Lightning logs; with a selection, what
-    it has kept since the last such step. In evaluation, or with ``on_epoch=True``, items are kept until
-    the end of the epoch, those of all processes together. What an epoch-end hook logs goes to the loggers
-    at once.
+    In training a medium goes to the loggers in the steps in which Lightning logs; with a selection, what the selection
+    has kept since the last such step. In evaluation, or with ``on_epoch=True``, items are kept until the end of the
+    epoch, those of all processes together. What an epoch-end hook logs goes to the loggers at once.
     """
 
     def __init__(self, module: pl.LightningModule, trainer: pl.Trainer) -> None:
@@ -39,14 +68,14 @@ class MediaHandler:
         self._loggers = MediaFanOut(trainer)
         self._kept: dict[SelectionKey, SelectedItems] = {}
 
-    def log(self, name: str, media: Media[Any], arguments: dict[str, Any]) -> None:
-        """Take one call.
+    def log(self, call: LogCall, media: Media[Any]) -> LoggedMedia | None:
+        """Take one call; return what takes further ones like it, None where nothing was logged.
 
         Raises:
             MisconfigurationException: If the hook may not log, or an argument has no meaning for media.
             ValueError: If another kind of medium was logged under this name in this epoch.
         """
-        hook = trainer_state.hook_name(self._module)
+        hook, arguments = call.hook, call.arguments
         if hook is None:
             raise MisconfigurationException(
                 "You are trying to `self.log()` but it is not managed by the `Trainer` control flow"
@@ -54,21 +83,48 @@ class MediaHandler:
         on_step, on_epoch = trainer_state.check_levels(self._trainer, hook, arguments["on_step"], arguments["on_epoch"])
         if not on_step and not on_epoch:
             raise MisconfigurationException("`self.log(on_step=False, on_epoch=False)` is not useful.")
-        if on_step and not trainer_state.is_training(self._module):
+        if on_step and trainer_state.is_of_evaluation(hook):
             raise MisconfigurationException(
-                f"self.log({name!r}, {media!r}, on_step=True) in `{hook}`: in evaluation items of a medium"
+                f"self.log({call.name!r}, {media!r}, on_step=True) in `{hook}`: in evaluation items of a medium"
                 " are kept for the end of the epoch; leave on_step out."
             )
-        selections = _selections(name, media, arguments["reduce_fx"])
+        selections = _selections(call.name, media, call.reduce_fx)
         if arguments["prog_bar"]:
-            warning_cache.warn(f"self.log({name!r}, …, prog_bar=True): a progress bar shows no media, only numbers.")
-        if self._trainer.sanity_checking or arguments["logger"] is False:
+            warning_cache.warn(
+                f"self.log({call.name!r}, …, prog_bar=True): a progress bar shows no media, only numbers."
+            )
+        if arguments["logger"] is False:
+            return None
+        name = result_entries.full_name(call.name, call.dataloader)
+        logged = LoggedMedia(
+            self,
+            media.kind,
+            selections,
+            (f"{name}_step" if on_epoch else name) if on_step else None,
+            (f"{name}_epoch" if on_step else name) if on_epoch else None,
+            "now" if hook.endswith("_epoch_end") else _span(hook),
+        )
+        self.add(logged, media)
+        return logged
+
+    def add(self, logged: LoggedMedia, media: Media[Any]) -> None:
+        """Deliver a medium, or keep what the selections want of it."""
+        if self._trainer.sanity_checking:
             return
-        name = self._full_name(name, arguments)
-        if on_step:
-            self._take_step(f"{name}_step" if on_epoch else name, media, selections)
-        if on_epoch:
-            self._take_epoch(f"{name}_epoch" if on_step else name, media, selections, hook)
+        if logged.in_step is not None:
+            is_logged = trainer_state.logs_this_step(self._trainer)
+            if is_logged and not logged.selections:
+                self.deliver(logged.in_step, media)
+            for suffix, selection in logged.selections.items():
+                self._keep(SelectionKey("step", logged.in_step + suffix), media, selection, is_complete=is_logged)
+        if logged.in_epoch is not None:
+            is_complete = logged.span == "now"
+            if is_complete and not logged.selections:
+                self.deliver(logged.in_epoch, media)
+                return
+            for suffix, selection in (logged.selections or {"": First()}).items():
+                key = SelectionKey(logged.span, logged.in_epoch + suffix)
+                self._keep(key, media, selection, is_complete=is_complete)
 
     def deliver(self, name: str, media: Media[Any]) -> None:
         """Give a medium to the loggers now."""
@@ -76,77 +132,51 @@ class MediaHandler:
 
     def begin(self) -> None:
         """Forget what a loop has left that did not come to its end, such as a learning-rate search."""
-        begun = {self._span, "step"} if trainer_state.is_training(self._module) else {self._span}
-        self._kept = {shelf: kept for shelf, kept in self._kept.items() if shelf.span not in begun}
+        span = _span(trainer_state.hook_name(self._module))
+        begun = {span, "step"} if span == "train" else {span}
+        self._kept = {key: kept for key, kept in self._kept.items() if key.span not in begun}
 
-    def told(self) -> media_sync.Told:
-        """Return what is kept of the epoch that ends now, for the other processes."""
-        return media_sync.local_state({shelf: kept for shelf, kept in self._kept.items() if shelf.span == self._span})
+    def local_state(self) -> media_sync.RankState:
+        """Return what this process has kept of the epoch that ends now, for the other processes."""
+        span = _span(trainer_state.hook_name(self._module))
+        return media_sync.local_state({key: kept for key, kept in self._kept.items() if key.span == span})
 
-    def end_epoch(self, everyone: Sequence[media_sync.Told]) -> None:
+    def end_epoch(self, everyone: Sequence[media_sync.RankState]) -> None:
         """Deliver what was kept in the epoch that ends now."""
-        for shelf, media in media_sync.gather_selected(self._kept, everyone).items():
-            self.deliver(shelf.name, media)
-        self._kept = {shelf: kept for shelf, kept in self._kept.items() if shelf.span != self._span}
+        for key, media in media_sync.gather_selected(self._kept, everyone).items():
+            self.deliver(key.name, media)
+        span = _span(trainer_state.hook_name(self._module))
+        self._kept = {key: kept for key, kept in self._kept.items() if key.span != span}
 
     def close(self) -> None:
         """Write what waits for loggers that are not ours."""
         self._loggers.close()
 
-    def _take_step(self, name: str, media: Media[Any], selections: dict[str, Selection]) -> None:
-        is_logged = trainer_state.logs_this_step(self._trainer)
-        if is_logged and not selections:
-            self.deliver(name, media)
-        for suffix, selection in selections.items():
-            shelf = SelectionKey("step", name + suffix)
-            self._shelve(shelf, media, selection)
-            if is_logged:
-                self._deliver_now(shelf)
-
-    def _take_epoch(self, name: str, media: Media[Any], selections: dict[str, Selection], hook: str) -> None:
-        at_end = hook.endswith("_epoch_end")
-        if at_end and not selections:
-            self.deliver(name, media)
-            return
-        for suffix, selection in (selections or {"": First()}).items():
-            shelf = SelectionKey("now" if at_end else self._span, name + suffix)
-            self._shelve(shelf, media, selection)
-            if at_end:
-                self._deliver_now(shelf)
-
-    def _deliver_now(self, shelf: SelectionKey) -> None:
-        """Deliver what this process has kept together, and keep it no longer."""
-        kept = self._kept.pop(shelf)
-        if places := kept.places():
-            self.deliver(shelf.name, kept.batch(shown(places, by_score=kept.selection.needs_scores)))
-
-    def _shelve(self, shelf: SelectionKey, media: Media[Any], selection: Selection) -> None:
-        kept = self._kept.get(shelf)
+    def _keep(self, key: SelectionKey, media: Media[Any], selection: Selection, *, is_complete: bool) -> None:
+        """Keep what a selection wants of a medium; deliver what it has kept where that is complete."""
+        kept = self._kept.get(key)
         if kept is None:
-            kept = self._kept[shelf] = SelectedItems(selection, distributed.rank())
+            kept = self._kept[key] = SelectedItems(selection, distributed.rank())
         if kept.kind not in (None, media.kind):
             raise ValueError(
-                f"self.log({shelf.name!r}, …) got {media.kind} after {kept.kind} in one epoch; log them under two"
-                " names."
+                f"self.log({key.name!r}, …) got {media.kind} after {kept.kind} in one epoch; log them under two names."
             )
-        if repr(kept.selection) != repr(selection):
+        if kept.selection is not selection and repr(kept.selection) != repr(selection):
             raise MisconfigurationException(
-                f"You called `self.log({shelf.name}, ...)` twice with reduce_fx={kept.selection!r} and {selection!r}."
+                f"You called `self.log({key.name}, ...)` twice with reduce_fx={kept.selection!r} and {selection!r}."
                 " Ask for both in one list, or log under two names."
             )
         try:
             kept.add(media)
         except Exception as error:  # noqa: BLE001  whatever it is, training has to go on
-            warn(f"Keeping a batch of {shelf.name!r} failed, training goes on. {describe_error(error)}")
+            warn(f"Keeping a batch of {key.name!r} failed, training goes on. {describe_error(error)}")
+        if is_complete and (places := self._kept.pop(key).places()):
+            self.deliver(key.name, kept.batch(shown(places, by_score=selection.needs_scores)))
 
-    @property
-    def _span(self) -> str:
-        # A validation may run inside a training epoch, and end before it.
-        return "train" if trainer_state.is_training(self._module) else "evaluation"
 
-    def _full_name(self, name: str, arguments: dict[str, Any]) -> str:
-        index = trainer_state.LoopPosition(self._trainer).dataloader if arguments["add_dataloader_idx"] else None
-        return result_entries.full_name(name, index)
+def _span(hook: str | None) -> str:
+    # A validation may run inside a training epoch, and end before it.
+    return "evaluation" if trainer_state.is_of_evaluation(hook) else "train"
 
 
 def _selections(name: str, media: Media[Any], reduce_fx: Any) -> dict[str, Selection]:

@@ -30,27 +30,27 @@ class _Header(NamedTuple):
     places: list[SortKey]
 
 
-Told: TypeAlias = dict[SelectionKey, _Header]
+RankState: TypeAlias = dict[SelectionKey, _Header]
 """What one process has kept of an epoch."""
 
 
-def local_state(kept: Mapping[SelectionKey, SelectedItems]) -> Told:
+def local_state(kept: Mapping[SelectionKey, SelectedItems]) -> RankState:
     """Return what this process has kept, for all others."""
     return {
-        shelf: _Header(
+        key: _Header(
             repr(one.selection),
             one.kind,
             one.selection.n,
             one.selection.needs_scores,
             one.places(),
         )
-        for shelf, one in kept.items()
+        for key, one in kept.items()
         if one.kind is not None
     }
 
 
 def gather_selected(
-    kept: Mapping[SelectionKey, SelectedItems], everyone: Sequence[Told]
+    kept: Mapping[SelectionKey, SelectedItems], everyone: Sequence[RankState]
 ) -> dict[SelectionKey, Media[Any]]:
     """Return the items that are wanted of all that the processes have kept, in the order in which they are shown.
 
@@ -59,18 +59,18 @@ def gather_selected(
 
     Args:
         kept: What this process has kept.
-        everyone: What each process has told, in the order of their ranks. Where they have kept different kinds of
-            media together, or by different selections, these are left out, with a warning.
+        everyone: The state of each process, in the order of their ranks. Where processes have kept different kinds
+            of media together, or by different selections, these are left out, with a warning.
     """
-    shelves = dict.fromkeys(shelf for each in everyone for shelf in each)
-    offers = {shelf: [each[shelf] for each in everyone if shelf in each] for shelf in shelves}
-    chosen = {shelf: _chosen(of_shelf) for shelf, of_shelf in offers.items() if _agree(shelf, of_shelf)}
+    keys = dict.fromkeys(key for each in everyone for key in each)
+    offers = {key: [each[key] for each in everyone if key in each] for key in keys}
+    chosen = {key: _chosen(offered) for key, offered in offers.items() if _agree(key, offered)}
     mine = {
-        shelf: kept[shelf].batch(own)
-        for shelf, places in chosen.items()
+        key: kept[key].batch(own)
+        for key, places in chosen.items()
         if (own := [place for place in places if place.rank == distributed.rank()])
     }
-    # All processes know what all have told, so that they agree on whether something has to be sent.
+    # All processes have the state of all, so that they agree on whether something has to be sent.
     if any(place.rank != 0 for places in chosen.values() for place in places):
         batches = dict(enumerate(distributed.all_gather_object(mine)))
     elif distributed.rank() == 0:
@@ -78,18 +78,18 @@ def gather_selected(
     else:
         return {}
     return {
-        shelf: _in_order({rank: each[shelf] for rank, each in batches.items() if shelf in each}, places)
-        for shelf, places in chosen.items()
+        key: _in_order({rank: each[key] for rank, each in batches.items() if key in each}, places)
+        for key, places in chosen.items()
     }
 
 
-def _agree(shelf: SelectionKey, offers: Sequence[_Header]) -> bool:
+def _agree(key: SelectionKey, offers: Sequence[_Header]) -> bool:
     """Return whether what the processes have kept can be put together; all of them come to the same answer."""
     first, *others = offers
     for other in others:
         if (other.selection, other.kind) != (first.selection, first.kind):
             rank_zero_warn(
-                f"self.log({shelf.name!r}, …) got {first.kind} with {first.selection} in one process and {other.kind}"
+                f"self.log({key.name!r}, …) got {first.kind} with {first.selection} in one process and {other.kind}"
                 f" with {other.selection} in another, and none of them is written; log them under two names."
             )
             return False

@@ -16,14 +16,15 @@ from torch.utils.hooks import RemovableHandle
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.wrappers import ClasswiseWrapper
 
-from lightning_trackplus.callbacks.attach_loggers import trackplus_loggers
 from lightning_trackplus.lightning_internals import result_entries, trainer_state
 from lightning_trackplus.lightning_internals.result_parts import ResultParts, keep_step_value
+from lightning_trackplus.logger.track_plus_logger import trackplus_loggers
 from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.figure import Figure
 from lightning_trackplus.media.heat_map import HeatMap
 from lightning_trackplus.media.inference import infer_media
 from lightning_trackplus.reducers.base import Reducer
+from lightning_trackplus.routing.log_call import LogCall
 from lightning_trackplus.writers.directions import Mode
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class MetricResults:
         self._opened: dict[int, ResultParts] = {}
         # The results whose media were delivered, by the key of their entry, and whether they are those of a step.
         self._delivered: dict[tuple[str, bool], Any] = {}
-        self._told: set[str] = set()
+        self._named_modes: set[str] = set()
         self._hooks: dict[int, RemovableHandle] = {}  # By the number of the metric, whose hash changes.
 
     def begin(self) -> None:
@@ -109,34 +110,34 @@ class MetricResults:
             if _has_own_forward(one) and id(one) not in self._hooks:
                 self._hooks[id(one)] = one.register_forward_hook(keep_step_value)
 
-    def log(self, name: str, metric: Metric, arguments: dict[str, Any], names: Sequence[str] | None) -> bool:
+    def log(self, call: LogCall) -> bool:
         """Take one call; return whether each like it is for Lightning.
 
         Raises:
             ValueError: If two classes have the same name.
         """
+        name, metric, names = call.name, call.value, call.names
         if names is not None and len(set(names)) < len(names):
             raise ValueError(
                 f"self.log({name!r}, {type(metric).__name__}(…), names=…) got the names {', '.join(names)}; give each"
                 " class a name of its own."
             )
-        self._native(name, metric, **arguments)
+        self._native(*call.args, **call.kwargs)
         self._tell_modes({name: _mode(metric)})
-        hook = trainer_state.hook_name(self._module)
-        if hook is None:
+        if call.hook is None:
             return False
-        key = result_entries.entry_key(hook, name, self._suffix(arguments))
-        to_loggers = arguments["logger"] is not False
+        key = result_entries.entry_key(call.hook, name, call.dataloader)
+        to_loggers = call.arguments["logger"] is not False
         # What `validate` and `test` return has no place for an array.
         is_evaluated = self._trainer.state.fn != "fit"
         is_logged = bool(to_loggers and self._trainer.loggers)
-        is_shown = bool(arguments["prog_bar"]) or is_logged or names is not None or is_evaluated
+        is_shown = bool(call.arguments["prog_bar"]) or is_logged or names is not None or is_evaluated
         self._logged[key] = _LoggedMetric(name, metric, is_shown, to_loggers, names)
         results = result_entries.results_of(self._trainer)
         if id(results) not in self._opened:
             self._opened[id(results)] = ResultParts(self._trainer, self._split)
         self._opened[id(results)].watch(key)
-        return names is None and not hook.endswith("_epoch_end")
+        return names is None and not call.hook.endswith("_epoch_end")
 
     def close(self) -> None:
         """Leave results to Lightning."""
@@ -144,9 +145,6 @@ class MetricResults:
             parts.close()
         for hook in self._hooks.values():
             hook.remove()
-
-    def _suffix(self, arguments: dict[str, Any]) -> int | None:
-        return trainer_state.LoopPosition(self._trainer).dataloader if arguments["add_dataloader_idx"] else None
 
     def _split(
         self, key: str, value: Any, on_step: bool, full_name: Callable[[str], str]
@@ -167,8 +165,8 @@ class MetricResults:
 
     def _tell_modes(self, modes: Mapping[str, Mode | None]) -> None:
         """Tell our loggers which values are the best ones, each name once."""
-        new = {name: mode for name, mode in modes.items() if mode is not None and name not in self._told}
-        self._told.update(new)
+        new = {name: mode for name, mode in modes.items() if mode is not None and name not in self._named_modes}
+        self._named_modes.update(new)
         for logger in trackplus_loggers(self._trainer) if new else ():
             logger.add_metric_modes(new)
 

@@ -37,17 +37,17 @@ class _Header(NamedTuple):
     sizes: list[int]
 
 
-Told: TypeAlias = tuple[dict[_Common, _Header], Floats]
+RankState: TypeAlias = tuple[dict[_Common, _Header], Floats]
 """What one process has of its streams, with the states of all in one array."""
 
 
-def local_state(streams: Sequence[LoggedStream]) -> Told:
+def local_state(streams: Sequence[LoggedStream]) -> RankState:
     """Return what this process has of the streams that are synced, for all others."""
     return _packed(_synced(streams))
 
 
 def merged(
-    streams: Sequence[LoggedStream], everyone: Sequence[Told], *, all_show: bool
+    streams: Sequence[LoggedStream], everyone: Sequence[RankState], *, all_show: bool
 ) -> list[tuple[LoggedStream, list[Summary]]]:
     """Return each stream with what all processes that it is synced with remember of it together.
 
@@ -74,7 +74,7 @@ def _synced(streams: Sequence[LoggedStream]) -> dict[_Common, LoggedStream]:
     return {(one.key, one.members): one for one in streams if one.members}
 
 
-def _packed(streams: dict[_Common, LoggedStream]) -> Told:
+def _packed(streams: dict[_Common, LoggedStream]) -> RankState:
     """Return what this process offers, with all states in one array, which is sent much faster than many."""
     summaries = {common: one.stream.summary() for common, one in streams.items()}
     offers = {

@@ -1,14 +1,14 @@
-"""The reducer lane: numbers with a reduction of ours, or with a value for each sample.
+"""Numbers with a reduction that Lightning does not have, or with a value for each sample.
 
-The values of an epoch are gathered in a stream. Lightning is given views of its results: so names,
-``_step`` and ``_epoch``, dataloader suffixes, resets, ``callback_metrics`` and the progress bar are
-Lightning's own.
+The values of an epoch are collected in a stream. Lightning gets a proxy metric for each result, so that names,
+``_step`` and ``_epoch``, dataloader suffixes, resets, ``callback_metrics`` and the progress bar are Lightning's own
+work.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor
 
@@ -21,7 +21,8 @@ from lightning_trackplus.reducers.registry import OneReduction, Reduction, is_na
 from lightning_trackplus.reducers.samples import Counts, NanPolicy
 from lightning_trackplus.reducers.stream import Summary
 from lightning_trackplus.routing import rank_sync
-from lightning_trackplus.routing.logged_stream import Arguments, LoggedStream, StreamKey
+from lightning_trackplus.routing.log_call import Arguments, LogCall
+from lightning_trackplus.routing.logged_stream import LoggedStream, StreamKey
 from lightning_trackplus.routing.proxy_metrics import ProxyMetrics
 from lightning_trackplus.routing.stream_registry import StreamRegistry
 from lightning_trackplus.runtime import distributed
@@ -55,73 +56,54 @@ class ReductionHandler:
         # What is asked of a name for the epoch, and as a series.
         self._asked: dict[StreamKey, tuple[list[OneReduction], list[OneReduction]]] = {}
 
-    def takes(self, name: str, value: object, *, sync_dist: bool) -> bool:
-        """Return whether this lane takes a value that Lightning could take as well.
+    def takes(self, call: LogCall) -> bool:
+        """Return whether this handler takes a value that Lightning could reduce as well.
 
-        It does where the name was logged through it before, since the last batch of a split may have one
-        sample; and for a vector that several processes sync, of which another may have more samples.
+        It does where it took the name before, since the last batch of a split may have one sample; and it takes a
+        vector that several processes sync, since another process may have more samples.
         """
-        if isinstance(value, Tensor) and value.ndim == 1 and sync_dist and distributed.is_distributed():
-            return True
-        return self._key(name) in self._streams
+        if isinstance(call.value, Tensor) and call.value.ndim == 1 and call.arguments["sync_dist"]:
+            return distributed.is_distributed() or _key(call) in self._streams
+        return _key(call) in self._streams
 
-    def log(self, name: str, value: float | Tensor | Reducer, arguments: Arguments) -> list[LoggedStream]:
-        """Take one call.
-
-        Args:
-            name: The name.
-            value: A scalar; a value for each sample, shape ``(N,)``; or a reducer that has been given its
-                values.
-            arguments: The other arguments of `LightningModule.log`, by name.
+    def log(self, call: LogCall) -> list[LoggedStream]:
+        """Take a call with a scalar, a vector of shape ``(N,)``, or a reducer that the module updates.
 
         Returns:
             Where the value went; nothing where the Trainer does not run the module.
 
         Raises:
-            MisconfigurationException: As Lightning's ``log`` does; also if ``reduce_fx`` is no reducer.
+            MisconfigurationException: As Lightning's ``log`` does; also for an unknown ``reduce_fx``.
         """
-        hook = trainer_state.hook_name(self._module)
-        if hook is None:
-            self._native(name, 0.0)  # Says, as always, that the Trainer does not run this.
+        if call.hook is None:
+            self._native(call.name, 0.0)  # Raises that the Trainer does not run the module.
             return []
-        reduce_fx, batch_size = arguments.pop("reduce_fx"), arguments.pop("batch_size")
-        module_metric = value if isinstance(value, Reducer) else None
-        reduce_fx = reduce_fx if module_metric is None else module_metric
-        on_step, on_epoch = trainer_state.check_levels(self._trainer, hook, arguments["on_step"], arguments["on_epoch"])
-        arguments.update(on_step=on_step, on_epoch=on_epoch)
-        logged = self._logged(self._key(name), reduce_fx, arguments, module_metric=module_metric)
-        self._take(logged, value, batch_size)
+        module_metric = call.value if isinstance(call.value, Reducer) else None
+        reduce_fx = call.reduce_fx if module_metric is None else module_metric
+        wanted = call.arguments["on_step"], call.arguments["on_epoch"]
+        on_step, on_epoch = trainer_state.check_levels(self._trainer, call.hook, *wanted)
+        levels = {"on_step": on_step, "on_epoch": on_epoch}
+        logged = self._logged(_key(call), reduce_fx, call, levels, module_metric)
+        self._take(logged, call)
         return [logged]
 
-    def log_configured(
-        self, reductions: Sequence[OneReduction], name: str, value: float | Tensor, arguments: Arguments
-    ) -> list[LoggedStream]:
-        """Take a call for the reducers that `TrackPlus` was given for its name, which show beside it.
-
-        Args:
-            reductions: The reducers.
-            name: The name.
-            value: A scalar, or a value for each sample, shape ``(N,)``.
-            arguments: The other arguments of `LightningModule.log`, by name.
-
-        Returns:
-            Where the value went.
-        """
-        key, batch_size = self._key(name), arguments.pop("batch_size")
-        del arguments["reduce_fx"]
+    def log_configured(self, reductions: Sequence[OneReduction], call: LogCall) -> list[LoggedStream]:
+        """Take a call for the reducers that `TrackPlus` has for its name; return where the value went."""
+        key = _key(call)
         if key not in self._asked:
             own = self._streams.get(key)
             asked = [one for one in reductions if own is None or own.shows_other_than(one)]
             series = [one for one in asked if self._is_series(key.hook, one)]
             self._asked[key] = [one for one in asked if one not in series], series
-        taken = []
+        streams = []
         for is_series, reduce_fx in zip((False, True), self._asked[key], strict=True):
             if reduce_fx:
-                told = {**arguments, "on_step": is_series, "on_epoch": not is_series, "prog_bar": False}
-                logged = self._logged(key._replace(source="steps" if is_series else "epoch"), reduce_fx, told)
-                self._take(logged, value, batch_size)
-                taken.append(logged)
-        return taken
+                source: Literal["steps", "epoch"] = "steps" if is_series else "epoch"
+                options = {"on_step": is_series, "on_epoch": not is_series, "prog_bar": False}
+                logged = self._logged(key._replace(source=source), reduce_fx, call, options)
+                self._take(logged, call)
+                streams.append(logged)
+        return streams
 
     def begin_epoch(self) -> None:
         """Begin an epoch of training, or go on with it."""
@@ -138,14 +120,14 @@ class ReductionHandler:
         if index != self.dataloaders[-1]:
             self.dataloaders.append(index)
 
-    def told(self) -> rank_sync.Told:
+    def local_state(self) -> rank_sync.RankState:
         """Return what this process has of the epoch that ends now, for the others."""
         self._ending = [one for one in self._streams if self._ends_now(one) and one.is_registered and one.on_epoch]
         if trainer_state.is_training(self._module):
             self._ending += self._streams.left_over(self._trainer.current_epoch)
         return rank_sync.local_state(self._ending)
 
-    def end_epoch(self, everyone: Sequence[rank_sync.Told]) -> None:
+    def end_epoch(self, everyone: Sequence[rank_sync.RankState]) -> None:
         """Tell Lightning the results of the epoch that ends now."""
         merged = rank_sync.merged(self._ending, everyone, all_show=True)
         self._ending = []
@@ -183,30 +165,30 @@ class ReductionHandler:
 
     def _show_unregistered(self, logged: LoggedStream, numbers: dict[str, float]) -> None:
         """Show the results of what was logged in another process, or before a checkpoint, and not in this epoch."""
-        told = {**logged.arguments, "on_step": False, "on_epoch": True}
-        shown = [(numbers, told)]
+        arguments = {**logged.arguments, "on_step": False, "on_epoch": True}
+        shown = [(numbers, arguments)]
         if logged.on_step:
             # Lightning's two names of what is logged in steps as well; it writes one of them.
-            quiet = {**told, "logger": False, "prog_bar": False}
-            shown = [({f"{name}_epoch": number for name, number in numbers.items()}, told), (numbers, quiet)]
-        for named, arguments in shown:
-            views = ProxyMetrics(named, str(trainer_state.hook_name(self._module)), logged.key.dataloader, arguments)
+            quiet = {**arguments, "logger": False, "prog_bar": False}
+            shown = [({f"{name}_epoch": number for name, number in numbers.items()}, arguments), (numbers, quiet)]
+        for named, options in shown:
+            views = ProxyMetrics(named, str(trainer_state.hook_name(self._module)), logged.key.dataloader, options)
             views.register(self._trainer, self._native)
             views.show_epoch(named)
 
-    def _take(self, logged: LoggedStream, value: float | Tensor | Reducer, batch_size: int | None) -> None:
+    def _take(self, logged: LoggedStream, call: LogCall) -> None:
+        value = call.value
         if not isinstance(value, Reducer):
-            place = trainer_state.LoopPosition(self._trainer)
             # What is logged at the end of epochs is a series of epochs.
-            step = self._trainer.current_epoch if logged.is_epoch_end_hook else place.step
-            logged.add(value, place, batch_size, step)
+            step = self._trainer.current_epoch if logged.is_epoch_end_hook else call.position.step
+            logged.add(value, call.position, call.arguments["batch_size"], step)
         if not logged.is_registered or logged.is_epoch_end_hook:
             logged.is_registered = True
             logged.views.register(self._trainer, self._native)
         if logged.is_epoch_end_hook:
             logged.views.wait_for(self.compute_pending)
             return
-        is_logged = self._logs_now() if logged.training else logged.on_step
+        is_logged = trainer_state.logs_this_step(self._trainer) if logged.training else logged.on_step
         # Values on a device are waited for only where Lightning would wait as well.
         on_device = isinstance(value, Tensor) and value.device.type != "cpu"
         if logged.on_step and (is_logged or not on_device or logged.arguments["prog_bar"]):
@@ -215,13 +197,19 @@ class ReductionHandler:
             if is_logged:
                 self._deliver_counts(logged, results, "_step")
         if is_logged:
-            logged.has_been_logged(trainer_state.LoopPosition(self._trainer).step)
+            logged.has_been_logged(call.position.step)
 
     def _logged(
-        self, key: StreamKey, reduce_fx: Reduction, arguments: Arguments, *, module_metric: Reducer | None = None
+        self,
+        key: StreamKey,
+        reduce_fx: Reduction,
+        call: LogCall,
+        options: Mapping[str, bool],
+        module_metric: Reducer | None = None,
     ) -> LoggedStream:
-        """Return what was logged under a key before, which at first is what Lightning has of it, or nothing."""
-        arguments = {**arguments, "logger": arguments["logger"] is not False}  # None is Lightning's default.
+        """Return the stream of a key; a new one starts with what Lightning has accumulated under its name."""
+        arguments: Arguments = {**call.arguments, **options, "logger": call.arguments["logger"] is not False}
+        del arguments["batch_size"]
         if (known := self._streams.get(key)) is not None:
             known.check_call(reduce_fx, arguments)
             return known
@@ -229,16 +217,15 @@ class ReductionHandler:
             key,
             reduce_fx,
             arguments,
-            training=trainer_state.is_training(self._module),
+            training=not trainer_state.is_of_evaluation(call.hook),
             nan_policy=self._nan_policy,
             module_metric=module_metric,
         )
         logged.epoch = self._trainer.current_epoch
         self._check_names(logged)
         if is_native(reduce_fx):
-            suffix = key.dataloader if arguments["add_dataloader_idx"] else None
             (reducer,) = logged.stream.reducers
-            earlier = result_entries.withdraw(self._trainer, key.hook, key.name, suffix, reducer.name)
+            earlier = result_entries.withdraw(self._trainer, key.hook, key.name, call.dataloader, reducer.name)
             if earlier is not None:
                 logged.stream.add(earlier[0], weight=earlier[1])
         self._streams.add(logged)
@@ -268,14 +255,6 @@ class ReductionHandler:
             logged.module_metric.reset()
         logged.is_registered = False
 
-    def _key(self, name: str) -> StreamKey:
-        return StreamKey(
-            str(trainer_state.hook_name(self._module)), name, trainer_state.LoopPosition(self._trainer).dataloader
-        )
-
-    def _logs_now(self) -> bool:
-        return trainer_state.is_training(self._module) and trainer_state.logs_this_step(self._trainer)
-
     def _ends_now(self, logged: LoggedStream) -> bool:
         # A validation may run inside a training epoch, and end before it.
         return logged.training == trainer_state.is_training(self._module)
@@ -300,3 +279,7 @@ class ReductionHandler:
                     result_entries.full_name(full_name, index),
                     Histogram.of_counts(one.counts, one.edges, below=one.below, above=one.above),
                 )
+
+
+def _key(call: LogCall) -> StreamKey:
+    return StreamKey(str(call.hook), call.name, call.position.dataloader)

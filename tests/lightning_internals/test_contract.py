@@ -17,7 +17,7 @@ from lightning_trackplus import TrackPlusLogger
 from lightning_trackplus.lightning_internals import lightning_loggers, result_entries, trainer_state
 from lightning_trackplus.lightning_internals.result_parts import ResultParts, keep_step_value
 from lightning_trackplus.lightning_internals.running_trainers import current_run
-from lightning_trackplus.routing.log_call import LogCall
+from lightning_trackplus.routing.log_call import bound
 from tests.flavour.fabric.utilities.exceptions import MisconfigurationException
 from tests.flavour.pytorch.callbacks import Callback
 from tests.flavour.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -356,12 +356,16 @@ def test_the_first_step_of_a_resumed_training_is_foretold(tmp_path, options):
 def test_the_arguments_of_log_are_known_where_a_wrapper_hides_them(monkeypatch):
     """They are Lightning's, with its defaults, also where the wrapper was there before this package."""
     monkeypatch.setattr(L.LightningModule, "log", unnamed(L.LightningModule.log))
-    hidden = runpy.run_module("lightning_trackplus.routing.log_call")["LogCall"]
+    hidden = runpy.run_module("lightning_trackplus.routing.log_call")["bound"]
     for args, kwargs in ((("x",), {"value": 0.5, "batch_size": 4}), (("x", 0.5, True, False), {})):
-        assert hidden(args, kwargs).bound() == LogCall(args, kwargs).bound()
-        assert hidden(args, kwargs).reduce_fx == "mean"
+        assert hidden(args, kwargs) == bound(args, kwargs)
+        assert hidden(args, kwargs)["reduce_fx"] == "mean"
     with pytest.raises(TypeError, match="'on_stp'"):
-        hidden(("x", 0.5), {"on_stp": True}).bound()
+        hidden(("x", 0.5), {"on_stp": True})
+    with pytest.raises(TypeError, match="'value'"):
+        hidden(("x",), {})
+    with pytest.raises(TypeError, match="'value'"):
+        hidden(("x", 0.5), {"value": 0.5})
 
 
 class Runs(Callback):

@@ -65,11 +65,10 @@ def said():
 
 
 def closed(why):
-    """Return how the lane says that it is closed."""
+    """Return how it is said that the fast path is not used."""
     return (
-        f"The fast path of lightning-trackplus is closed, since {why}. Every call of self.log goes where it goes"
-        " without TrackPlus: the results are the same, at Lightning's own cost. TrackPlus(fast=False) closes the lane"
-        " without a warning."
+        f"TrackPlus does not use its fast path, since {why}. Every call of self.log takes Lightning's own path: the"
+        " results are the same, at Lightning's own cost. TrackPlus(fast=False) does the same without this warning."
     )
 
 
@@ -304,7 +303,9 @@ def test_on_another_lightning_the_lane_stays_closed(tmp_path, monkeypatch, looks
     assert shown == [shown[0]] * 4
     assert shown[0].keys() == {"x", "y"}
     assert said() == [
-        closed(f"{installed_flavours()[0]} or torchmetrics keeps what is logged in another way than the lane knows")
+        closed(
+            f"{installed_flavours()[0]} or torchmetrics keeps what is logged in another way than the fast path knows"
+        )
     ]
 
 
