@@ -1,4 +1,4 @@
-"""How a logger and its Trainer come together."""
+"""Connects TrackPlusLoggers with their Trainer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHECKPOINT_KEY = "lightning_trackplus"
 class RunPositions:
     """Continues the runs of a Trainer's loggers where a checkpoint was saved.
 
-    What belongs to a checkpoint is all that a run logs until the next batch or epoch of training begins.
+    All that a run logs until the next batch or epoch of training begins belongs to a checkpoint.
     """
 
     def __init__(self) -> None:
@@ -54,14 +54,14 @@ class RunPositions:
                 logger.rewind_to_step(trainer_state.first_step(trainer))
 
     def begin_epoch(self, trainer: pl.Trainer) -> None:
-        """Let what comes now belong to no checkpoint that was saved."""
+        """End what belongs to the saved checkpoints."""
         if self._has_saved:
             self._has_saved = False
             for logger in trackplus_loggers(trainer):
                 logger.begin_batch()
 
     def begin_batch(self, trainer: pl.Trainer) -> None:
-        """Let what comes now belong to no checkpoint that was saved, and be new after a resume."""
+        """End what belongs to the saved checkpoints, and what a resumed run logs a second time."""
         if self._has_saved:
             self.begin_epoch(trainer)
         if self._is_resuming:
@@ -128,14 +128,14 @@ class AttachLoggers(Callback):
 
     @override
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """End what belongs to the checkpoints that were saved."""
+        """End what belongs to the saved checkpoints."""
         self._attachment(trainer).positions.begin_epoch(trainer)
 
     @override
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """End what belongs to the checkpoints that were saved."""
+        """End what belongs to the saved checkpoints."""
         self._attachment(trainer).positions.begin_batch(trainer)
 
     @override

@@ -1,4 +1,4 @@
-"""What every new Trainer asks this package, through the entry points ``….callbacks_factory``."""
+"""The entry points ``….callbacks_factory``, which every new Trainer calls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def of_pytorch_lightning() -> list[Any]:
 
 
 def _callbacks(flavour: str) -> list[Any]:
-    """Return none, unless there is a TrackPlusLogger in this process.
+    """Return an empty list unless there is a TrackPlusLogger in this process.
 
     Where its module was never loaded, nothing is loaded to find that out.
     """

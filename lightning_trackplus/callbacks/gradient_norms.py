@@ -75,7 +75,7 @@ class GradientNorms(Callback):
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Begin anew."""
+        """Start again."""
         self._begin()
 
     @override

@@ -45,12 +45,12 @@ class TrackPlus(AttachLoggers):
             the prediction of each as its caption where a batch has targets and the step returns predictions,
             in a dict, as ``preds``; with scores as ``score``. They are images of shape ``(N, C, H, W)``,
             strings, or sounds of shape ``(N, C, T)`` of a module that has a ``sample_rate``.
-        fast: Whether a call of ``self.log`` that Lightning has taken once goes past its checks from then on,
-            straight to what it keeps. Results are the same; False leaves every call to Lightning.
+        fast: Whether further ``self.log`` calls like an earlier one skip Lightning's checks and update its results
+            directly. Results are the same; False leaves every call to Lightning.
 
     Raises:
-        MisconfigurationException: If something in ``reducers`` is none, or in ``samples`` no selection.
-        ValueError: If ``nan_policy`` is none of the three.
+        MisconfigurationException: If a value of ``reducers`` is not a reducer, or one of ``samples`` not a selection.
+        ValueError: If ``nan_policy`` is not one of the three.
 
     Examples:
         >>> import lightning as L
@@ -68,7 +68,7 @@ class TrackPlus(AttachLoggers):
         fast: bool = True,
     ) -> None:
         if nan_policy not in get_args(NanPolicy):
-            raise ValueError(f"TrackPlus got nan_policy={nan_policy!r}; give 'omit', 'propagate' or 'raise'.")
+            raise ValueError(f"TrackPlus got nan_policy={nan_policy!r}; expected 'omit', 'propagate' or 'raise'.")
         super().__init__()
         self._configured = ConfiguredReducers(reducers or {})
         self._nan_policy = nan_policy
@@ -86,7 +86,7 @@ class TrackPlus(AttachLoggers):
             isinstance(callback, TrackPlus) and callback is not self for callback in trainer_state.callbacks_of(trainer)
         ):
             raise MisconfigurationException("The Trainer has two TrackPlus callbacks; give it one.")
-        # The results of an epoch are there for the epoch-end hooks of all others.
+        # The epoch-end hooks of all other callbacks find the results of the epoch.
         put_first(self, trainer)
         super().setup(trainer, pl_module, stage)
         tracked = self._tracked(trainer)
@@ -118,7 +118,7 @@ class TrackPlus(AttachLoggers):
 
     @override
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log what the training epoch has gathered."""
+        """Log the results of the training epoch."""
         self._end_epoch(trainer)
 
     @override
@@ -168,7 +168,7 @@ class TrackPlus(AttachLoggers):
 
     @override
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log what the validation has gathered."""
+        """Log the results of the validation."""
         self._end_epoch(trainer)
 
     @override
@@ -178,7 +178,7 @@ class TrackPlus(AttachLoggers):
 
     @override
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Deliver what Lightning has not asked for."""
+        """Deliver the results that Lightning has not asked for."""
         self._compute_pending(trainer)
 
     @override
@@ -190,17 +190,17 @@ class TrackPlus(AttachLoggers):
 
     @override
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log what the test has gathered."""
+        """Log the results of the test."""
         self._end_epoch(trainer)
 
     @override
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Deliver what Lightning has not asked for."""
+        """Deliver the results that Lightning has not asked for."""
         self._compute_pending(trainer)
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Deliver what Lightning has not asked for."""
+        """Deliver the results that Lightning has not asked for."""
         self._compute_pending(trainer)
 
     @override
@@ -216,7 +216,7 @@ class TrackPlus(AttachLoggers):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Put into a checkpoint where the runs are and what training has logged; all processes have to call it."""
+        """Put the positions of the runs and the streams of training into a checkpoint; all processes must call it."""
         super().on_save_checkpoint(trainer, pl_module, checkpoint)
         tracked = self._tracked(trainer)
         part_of(checkpoint)["logged"] = tracked.streams.state_dict(alone=tracked.is_alone)
@@ -225,7 +225,7 @@ class TrackPlus(AttachLoggers):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Let the loggers, and what training has logged, go on where the checkpoint was."""
+        """Continue the loggers' runs and the streams of training where the checkpoint was saved."""
         super().on_load_checkpoint(trainer, pl_module, checkpoint)
         logged = part_of(dict(checkpoint)).get("logged")
         # An evaluation of a checkpoint starts from zero.

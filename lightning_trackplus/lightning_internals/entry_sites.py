@@ -1,4 +1,4 @@
-"""What stands in Lightning's results for one name, and how a value is added to it without `log`."""
+"""Adds values to entries of Lightning's results without calling `log`."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class EntrySite(ABC):
 
     @abstractmethod
     def add(self, value: Any, batch_size: int | None) -> bool:
-        """Take the value of one call; return False where only Lightning can."""
+        """Add the value of one call; return False where only Lightning can."""
 
     def _is_open(self) -> bool:
-        """Return whether the entry still stands, and is to be reset by nobody before it takes a value."""
+        """Return whether the entry is still in the results, and Lightning would not reset it first."""
         if self._results.get(self._key) is not self._entry:
             return False
         connector = self._connector
@@ -115,7 +115,7 @@ _Update: TypeAlias = "Callable[[dict[str, Any], Tensor, Any], None]"
 
 
 def _update_of(meta: Any) -> _Update:
-    """Return what brings a value into an entry with such metadata."""
+    """Return the function that adds a value to an entry with such metadata."""
     sync, reduce = meta.sync, meta.reduce_fx
     # Python's own return one of the two tensors, which has to be none that is changed elsewhere.
     copies = reduce in (max, min)

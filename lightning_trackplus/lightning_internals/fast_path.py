@@ -1,4 +1,4 @@
-"""The fast path's part in a Trainer: what stands for Lightning's own in its results and its logger connector."""
+"""The fast path: replaces parts of a Trainer's results and of its logger connector."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class FastPath:
-    """Opens and closes what stands for Lightning's own in one Trainer.
+    """Replaces these parts in one Trainer, and puts Lightning's own back.
 
     Args:
         trainer: The Trainer.
@@ -53,7 +53,7 @@ class FastPath:
         return ScalarSite(results, self._connector, hook, key, taken=taken, device=device)
 
     def close(self) -> None:
-        """Give Lightning its own back."""
+        """Put Lightning's own back."""
         del self._connector.log_metrics
         if self._replaced is not None:
             self._connector.log_metrics = self._replaced  # type: ignore[method-assign]
@@ -71,7 +71,7 @@ class FastPath:
 
 
 def obstacle(trainer: pl.Trainer, log: Callable[..., None]) -> str | None:
-    """Return why the fast path cannot be open, None if it can."""
+    """Return why the fast path cannot be used; None if it can."""
     flavour = flavour_of(trainer)
     if not is_as_mirrored(flavour):
         return f"{flavour} or torchmetrics keeps what is logged in another way than the fast path knows"
@@ -95,7 +95,7 @@ def _home(method: Callable[..., None]) -> str:
 
 
 def _written_in(method: Any) -> str:
-    """Return a method's module, where ``__module__`` of a wrapper is that of what it wraps."""
+    """Return the module in which a method was written; a wrapper has the ``__module__`` of the function in it."""
     function = getattr(method, "__func__", method)
     if not inspect.isfunction(function):
         return type(function).__module__
@@ -117,7 +117,7 @@ def is_as_mirrored(flavour: Flavour) -> bool:
             for on_step, on_epoch in ((True, False), (False, True), (True, True))
             for value, reduce_fx in kinds
         ) and hasattr(home.logger_connector._LoggerConnector, "log_metrics")
-    except Exception:  # noqa: BLE001  whatever it is, it is not as it was
+    except Exception:  # noqa: BLE001  any error means that it is not as mirrored
         return False
 
 

@@ -76,7 +76,7 @@ def flavour_of(trainer: pl.Trainer) -> Flavour:
     """Return the package that a Trainer comes from.
 
     Raises:
-        TypeError: If it comes from none that is supported.
+        TypeError: If it comes from neither.
     """
     return _flavour_of(type(trainer))  # type: ignore[arg-type]  # mypy takes a class of its own for none to hash
 
@@ -102,7 +102,7 @@ def class_of_all_flavours(module: str, name: str, home: str) -> type[Any]:
 
 
 def give_messages_to(pytorch: str) -> None:
-    """Let what Lightning says once in all processes go where the package of a new Trainer says it.
+    """Send Lightning's rank-zero messages to the logger of the package of a new Trainer.
 
     The package that is imported last decides that for both. Where this package has imported it, nobody has decided.
     """

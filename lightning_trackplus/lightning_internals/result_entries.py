@@ -1,4 +1,4 @@
-"""What Lightning keeps of what is logged: the entries of its results, and what it warns of with them."""
+"""The entries of Lightning's results, and the warnings that belong to them."""
 
 from __future__ import annotations
 

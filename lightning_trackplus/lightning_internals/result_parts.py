@@ -17,7 +17,7 @@ Split: TypeAlias = "Callable[[str, Any, bool, Callable[[str], str]], Mapping[str
 
 
 class ResultParts:
-    """Stands for ``_ResultCollection.valid_items``: there, a metric whose result is no number is several numbers.
+    """Replaces ``_ResultCollection.valid_items``, so that a metric whose result is not a number is several numbers.
 
     So names, ``_step`` and ``_epoch``, dataloader suffixes, ``callback_metrics`` and the progress bar are Lightning's
     own work, and a metric is computed when Lightning asks for it.

@@ -1,4 +1,4 @@
-"""The one place that looks for a caller on the stack."""
+"""Finds the running Trainer on the call stack."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def current_run() -> RunningTrainer | None:
 
 
 def run_id() -> int | None:
-    """Return what tells the innermost run of a Trainer that this thread is in from all others that are under way.
+    """Return an id of the innermost Trainer run on this thread's stack.
 
     A Trainer can run within a run of its own, and its hooks do not say which of them begins or ends.
     """

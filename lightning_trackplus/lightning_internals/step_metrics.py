@@ -1,4 +1,4 @@
-"""What a step shows, read from Lightning's entries by a plan that is made once."""
+"""The metrics of a step, read from Lightning's entries by a plan that is made once."""
 
 from __future__ import annotations
 
@@ -78,10 +78,10 @@ class StepMetrics:
 
 
 class LastKnownScalars:
-    """Gives the numbers of tensors without waiting for their device, which is for what is looked at by a person.
+    """Gives the numbers of tensors without waiting for their device, for the progress bar.
 
-    One copy is under way at a time. Until it has arrived, a name has the number of the one before it; a name that has
-    none yet is waited for. Numbers on the host are exact.
+    One copy runs at a time. Until it has arrived, a name has its number from the copy before; a name without one is
+    waited for. Numbers on the host are exact.
 
     Examples:
         >>> import torch

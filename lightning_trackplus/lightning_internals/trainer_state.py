@@ -58,7 +58,7 @@ def may_log_in_steps(trainer: pl.Trainer, hook: str) -> bool:
 
 
 class LoopPosition:
-    """Where the Trainer is: its active loop, asked once, since the Trainer takes long to answer.
+    """Where the Trainer is: its active loop, looked up once, since that takes long.
 
     Mirrors ``Trainer._results`` and ``Trainer._active_loop`` in ``trainer/trainer.py``. Of one run, each hook
     belongs to one loop.

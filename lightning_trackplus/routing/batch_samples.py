@@ -86,7 +86,7 @@ class BatchSamples:
                 " sample under the name 'score'",
             )
         else:
-            module.log(f"{stage}/samples", media, reduce_fx=selection)  # type: ignore[arg-type]  # the door takes it
+            module.log(f"{stage}/samples", media, reduce_fx=selection)  # type: ignore[arg-type]  # the router takes it
 
     def _warn(self, stage: str, reason: str) -> None:
         if stage not in self._warned:
@@ -98,7 +98,7 @@ class BatchSamples:
 
 
 def _part(whole: Any, names: Sequence[str], position: int | None = None) -> Any:
-    """Return what stands under one of some names, or at a position; None if there is no such thing."""
+    """Return the item under one of some names, or at a position; None if there is none."""
     if isinstance(whole, Mapping):
         return next((whole[name] for name in names if name in whole), None)
     if is_list(whole) and not _is_text(whole):
@@ -107,7 +107,7 @@ def _part(whole: Any, names: Sequence[str], position: int | None = None) -> Any:
 
 
 def _media(module: pl.LightningModule, inputs: Any, targets: Any, outputs: Any) -> Media[Any] | None:
-    """Return the inputs of a batch as a medium; None if they are of no kind that can be told."""
+    """Return the inputs of a batch as a medium; None if their kind cannot be recognized."""
     predictions, scores = _part(outputs, _PREDICTIONS), _part(outputs, _SCORES)
     count = len(inputs) if (isinstance(inputs, Tensor) or is_list(inputs)) and not _is_scalar(inputs) else 0
     captions: Any = list(_captions(count, target=targets, predicted=predictions)) or None
@@ -125,7 +125,7 @@ def _media(module: pl.LightningModule, inputs: Any, targets: Any, outputs: Any) 
 
 
 class _Described(LateCaption):
-    """Says what one sample is and what it was taken for, once its values are wanted."""
+    """A caption with the target and the prediction of one sample; their values are read when it is written."""
 
     def __init__(self, index: int, parts: Mapping[str, Any]) -> None:
         self._index = index

@@ -103,7 +103,7 @@ class CallCache:
                 return False
             for one in logged:
                 if not one.is_registered:
-                    return False  # A new epoch, of which Lightning has to be told.
+                    return False  # In a new epoch, Lightning has to see the first call.
         if cached.entry is not None and not cached.entry.add(value, batch_size):
             return False
         if logged:

@@ -19,7 +19,7 @@ class ConfiguredReducers:
             characters and for any one, as in the shell.
 
     Raises:
-        MisconfigurationException: If something is no reducer.
+        MisconfigurationException: If a value is not a reducer.
     """
 
     def __init__(self, reducers: Mapping[str, Reduction]) -> None:

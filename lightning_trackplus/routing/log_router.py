@@ -100,7 +100,7 @@ class LogRouter:
         self.media.begin()
 
     def begin_epoch(self) -> None:
-        """Begin an epoch of training, or go on with it."""
+        """Begin an epoch of training, or continue it."""
         self._metrics.begin()
         self.reducers.begin_epoch()
 

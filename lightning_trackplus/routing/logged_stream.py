@@ -1,4 +1,4 @@
-"""What is logged under one name: the stream of its values, and how its results are asked for."""
+"""What is logged under one name: the stream of its values, and the options of its results."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class StreamKey(NamedTuple):
 
 
 class LoggedStream:
-    """A stream of logged values, and what is wanted of it.
+    """A stream of logged values, with the options of its ``log`` call.
 
     Args:
-        key: What tells it from others.
+        key: What tells the stream from others.
         reduce_fx: The reduction that is asked for.
         arguments: The other arguments of the first call; with ``on_step`` and ``on_epoch`` decided.
         training: Whether it is filled in training.
@@ -76,7 +76,7 @@ class LoggedStream:
         self._spans = {reducer.span for reducer in self.stream.reducers}
         of_several = is_list(reduce_fx) or key.source != "module"
         self.names = ResultNames(key.name, reduce_fx, self.stream.reducers, of_several=of_several)
-        self.views = ProxyMetrics(self.names.numbers, key.hook, key.dataloader, arguments)
+        self.proxies = ProxyMetrics(self.names.numbers, key.hook, key.dataloader, arguments)
         self._has_warned_of_nan = False
 
     @property
@@ -99,7 +99,7 @@ class LoggedStream:
     @property
     def is_over(self) -> bool:
         """Whether the epoch of a reducer of the module is over, and Lightning is about to reset it."""
-        return self.views.awaits_reset or (self.is_epoch_end_hook and self.is_registered)
+        return self.proxies.awaits_reset or (self.is_epoch_end_hook and self.is_registered)
 
     @property
     def is_epoch_end_hook(self) -> bool:
@@ -131,7 +131,7 @@ class LoggedStream:
 
     @classmethod
     def requested(cls, key: StreamKey, request: bytes) -> LoggedStream:
-        """Return what another process has, without its values."""
+        """Return the stream of another process, without its values."""
         reduce_fx, arguments, options = pickle.loads(request)  # noqa: S301  from a process of this run
         return cls(key, reduce_fx, arguments, **options)
 
@@ -201,14 +201,14 @@ class LoggedStream:
         return self.names.named(self._made(lambda: self.stream.results(summaries)))
 
     def has_been_logged(self, step: int) -> None:
-        """Let what counts from one logged step to the next begin anew with the next step."""
+        """Reset span="log" reducers when the next step logs."""
         if self.module_metric is not None:
             # Its next values come before the next call.
             self.stream.reset("log")
         self.logged_at = step if "log" in self._spans else None
 
     def reset(self, *spans: Span) -> None:
-        """Forget what counts for some spans, and register the results with Lightning again."""
+        """Forget the values of some spans, and register the results with Lightning again."""
         self.stream.reset(*spans)
         self.is_registered = False
 
@@ -226,7 +226,7 @@ class LoggedStream:
             # Each process says it, since each has its own values.
             warnings.warn(
                 f"self.log({self.key.name!r}, …): {nan_count} values of this epoch were NaN and are left out of"
-                f" {', '.join(omitting)}. Further epochs are not warned of.",
+                f" {', '.join(omitting)}. This warning is shown once.",
                 stacklevel=2,
             )
             if self.module_metric is not None:

@@ -1,4 +1,4 @@
-"""What a step has logged, on its way to the loggers of a Trainer."""
+"""Gives a step's metrics to the loggers of a Trainer."""
 
 from __future__ import annotations
 

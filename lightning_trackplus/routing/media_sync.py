@@ -1,4 +1,4 @@
-"""The items that all processes have kept, put together."""
+"""Selects from the items that all processes have kept."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lightning_trackplus.runtime import distributed
 
 
 class _Header(NamedTuple):
-    """What one process has kept together, but for the items.
+    """What one process has kept under a key, without the items.
 
     Attributes:
         selection: The selection, in words.

@@ -1,4 +1,4 @@
-"""Metrics whose result is no single number: one for each class, a dict, a tuple, a matrix, a curve."""
+"""Metrics whose result is not a single number: one for each class, a dict, a tuple, a matrix, a curve."""
 
 from __future__ import annotations
 
@@ -271,7 +271,7 @@ def _drawing(metric: Metric | MetricCollection) -> Metric | None:
 
 
 def _media(part: _Part, names: Sequence[str]) -> Media[Any] | None:
-    """Return what is no number as a medium; None, and a warning, where it cannot be drawn."""
+    """Return a part that is not a number as a medium; None, with a warning, where it cannot be drawn."""
     value = part.value
     if isinstance(value, Media):
         return value
@@ -282,7 +282,7 @@ def _media(part: _Part, names: Sequence[str]) -> Media[Any] | None:
         if value.ndim == 2:  # noqa: PLR2004  rows and columns
             return HeatMap(value, names if value.shape == (len(names), len(names)) else None)
         return HeatMap(value, caption=names if len(value) == len(names) else None)
-    except Exception as error:  # noqa: BLE001  a picture is no reason to end a training
+    except Exception as error:  # noqa: BLE001  a picture must not end a training
         _warn(part.name, f"cannot be drawn, and is left out ({type(error).__name__}: {error})")
         return None
 

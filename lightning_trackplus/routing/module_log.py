@@ -1,4 +1,4 @@
-"""The router: stands in a module's ``log``, and leads each call to the Trainer that runs the module now."""
+"""Stands in a module's ``log`` and passes each call to the router of the Trainer that runs the module."""
 
 from __future__ import annotations
 
@@ -59,17 +59,17 @@ class ModuleLog:
         return router
 
     def add(self, trainer: pl.Trainer, router: Router) -> None:
-        """Lead the calls of a Trainer and of its callbacks to a router."""
+        """Pass the calls of a Trainer and of its callbacks to a router."""
         self._doors.setdefault(trainer, []).append(router)
         self._callbacks[router] = list(trainer_state.set_callbacks_log(trainer, self))
 
     def remove(self, trainer: pl.Trainer) -> None:
         """Undo the last `add` of a Trainer; with the last router, leave the module.
 
-        What somebody has put around ``log`` meanwhile stays, and leads to Lightning's own.
+        A wrapper that somebody has put around ``log`` meanwhile stays, and calls Lightning's own.
         """
         callbacks = self._callbacks.pop(self._doors[trainer].pop())
-        # Those of other runs that are under way keep it. The others may hold their Trainer, as progress bars do.
+        # The callbacks of other runs keep it. The rest may hold their Trainer, as progress bars do.
         kept = {id(one) for others in self._callbacks.values() for one in others}
         trainer_state.restore_log([one for one in callbacks if id(one) not in kept], self, self.native)
         if not self._doors[trainer]:

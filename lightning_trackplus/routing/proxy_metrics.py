@@ -1,4 +1,4 @@
-"""Results, as the metrics that Lightning can take."""
+"""Results as metrics that Lightning can take."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ProxyMetrics:
-    """What Lightning has of the results of one stream.
+    """The metrics through which Lightning gets the results of one stream.
 
     Each name is logged through Lightning, which passes over it until there is a result to show. So names, ``_step``
     and ``_epoch``, dataloader suffixes and the progress bar are Lightning's own work.
@@ -28,7 +28,7 @@ class ProxyMetrics:
         self._arguments = arguments
         suffix = dataloader if arguments["add_dataloader_idx"] else None
         self._keys = {name: result_entries.entry_key(hook, name, suffix) for name in names}
-        self._views = {name: _ProxyMetric(self, name) for name in self._keys}
+        self._proxies = {name: _ProxyMetric(self, name) for name in self._keys}
         self._is_late = is_epoch_end_hook(hook)
         # Lightning looks at all it has in each batch: what it need not see until the end is taken out.
         self._is_taken_out = not self._is_late and not arguments["on_step"]
@@ -43,11 +43,11 @@ class ProxyMetrics:
         results = result_entries.results_of(trainer)
         if self._home is not results:
             self._home, self._entries = results, {}
-        for name, view in self._views.items():
+        for name, proxy in self._proxies.items():
             key = self._keys[name]
             if name not in self._entries or self._is_late:
                 # Lightning asks for the attribute under which the module has a metric; any name will do.
-                native(name, view, **{**self._arguments, "metric_attribute": f"trackplus.{name}", "batch_size": 1})
+                native(name, proxy, **{**self._arguments, "metric_attribute": f"trackplus.{name}", "batch_size": 1})
                 self._entries[name] = results[key]
             if not self._is_late:
                 result_entries.mark_unset(self._entries[name])
@@ -104,7 +104,7 @@ class ProxyMetrics:
         self._reset = reset
 
     def reset(self) -> None:
-        """Do what waits for the end; Lightning calls this for each view, and at times twice."""
+        """Do what waits for the end; Lightning calls this for each proxy, and at times twice."""
         if self._reset is not None:
             reset, self._reset = self._reset, None
             reset()
@@ -113,9 +113,9 @@ class ProxyMetrics:
 class _ProxyMetric(Metric):
     """One result."""
 
-    def __init__(self, views: ProxyMetrics, name: str) -> None:
+    def __init__(self, proxies: ProxyMetrics, name: str) -> None:
         super().__init__(sync_on_compute=False, compute_with_cache=False)
-        self._views = views
+        self._proxies = proxies
         self._name = name
         self.update()  # torchmetrics would warn of a metric that is computed before.
 
@@ -125,11 +125,11 @@ class _ProxyMetric(Metric):
 
     @override
     def compute(self) -> Tensor | None:
-        return self._views.result(self._name)
+        return self._proxies.result(self._name)
 
     @override
     def reset(self) -> None:
-        self._views.reset()
+        self._proxies.reset()
 
 
 def is_epoch_end_hook(hook: str) -> bool:

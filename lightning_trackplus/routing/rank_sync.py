@@ -1,4 +1,4 @@
-"""What the processes have of each stream, put together."""
+"""Merges the states that the processes have of each stream."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _Common: TypeAlias = tuple[StreamKey, tuple[int, ...]]
 
 
 class _Header(NamedTuple):
-    """What one process has of a stream, and what another needs to go on with it.
+    """What one process has of a stream, and what another needs to make the same stream.
 
     Attributes:
         rank: Which process.

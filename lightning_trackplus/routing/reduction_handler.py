@@ -106,7 +106,7 @@ class ReductionHandler:
         return streams
 
     def begin_epoch(self) -> None:
-        """Begin an epoch of training, or go on with it."""
+        """Begin an epoch of training, or continue it."""
         self.compute_pending()
         self._streams.begin_epoch(self._trainer.current_epoch)
 
@@ -142,7 +142,7 @@ class ReductionHandler:
 
     def compute_pending(self) -> None:
         """Make the results of what an epoch-end hook has logged, when Lightning asks for the first, or at last."""
-        if late := [one for one in self._streams if one.views.is_waiting]:
+        if late := [one for one in self._streams if one.proxies.is_waiting]:
             is_synced = any(one.members for one in late)
             everyone = distributed.all_gather_object(rank_sync.local_state(late)) if is_synced else []
             for logged, summaries in rank_sync.merged(late, everyone, all_show=False):
@@ -155,12 +155,12 @@ class ReductionHandler:
         results = logged.results(summaries)
         numbers = {name: results[name] for name in logged.names.numbers}
         if logged.is_registered:
-            logged.views.show_epoch(numbers)
+            logged.proxies.show_epoch(numbers)
         else:
             self._show_unregistered(logged, numbers)
         if logged.module_metric is not None:
             # As Lightning does with a metric: hooks that end the epoch can still ask it.
-            logged.views.once_reset(lambda: self._reset_attached(logged))
+            logged.proxies.once_reset(lambda: self._reset_attached(logged))
         self._deliver_counts(logged, results, "_epoch")
 
     def _show_unregistered(self, logged: LoggedStream, numbers: dict[str, float]) -> None:
@@ -172,9 +172,9 @@ class ReductionHandler:
             quiet = {**arguments, "logger": False, "prog_bar": False}
             shown = [({f"{name}_epoch": number for name, number in numbers.items()}, arguments), (numbers, quiet)]
         for named, options in shown:
-            views = ProxyMetrics(named, str(trainer_state.hook_name(self._module)), logged.key.dataloader, options)
-            views.register(self._trainer, self._native)
-            views.show_epoch(named)
+            proxies = ProxyMetrics(named, str(trainer_state.hook_name(self._module)), logged.key.dataloader, options)
+            proxies.register(self._trainer, self._native)
+            proxies.show_epoch(named)
 
     def _take(self, logged: LoggedStream, call: LogCall) -> None:
         value = call.value
@@ -184,16 +184,16 @@ class ReductionHandler:
             logged.add(value, call.position, call.arguments["batch_size"], step)
         if not logged.is_registered or logged.is_epoch_end_hook:
             logged.is_registered = True
-            logged.views.register(self._trainer, self._native)
+            logged.proxies.register(self._trainer, self._native)
         if logged.is_epoch_end_hook:
-            logged.views.wait_for(self.compute_pending)
+            logged.proxies.wait_for(self.compute_pending)
             return
         is_logged = trainer_state.logs_this_step(self._trainer) if logged.training else logged.on_step
         # Values on a device are waited for only where Lightning would wait as well.
         on_device = isinstance(value, Tensor) and value.device.type != "cpu"
         if logged.on_step and (is_logged or not on_device or logged.arguments["prog_bar"]):
             results = logged.latest()
-            logged.views.show_step({name: results[name] for name in logged.names.numbers})
+            logged.proxies.show_step({name: results[name] for name in logged.names.numbers})
             if is_logged:
                 self._deliver_counts(logged, results, "_step")
         if is_logged:

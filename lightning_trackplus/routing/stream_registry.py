@@ -20,7 +20,7 @@ _NO_EPOCH = -1
 
 
 class StreamRegistry:
-    """Keeps what is logged in training over checkpoints and runs of one Trainer, and all else for its epoch."""
+    """Keeps the streams of training over checkpoints and runs of one Trainer, and all others for their epoch."""
 
     def __init__(self) -> None:
         self._logged: dict[StreamKey, LoggedStream] = {}
@@ -44,12 +44,12 @@ class StreamRegistry:
     def add(self, logged: LoggedStream) -> None:
         """Add a stream, and what a checkpoint has of it."""
         self._logged[logged.key] = logged
-        self._take_up(logged)
+        self._restore(logged)
 
     def attach(self, module: pl.LightningModule) -> None:
-        """Begin a run; if it goes on from a checkpoint, `load_state_dict` follows."""
+        """Begin a run; if it resumes from a checkpoint, `load_state_dict` follows."""
         self._reducers = {name: one for name, one in module.named_modules() if isinstance(one, Reducer)}
-        # A run that does not go on from a checkpoint does not go on with an epoch that was broken off.
+        # Only a run that resumes from a checkpoint continues an interrupted epoch.
         self._restored = [{**saved, "epoch": _NO_EPOCH} for saved in self._restored]
         self._restored_reducers = {}
 
@@ -60,7 +60,7 @@ class StreamRegistry:
         self._logged, self._reducers = {}, {}
 
     def begin_epoch(self, epoch: int) -> None:
-        """Forget what training has logged in another epoch than the one that begins or goes on."""
+        """Forget what training has logged in any epoch but the current one."""
         for logged in self:
             if logged.training and logged.epoch != epoch:
                 logged.reset("epoch")
@@ -73,13 +73,13 @@ class StreamRegistry:
                 logged.reset("epoch", "run", "log")
 
     def left_over(self, epoch: int) -> list[LoggedStream]:
-        """Return what a checkpoint has of an epoch, and nothing was logged of since."""
+        """Return the streams that a checkpoint has of an epoch and that were not logged again since."""
         return [
             logged
             for saved in self._restored
             if saved["epoch"] == epoch
             and saved["arguments"]["on_epoch"]
-            and (logged := self._remade(saved)) is not None
+            and (logged := self._stream_of_checkpoint(saved)) is not None
         ]
 
     def state_dict(self, *, alone: bool) -> dict[str, Any]:
@@ -90,21 +90,21 @@ class StreamRegistry:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        # All processes load the same; each goes on with its own part, and with those of processes that are no more.
+        """Continue from a checkpoint."""
+        # All processes load the same; each takes its own part, and those of processes that no longer exist.
         parts = state["processes"][distributed.rank() :: distributed.world_size()]
         self._restored = [saved for part in parts for saved in part["streams"]]
         for logged in self:
             if logged.training and logged.module_metric is None:
                 logged.reset("epoch", "run", "log")
-                self._take_up(logged)
+                self._restore(logged)
         for name, reducer in self._reducers.items():
             if saved := [part["reducers"][name] for part in parts if name in part["reducers"]]:
                 reducer.load_saved([(one["updates"], _summaries(one)) for one in saved if _fits(one, reducer.stream)])
 
     def _saved(self) -> dict[str, Any]:
         streams = [_saved(one, self._name_of(one.module_metric)) for one in self if one.training]
-        # Of a reducer whose epoch is over, nothing goes on but a series.
+        # Of a reducer whose epoch is over, only a series continues.
         over = [
             one.module_metric
             for one in self
@@ -120,8 +120,8 @@ class StreamRegistry:
     def _name_of(self, reducer: Reducer | None) -> str | None:
         return next((name for name, one in self._reducers.items() if one is reducer), None)
 
-    def _take_up(self, logged: LoggedStream) -> None:
-        """Give a stream what was restored of it."""
+    def _restore(self, logged: LoggedStream) -> None:
+        """Give a stream its restored values."""
         found = [saved for saved in self._restored if saved["key"] == tuple(logged.key)]
         self._restored = [saved for saved in self._restored if saved["key"] != tuple(logged.key)]
         if logged.module_metric is not None:
@@ -131,13 +131,13 @@ class StreamRegistry:
             other = " with other parameters" if names == found[0]["reducers"] else ""
             warnings.warn(
                 f"The checkpoint has values of self.log({logged.key.name!r}, …) for {', '.join(found[0]['reducers'])};"
-                f" this run asks for {', '.join(names)}{other}, and begins anew.",
+                f" this run asks for {', '.join(names)}{other}, and starts from zero.",
                 stacklevel=2,
             )
         elif found:
-            _go_on(logged, found)
+            _continue(logged, found)
 
-    def _remade(self, saved: dict[str, Any]) -> LoggedStream | None:
+    def _stream_of_checkpoint(self, saved: dict[str, Any]) -> LoggedStream | None:
         """Return a stream as a checkpoint has it."""
         module_metric, reduce_fx = self._reducers.get(saved["attribute"] or ""), saved["reduce_fx"]
         if module_metric is None and reduce_fx is None:
@@ -157,7 +157,7 @@ class StreamRegistry:
         )
         logged.epoch = saved["epoch"]
         if module_metric is None:
-            _go_on(logged, [saved])
+            _continue(logged, [saved])
         return logged
 
 
@@ -189,13 +189,13 @@ def _stream(stream: Stream) -> dict[str, Any]:
 
 
 def _fits(saved: dict[str, Any], stream: Stream) -> bool:
-    """Return whether what was saved can go on in a stream."""
+    """Return whether a stream can continue from what was saved."""
     now = [(one.name, str(one.state_key)) for one in stream.reducers]
     return list(zip(saved["reducers"], saved["state_keys"], strict=True)) == now
 
 
-def _go_on(logged: LoggedStream, found: Sequence[dict[str, Any]]) -> None:
-    """Let a stream go on from what was saved of it."""
+def _continue(logged: LoggedStream, found: Sequence[dict[str, Any]]) -> None:
+    """Continue a stream from what was saved of it."""
     now = logged.stream.summary()
     logged.has_vectors |= any(saved["has_vectors"] for saved in found)
     logged.logged_at = found[0]["logged_at"]

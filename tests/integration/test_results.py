@@ -351,7 +351,7 @@ def test_the_warning_names_those_that_leave_nan_out_alone(tmp_path):
     with pytest.warns(UserWarning, match="left out of") as caught:
         validated(tmp_path, step)
     (message,) = [str(one.message) for one in caught if "left out of" in str(one.message)]
-    assert "left out of x_max. Further" in message
+    assert "left out of x_max. This" in message
 
 
 def test_a_name_by_which_nan_is_counted(tmp_path):

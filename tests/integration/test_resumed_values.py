@@ -333,8 +333,8 @@ class TestCheckpoints:
         assert len(texts) == 1
         if said:
             assert texts[0] == (
-                f"The checkpoint has values of self.log('x', …) for {said[0]}; this run asks for {said[1]}, and begins"
-                " anew."
+                f"The checkpoint has values of self.log('x', …) for {said[0]}; this run asks for {said[1]}, and starts"
+                " from zero."
             )
 
     def test_a_histogram_goes_on(self, tmp_path):

@@ -445,7 +445,7 @@ def test_what_is_no_reducer_is_refused_by_the_constructor(reducers, message):
 
 def test_a_wrong_policy_is_refused_by_the_constructor():
     """The message says what can be given."""
-    with pytest.raises(ValueError, match=r"TrackPlus got nan_policy='skip'; give 'omit', 'propagate' or 'raise'\."):
+    with pytest.raises(ValueError, match=r"TrackPlus got nan_policy='skip'; expected 'omit', 'propagate' or 'raise'\."):
         TrackPlus(nan_policy="skip")
 
 
