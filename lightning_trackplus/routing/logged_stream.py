@@ -74,6 +74,8 @@ class LoggedStream:
         self.nan_policy = nan_policy
         self._is_weighted = any(reducer.weighted for reducer in self.stream.reducers)
         self._spans = {reducer.span for reducer in self.stream.reducers}
+        # What is wanted of single steps alone is not kept for the epoch.
+        self._keeps = self.on_epoch or self._spans != {"epoch"}
         of_several = is_list(reduce_fx) or key.source != "module"
         self.names = ResultNames(key.name, reduce_fx, self.stream.reducers, of_several=of_several)
         self.proxies = ProxyMetrics(self.names.numbers, key.hook, key.dataloader, arguments)
@@ -164,12 +166,12 @@ class LoggedStream:
                 " This is not allowed"
             )
 
-    def add(self, value: float | Tensor, place: trainer_state.LoopPosition, batch_size: int | None, step: int) -> None:
+    def add(self, value: float | Tensor, position: trainer_state.LoopPosition, batch_size: int | None, step: int) -> None:
         """Take the values of one call.
 
         Args:
             value: A scalar, or a value for each sample, shape ``(N,)``.
-            place: Where the Trainer is.
+            position: Where the Trainer is.
             batch_size: The batch size that was given.
             step: When it is.
         """
@@ -178,15 +180,14 @@ class LoggedStream:
         if self.logged_at is not None and step > self.logged_at:
             self.stream.reset("log")
             self.logged_at = None
-        keep = self.on_epoch or self._spans != {"epoch"}
-        self.stream.add(value, repeat=self._copies(place, batch_size), step=step, keep=keep)
+        self.stream.add(value, repeat=self._repeat(position, batch_size), step=step, keep=self._keeps)
 
-    def add_again(self, value: float | Tensor, place: trainer_state.LoopPosition, batch_size: int | None) -> None:
+    def add_again(self, value: float | Tensor, position: trainer_state.LoopPosition, batch_size: int | None) -> None:
         """Take the values of a call where `is_plain`; a number, at little cost."""
         if isinstance(value, Tensor):
-            self.add(value, place, batch_size, place.step)
+            self.add(value, position, batch_size, position.step)
         else:
-            self.stream.add_number(float(value), self._copies(place, batch_size), place.step)
+            self.stream.add_number(float(value), self._repeat(position, batch_size), position.step)
 
     def latest(self) -> dict[str, Any]:
         """Return the results of the last call by their names."""
@@ -238,9 +239,9 @@ class LoggedStream:
             distributed.is_distributed() and self.module_metric is not None and bool(self.module_metric.sync_on_compute)
         )
 
-    def _copies(self, place: trainer_state.LoopPosition, batch_size: int | None) -> int:
+    def _repeat(self, position: trainer_state.LoopPosition, batch_size: int | None) -> int:
         """Return for how many samples a value stands."""
-        return place.batch_size(batch_size) if self._is_weighted and not self.has_vectors else 1
+        return position.batch_size(batch_size) if self._is_weighted and not self.has_vectors else 1
 
     def _made(self, make: Callable[[], list[Any]]) -> list[Any]:
         try:
