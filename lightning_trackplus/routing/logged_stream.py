@@ -166,7 +166,9 @@ class LoggedStream:
                 " This is not allowed"
             )
 
-    def add(self, value: float | Tensor, position: trainer_state.LoopPosition, batch_size: int | None, step: int) -> None:
+    def add(
+        self, value: float | Tensor, position: trainer_state.LoopPosition, batch_size: int | None, step: int
+    ) -> None:
         """Take the values of one call.
 
         Args:

@@ -12,7 +12,7 @@ from lightning_trackplus.lightning_internals.classes import MisconfigurationExce
 from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.selected_items import SelectedItems, SelectionKey, shown
 from lightning_trackplus.media.selection import First, Selection, selection_of
-from lightning_trackplus.routing import media_sync
+from lightning_trackplus.routing import rank_sync
 from lightning_trackplus.routing.log_call import LogCall
 from lightning_trackplus.routing.media_fan_out import MediaFanOut
 from lightning_trackplus.runtime import distributed
@@ -136,14 +136,14 @@ class MediaHandler:
         begun = {span, "step"} if span == "train" else {span}
         self._kept = {key: kept for key, kept in self._kept.items() if key.span not in begun}
 
-    def local_state(self) -> media_sync.RankState:
+    def local_state(self) -> rank_sync.KeptMedia:
         """Return what this process has kept of the epoch that ends now, for the other processes."""
         span = _span(trainer_state.hook_name(self._module))
-        return media_sync.local_state({key: kept for key, kept in self._kept.items() if key.span == span})
+        return rank_sync.kept_media({key: kept for key, kept in self._kept.items() if key.span == span})
 
-    def end_epoch(self, everyone: Sequence[media_sync.RankState]) -> None:
+    def end_epoch(self, everyone: Sequence[rank_sync.KeptMedia]) -> None:
         """Deliver what was kept in the epoch that ends now."""
-        for key, media in media_sync.gather_selected(self._kept, everyone).items():
+        for key, media in rank_sync.gather_media(self._kept, everyone).items():
             self.deliver(key.name, media)
         span = _span(trainer_state.hook_name(self._module))
         self._kept = {key: kept for key, kept in self._kept.items() if key.span != span}

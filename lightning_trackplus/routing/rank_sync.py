@@ -1,15 +1,18 @@
-"""Merges the states that the processes have of each stream."""
+"""What the processes of a distributed run exchange at the end of an epoch: states of streams, and selected media."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from lightning_utilities.core.rank_zero import rank_zero_warn
 
 from lightning_trackplus.lightning_internals.classes import MisconfigurationException
+from lightning_trackplus.media.base import Media
+from lightning_trackplus.media.selected_items import SelectedItems, SelectionKey, SortKey, shown
 from lightning_trackplus.reducers.samples import Floats
 from lightning_trackplus.reducers.stream import Summary
 from lightning_trackplus.routing.logged_stream import LoggedStream, StreamKey
@@ -19,7 +22,7 @@ _Common: TypeAlias = tuple[StreamKey, tuple[int, ...]]
 """What processes have in common: a stream, and the ranks that count together."""
 
 
-class _Header(NamedTuple):
+class _StreamHeader(NamedTuple):
     """What one process has of a stream, and what another needs to make the same stream.
 
     Attributes:
@@ -37,17 +40,17 @@ class _Header(NamedTuple):
     sizes: list[int]
 
 
-RankState: TypeAlias = tuple[dict[_Common, _Header], Floats]
+StreamStates: TypeAlias = tuple[dict[_Common, _StreamHeader], Floats]
 """What one process has of its streams, with the states of all in one array."""
 
 
-def local_state(streams: Sequence[LoggedStream]) -> RankState:
+def stream_states(streams: Sequence[LoggedStream]) -> StreamStates:
     """Return what this process has of the streams that are synced, for all others."""
     return _packed(_synced(streams))
 
 
-def merged(
-    streams: Sequence[LoggedStream], everyone: Sequence[RankState], *, all_show: bool
+def merge_streams(
+    streams: Sequence[LoggedStream], everyone: Sequence[StreamStates], *, all_show: bool
 ) -> list[tuple[LoggedStream, list[Summary]]]:
     """Return each stream with what all processes that it is synced with remember of it together.
 
@@ -74,11 +77,11 @@ def _synced(streams: Sequence[LoggedStream]) -> dict[_Common, LoggedStream]:
     return {(one.key, one.members): one for one in streams if one.members}
 
 
-def _packed(streams: dict[_Common, LoggedStream]) -> RankState:
+def _packed(streams: dict[_Common, LoggedStream]) -> StreamStates:
     """Return what this process offers, with all states in one array, which is sent much faster than many."""
     summaries = {common: one.stream.summary() for common, one in streams.items()}
     offers = {
-        common: _Header(
+        common: _StreamHeader(
             distributed.rank(),
             [reducer.name for reducer in streams[common].stream.reducers],
             streams[common].request,
@@ -90,7 +93,9 @@ def _packed(streams: dict[_Common, LoggedStream]) -> RankState:
     return offers, np.concatenate([np.empty(0), *(one.state for several in summaries.values() for one in several)])
 
 
-def _unpacked(offers: dict[_Common, _Header], states: Floats) -> dict[_Common, tuple[_Header, list[Summary]]]:
+def _unpacked(
+    offers: dict[_Common, _StreamHeader], states: Floats
+) -> dict[_Common, tuple[_StreamHeader, list[Summary]]]:
     ends = list(accumulate((size for offer in offers.values() for size in offer.sizes), initial=0))
     parts = (states[start:end] for start, end in pairwise(ends))
     return {
@@ -98,7 +103,7 @@ def _unpacked(offers: dict[_Common, _Header], states: Floats) -> dict[_Common, t
     }
 
 
-def _check(key: StreamKey, offers: Sequence[_Header]) -> None:
+def _check(key: StreamKey, offers: Sequence[_StreamHeader]) -> None:
     for offer in offers:
         if offer.reducers != offers[0].reducers:
             raise MisconfigurationException(
@@ -108,7 +113,7 @@ def _check(key: StreamKey, offers: Sequence[_Header]) -> None:
             )
 
 
-def _requested(key: StreamKey, offers: Sequence[_Header]) -> LoggedStream | None:
+def _requested(key: StreamKey, offers: Sequence[_StreamHeader]) -> LoggedStream | None:
     """Return a stream that other processes have and this one has not, without its values."""
     for offer in offers:
         if offer.request is not None:
@@ -119,3 +124,101 @@ def _requested(key: StreamKey, offers: Sequence[_Header]) -> LoggedStream | None
         stacklevel=2,
     )
     return None
+
+
+class _MediaHeader(NamedTuple):
+    """What one process has kept under a key, without the items.
+
+    Attributes:
+        selection: The selection, in words.
+        kind: The kind of medium.
+        n: How many items are wanted.
+        by_score: Whether the items are shown in the order of their scores.
+        places: Where its items stand.
+    """
+
+    selection: str
+    kind: str
+    n: int
+    by_score: bool
+    places: list[SortKey]
+
+
+KeptMedia: TypeAlias = dict[SelectionKey, _MediaHeader]
+"""What one process has kept of an epoch."""
+
+
+def kept_media(kept: Mapping[SelectionKey, SelectedItems]) -> KeptMedia:
+    """Return what this process has kept, for all others."""
+    return {
+        key: _MediaHeader(
+            repr(one.selection),
+            one.kind,
+            one.selection.n,
+            one.selection.needs_scores,
+            one.places(),
+        )
+        for key, one in kept.items()
+        if one.kind is not None
+    }
+
+
+def gather_media(
+    kept: Mapping[SelectionKey, SelectedItems], everyone: Sequence[KeptMedia]
+) -> dict[SelectionKey, Media[Any]]:
+    """Return the items that are wanted of all that the processes have kept, in the order in which they are shown.
+
+    There is one more collective if another process than the first has one of them, and none if not; then the
+    others return nothing.
+
+    Args:
+        kept: What this process has kept.
+        everyone: The state of each process, in the order of their ranks. Where processes have kept different kinds
+            of media together, or by different selections, these are left out, with a warning.
+    """
+    keys = dict.fromkeys(key for each in everyone for key in each)
+    offers = {key: [each[key] for each in everyone if key in each] for key in keys}
+    chosen = {key: _chosen(offered) for key, offered in offers.items() if _agree(key, offered)}
+    mine = {
+        key: kept[key].batch(own)
+        for key, places in chosen.items()
+        if (own := [place for place in places if place.rank == distributed.rank()])
+    }
+    # All processes have the state of all, so that they agree on whether something has to be sent.
+    if any(place.rank != 0 for places in chosen.values() for place in places):
+        batches = dict(enumerate(distributed.all_gather_object(mine)))
+    elif distributed.rank() == 0:
+        batches = {0: mine}
+    else:
+        return {}
+    return {
+        key: _in_order({rank: each[key] for rank, each in batches.items() if key in each}, places)
+        for key, places in chosen.items()
+    }
+
+
+def _agree(key: SelectionKey, offers: Sequence[_MediaHeader]) -> bool:
+    """Return whether what the processes have kept can be put together; all of them come to the same answer."""
+    first, *others = offers
+    for other in others:
+        if (other.selection, other.kind) != (first.selection, first.kind):
+            rank_zero_warn(
+                f"self.log({key.name!r}, …) got {first.kind} with {first.selection} in one process and {other.kind}"
+                f" with {other.selection} in another, and none of them is written; log them under two names."
+            )
+            return False
+    return True
+
+
+def _chosen(offers: Sequence[_MediaHeader]) -> list[SortKey]:
+    """Return the places of the items that are wanted of all that the processes have kept."""
+    first = offers[0]
+    places = sorted(place for offer in offers for place in offer.places)
+    return shown(places[: first.n], by_score=first.by_score)
+
+
+def _in_order(batches: dict[int, Media[Any]], places: Sequence[SortKey]) -> Media[Any]:
+    """Return the items of several processes in the order of all."""
+    first, *others = (batches[rank] for rank in sorted(batches))
+    come = sorted(range(len(places)), key=lambda index: (places[index].rank, index))
+    return first.joined(others).take([come.index(index) for index in range(len(places))])

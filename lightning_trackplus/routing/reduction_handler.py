@@ -120,16 +120,16 @@ class ReductionHandler:
         if index != self.dataloaders[-1]:
             self.dataloaders.append(index)
 
-    def local_state(self) -> rank_sync.RankState:
+    def local_state(self) -> rank_sync.StreamStates:
         """Return what this process has of the epoch that ends now, for the others."""
         self._ending = [one for one in self._streams if self._ends_now(one) and one.is_registered and one.on_epoch]
         if trainer_state.is_training(self._module):
             self._ending += self._streams.left_over(self._trainer.current_epoch)
-        return rank_sync.local_state(self._ending)
+        return rank_sync.stream_states(self._ending)
 
-    def end_epoch(self, everyone: Sequence[rank_sync.RankState]) -> None:
+    def end_epoch(self, everyone: Sequence[rank_sync.StreamStates]) -> None:
         """Tell Lightning the results of the epoch that ends now."""
-        merged = rank_sync.merged(self._ending, everyone, all_show=True)
+        merged = rank_sync.merge_streams(self._ending, everyone, all_show=True)
         self._ending = []
         for dataloader in sorted({one.key.dataloader for one, _ in merged}, key=lambda index: index or 0):
             with result_entries.dataloader_results(self._trainer, dataloader, self.dataloaders):
@@ -144,8 +144,8 @@ class ReductionHandler:
         """Make the results of what an epoch-end hook has logged, when Lightning asks for the first, or at last."""
         if late := [one for one in self._streams if one.proxies.is_waiting]:
             is_synced = any(one.members for one in late)
-            everyone = distributed.all_gather_object(rank_sync.local_state(late)) if is_synced else []
-            for logged, summaries in rank_sync.merged(late, everyone, all_show=False):
+            everyone = distributed.all_gather_object(rank_sync.stream_states(late)) if is_synced else []
+            for logged, summaries in rank_sync.merge_streams(late, everyone, all_show=False):
                 self._show_epoch(logged, summaries)
                 if logged.module_metric is None:
                     self._reset(logged)
