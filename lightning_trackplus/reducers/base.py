@@ -194,7 +194,9 @@ class Reducer(LazyMetric):
         """
         summaries = self.stream.summary()
         if self.sync_on_compute and distributed.is_distributed():
-            summaries = self.stream.merged(distributed.all_gather_object(summaries, self.process_group))
+            summaries = distributed.all_reduce_object(
+                summaries, lambda left, right: self.stream.merged([left, right]), self.process_group
+            )
         (result,) = self.stream.results(summaries)
         self._warn_of_nan(summaries[0].nan_count)
         return self._tensors(result)

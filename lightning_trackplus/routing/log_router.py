@@ -23,6 +23,7 @@ from lightning_trackplus.media.selection import is_selection
 from lightning_trackplus.reducers.base import Reducer
 from lightning_trackplus.reducers.registry import is_native
 from lightning_trackplus.reducers.samples import NanPolicy
+from lightning_trackplus.routing import rank_sync
 from lightning_trackplus.routing.call_cache import CallCache
 from lightning_trackplus.routing.configured_reducers import ConfiguredReducers
 from lightning_trackplus.routing.log_call import LogCall, check_is_no_list
@@ -112,12 +113,10 @@ class LogRouter:
         self.reducers.begin_evaluation()
 
     def end_epoch(self) -> None:
-        """Log what was gathered in the epoch that ends now."""
-        state = self.media.local_state(), self.reducers.local_state()
-        # One collective for all that was logged.
-        everyone = distributed.all_gather_object(state) if distributed.is_distributed() else [state]
-        self.media.end_epoch([media for media, _ in everyone])
-        self.reducers.end_epoch([streams for _, streams in everyone])
+        """Log the results of the epoch that ends now, those of all processes together."""
+        merged, media = rank_sync.sync_epoch(self.reducers.ending(), self.media.ending())
+        self.media.end_epoch(media)
+        self.reducers.end_epoch(merged)
 
     def log(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Take a ``self.log`` call that was not seen before."""

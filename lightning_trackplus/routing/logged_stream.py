@@ -109,7 +109,7 @@ class LoggedStream:
         return is_epoch_end_hook(self.key.hook)
 
     @functools.cached_property
-    def members(self) -> tuple[int, ...]:
+    def members(self) -> Sequence[int]:
         """The ranks whose values count together; this process alone where there is no rank."""
         if self.module_metric is not None:
             # Like any metric, it syncs itself.
@@ -195,7 +195,7 @@ class LoggedStream:
         """Return the results of the last call by their names."""
         return self.names.named(self._made(lambda: self.stream.results(self.stream.latest())))
 
-    def results(self, summaries: list[Summary]) -> dict[str, Any]:
+    def results(self, summaries: Sequence[Summary]) -> dict[str, Any]:
         """Return the results of an epoch by their names.
 
         Raises:

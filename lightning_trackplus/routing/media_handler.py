@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lightning_utilities.core.rank_zero import WarningCache
@@ -12,7 +12,6 @@ from lightning_trackplus.lightning_internals.classes import MisconfigurationExce
 from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.selected_items import SelectedItems, SelectionKey, shown
 from lightning_trackplus.media.selection import First, Selection, selection_of
-from lightning_trackplus.routing import rank_sync
 from lightning_trackplus.routing.log_call import LogCall
 from lightning_trackplus.routing.media_fan_out import MediaFanOut
 from lightning_trackplus.runtime import distributed
@@ -136,17 +135,17 @@ class MediaHandler:
         begun = {span, "step"} if span == "train" else {span}
         self._kept = {key: kept for key, kept in self._kept.items() if key.span not in begun}
 
-    def local_state(self) -> rank_sync.KeptMedia:
-        """Return what this process has kept of the epoch that ends now, for the other processes."""
+    def ending(self) -> dict[SelectionKey, SelectedItems]:
+        """Return what this process has kept of the epoch that ends now."""
         span = _span(trainer_state.hook_name(self._module))
-        return rank_sync.kept_media({key: kept for key, kept in self._kept.items() if key.span == span})
+        return {key: kept for key, kept in self._kept.items() if key.span == span}
 
-    def end_epoch(self, everyone: Sequence[rank_sync.KeptMedia]) -> None:
-        """Deliver what was kept in the epoch that ends now."""
-        for key, media in rank_sync.gather_media(self._kept, everyone).items():
-            self.deliver(key.name, media)
-        span = _span(trainer_state.hook_name(self._module))
-        self._kept = {key: kept for key, kept in self._kept.items() if key.span != span}
+    def end_epoch(self, media: Mapping[SelectionKey, Media[Any]]) -> None:
+        """Deliver what all processes have kept of the epoch that ends now, and keep it no longer."""
+        for key, one in media.items():
+            self.deliver(key.name, one)
+        for key in self.ending():
+            del self._kept[key]
 
     def close(self) -> None:
         """Write what waits for loggers that are not ours."""

@@ -1,195 +1,233 @@
-"""What the processes of a distributed run exchange at the end of an epoch: states of streams, and selected media."""
+"""What the processes of a distributed run exchange at the end of an epoch: states of streams, and selected media.
+
+Each process merges what it has with what its partners have, in as many rounds as the number of processes has binary
+digits. So what a process receives and keeps grows with the logarithm of their number, and a state that no longer stays
+exact travels as a sketch.
+"""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from itertools import accumulate, pairwise
 from typing import Any, NamedTuple, TypeAlias
 
-import numpy as np
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
 from lightning_trackplus.lightning_internals.classes import MisconfigurationException
 from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.selected_items import SelectedItems, SelectionKey, SortKey, shown
-from lightning_trackplus.reducers.samples import Floats
 from lightning_trackplus.reducers.stream import Summary
 from lightning_trackplus.routing.logged_stream import LoggedStream, StreamKey
 from lightning_trackplus.runtime import distributed
 
-_Common: TypeAlias = tuple[StreamKey, tuple[int, ...]]
-"""What processes have in common: a stream, and the ranks that count together."""
+_SharedKey: TypeAlias = tuple[StreamKey, Sequence[int]]
+"""A stream and the ranks whose values count together."""
 
 
-class _StreamHeader(NamedTuple):
-    """What one process has of a stream, and what another needs to make the same stream.
-
-    Attributes:
-        rank: Which process.
-        reducers: The names of its reducers.
-        request: The call that made it, pickled; None if it cannot be.
-        nan_counts: How many values were NaN, of each summary.
-        sizes: The sizes of the summaries' states.
-    """
-
-    rank: int
-    reducers: list[str]
-    request: bytes | None
-    nan_counts: list[int]
-    sizes: list[int]
+Merged: TypeAlias = "list[tuple[LoggedStream, Sequence[Summary]]]"
+"""Streams with what all processes have of them together."""
 
 
-StreamStates: TypeAlias = tuple[dict[_Common, _StreamHeader], Floats]
-"""What one process has of its streams, with the states of all in one array."""
+def sync_epoch(
+    streams: Sequence[LoggedStream], kept: Mapping[SelectionKey, SelectedItems]
+) -> tuple[Merged, dict[SelectionKey, Media[Any]]]:
+    """Merge what all processes have logged in an epoch; all of them have to call it together.
 
+    Args:
+        streams: The streams of this process.
+        kept: The media that this process has kept.
 
-def stream_states(streams: Sequence[LoggedStream]) -> StreamStates:
-    """Return what this process has of the streams that are synced, for all others."""
-    return _packed(_synced(streams))
-
-
-def merge_streams(
-    streams: Sequence[LoggedStream], everyone: Sequence[StreamStates], *, all_show: bool
-) -> list[tuple[LoggedStream, list[Summary]]]:
-    """Return each stream with what all processes that it is synced with remember of it together.
-
-    A stream that only some processes have is reduced over those.
+    Returns:
+        The streams, with those that only other processes have logged, and on rank zero the selected media.
 
     Raises:
         MisconfigurationException: If processes have different reducers for one name.
     """
-    synced = _synced(streams)
-    together = [(one, one.stream.summary()) for one in streams if not one.members]
-    unpacked = [_unpacked(*packed) for packed in everyone]
-    for common in dict.fromkeys(common for offered in unpacked for common in offered):
-        offered = [each[common] for each in unpacked if common in each]
-        _check(common[0], [offer for offer, _ in offered])
-        logged = synced.get(common)
-        if logged is None and all_show and distributed.rank() in common[1]:
-            logged = _requested(common[0], [offer for offer, _ in offered])
-        if logged is not None:
-            together.append((logged, logged.stream.merged([summaries for _, summaries in offered])))
-    return together
+    sync = _StreamSync(streams)
+    states = sync.local_state(), kept_items(kept)
+
+    def merge(left: _States, right: _States) -> _States:
+        return sync.merge(left[0], right[0]), merge_kept(left[1], right[1])
+
+    if distributed.is_distributed() and distributed.any_rank(any(states)):
+        states = distributed.all_reduce_object(states, merge)
+    return sync.merged(states[0], shows_all=True), gather_media(kept, states[1])
 
 
-def _synced(streams: Sequence[LoggedStream]) -> dict[_Common, LoggedStream]:
-    return {(one.key, one.members): one for one in streams if one.members}
+def sync_streams(streams: Sequence[LoggedStream]) -> Merged:
+    """Merge streams that all processes have logged; if they are synced, all have to call it together.
+
+    Raises:
+        MisconfigurationException: If processes have different reducers for one name.
+    """
+    sync = _StreamSync(streams)
+    states = sync.local_state()
+    if states:
+        states = distributed.all_reduce_object(states, sync.merge)
+    return sync.merged(states, shows_all=False)
 
 
-def _packed(streams: dict[_Common, LoggedStream]) -> StreamStates:
-    """Return what this process offers, with all states in one array, which is sent much faster than many."""
-    summaries = {common: one.stream.summary() for common, one in streams.items()}
-    offers = {
-        common: _StreamHeader(
-            distributed.rank(),
-            [reducer.name for reducer in streams[common].stream.reducers],
-            streams[common].request,
-            [one.nan_count for one in several],
-            [len(one.state) for one in several],
-        )
-        for common, several in summaries.items()
-    }
-    return offers, np.concatenate([np.empty(0), *(one.state for several in summaries.values() for one in several)])
+class _StreamState(NamedTuple):
+    """What some processes have of a stream, and what another needs to make the same stream.
+
+    Attributes:
+        rank: The first of the processes.
+        reducers: The names of its reducers.
+        request: The call that made it, pickled; None if it cannot be.
+        parts: The summaries, in the order of the ranks: one list, or more where a process could not merge them.
+        conflict: A process with other reducers, and their names.
+    """
+
+    rank: int
+    reducers: tuple[str, ...]
+    request: bytes | None
+    parts: tuple[Sequence[Summary], ...]
+    conflict: tuple[int, tuple[str, ...]] | None = None
 
 
-def _unpacked(
-    offers: dict[_Common, _StreamHeader], states: Floats
-) -> dict[_Common, tuple[_StreamHeader, list[Summary]]]:
-    ends = list(accumulate((size for offer in offers.values() for size in offer.sizes), initial=0))
-    parts = (states[start:end] for start, end in pairwise(ends))
-    return {
-        common: (offer, [Summary(count, next(parts)) for count in offer.nan_counts]) for common, offer in offers.items()
-    }
+_StreamStates: TypeAlias = dict[_SharedKey, _StreamState]
 
 
-def _check(key: StreamKey, offers: Sequence[_StreamHeader]) -> None:
-    for offer in offers:
-        if offer.reducers != offers[0].reducers:
-            raise MisconfigurationException(
-                f"self.log({key.name!r}, …, sync_dist=True) was called with {', '.join(offers[0].reducers)} in process"
-                f" {offers[0].rank} and with {', '.join(offer.reducers)} in process {offer.rank}; ask for the same in"
-                " all, or log under two names."
+class _StreamSync:
+    """Merges the states of the streams that processes log with ``sync_dist=True``."""
+
+    def __init__(self, streams: Sequence[LoggedStream]) -> None:
+        self._streams = streams
+        self._own = {(one.key, one.members): one for one in streams if one.members}
+        # Those that only other processes have, without values.
+        self._others: dict[_SharedKey, LoggedStream] = {}
+
+    def local_state(self) -> _StreamStates:
+        """Return what this process has."""
+        return {
+            shared: _StreamState(
+                distributed.rank(),
+                tuple(reducer.name for reducer in logged.stream.reducers),
+                logged.request,
+                (logged.stream.summary(),),
             )
+            for shared, logged in self._own.items()
+        }
+
+    def merge(self, left: _StreamStates, right: _StreamStates) -> _StreamStates:
+        """Return what the processes of lower ranks and those of higher ranks have together."""
+        both = {key: self._merge(key, left[key], right[key]) for key in left.keys() & right.keys()}
+        return {**left, **right, **both}
+
+    def merged(self, states: _StreamStates, *, shows_all: bool) -> Merged:
+        """Return each stream of this process with its merged state; with ``shows_all``, also those of others.
+
+        Raises:
+            MisconfigurationException: If processes have different reducers for one name.
+        """
+        found: Merged = [(one, one.stream.summary()) for one in self._streams if not one.members]
+        for shared, state in states.items():
+            key, members = shared
+            if state.conflict is not None:
+                rank, reducers = state.conflict
+                raise MisconfigurationException(
+                    f"self.log({key.name!r}, …, sync_dist=True) was called with {', '.join(state.reducers)} in process"
+                    f" {state.rank} and with {', '.join(reducers)} in process {rank}; ask for the same in all, or log"
+                    " under two names."
+                )
+            if shared not in self._own and not (shows_all and distributed.rank() in members):
+                continue
+            if (logged := self._stream_of(shared, state.request)) is None:
+                _warn_of_no_request(key)
+            else:
+                found.append((logged, logged.stream.merged(state.parts)))
+        return found
+
+    def _merge(self, shared: _SharedKey, left: _StreamState, right: _StreamState) -> _StreamState:
+        if left.reducers != right.reducers:
+            return left._replace(conflict=left.conflict or (right.rank, right.reducers))
+        left = left._replace(request=left.request or right.request, conflict=left.conflict or right.conflict)
+        parts = (*left.parts, *right.parts)
+        logged = self._stream_of(shared, left.request)
+        return left._replace(parts=parts if logged is None else (logged.stream.merged(parts),))
+
+    def _stream_of(self, shared: _SharedKey, request: bytes | None) -> LoggedStream | None:
+        if shared in self._own:
+            return self._own[shared]
+        if shared not in self._others and request is not None:
+            self._others[shared] = LoggedStream.requested(shared[0], request)
+        return self._others.get(shared)
 
 
-def _requested(key: StreamKey, offers: Sequence[_StreamHeader]) -> LoggedStream | None:
-    """Return a stream that other processes have and this one has not, without its values."""
-    for offer in offers:
-        if offer.request is not None:
-            return LoggedStream.requested(key, offer.request)
+def _warn_of_no_request(key: StreamKey) -> None:
     warnings.warn(
         f"self.log({key.name!r}, …) was called in other processes and not in this one, with a reduce_fx that cannot be"
         " sent to it, as a lambda cannot; so this process has no result. Give a function that stands in a module.",
         stacklevel=2,
     )
-    return None
 
 
-class _MediaHeader(NamedTuple):
-    """What one process has kept under a key, without the items.
+class _KeptItems(NamedTuple):
+    """What processes have kept under a key, without the items.
 
     Attributes:
         selection: The selection, in words.
         kind: The kind of medium.
         n: How many items are wanted.
         by_score: Whether the items are shown in the order of their scores.
-        places: Where its items stand.
+        places: Where the best n items stand, in order.
+        conflict: The selection and the kind of a process that has others.
     """
 
     selection: str
     kind: str
     n: int
     by_score: bool
-    places: list[SortKey]
+    places: Sequence[SortKey]
+    conflict: tuple[str, str] | None = None
 
 
-KeptMedia: TypeAlias = dict[SelectionKey, _MediaHeader]
-"""What one process has kept of an epoch."""
+_MediaStates: TypeAlias = dict[SelectionKey, _KeptItems]
+_States: TypeAlias = tuple[_StreamStates, _MediaStates]
 
 
-def kept_media(kept: Mapping[SelectionKey, SelectedItems]) -> KeptMedia:
-    """Return what this process has kept, for all others."""
+def kept_items(kept: Mapping[SelectionKey, SelectedItems]) -> _MediaStates:
+    """Return what this process has kept of an epoch."""
     return {
-        key: _MediaHeader(
-            repr(one.selection),
-            one.kind,
-            one.selection.n,
-            one.selection.needs_scores,
-            one.places(),
-        )
+        key: _KeptItems(repr(one.selection), one.kind, one.selection.n, one.selection.needs_scores, one.places())
         for key, one in kept.items()
         if one.kind is not None
     }
 
 
-def gather_media(
-    kept: Mapping[SelectionKey, SelectedItems], everyone: Sequence[KeptMedia]
-) -> dict[SelectionKey, Media[Any]]:
-    """Return the items that are wanted of all that the processes have kept, in the order in which they are shown.
+def merge_kept(left: _MediaStates, right: _MediaStates) -> _MediaStates:
+    """Return which items are kept of those of two groups of processes."""
+    both = {}
+    for key in left.keys() & right.keys():
+        one, other = left[key], right[key]
+        conflict = one.conflict or other.conflict
+        if (one.selection, one.kind) != (other.selection, other.kind):
+            conflict = conflict or (other.selection, other.kind)
+        both[key] = one._replace(places=sorted([*one.places, *other.places])[: one.n], conflict=conflict)
+    return {**left, **right, **both}
 
-    There is one more collective if another process than the first has one of them, and none if not; then the
-    others return nothing.
+
+def gather_media(kept: Mapping[SelectionKey, SelectedItems], states: _MediaStates) -> dict[SelectionKey, Media[Any]]:
+    """Return on rank zero the selected items, in the order in which they are shown; nothing on all others.
+
+    Processes that have selected items send them to rank zero. Where processes have kept different kinds of media under
+    a key, or by different selections, none is returned, with a warning.
 
     Args:
         kept: What this process has kept.
-        everyone: The state of each process, in the order of their ranks. Where processes have kept different kinds
-            of media together, or by different selections, these are left out, with a warning.
+        states: What all processes have kept.
     """
-    keys = dict.fromkeys(key for each in everyone for key in each)
-    offers = {key: [each[key] for each in everyone if key in each] for key in keys}
-    chosen = {key: _chosen(offered) for key, offered in offers.items() if _agree(key, offered)}
+    chosen = {
+        key: shown(list(state.places), by_score=state.by_score) for key, state in states.items() if _agree(key, state)
+    }
     mine = {
         key: kept[key].batch(own)
         for key, places in chosen.items()
         if (own := [place for place in places if place.rank == distributed.rank()])
     }
-    # All processes have the state of all, so that they agree on whether something has to be sent.
-    if any(place.rank != 0 for places in chosen.values() for place in places):
-        batches = dict(enumerate(distributed.all_gather_object(mine)))
-    elif distributed.rank() == 0:
-        batches = {0: mine}
-    else:
+    senders = sorted({place.rank for places in chosen.values() for place in places})
+    batches = distributed.gather_objects(mine, senders) if any(senders) else {0: mine}
+    if distributed.rank() != 0:
         return {}
     return {
         key: _in_order({rank: each[key] for rank, each in batches.items() if key in each}, places)
@@ -197,27 +235,18 @@ def gather_media(
     }
 
 
-def _agree(key: SelectionKey, offers: Sequence[_MediaHeader]) -> bool:
-    """Return whether what the processes have kept can be put together; all of them come to the same answer."""
-    first, *others = offers
-    for other in others:
-        if (other.selection, other.kind) != (first.selection, first.kind):
-            rank_zero_warn(
-                f"self.log({key.name!r}, …) got {first.kind} with {first.selection} in one process and {other.kind}"
-                f" with {other.selection} in another, and none of them is written; log them under two names."
-            )
-            return False
-    return True
+def _agree(key: SelectionKey, state: _KeptItems) -> bool:
+    """Return whether the items of the processes can be put together; all of them come to the same answer."""
+    if state.conflict is not None:
+        selection, kind = state.conflict
+        rank_zero_warn(
+            f"self.log({key.name!r}, …) got {state.kind} with {state.selection} in one process and {kind}"
+            f" with {selection} in another, and none of them is written; log them under two names."
+        )
+    return state.conflict is None
 
 
-def _chosen(offers: Sequence[_MediaHeader]) -> list[SortKey]:
-    """Return the places of the items that are wanted of all that the processes have kept."""
-    first = offers[0]
-    places = sorted(place for offer in offers for place in offer.places)
-    return shown(places[: first.n], by_score=first.by_score)
-
-
-def _in_order(batches: dict[int, Media[Any]], places: Sequence[SortKey]) -> Media[Any]:
+def _in_order(batches: Mapping[int, Media[Any]], places: Sequence[SortKey]) -> Media[Any]:
     """Return the items of several processes in the order of all."""
     first, *others = (batches[rank] for rank in sorted(batches))
     come = sorted(range(len(places)), key=lambda index: (places[index].rank, index))

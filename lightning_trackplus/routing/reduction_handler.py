@@ -52,7 +52,6 @@ class ReductionHandler:
         self._deliver = deliver
         self.dataloaders = [0]
         """The evaluation dataloaders that had batches, in their order; the first, of which Lightning knows, always."""
-        self._ending: list[LoggedStream] = []
         # What is asked of a name for the epoch, and as a series.
         self._asked: dict[StreamKey, tuple[list[OneReduction], list[OneReduction]]] = {}
 
@@ -120,17 +119,15 @@ class ReductionHandler:
         if index != self.dataloaders[-1]:
             self.dataloaders.append(index)
 
-    def local_state(self) -> rank_sync.StreamStates:
-        """Return what this process has of the epoch that ends now, for the others."""
-        self._ending = [one for one in self._streams if self._ends_now(one) and one.is_registered and one.on_epoch]
+    def ending(self) -> list[LoggedStream]:
+        """Return the streams of this process whose epoch ends now."""
+        streams = [one for one in self._streams if self._ends_now(one) and one.is_registered and one.on_epoch]
         if trainer_state.is_training(self._module):
-            self._ending += self._streams.left_over(self._trainer.current_epoch)
-        return rank_sync.stream_states(self._ending)
+            streams += self._streams.left_over(self._trainer.current_epoch)
+        return streams
 
-    def end_epoch(self, everyone: Sequence[rank_sync.StreamStates]) -> None:
-        """Tell Lightning the results of the epoch that ends now."""
-        merged = rank_sync.merge_streams(self._ending, everyone, all_show=True)
-        self._ending = []
+    def end_epoch(self, merged: rank_sync.Merged) -> None:
+        """Show Lightning the results of the epoch that ends now."""
         for dataloader in sorted({one.key.dataloader for one, _ in merged}, key=lambda index: index or 0):
             with result_entries.dataloader_results(self._trainer, dataloader, self.dataloaders):
                 for logged, summaries in merged:
@@ -141,16 +138,14 @@ class ReductionHandler:
                 self._reset(logged)
 
     def compute_pending(self) -> None:
-        """Make the results of what an epoch-end hook has logged, when Lightning asks for the first, or at last."""
+        """Compute the results of what an epoch-end hook has logged, when Lightning asks for the first, or at last."""
         if late := [one for one in self._streams if one.proxies.is_waiting]:
-            is_synced = any(one.members for one in late)
-            everyone = distributed.all_gather_object(rank_sync.stream_states(late)) if is_synced else []
-            for logged, summaries in rank_sync.merge_streams(late, everyone, all_show=False):
+            for logged, summaries in rank_sync.sync_streams(late):
                 self._show_epoch(logged, summaries)
                 if logged.module_metric is None:
                     self._reset(logged)
 
-    def _show_epoch(self, logged: LoggedStream, summaries: list[Summary]) -> None:
+    def _show_epoch(self, logged: LoggedStream, summaries: Sequence[Summary]) -> None:
         logged.warn_of_what_is_missing()
         results = logged.results(summaries)
         numbers = {name: results[name] for name in logged.names.numbers}

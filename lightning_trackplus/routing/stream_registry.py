@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -84,10 +85,10 @@ class StreamRegistry:
 
     def state_dict(self, *, alone: bool) -> dict[str, Any]:
         """Return what training has logged, for a checkpoint."""
-        mine = self._saved()
-        return {
-            "processes": distributed.all_gather_object(mine) if distributed.is_distributed() and not alone else [mine]
-        }
+        processes = [self._saved()]
+        if distributed.is_distributed() and not alone:
+            processes = distributed.all_reduce_object(processes, operator.add)
+        return {"processes": processes}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint."""

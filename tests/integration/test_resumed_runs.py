@@ -365,7 +365,7 @@ def test_processes_that_start_at_once_have_runs_of_their_own(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     Path("config.yaml").write_text(CONFIG)
     processes = [Forked(begin_at_once, me, ("one", "two")) for me in ("one", "two")]
-    found = [list(process.suspend()) for process in processes]
+    found = [list(process.rest()) for process in processes]
     assert [process.join() for process in processes] == [0, 0]
     by_beginning = [sorted(pair) for pair in zip(*found, strict=True)]
     assert by_beginning == [[f"root/version_{number}", f"root/version_{number + 1}"] for number in (0, 2, 4)]

@@ -62,7 +62,7 @@ def two_processes(tmp_path_factory, one_process):
     root = tmp_path_factory.mktemp("two_processes")
     shutil.copy(one_process[0] / "step=4.ckpt", root / "of_one_process.ckpt")
     ranks = two_ranks(in_two_processes, root)
-    reports = [dict(rank.suspend()) for rank in ranks]
+    reports = [dict(rank.rest()) for rank in ranks]
     assert [rank.join() for rank in ranks] == [0, 0]
     return root, reports
 

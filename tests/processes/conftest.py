@@ -15,7 +15,7 @@ def ranks_folder(tmp_path_factory):
     """Let two processes do all their parts, once, and return the folder in which they have left their reports."""
     folder = tmp_path_factory.mktemp("ranks")
     for rank in two_ranks(run_parts, folder):
-        list(rank.suspend())
+        list(rank.rest())
         rank.join()
     return folder
 

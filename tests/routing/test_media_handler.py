@@ -18,7 +18,7 @@ import tests.flavour as L
 from lightning_trackplus import Audio, Figure, Image, Text, TrackPlus, TrackPlusLogger, Video
 from lightning_trackplus.media.selected_items import SelectedItems, SelectionKey
 from lightning_trackplus.media.selection import First, Last, Sample
-from lightning_trackplus.routing.rank_sync import gather_media, kept_media
+from lightning_trackplus.routing.rank_sync import gather_media, kept_items, merge_kept
 from tests.flavour.fabric.utilities.exceptions import MisconfigurationException
 from tests.flavour.pytorch.callbacks import LearningRateFinder
 from tests.support.training import LoggingModule, loader, quiet_trainer
@@ -506,13 +506,13 @@ def test_processes_that_keep_other_kinds_under_one_name():
     for rank, media in enumerate([Image(grey(1)), Text("a")]):
         kept = {SelectionKey("train", "it"): SelectedItems(First(1), rank)}
         kept[SelectionKey("train", "it")].add(media)
-        everyone.append(kept_media(kept))
+        everyone.append(kept_items(kept))
     message = (
         "self.log('it', …) got Image with First(1) in one process and Text with First(1) in another, and none of them"
         " is written; log them under two names."
     )
     with pytest.warns(UserWarning, match=re.escape(message)):
-        assert gather_media(kept, everyone) == {}
+        assert gather_media(kept, merge_kept(*everyone)) == {}
 
 
 def test_predict_hooks_take_no_media(tmp_path):

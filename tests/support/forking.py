@@ -52,7 +52,7 @@ class Forked:
         assert self._hearing.poll(GUARD)
         return self._hearing.recv()
 
-    def suspend(self) -> Iterator[Any]:
+    def rest(self) -> Iterator[Any]:
         """Yield all that it still says, until it ends."""
         with contextlib.suppress(EOFError, ConnectionResetError):
             while True:
@@ -77,18 +77,23 @@ class Forked:
 
 
 def two_ranks(work: Callable[..., None], *arguments: Any) -> list[Forked]:
-    """Begin two processes that are the ranks of one training, as a launcher would start them.
+    """Begin two processes that are the ranks of one training, as `ranks` does."""
+    return ranks(2, work, *arguments)
+
+
+def ranks(count: int, work: Callable[..., None], *arguments: Any) -> list[Forked]:
+    """Begin processes that are the ranks of one training, as a launcher would start them.
 
     Args:
+        count: How many.
         work: As for `Forked`.
         arguments: As for `Forked`.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "NODE_RANK": "0"}
-    ranks = [{**environment, "LOCAL_RANK": str(rank)} for rank in range(2)]
-    return [Forked(work, *arguments, environment=rank) for rank in ranks]
+    environment = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count), "NODE_RANK": "0"}
+    return [Forked(work, *arguments, environment={**environment, "LOCAL_RANK": str(rank)}) for rank in range(count)]
 
 
 def begin() -> None:

@@ -104,7 +104,7 @@ def log_until_killed(directory, first, rewind_to, seconds, *, wait=True, watched
     killed_at = time.time()
     process.kill()
     assert process.join() == -9
-    for last in process.suspend():  # noqa: B007
+    for last in process.rest():  # noqa: B007
         pass
     return last, killed_at
 

@@ -325,7 +325,7 @@ def counted(root):
     def counting(function):
         @functools.wraps(function)
         def wrapped(*args, **kwargs):
-            seen[where[-1]] += 1
+            seen[where[-1] + (" in pairs" if function.__name__ == "batch_isend_irecv" else "")] += 1
             return function(*args, **kwargs)
 
         return wrapped
@@ -355,6 +355,7 @@ def counted(root):
         "gather",
         "barrier",
         "scatter",
+        "batch_isend_irecv",
     ]
     kept = {(place, name): getattr(place, name) for place in (c10d, distributed) for name in inner}
     wrapped = {name: counting(getattr(c10d, name)) for name in inner}
@@ -366,6 +367,8 @@ def counted(root):
         for hook in ("on_validation_epoch_end", "on_train_epoch_end"):
             setattr(track, hook, functools.partial(within, hook, getattr(track, hook)))
         runner.fit(LoggingModule(training_step=step, validation_step=step), _training(), loader([np.arange(5000.0)]))
+        where.append("nothing")
+        trainer(root).validate(LoggingModule(), loader([np.ones(1)]), verbose=False)
     finally:
         for (place, name), function in kept.items():
             setattr(place, name, function)

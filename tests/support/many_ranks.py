@@ -1,0 +1,92 @@
+"""What any number of processes over gloo log, each with another part of the data."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import distributed
+
+from lightning_trackplus import Image, TrackPlus, TrackPlusLogger
+from lightning_trackplus.runtime.distributed import all_reduce_object, any_rank, gather_objects
+from tests.flavour.pytorch.strategies import DDPStrategy
+from tests.support.recording import numbers
+from tests.support.training import LoggingModule, leave, loader, quiet_trainer
+
+REDUCTIONS = ["mean", "sum", "std", "min", "max", "count", "median", "p95", "first", "last"]
+
+
+def values(rank: int, step: int) -> np.ndarray:
+    """Return the values of a batch; the last rank but one has none."""
+    random = np.random.default_rng([rank, step])
+    return random.gamma(2.0, size=random.integers(1, 40)) if rank != idle(world()) else np.empty(0)
+
+
+def world() -> int:
+    """Return how many ranks there are."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def idle(count: int) -> int:
+    """Return the rank that logs nothing."""
+    return count - 2
+
+
+def order(x: torch.Tensor) -> torch.Tensor:
+    """Return a number that the order of the values changes."""
+    return (x * torch.arange(1, len(x) + 1)).sum()
+
+
+def step(module: Any, _batch: Any, index: int) -> None:
+    """Log all kinds of things, in some of the ranks."""
+    rank, x = module.global_rank, torch.from_numpy(values(module.global_rank, index))
+    if not len(x):
+        return
+    module.log("x", x, reduce_fx=REDUCTIONS, sync_dist=True)
+    module.log("order", x, reduce_fx=order, sync_dist=True)
+    module.log("local", x, reduce_fx="count")
+    shades = Image(x.float().clamp(0, 8)[:, None, None, None].expand(-1, 1, 2, 2) / 8, [f"{rank}"] * len(x), x)
+    module.log("hard", shades, reduce_fx=["top5", "bottom3", "first4"])
+    if rank % 2:
+        module.log("odd", x, reduce_fx="p95", sync_dist=True)
+        module.log("sent", x, reduce_fx=lambda x: x.max(), sync_dist=True)
+
+
+def validate(_say: Callable[[object], None], root: Path) -> None:
+    """Validate as one of several ranks, and leave what this rank saw."""
+    rank = int(os.environ["LOCAL_RANK"])
+    objects: dict[str, Any] = {}
+    logger = TrackPlusLogger(root, name="", version="run")
+    strategy = DDPStrategy(timeout=datetime.timedelta(seconds=100))
+    trainer = quiet_trainer(
+        root, callbacks=[TrackPlus()], logger=logger, strategy=strategy, devices=world(), use_distributed_sampler=False
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        module = LoggingModule(validation_step=step, on_validation_epoch_end=lambda *_: objects.update(exchanged(rank)))
+        trainer.validate(module, loader(2, 1), verbose=False)
+    report = {
+        "metrics": numbers(trainer.callback_metrics),
+        "warnings": [str(one.message) for one in caught if "'sent'" in str(one.message)],
+        **objects,
+    }
+    Path(root, f"{rank}.json").write_text(json.dumps(report))
+    leave()
+
+
+def exchanged(rank: int) -> dict[str, Any]:
+    """Send objects in all ways, and return what this rank received."""
+    group = distributed.new_group(list(range(1, world())))
+    return {
+        "merged": all_reduce_object([rank], lambda left, right: [*left, *right]),
+        "of_group": all_reduce_object([rank], lambda left, right: [*left, *right], group) if rank else [],
+        "any": [any_rank(rank == 1), any_rank(False)],
+        "gathered": {str(sender): one for sender, one in gather_objects(rank * 1000, [0, world() - 1]).items()},
+    }
