@@ -43,7 +43,7 @@ def sync_epoch(
     Raises:
         MisconfigurationException: If processes have different reducers for one name.
     """
-    sync = _StreamSync(streams)
+    sync = StreamSync(streams)
     states = sync.local_state(), kept_items(kept)
 
     def merge(left: _States, right: _States) -> _States:
@@ -60,7 +60,7 @@ def sync_streams(streams: Sequence[LoggedStream]) -> Merged:
     Raises:
         MisconfigurationException: If processes have different reducers for one name.
     """
-    sync = _StreamSync(streams)
+    sync = StreamSync(streams)
     states = sync.local_state()
     if states:
         states = distributed.all_reduce_object(states, sync.merge)
@@ -88,7 +88,7 @@ class _StreamState(NamedTuple):
 _StreamStates: TypeAlias = dict[_SharedKey, _StreamState]
 
 
-class _StreamSync:
+class StreamSync:
     """Merges the states of the streams that processes log with ``sync_dist=True``."""
 
     def __init__(self, streams: Sequence[LoggedStream]) -> None:
