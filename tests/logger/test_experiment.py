@@ -314,11 +314,11 @@ def test_a_video_is_for_tensorboard_alone_and_is_encoded_later(tmp_path):
     [
         (
             torch.zeros(3, 3, 8, 8),
-            "add_video got frames of shape (3, 3, 8, 8); give (N, T, C, H, W), where C is 1, 3 or 4.",
+            "add_video got frames of shape (3, 3, 8, 8); expected (N, T, C, H, W), where C is 1, 3 or 4.",
         ),
         (
             torch.zeros(1, 3, 8, 8, 3),
-            "add_video got frames of shape (1, 3, 8, 8, 3); give (N, T, C, H, W), where C is 1, 3 or 4.",
+            "add_video got frames of shape (1, 3, 8, 8, 3); expected (N, T, C, H, W), where C is 1, 3 or 4.",
         ),
         (
             torch.zeros(1, 3, 3, 8, 8, dtype=torch.int64),

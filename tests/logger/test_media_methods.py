@@ -29,8 +29,8 @@ from tests.flavour.pytorch.utilities.rank_zero import rank_zero_only
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 NO_LOG = (
-    "logger.experiment is no run of W&B here, and has no log(): log numbers by self.log or"
-    " logger.log_metrics({…}), and media by self.log(name, Image(…)) or logger.log_image(name, […])."
+    "logger.experiment is not a W&B run and has no log(). Log numbers with self.log or logger.log_metrics({…}), and"
+    " media with self.log(name, Image(…)) or logger.log_image(name, […])."
 )
 RED = torch.tensor([1.0, 0.0, 0.0])[:, None, None].expand(3, 6, 8)
 
@@ -127,20 +127,20 @@ def test_pixels_that_are_not_to_be_normalized_are_taken_as_they_are(logged, norm
 
 
 @pytest.mark.parametrize("argument", [{"mode": ["RGB"]}, {"grouping": [3]}])
-def test_arguments_without_a_meaning_here_are_said_to_be_unused(logged, argument):
+def test_unused_arguments_are_warned_of(logged, argument):
     """They cost a warning, and the image is written."""
     (name,) = argument
-    with pytest.warns(UserWarning, match="log_image takes") as caught:
+    with pytest.warns(UserWarning, match="log_image ignores") as caught:
         logged.logger.log_image("img", [RED], **argument)
     assert [str(warning.message) for warning in caught] == [
-        f"log_image takes {name} as WandbLogger does, and makes no use of it; leave it out."
+        f"log_image ignores {name}, an argument of WandbLogger's log_image; leave it out."
     ]
     assert len(logged.rows()) == 1
 
 
 @pytest.mark.filterwarnings("error")
 def test_unused_arguments_without_a_value_are_silent(logged):
-    """None for an image says nothing that could be unused."""
+    """None is not a value that could be unused."""
     logged.logger.log_image("img", [RED], mode=[None], grouping=[None])
     assert len(logged.rows()) == 1
 
@@ -196,13 +196,13 @@ def test_videos_have_a_rate_and_a_format_each(logged):
 
 @pytest.mark.parametrize("file_format", ["mp4", "webm", "ogg"])
 def test_films_become_animated_webp(logged, file_format):
-    """Code that asks W&B for a film goes on, with one warning that says what it gets."""
+    """Code that requests a film from W&B continues, with one warning that names the format."""
     frames = [torch.zeros(2, 3, 8, 8, dtype=torch.uint8)] * 2
     with pytest.warns(UserWarning, match="log_video got") as caught:
         logged.logger.log_video("v", frames, format=[file_format] * 2)
     assert [str(warning.message) for warning in caught] == [
-        f"log_video got format='{file_format}', and writes animated WebP, which plays wherever images are shown; give"
-        ' "webp" or "gif" to leave this warning out.'
+        f"log_video got format='{file_format}' and writes animated WebP, which is shown wherever images are. Pass"
+        ' "webp" or "gif" to avoid this warning.'
     ]
     assert {Path(file).suffix for file in logged.rows()["file"]} == {".webp"}
 
@@ -255,8 +255,8 @@ def test_texts_where_a_table_is_expected_are_refused_with_what_to_write(logged, 
     with pytest.raises(TypeError) as caught:
         call(logged.logger)
     assert str(caught.value) == (
-        f"{message} where it takes a table, as WandbLogger's does: give columns=[…] and data=[[…], …], or dataframe=…."
-        " Markdown is logged by log_media(key, Text(…))."
+        f"{message}; expected a table: columns=[…] and data=[[…], …], or dataframe=…. Log Markdown with"
+        " log_media(key, Text(…))."
     )
 
 
@@ -330,29 +330,29 @@ def test_wrong_calls_are_refused_in_wandb_loggers_words(logged, tmp_path, call, 
         (
             lambda g: g.log_image("a", [RED], file_type=["tiff"]),
             ValueError,
-            'log_image got file_type=\'tiff\'; give "png", "webp", "jpg" or "jpeg".',
+            'log_image got file_type=\'tiff\'; expected "png", "webp", "jpg" or "jpeg".',
         ),
         (
             lambda g: g.log_image("a", [RED], boxes=[{"b": {}}], classes=[{"id": 1, "name": "car"}]),
             ValueError,
-            "log_image got {'id': 1, 'name': 'car'} as the classes of an image; give a list of dicts for each image,"
-            ' such as [{"id": 1, "name": "car"}].',
+            "log_image got {'id': 1, 'name': 'car'} as the classes of an image; expected a list of dicts for each"
+            ' image, such as [{"id": 1, "name": "car"}].',
         ),
         (
             lambda g: g.log_image("a", [RED, go.Figure()]),
             TypeError,
-            "log_image got a figure of plotly beside other images, or with boxes or masks; log it in another call.",
+            "log_image got a plotly figure together with other images, boxes or masks; log it in a separate call.",
         ),
         (
             lambda g: g.log_video("a", [torch.zeros(2, 3, 8, 8), io.BytesIO(b"OggS")]),
             ValueError,
-            "Video and Video of films stand in one list; log them in two calls.",
+            "The list contains Video and Video of films; log them in separate calls.",
         ),
         (
             lambda g: g.watch(torch.nn.Linear(1, 1)),
             AttributeError,
-            "TrackPlusLogger has no watch() as WandbLogger has: give the Trainer the callback GradientNorms() for the"
-            " norms of gradients, and log weights by log_histogram(name, parameter).",
+            "TrackPlusLogger has no watch() method. For gradient norms, add the callback GradientNorms() to the"
+            " Trainer; for weights, call log_histogram(name, parameter).",
         ),
         (lambda g: g.experiment.log({"loss": 1.0}), AttributeError, NO_LOG),
         (
@@ -363,12 +363,12 @@ def test_wrong_calls_are_refused_in_wandb_loggers_words(logged, tmp_path, call, 
         (
             lambda g: g.log_video("a", [torch.zeros(2, 3, 8, 8)], format=["avi"]),
             ValueError,
-            'log_video got format=\'avi\'; give "webp" or "gif".',
+            'log_video got format=\'avi\'; expected "webp" or "gif".',
         ),
         (
             lambda g: g.log_media("a", RED),
             TypeError,
-            "log_media got a Tensor for 'a'; give a medium, such as Image(…), Audio(…) or Text(…).",
+            "log_media got a Tensor for 'a'; expected a medium such as Image(…), Audio(…) or Text(…).",
         ),
     ],
 )

@@ -87,17 +87,17 @@ def test_a_run_says_once_at_its_end_where_it_lies_and_what_shows_it(tmp_path, ca
         logger = TrackPlusLogger(root, "", writers=writers)
         trainer = quiet_trainer(tmp_path, logger=logger)
         Tuner(trainer).lr_find(module, loader(8), num_training=5, update_attr=False)
-        assert "lies in" not in caplog.text
+        assert "saved in" not in caplog.text
         trainer.fit(module, loader(2))
         trainer.test(module, loader(2), verbose=False)
         quiet_trainer(tmp_path, logger=TrackPlusLogger(root, "")).validate(LoggingModule(), loader(2), verbose=False)
     with caplog.at_level(logging.WARNING, lightnings.name):
         quiet_trainer(tmp_path, logger=TrackPlusLogger(root, "")).fit(module, loader(2))
-    said = [record.message for record in caplog.records if "lies in" in record.message]
+    said = [record.message for record in caplog.records if "saved in" in record.message]
     command = (
         f"tensorboard --logdir '{root}/'" if len(writers) > 1 else f"lightning_trackplus.read_run('{root}/version_0')"
     )
-    assert said == [f"The run lies in {root}/version_0. To look at it: {command}"]
+    assert said == [f"The run is saved in {root}/version_0. View it with: {command}"]
 
 
 def test_events_and_csv_hold_the_same_numbers(tmp_path):
@@ -514,7 +514,7 @@ def test_csv_alone_leaves_tensorboard_out(tmp_path):
     """``writers=("csv",)`` writes no event file, and ``experiment`` says once that it ignores a call."""
     logger = TrackPlusLogger(tmp_path, writers=("csv",))
     logger.log_hyperparams({"lr": 0.1}, {"score": 1.0})
-    with pytest.warns(UserWarning, match=r"logger\.experiment\.add_scalar was called") as caught:
+    with pytest.warns(UserWarning, match=r"Ignored a call of logger\.experiment\.add_scalar") as caught:
         logger.experiment.add_scalar("a", 1.0, 0)
         logger.experiment.add_scalar("a", 1.0, 1)
     assert len(caught) == 1

@@ -205,7 +205,7 @@ def test_a_file_of_wandbs_that_vanished_is_left_out(tmp_path):
             lambda: logger.log_audio("s", [sound]),
             lambda: logger.log_video("v", [video]),
         ):
-            with pytest.warns(UserWarning, match="An item of a list is left out, training goes on. FileNotFoundError"):
+            with pytest.warns(UserWarning, match="Skipped an item of a list; training continues. FileNotFoundError"):
                 call()
 
     media, _ = written(tmp_path, log)
@@ -218,7 +218,7 @@ def test_columns_of_one_name_are_told_apart(tmp_path):
     def log(logger):
         logger.log_table("a", columns=["x", "y", "x", "x"], data=[[1, 2, 3, 4]])
         logger.log_table("b", dataframe=FRAME)
-        with pytest.warns(UserWarning, match="log_text got columns without data, and logs a table without rows"):
+        with pytest.warns(UserWarning, match="log_text got columns without data and logs a table without rows"):
             logger.log_text("c", ["x", "y"])
 
     media, _ = written(tmp_path, log)
@@ -232,7 +232,7 @@ def test_a_figure_that_cannot_be_drawn_is_left_out_of_a_list(tmp_path):
     bad.suptitle(r"$\frac{1$")
 
     def log(logger):
-        with pytest.warns(UserWarning, match="An item of a list is left out, training goes on. ValueError"):
+        with pytest.warns(UserWarning, match="Skipped an item of a list; training continues. ValueError"):
             logger.log_image("a", [bad, PIXELS], caption=["bad", "good"])
 
     media, (picture,) = written(tmp_path, log)
