@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -19,6 +19,7 @@ from lightning_trackplus.logger.null_experiment import NO_LOG
 from lightning_trackplus.media.tensors import as_tensor
 from lightning_trackplus.media.video import Video
 from lightning_trackplus.record import OwnEvent, TensorBoardEvent
+from lightning_trackplus.run.run_writer import RunWriter
 from lightning_trackplus.writers.media_values import media_values
 from lightning_trackplus.writers.tensorboard import SubRunEvent
 
@@ -28,24 +29,17 @@ class DeliveredSummaryWriter(SummaryWriter):
 
     ``add_scalars`` and ``add_hparams`` write to the same folders as in torch, and also through delivery. Only
     ``add_embedding`` writes its files itself.
-
-    Args:
-        log_dir: Returns the run directory; it is not known yet when Lightning first reads ``experiment``.
-        put: Passes an event on.
-        flush: Waits until all events are in the files.
     """
 
-    def __init__(self, log_dir: Callable[[], str], put: Callable[[OwnEvent], None], flush: Callable[[], None]) -> None:
-        self._ask_log_dir = log_dir
-        self._put = put
-        self._flush = flush
+    def __init__(self, run: RunWriter) -> None:
+        self._run = run
         self._file_writer = self._sub_run("")
         super().__init__()
 
     @property
     def log_dir(self) -> str:
         """The run directory."""
-        return self._ask_log_dir()
+        return str(self._run.allocation.directory)
 
     @log_dir.setter
     def log_dir(self, _: str) -> None:
@@ -59,7 +53,7 @@ class DeliveredSummaryWriter(SummaryWriter):
     @override
     def flush(self) -> None:
         """Wait until all added events are in the files."""
-        self._flush()
+        self._run.flush()
 
     @override
     def add_scalars(
@@ -126,12 +120,12 @@ class DeliveredSummaryWriter(SummaryWriter):
         step = 0 if global_step is None else int(global_step)
         wall_time = time.time() if walltime is None else walltime
         video = _VideoEvent(tag, Video(frames, fps), step, wall_time)
-        self._put(OwnEvent(tag, video, step, wall_time, folder="", is_media=True))
+        self._run.put_event(OwnEvent(tag, video, step, wall_time, folder="", is_media=True))
 
     def _sub_run(self, folder: str) -> FileWriter:
         # Parts that lead out of the run directory are left out.
         parts = [part for part in folder.replace("\\", "/").split("/") if part not in {"", ".", ".."}]
-        return DeliveredFileWriter(self._ask_log_dir, self._put, self._flush, "/".join(parts))
+        return DeliveredFileWriter(self._run, "/".join(parts))
 
     def _get_file_writer(self) -> FileWriter:
         if self.all_writers is None:
@@ -174,32 +168,27 @@ _NUMBER_PLUGINS = {"scalars", "custom_scalars", "hparams"}
 class DeliveredFileWriter(FileWriter):
     """torch's FileWriter without its own event file and thread."""
 
-    def __init__(
-        self, log_dir: Callable[[], str], put: Callable[[OwnEvent], None], flush: Callable[[], None], folder: str
-    ) -> None:
-        self.event_writer = _EventSink(log_dir, put, flush, folder)
+    def __init__(self, run: RunWriter, folder: str) -> None:
+        self.event_writer = _EventSink(run, folder)
 
 
 class _EventSink:
     """The interface of an EventFileWriter that a FileWriter uses."""
 
-    def __init__(
-        self, log_dir: Callable[[], str], put: Callable[[OwnEvent], None], flush: Callable[[], None], folder: str
-    ) -> None:
-        self.get_logdir = log_dir
-        self.flush = flush
-        self._put = put
+    def __init__(self, run: RunWriter, folder: str) -> None:
+        self._run = run
         self._folder = folder
+        self.flush = self.close = run.flush
+
+    def get_logdir(self) -> str:
+        return str(self._run.allocation.directory)
 
     def add_event(self, event: Event) -> None:
         size = event.ByteSize()
         value = SubRunEvent(event, size, self._folder) if self._folder else TensorBoardEvent(event, size)
         tags = [one.tag for one in event.summary.value]
         name = tags[0] if tags else event.WhichOneof("what")
-        self._put(OwnEvent(name, value, event.step, event.wall_time, self._folder, _is_media(event)))
-
-    def close(self) -> None:
-        self.flush()
+        self._run.put_event(OwnEvent(name, value, event.step, event.wall_time, self._folder, _is_media(event)))
 
     def reopen(self) -> None:
         """Do nothing: delivery reopens files by itself."""

@@ -318,8 +318,7 @@ class TrackPlusLogger(TensorBoardLogger, MediaMethods, TrainerHooks):
         # This import needs tensorboard.
         from lightning_trackplus.logger.experiment import DeliveredSummaryWriter  # noqa: PLC0415
 
-        run = self._run
-        return DeliveredSummaryWriter(lambda: str(run.allocation.directory), run.put_event, run.flush)
+        return DeliveredSummaryWriter(self._run)
 
 
 # Only one of the two classes can be a real base, since both constructors would run.
