@@ -1,10 +1,10 @@
-"""Train a small convolutional net on handwritten digits, and log numbers, images, text and sound.
+"""Train a small convolutional network on handwritten digits, and log numbers, images, text and audio.
 
-The data are scikit-learn's 1,797 digits of 8 by 8 pixels, which come with it::
+The data are the 1,797 digits of 8 by 8 pixels that scikit-learn includes::
 
     python examples/digits.py fit --config examples/digits.yaml
 
-The module uses nothing but ``self.log``. Two lines of the YAML do the rest: the callback and the logger.
+The module only uses ``self.log``. The YAML adds the callback and the logger.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Digits(L.LightningDataModule):
     """scikit-learn's handwritten digits, four fifths for training and one fifth for validation.
 
     Args:
-        batch_size: Images in a batch.
+        batch_size: The number of images in a batch.
     """
 
     def __init__(self, batch_size: int = 64) -> None:
@@ -58,7 +58,7 @@ class DigitNet(L.LightningModule):
     """Two convolutions and a linear layer.
 
     Args:
-        width: Channels of the first convolution.
+        width: The number of channels of the first convolution.
         learning_rate: Adam's step size.
     """
 
@@ -92,12 +92,12 @@ class DigitNet(L.LightningModule):
         return loss
 
     def on_train_epoch_end(self) -> None:
-        """Play the loss curve of the epoch: what falls in pitch, learns."""
-        self.log("train/loss_as_pitch", Audio(played(torch.stack(self.epoch_losses).cpu()), SAMPLE_RATE))
+        """Log the loss curve of the epoch as audio: a falling pitch means that the network learns."""
+        self.log("train/loss_as_pitch", Audio(as_tone(torch.stack(self.epoch_losses).cpu()), SAMPLE_RATE))
         self.epoch_losses.clear()
 
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
-        """Log how good the net is, over all samples and by example."""
+        """Log the quality of the network over all samples, and some of the images."""
         images, targets = batch
         logits = self.net(images)
         losses = functional.cross_entropy(logits, targets, reduction="none")
@@ -110,14 +110,14 @@ class DigitNet(L.LightningModule):
         self.log("val/digits", Image(functional.interpolate(images, scale_factor=8), captions, losses))
 
     def on_validation_epoch_end(self) -> None:
-        """Write a report."""
+        """Log a report."""
         recall = self.recall.compute()
         self.log("val/report", Text(report(self.current_epoch, recall.tolist())))
         self.log("val/recall", recall, names=map(str, range(CLASSES)))
         self.recall.reset()
 
 
-def played(losses: Tensor) -> Tensor:
+def as_tone(losses: Tensor) -> Tensor:
     """Return a tone whose pitch follows the losses, 220 Hz for a loss of 0 and 440 Hz for a loss of 1.
 
     Args:
@@ -132,7 +132,7 @@ def played(losses: Tensor) -> Tensor:
 
 
 def report(epoch: int, recall: list[float]) -> str:
-    """Return a table in markdown of the recall of each digit.
+    """Return a Markdown table with the recall of each digit.
 
     Args:
         epoch: The epoch.

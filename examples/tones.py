@@ -1,10 +1,10 @@
-"""Train a small convolutional net to tell instruments apart, and log sounds, spectrograms and tables.
+"""Train a small convolutional network to classify instruments, and log audio, spectrograms and tables.
 
-The data are 2,000 notes of half a second, which are made here, so that nothing is downloaded::
+The data are 2,000 synthesized notes of half a second, so nothing is downloaded::
 
     python examples/tones.py fit --config examples/tones.yaml
 
-The module uses nothing but ``self.log``. Of each validation it shows the notes that it finds hardest.
+The module only uses ``self.log``. In each validation it logs the notes with the highest loss.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from lightning_trackplus import Audio, Image, Table
 SAMPLE_RATE = 8000
 SAMPLES = SAMPLE_RATE // 2
 WINDOW, HOP = 256, 32
-LOWEST, HIGHEST = 45, 69  # As MIDI numbers pitches: A2, 110 Hz, and A4, 440 Hz.
+LOWEST, HIGHEST = 45, 69  # MIDI note numbers: A2, 110 Hz, and A4, 440 Hz.
 NOTES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
-# How loud the overtones are: https://mathworld.wolfram.com/FourierSeries.html.
+# The amplitudes of the overtones: https://mathworld.wolfram.com/FourierSeries.html.
 OVERTONES: dict[str, Callable[[Tensor], Tensor]] = {
     "sine": lambda n: (n == 1).float(),
     "triangle": lambda n: torch.sin(n * math.pi / 2) / n**2,
@@ -36,18 +36,18 @@ OVERTONES: dict[str, Callable[[Tensor], Tensor]] = {
     "sawtooth": lambda n: 1 / n,
 }
 INSTRUMENTS = (*OVERTONES, "string")
-# From silence to full scale: black, violet, red, yellow, white.
+# The colours from silence to full scale: black, violet, red, yellow, white.
 COLOURS = torch.tensor([[0, 0, 0], [80, 18, 123], [214, 69, 80], [252, 194, 75], [255, 255, 240]])
 DECIBELS = 60
 WORST = 10
 
 
 class Tones(L.LightningDataModule):
-    """Notes of five instruments at random pitches, in noise; four fifths for training and one fifth for validation.
+    """Notes of five instruments at random pitches, with noise; four fifths for training and one fifth for validation.
 
     Args:
-        batch_size: Notes in a batch.
-        count: How many notes there are.
+        batch_size: The number of notes in a batch.
+        count: The number of notes.
     """
 
     def __init__(self, batch_size: int = 50, count: int = 2000) -> None:
@@ -56,12 +56,12 @@ class Tones(L.LightningDataModule):
         self.count = count
 
     def setup(self, stage: str) -> None:  # noqa: ARG002  the split is the same for all stages
-        """Make the sounds and split them."""
+        """Synthesize and split the notes."""
         random = torch.Generator().manual_seed(0)
         instruments = torch.randint(len(INSTRUMENTS), (self.count,), generator=random)
         pitches = torch.randint(LOWEST, HIGHEST + 1, (self.count,), generator=random)
         waveforms = [
-            recorded(tone(INSTRUMENTS[instrument], pitch, random), random)
+            add_noise(tone(INSTRUMENTS[instrument], pitch, random), random)
             for instrument, pitch in zip(instruments.tolist(), pitches.tolist(), strict=True)
         ]
         numbers = torch.arange(self.count)
@@ -77,15 +77,15 @@ class Tones(L.LightningDataModule):
         return DataLoader(self.validation, self.batch_size)
 
 
-class Heard(NamedTuple):
-    """One note of the validation, and what the net takes it for.
+class Result(NamedTuple):
+    """A validation note and its prediction.
 
     Attributes:
-        number: Which of all notes it is.
-        instrument: What plays it.
-        prediction: What the net hears.
-        pitch: Its name, such as A4.
-        loss: How wrong the net is.
+        number: The index of the note.
+        instrument: The true instrument.
+        prediction: The predicted instrument.
+        pitch: The name of the pitch, such as A4.
+        loss: The cross entropy.
     """
 
     number: int
@@ -96,15 +96,15 @@ class Heard(NamedTuple):
 
     @property
     def caption(self) -> str:
-        """All but the loss, in a line."""
+        """Everything except the loss, in one line."""
         return f"note {self.number}: {self.instrument}, {self.pitch}, predicted {self.prediction}"
 
 
-class Ear(L.LightningModule):
-    """Three convolutions over a spectrogram, and a linear layer.
+class ToneNet(L.LightningModule):
+    """Three convolutions over a spectrogram and a linear layer.
 
     Args:
-        width: Channels of the first convolution.
+        width: The number of channels of the first convolution.
         learning_rate: Adam's step size.
     """
 
@@ -127,17 +127,17 @@ class Ear(L.LightningModule):
         self.accuracy = MulticlassAccuracy(len(INSTRUMENTS), average="micro")
         self.recall = MulticlassAccuracy(len(INSTRUMENTS), average=None)
         self.confusion = MulticlassConfusionMatrix(len(INSTRUMENTS))
-        self.heard: list[Heard] = []
+        self.results: list[Result] = []
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return the optimizer."""
         return torch.optim.Adam(self.parameters(), self.learning_rate)
 
     def forward(self, waveforms: Tensor) -> Tensor:
-        """Return the logits of each instrument.
+        """Return the logits of the instruments.
 
         Args:
-            waveforms: Sounds in [-1, 1], shape ``(N, SAMPLES)``.
+            waveforms: Audio in [-1, 1], shape ``(N, SAMPLES)``.
 
         Returns:
             Shape ``(N, len(INSTRUMENTS))``.
@@ -153,7 +153,7 @@ class Ear(L.LightningModule):
         return loss
 
     def validation_step(self, batch: tuple[Tensor, ...], _: int) -> None:
-        """Log how good the net is, over all notes and by instrument, and what it finds hardest."""
+        """Log the quality of the network in total and per instrument, and the notes with the highest loss."""
         waveforms, instruments, pitches, numbers = batch
         logits = self(waveforms)
         losses = functional.cross_entropy(logits, instruments, reduction="none")
@@ -164,31 +164,31 @@ class Ear(L.LightningModule):
         self.log("val/accuracy", self.accuracy, prog_bar=True)
         self.log("val/recall", self.recall, names=INSTRUMENTS)
         self.log("val/confusion", self.confusion, names=INSTRUMENTS)
-        heard = [
-            Heard(number, INSTRUMENTS[instrument], INSTRUMENTS[prediction], note(pitch), loss)
+        results = [
+            Result(number, INSTRUMENTS[instrument], INSTRUMENTS[prediction], note(pitch), loss)
             for number, instrument, prediction, pitch, loss in zip(
                 *(each.tolist() for each in (numbers, instruments, predictions, pitches, losses)), strict=True
             )
         ]
-        self.heard += heard
-        captions = [one.caption for one in heard]
+        self.results += results
+        captions = [one.caption for one in results]
         self.log("val/hardest", Audio(waveforms, SAMPLE_RATE, captions, losses), reduce_fx="top4")
-        self.log("val/hardest_spectrograms", Image(pictures(waveforms), captions, losses), reduce_fx="top4")
+        self.log("val/hardest_spectrograms", Image(to_images(waveforms), captions, losses), reduce_fx="top4")
 
     def on_validation_epoch_end(self) -> None:
-        """Log the worst as a table."""
-        worst = sorted(self.heard, key=lambda one: one.loss, reverse=True)[:WORST]
-        self.log("val/worst", Table(worst, columns=Heard._fields))
-        self.heard.clear()
+        """Log a table of the notes with the highest loss."""
+        worst = sorted(self.results, key=lambda one: one.loss, reverse=True)[:WORST]
+        self.log("val/worst", Table(worst, columns=Result._fields))
+        self.results.clear()
 
 
 def tone(instrument: str, pitch: int, random: torch.Generator) -> Tensor:
-    """Return a note that dies away.
+    """Return a decaying note.
 
     Args:
         instrument: One of `INSTRUMENTS`.
-        pitch: The note as MIDI numbers it; A4 is 69.
-        random: What the string is plucked with.
+        pitch: The MIDI note number; A4 is 69.
+        random: The generator of the string's initial noise.
 
     Returns:
         Samples, shape ``(SAMPLES,)``.
@@ -197,21 +197,21 @@ def tone(instrument: str, pitch: int, random: torch.Generator) -> Tensor:
     if instrument == "string":
         return plucked(frequency, random)
     time = torch.arange(SAMPLES) / SAMPLE_RATE
-    # Up to half the sample rate; those above would come back as other tones.
+    # Overtones up to half the sample rate; higher ones would alias.
     orders = torch.arange(1, math.ceil(SAMPLE_RATE / 2 / frequency))
     phases = 2 * math.pi * frequency * orders.unsqueeze(1) * time
     return OVERTONES[instrument](orders) @ torch.sin(phases) * torch.exp(-4 * time)
 
 
 def plucked(frequency: float, random: torch.Generator) -> Tensor:
-    """Return the sound of a plucked string: noise that goes round, of two neighbours each time their mean.
+    """Return the sound of a plucked string: repeated noise, in which each repetition averages neighbouring samples.
 
     K. Karplus and A. Strong, "Digital Synthesis of Plucked-String and Drum Timbres", Computer Music
-    Journal 7(2), 1983. With a whole number of samples it is out of tune by up to a third of a semitone.
+    Journal 7(2), 1983. The period is a whole number of samples, so the pitch is off by up to a third of a semitone.
 
     Args:
         frequency: In hertz.
-        random: What it is plucked with.
+        random: The generator of the initial noise.
 
     Returns:
         Samples, shape ``(SAMPLES,)``.
@@ -226,12 +226,12 @@ def plucked(frequency: float, random: torch.Generator) -> Tensor:
     return samples[:SAMPLES]
 
 
-def recorded(sound: Tensor, random: torch.Generator) -> Tensor:
-    """Return a sound as a poor microphone takes it up.
+def add_noise(sound: Tensor, random: torch.Generator) -> Tensor:
+    """Return a sound with the noise of a poor microphone.
 
     Args:
-        sound: Samples of any loudness, shape ``(T,)``.
-        random: What makes the noise, and how much of it there is.
+        sound: Samples of any amplitude, shape ``(T,)``.
+        random: The generator of the noise and its amplitude.
 
     Returns:
         Samples within [-0.9, 0.9], of the same shape.
@@ -245,7 +245,7 @@ def note(pitch: int) -> str:
     """Return the name of a pitch.
 
     Args:
-        pitch: As MIDI numbers it.
+        pitch: The MIDI note number.
 
     Examples:
         >>> note(69)
@@ -255,10 +255,10 @@ def note(pitch: int) -> str:
 
 
 def spectrograms(waveforms: Tensor) -> Tensor:
-    """Return how loud each frequency is over time, from 0 for silence to 1 for a sine of full scale.
+    """Return the level of each frequency over time, from 0 for silence to 1 for a full-scale sine.
 
     Args:
-        waveforms: Sounds in [-1, 1], shape ``(N, SAMPLES)``.
+        waveforms: Audio in [-1, 1], shape ``(N, SAMPLES)``.
 
     Returns:
         Levels in [0, 1], linear in decibels, shape ``(N, WINDOW // 2 + 1, SAMPLES // HOP + 1)``.
@@ -268,11 +268,11 @@ def spectrograms(waveforms: Tensor) -> Tensor:
     return (1 + 20 * amplitudes.clamp(min=1e-9).log10() / DECIBELS).clamp(0, 1)
 
 
-def pictures(waveforms: Tensor) -> Tensor:
-    """Return spectrograms as people look at them: time from left to right, low frequencies at the bottom.
+def to_images(waveforms: Tensor) -> Tensor:
+    """Return spectrograms as images, with time from left to right and low frequencies at the bottom.
 
     Args:
-        waveforms: Sounds in [-1, 1], shape ``(N, SAMPLES)``.
+        waveforms: Audio in [-1, 1], shape ``(N, SAMPLES)``.
 
     Returns:
         RGB as uint8, shape ``(N, 3, WINDOW // 2 + 1, SAMPLES // HOP + 1)``.
@@ -284,7 +284,7 @@ def pictures(waveforms: Tensor) -> Tensor:
 
 def main() -> None:
     """Run the command line."""
-    LightningCLI(Ear, Tones)
+    LightningCLI(ToneNet, Tones)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The calls that log a medium without ``self.log``, under the names and with the arguments of WandbLogger."""
+"""`MediaMethods`: log_image, log_audio and others, with the arguments of WandbLogger's methods."""
 
 from __future__ import annotations
 
@@ -12,23 +12,19 @@ from torch import Tensor
 
 from lightning_trackplus.logger.wandb_arguments import (
     Drawn,
+    boxes_or_masks,
+    byte_range,
     captions_of,
     check_list,
-    one_each,
-    picture_formats,
-    some_of,
-    table_of,
-    video_formats,
-    warn_of_unused,
-    with_classes,
-)
-from lightning_trackplus.logger.wandb_objects import (
-    drawn_in,
     figure_of,
     file_of,
-    picture_of,
-    range_in,
-    with_own_captions,
+    image_formats,
+    image_of,
+    one_each,
+    table_of,
+    take,
+    video_formats,
+    warn_of_unused,
 )
 from lightning_trackplus.media.audio import Audio
 from lightning_trackplus.media.base import Media
@@ -42,9 +38,9 @@ _DEFAULT_FPS = 4
 
 
 class MediaMethods(ABC):
-    """What a logger has that can log a medium; as with `WandbLogger`, rank zero alone logs.
+    """Methods of a logger that log media without ``self.log``; as with `WandbLogger`, only rank zero logs.
 
-    Where an argument is a list, it has an entry for each item.
+    An argument that is a list has an entry for each item.
     """
 
     @abstractmethod
@@ -54,22 +50,22 @@ class MediaMethods(ABC):
         Args:
             key: The name.
             media: An `Image`, a `Text`, an `Audio`, or another medium; all its items are written.
-            step: The global step; by default the Trainer's.
+            step: The global step. The default is the Trainer's.
 
         Raises:
-            TypeError: If it is no medium.
+            TypeError: If ``media`` is not a medium.
         """
 
     @property
     def watch(self) -> NoReturn:
-        """WandbLogger's call that logs gradients and weights, which is none here.
+        """Raise an error that says how to log gradients and weights; WandbLogger has this method.
 
         Raises:
-            AttributeError: Always; it says how these are logged.
+            AttributeError: Always.
         """
         raise AttributeError(
-            f"{type(self).__name__} has no watch() as WandbLogger has: give the Trainer the callback GradientNorms()"
-            " for the norms of gradients, and log weights by log_histogram(name, parameter)."
+            f"{type(self).__name__} has no watch() method. For gradient norms, add the callback GradientNorms() to the"
+            " Trainer; for weights, call log_histogram(name, parameter)."
         )
 
     @rank_zero_only
@@ -89,69 +85,69 @@ class MediaMethods(ABC):
         mode: Sequence[str | None] | None = None,
         grouping: Sequence[int | None] | None = None,
     ) -> None:
-        """Log images; the call that `WandbLogger` has.
+        """Log images, as `WandbLogger.log_image` does.
 
         Args:
             key: The name.
-            images: A list of what `Image` takes, of figures, of ``Axes``, or of `wandb.Image`; integers are in
-                [0, 255], whatever their width. Of an empty list nothing is logged.
-            step: The global step; by default the Trainer's.
-            caption: A line about each, or None.
-            score: A number for each.
-            boxes: Boxes to draw on each, as `Image` takes them.
-            masks: Masks to draw on each, as `Image` takes them.
+            images: A list of inputs of `Image`, figures, ``Axes``, or `wandb.Image`. Integers of any width are in
+                [0, 255]. An empty list logs nothing.
+            step: The global step. The default is the Trainer's.
+            caption: A caption or None for each image.
+            score: A number for each image.
+            boxes: Boxes to draw on each image, in the format of `Image`.
+            masks: Masks to draw on each image, in the format of `Image`.
             classes: The classes of each image, ``[{"id": 1, "name": "car"}, …]``, for boxes and masks
-                that come without ``"class_labels"``.
-            file_type: ``"png"``, ``"webp"``, ``"jpg"`` or ``"jpeg"`` for each; by default PNG, and for W&B's ``"bmp"``
-                as well, with a warning.
-            normalize: For each, False if its pixels are in [0, 255] even where they are floats below 1; by default
-                the range of all is detected.
-            mode: Ignored, with a warning; an image's channels say what they are.
+                without ``"class_labels"``.
+            file_type: ``"png"``, ``"webp"``, ``"jpg"`` or ``"jpeg"`` for each image. The default is PNG. W&B's
+                ``"bmp"`` becomes PNG, with a warning.
+            normalize: For each image, False if its pixels are in [0, 255] even if they are floats below 1. By
+                default, the range of all images is detected.
+            mode: Ignored, with a warning; the number of channels determines the mode.
             grouping: Ignored, with a warning.
 
         Raises:
-            TypeError: If the images are no list, or an image is not one.
-            ValueError: If a list has another length, or an image, a box, a mask or an option has no meaning.
+            TypeError: If ``images`` is not a list, or an item is not an image.
+            ValueError: If a list has a different length, or an image, box, mask or option is invalid.
         """
         columns = {"caption": caption, "score": score, "boxes": boxes, "masks": masks, "classes": classes}
-        stored = {"file_type": file_type, "normalize": normalize}
+        columns |= {"file_type": file_type, "normalize": normalize}
         unused = {"mode": mode, "grouping": grouping}
-        check_list("images", images, **columns, **stored, **unused)
+        check_list("images", images, **columns, **unused)
         warn_of_unused(**unused)
         given = [figure_of(image) for image in images]
         if not given:
             return
-        boxes, masks = boxes or drawn_in(given, "boxes"), masks or drawn_in(given, "masks")
-        caption = captions_of(with_own_captions(caption, given))
+        caption = captions_of(caption, given)
+        boxes = boxes_or_masks("boxes", boxes, classes, given)
+        masks = boxes_or_masks("masks", masks, classes, given)
         if all(map(is_figure, given)) and not any(boxes or ()) and not any(masks or ()):
             self.log_media(key, Figure(given, caption, score), step)
             return
         if any(is_figure(image) and not is_matplotlibs(image) for image in given):
             raise TypeError(
-                "log_image got a figure of plotly beside other images, or with boxes or masks; log it in another call."
+                "log_image got a plotly figure together with other images, boxes or masks; log it in a separate call."
             )
-        pictures = [picture_of(image) for image in given]
-        boxes, masks = with_classes(boxes, classes), with_classes(masks, classes)
-        formats = picture_formats(one_each(file_type, given))
+        pictures = [image_of(image) for image in given]
+        formats = image_formats(one_each(file_type, given))
         ranges = [
-            (0.0, 255.0) if is_any_range is False else range_in(picture)
-            for picture, is_any_range in zip(pictures, one_each(normalize, given), strict=True)
+            (0.0, 255.0) if is_normalized is False else byte_range(picture)
+            for picture, is_normalized in zip(pictures, one_each(normalize, given), strict=True)
         ]
 
-        def image_of(places: list[int]) -> Image:
+        def image_at(indices: list[int]) -> Image:
             return Image(
-                [pictures[place] for place in places],
-                some_of(caption, places),
-                some_of(score, places),
-                boxes=some_of(boxes, places),
-                masks=some_of(masks, places),
-                format=formats[places[0]],
-                value_range=ranges[places[0]],
+                take(pictures, indices),
+                take(caption, indices),
+                take(score, indices),
+                boxes=take(boxes, indices),
+                masks=take(masks, indices),
+                format=formats[indices[0]],
+                value_range=ranges[indices[0]],
             )
 
-        places = [place for place, picture in enumerate(pictures) if picture is not None]
-        are_alike = len({(formats[place], ranges[place]) for place in places}) == 1
-        parts = [image_of(group) for group in ([places] if are_alike else [[place] for place in places])]
+        indices = [index for index, picture in enumerate(pictures) if picture is not None]
+        are_alike = len({(formats[index], ranges[index]) for index in indices}) == 1
+        parts = [image_at(group) for group in ([indices] if are_alike else [[index] for index in indices])]
         if parts:
             self.log_media(key, _joined(parts).in_one_range() if len(parts) > 1 else parts[0], step)
 
@@ -166,22 +162,22 @@ class MediaMethods(ABC):
         caption: Sequence[str | None] | None = None,
         score: Sequence[float] | None = None,
     ) -> None:
-        """Log sounds; the call that `WandbLogger` has.
+        """Log sounds, as `WandbLogger.log_audio` does.
 
         Args:
             key: The name.
-            audios: A list of what `Audio` takes, of lists of samples, or of `wandb.Audio`.
-            step: The global step; by default the Trainer's.
-            sample_rate: Samples a second of each; a file has its own.
-            caption: A line about each, or None.
-            score: A number for each.
+            audios: A list of inputs of `Audio`, lists of samples, or `wandb.Audio`.
+            step: The global step. The default is the Trainer's.
+            sample_rate: Samples per second of each sound; a file has its own.
+            caption: A caption or None for each sound.
+            score: A number for each sound.
 
         Raises:
-            TypeError: If the sounds are no list.
-            ValueError: If a list has another length, or a sound is not one.
+            TypeError: If ``audios`` is not a list.
+            ValueError: If a list has a different length, or an item is not a sound.
         """
         check_list("audios", audios, sample_rate=sample_rate, caption=caption, score=score)
-        caption = captions_of(with_own_captions(caption, audios))
+        caption = captions_of(caption, audios)
         columns = [one_each(column, audios) for column in (sample_rate, caption, score)]
         sounds = [np.asarray(audio) if isinstance(audio, list) else file_of(audio) for audio in audios]
         parts = [Audio(*row) for row in zip(sounds, *columns, strict=True) if row[0] is not None]
@@ -198,32 +194,32 @@ class MediaMethods(ABC):
         caption: Sequence[str | None] | None = None,
         score: Sequence[float] | None = None,
         fps: Sequence[float | None] | None = None,
-        format: Sequence[str | None] | None = None,  # noqa: A002  as WandbLogger calls it
+        format: Sequence[str | None] | None = None,  # noqa: A002  WandbLogger's name
     ) -> None:
-        """Log videos; the call that `WandbLogger` has.
+        """Log videos, as `WandbLogger.log_video` does.
 
         Args:
             key: The name.
-            videos: A list of what `Video` takes, or of `wandb.Video`; integers are in [0, 255], whatever their width.
-            step: The global step; by default the Trainer's.
-            caption: A line about each, or None.
-            score: A number for each.
-            fps: Frames a second of each; by default 4.
-            format: ``"webp"`` or ``"gif"`` for each; by default WebP. W&B's ``"mp4"``, ``"webm"`` and
-                ``"ogg"`` become WebP, with a warning.
+            videos: A list of inputs of `Video`, or `wandb.Video`. Integers of any width are in [0, 255].
+            step: The global step. The default is the Trainer's.
+            caption: A caption or None for each video.
+            score: A number for each video.
+            fps: Frames per second of each video. The default is 4.
+            format: ``"webp"`` or ``"gif"`` for each video. The default is WebP. Frames with W&B's ``"mp4"``,
+                ``"webm"`` or ``"ogg"`` become WebP, with a warning.
 
         Raises:
-            TypeError: If the videos are no list.
-            ValueError: If a list has another length, there is no such format, or a video is not one.
+            TypeError: If ``videos`` is not a list.
+            ValueError: If a list has a different length, a format is unknown, or an item is not a video.
         """
         check_list("videos", videos, caption=caption, score=score, fps=fps, format=format)
-        caption = captions_of(with_own_captions(caption, videos))
+        caption = captions_of(caption, videos)
         given = [file_of(video) for video in videos]
         are_files = [not isinstance(video, Tensor | np.ndarray) for video in given]
         formats = video_formats(one_each(format, given), are_files)
         columns = [one_each(column, given) for column in (fps, caption, score)]
         parts = [
-            Video(video, rate or _DEFAULT_FPS, line, number, format=file_format, value_range=range_in(video))
+            Video(video, rate or _DEFAULT_FPS, line, number, format=file_format, value_range=byte_range(video))
             for video, rate, line, number, file_format in zip(given, *columns, formats, strict=True)
             if video is not None
         ]
@@ -239,18 +235,18 @@ class MediaMethods(ABC):
         dataframe: Any = None,
         step: int | None = None,
     ) -> None:
-        """Log a table; the call that `WandbLogger` has.
+        """Log a table, as `WandbLogger.log_table` does.
 
         Args:
             key: The name.
             columns: The names of the columns.
-            data: The rows, or what else `Table` takes.
-            dataframe: A data frame of pandas or polars; then columns and data are not looked at.
-            step: The global step; by default the Trainer's.
+            data: The rows, or another input of `Table`.
+            dataframe: A data frame of pandas or polars; it replaces ``columns`` and ``data``.
+            step: The global step. The default is the Trainer's.
 
         Raises:
-            TypeError: If there is no table.
-            ValueError: If rows and columns do not fit.
+            TypeError: If the arguments are not a table.
+            ValueError: If rows and columns do not match.
         """
         self.log_media(key, table_of("log_table", columns, data, dataframe), step)
 
@@ -263,18 +259,18 @@ class MediaMethods(ABC):
         dataframe: Any = None,
         step: int | None = None,
     ) -> None:
-        """Log a table of texts; the call that `WandbLogger` has. Markdown is logged by ``log_media(key, Text(…))``.
+        """Log a table of texts, as `WandbLogger.log_text` does. For Markdown use ``log_media(key, Text(…))``.
 
         Args:
             key: The name.
             columns: The names of the columns.
-            data: The rows, or what else `Table` takes.
-            dataframe: A data frame of pandas or polars; then columns and data are not looked at.
-            step: The global step; by default the Trainer's.
+            data: The rows, or another input of `Table`.
+            dataframe: A data frame of pandas or polars; it replaces ``columns`` and ``data``.
+            step: The global step. The default is the Trainer's.
 
         Raises:
-            TypeError: If there is no table.
-            ValueError: If rows and columns do not fit.
+            TypeError: If the arguments are not a table.
+            ValueError: If rows and columns do not match.
         """
         self.log_media(key, table_of("log_text", columns, data, dataframe), step)
 
@@ -284,12 +280,12 @@ class MediaMethods(ABC):
 
         Args:
             key: The name.
-            figure: What `Figure` takes.
-            step: The global step; by default the Trainer's.
-            caption: A line about the figure.
+            figure: A figure of matplotlib or plotly, or a list of them.
+            step: The global step. The default is the Trainer's.
+            caption: A caption of the figure.
 
         Raises:
-            TypeError: If it is no figure.
+            TypeError: If ``figure`` is not a figure.
         """
         self.log_media(key, Figure(figure, caption), step)
 
@@ -301,14 +297,14 @@ class MediaMethods(ABC):
 
         Args:
             key: The name.
-            values: What `Histogram` takes.
-            step: The global step; by default the Trainer's.
-            bins: How many bins, or where they begin and the last one ends.
-            caption: A line about the histogram.
+            values: Real numbers, in a tensor, an array or a list of any shape.
+            step: The global step. The default is the Trainer's.
+            bins: The number of bins, or their edges.
+            caption: A caption of the histogram.
 
         Raises:
-            TypeError: If the values are no numbers.
-            ValueError: If there is no histogram of them, or the bins have no meaning.
+            TypeError: If the values are not real numbers.
+            ValueError: If there are no values, or the bins are invalid.
         """
         self.log_media(key, Histogram(values, bins, caption), step)
 
@@ -317,5 +313,5 @@ def _joined(parts: Iterable[MediaT]) -> MediaT:
     first, *others = parts
     for other in others:
         if other.kind != first.kind:
-            raise ValueError(f"{first.kind} and {other.kind} stand in one list; log them in two calls.")
+            raise ValueError(f"The list contains {first.kind} and {other.kind}; log them in separate calls.")
     return first.joined(others)

@@ -1,4 +1,4 @@
-"""What ``logger.experiment`` is where no TensorBoard events are written."""
+"""``logger.experiment`` of a logger without TensorBoard; this module does not need tensorboard."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
 NO_LOG = (
-    "logger.experiment is no run of W&B here, and has no log(): log numbers by self.log or"
-    " logger.log_metrics({…}), and media by self.log(name, Image(…)) or logger.log_image(name, […])."
+    "logger.experiment is not a W&B run and has no log(). Log numbers with self.log or logger.log_metrics({…}), and"
+    " media with self.log(name, Image(…)) or logger.log_image(name, […])."
 )
 
 
 class NullExperiment:
-    """Ignores every call but ``flush`` and ``close``, and says so once for each method."""
+    """Ignores every call except ``flush`` and ``close``, with one warning for each method."""
 
     def __init__(self, flush: Callable[[], None]) -> None:
         self.flush = self.close = flush
@@ -30,8 +30,8 @@ class NullExperiment:
             if method not in self._warned:
                 self._warned.add(method)
                 rank_zero_warn(
-                    f"logger.experiment.{method} was called, but this TrackPlusLogger writes no TensorBoard events:"
-                    ' the call is ignored. Install tensorboard and leave "tensorboard" among the writers.'
+                    f"Ignored a call of logger.experiment.{method}, since this TrackPlusLogger does not write"
+                    ' TensorBoard events. Install tensorboard and include "tensorboard" in writers.'
                 )
 
         return ignore

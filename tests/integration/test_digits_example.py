@@ -33,7 +33,7 @@ def run(tmp_path_factory):
     done = subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     directory = folder / "lightning_logs/version_0"
-    line = f"The run lies in {directory}. To look at it: tensorboard --logdir {folder}/lightning_logs"
+    line = f"The run is saved in {directory}. View it with: tensorboard --logdir {folder}/lightning_logs"
     assert done.stderr.splitlines()[-1] == line
     return directory
 

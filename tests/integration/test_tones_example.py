@@ -84,7 +84,7 @@ def data(tones):
 def judged(run, tones, data):
     """Return what the net of the checkpoint makes of the validation: a row for each note, by its number."""
     [checkpoint] = (run / "checkpoints").iterdir()
-    net = tones.Ear()
+    net = tones.ToneNet()
     net.load_state_dict(torch.load(checkpoint, weights_only=False)["state_dict"])
     net.eval()
     waveforms, instruments, pitches, numbers = (torch.stack(column) for column in zip(*data.validation, strict=True))

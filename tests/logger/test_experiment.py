@@ -1,4 +1,4 @@
-"""``logger.experiment``: everything that torch's SummaryWriter adds, as torch writes it, through our delivery."""
+"""``logger.experiment`` writes the same events as torch's SummaryWriter, through our delivery."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ IMAGE = torch.linspace(0, 1, 3 * 4 * 5).reshape(3, 4, 5)
 COUNTS = [torch.tensor([[2.0, 1.0]])] * 6
 VIDEO = (torch.arange(2 * 3 * 3 * 8 * 8).reshape(2, 3, 3, 8, 8) % 256).to(torch.uint8)
 
-# What is called, and which tags TensorBoard's own reader then finds: (run, kind, tag).
+# Each call, and the tags that TensorBoard's own reader finds afterwards: (run, kind, tag).
 CALLS: dict[str, tuple[Callable[[SummaryWriter], None], set[tuple[str, str, str]]]] = {
     "add_scalar": (
         lambda w: [
@@ -128,14 +128,14 @@ CALLS: dict[str, tuple[Callable[[SummaryWriter], None], set[tuple[str, str, str]
 
 @pytest.fixture
 def logger(tmp_path: Path) -> Iterator[TrackPlusLogger]:
-    """Hand out a logger, and close it."""
+    """Provide a logger, and close it."""
     logger = TrackPlusLogger(tmp_path, "", "run", writers=["tensorboard"], flush_secs=100)
     yield logger
     logger.finalize("success")
 
 
 def events(root: Path) -> dict[str, list[Event]]:
-    """Return the events below a folder by run, without those that say how the file was written."""
+    """Return the events below a folder by run, without those that describe the file."""
     found: dict[str, list[Event]] = {}
     for path in sorted(root.rglob("events*")):
         parsed = [Event.FromString(event) for event in RawEventFileLoader(str(path)).Load()]
@@ -145,7 +145,7 @@ def events(root: Path) -> dict[str, list[Event]]:
 
 
 def timeless(found: dict[str, list[Event]]) -> dict[str, list[Event]]:
-    """Return events with the wall times that were not given taken out."""
+    """Return events without the wall times that the call did not set."""
     for event in (one for run in found.values() for one in run):
         if event.wall_time != 1000.0:
             event.ClearField("wall_time")
@@ -161,7 +161,7 @@ def other_files(root: Path) -> dict[str, bytes]:
 
 
 def tags(root: Path) -> set[tuple[str, str, str]]:
-    """Return what TensorBoard's own reader finds, as (run, kind, tag)."""
+    """Return the tags that TensorBoard's own reader finds, as (run, kind, tag)."""
     found = set()
     for run in events(root):
         kinds = EventAccumulator(str(root / run)).Reload().Tags()
@@ -171,30 +171,30 @@ def tags(root: Path) -> set[tuple[str, str, str]]:
 
 
 def test_every_method_of_the_installed_torch_is_tested():
-    """A method that a new torch brings is missed here first."""
+    """A new method of torch fails here first."""
     assert {name for name in dir(SummaryWriter) if name.startswith("add_")} <= set(CALLS)
 
 
 @pytest.mark.parametrize("method", [name for name in CALLS if hasattr(SummaryWriter, name)])
-def test_what_is_added_is_read_back_and_is_what_torch_writes(method, logger, tmp_path):
-    """Each run has the events that torch's own SummaryWriter gives it, and TensorBoard finds their tags."""
+def test_added_events_equal_those_of_torch(method, logger, tmp_path):
+    """Each run has the events of torch's own SummaryWriter, and TensorBoard finds their tags."""
     call, expected = CALLS[method]
     call(logger.experiment)
     logger.experiment.flush()
     root = tmp_path / "run"
     assert tags(root) == expected
-    if method != "add_video":  # Of which torch writes an event without a value, or asks for moviepy.
+    if method != "add_video":  # For it, torch writes an event without a value or requires moviepy.
         theirs = SummaryWriter(str(tmp_path / "theirs"))
         call(theirs)
         theirs.close()
-        # torch opens its file with itself, we ours with the first event.
+        # torch opens its file at once, our logger with the first event.
         theirs_found = {run: found for run, found in timeless(events(tmp_path / "theirs")).items() if found}
         assert timeless(events(root)) == theirs_found
         assert other_files(root) == other_files(tmp_path / "theirs")
 
 
 class Collector:
-    """A writer that keeps the events that come to it, and says on which thread."""
+    """A writer that keeps the events it receives and their threads."""
 
     def __init__(self):
         self.events, self.threads = [], set()
@@ -211,8 +211,8 @@ class Collector:
 
 
 @pytest.mark.parametrize("method", [name for name in CALLS if hasattr(SummaryWriter, name)])
-def test_what_is_added_goes_through_delivery(method, tmp_path):
-    """Every event comes to the other writers too, on the one thread that writes, and torch starts none of its own."""
+def test_added_events_go_through_delivery(method, tmp_path):
+    """The other writers receive every event too, on the one writing thread; torch starts no thread of its own."""
     collector = Collector()
     logger = TrackPlusLogger(tmp_path, "", "run", writers=["tensorboard", collector])
     before = set(threading.enumerate())
@@ -227,7 +227,7 @@ def test_what_is_added_goes_through_delivery(method, tmp_path):
 
 
 def video_of(root: Path, tag: str) -> tuple[tuple[int, int], list[PIL.Image.Image]]:
-    """Return the size and the samples that TensorBoard finds of a video."""
+    """Return the size and the samples of a video that TensorBoard finds."""
     (event,) = EventAccumulator(str(root)).Reload().Tensors(tag)
     width, height, *samples = event.tensor_proto.string_val
     return (int(width), int(height)), [PIL.Image.open(io.BytesIO(sample)) for sample in samples]
@@ -243,7 +243,7 @@ def frames_of(sample: PIL.Image.Image) -> list[np.ndarray[Any, Any]]:
 
 
 def blocks(shape: tuple[int, int, int, int, int]) -> torch.Tensor:
-    """Return frames of large blocks of one colour each, which a lossy format keeps."""
+    """Return frames of large single-colour blocks, which a lossy format preserves."""
     colours = torch.randint(0, 256, shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     return colours.repeat_interleave(16, 3).repeat_interleave(16, 4)
 
@@ -283,7 +283,7 @@ def test_videos_move_in_the_image_tab(logger, tmp_path, given_as):
     st.sampled_from([0, 5, 2**40]),
 )
 def test_videos_of_any_shape_are_read_back(tmp_path_factory, shape, step):
-    """Whatever can be read as channels elsewhere, the third dimension is that, down to one pixel."""
+    """The channels are always the third dimension, also in ambiguous shapes and for single pixels."""
     root = tmp_path_factory.mktemp("root")
     logger = TrackPlusLogger(root, "", "run", writers=["tensorboard"])
     logger.experiment.add_video("v", blocks(shape), step)
@@ -294,8 +294,8 @@ def test_videos_of_any_shape_are_read_back(tmp_path_factory, shape, step):
     assert [event.step for event in events(root / "run")[""]] == [step]
 
 
-def test_a_video_is_for_tensorboard_alone_and_is_encoded_later(tmp_path):
-    """As with the other calls no media file is written, and what is changed after the call changes nothing."""
+def test_a_video_goes_only_to_tensorboard_and_is_encoded_later(tmp_path):
+    """As with the other calls, no media file is written; changes after the call have no effect."""
     logger = TrackPlusLogger(tmp_path, "", "run")
     frames = blocks((1, 2, 1, 1, 1))
     expected = frames.clone()
@@ -314,11 +314,11 @@ def test_a_video_is_for_tensorboard_alone_and_is_encoded_later(tmp_path):
     [
         (
             torch.zeros(3, 3, 8, 8),
-            "add_video got frames of shape (3, 3, 8, 8); give (N, T, C, H, W), where C is 1, 3 or 4.",
+            "add_video got frames of shape (3, 3, 8, 8); expected (N, T, C, H, W), where C is 1, 3 or 4.",
         ),
         (
             torch.zeros(1, 3, 8, 8, 3),
-            "add_video got frames of shape (1, 3, 8, 8, 3); give (N, T, C, H, W), where C is 1, 3 or 4.",
+            "add_video got frames of shape (1, 3, 8, 8, 3); expected (N, T, C, H, W), where C is 1, 3 or 4.",
         ),
         (
             torch.zeros(1, 3, 3, 8, 8, dtype=torch.int64),
@@ -327,15 +327,15 @@ def test_a_video_is_for_tensorboard_alone_and_is_encoded_later(tmp_path):
         ),
     ],
 )
-def test_what_is_no_video_is_refused_at_once(logger, frames, message):
-    """The error is raised where the call stands, and says what to give."""
+def test_an_invalid_video_raises_at_once(logger, frames, message):
+    """The error is raised at the line of the call and says what was expected."""
     with pytest.raises(ValueError, match=r"[vV]ideo got") as caught:
         logger.experiment.add_video("v", frames)
     assert str(caught.value) == message
 
 
 def test_curves_of_one_chart_have_one_file_each(logger, tmp_path):
-    """However often it is called, ``add_scalars`` writes one file for each curve; after a new start, one more."""
+    """``add_scalars`` writes one file for each curve, however often it is called; after a restart, one more."""
     for step in range(10):
         logger.experiment.add_scalars("chart", {"a": step, "b": -step}, step)
         logger.experiment.flush()
@@ -350,7 +350,7 @@ def test_curves_of_one_chart_have_one_file_each(logger, tmp_path):
 
 
 def test_many_trials_leave_few_files_open(logger, tmp_path):
-    """A search over hyper-parameters may have more trials than a process may have files."""
+    """A hyper-parameter search may have more trials than a process may open files."""
     descriptors = Path("/proc/self/fd")
     if not descriptors.is_dir():
         pytest.skip("this system does not list a process's open files")
@@ -365,7 +365,7 @@ def test_many_trials_leave_few_files_open(logger, tmp_path):
 
 
 def test_a_trial_without_a_name_is_named_by_the_time(logger, tmp_path):
-    """As torch does, so that two trials do not meet."""
+    """As in torch, so that two trials are separate."""
     for score in (1.0, 2.0):
         logger.experiment.add_hparams({"lr": 0.1}, {"score": score})
     logger.experiment.flush()
@@ -375,7 +375,7 @@ def test_a_trial_without_a_name_is_named_by_the_time(logger, tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [([], {}), ({}, [("score", 1.0)])])
-def test_hyperparameters_that_are_no_dict_are_refused_in_torchs_words(logger, tmp_path, arguments):
+def test_hyperparameters_other_than_a_dict_raise_torchs_error(logger, tmp_path, arguments):
     """The error is the one that torch raises."""
     messages = []
     for writer in (logger.experiment, SummaryWriter(str(tmp_path / "theirs"))):
@@ -386,15 +386,15 @@ def test_hyperparameters_that_are_no_dict_are_refused_in_torchs_words(logger, tm
 
 
 @pytest.mark.parametrize("method", ["add_scalars", "add_hparams", "add_video"])
-def test_what_is_overridden_takes_torchs_arguments(method, logger):
-    """Names, order and defaults are those of torch."""
+def test_overridden_methods_have_torchs_arguments(method, logger):
+    """Names, order and defaults equal those of torch."""
     ours = inspect.signature(getattr(type(logger.experiment), method)).parameters.values()
     theirs = inspect.signature(getattr(SummaryWriter, method)).parameters.values()
     assert [(one.name, one.default, one.kind) for one in ours] == [(one.name, one.default, one.kind) for one in theirs]
 
 
 class Closed(Collector):
-    """A writer that writes nothing until its gate is opened."""
+    """A writer that waits until its gate is opened."""
 
     def __init__(self):
         super().__init__()
@@ -407,7 +407,7 @@ class Closed(Collector):
 
 
 def test_numbers_are_kept_where_media_are_dropped(tmp_path):
-    """With ``media_overflow="drop"``, a writer that is stuck loses images and videos, and no one loses numbers."""
+    """With ``media_overflow="drop"``, a blocked writer loses images and videos, and no writer loses numbers."""
     closed = Closed()
     logger = TrackPlusLogger(
         tmp_path, "", "run", writers=["tensorboard", closed], media_overflow="drop", max_queue_bytes=20_000
@@ -428,7 +428,7 @@ def test_numbers_are_kept_where_media_are_dropped(tmp_path):
     closed.gate.set()
     with pytest.warns(UserWarning, match="Media were dropped 40 times in this run.*'image' 20 times, 'video' 20 times"):
         logger.finalize("success")
-    # The event files have a thread of their own, which may have kept up.
+    # The event files have a separate thread, which may have kept up.
     media = {("", "images", "image"), ("", "tensors", "video")}
     assert tags(tmp_path / "run") - media == {
         ("", "images", "first"),
@@ -444,7 +444,7 @@ def test_numbers_are_kept_where_media_are_dropped(tmp_path):
 
 
 def test_it_is_a_context_and_can_be_closed_twice(logger, tmp_path):
-    """``with logger.experiment`` and ``close`` flush, and what is added later goes on."""
+    """``with logger.experiment`` and ``close`` flush; later calls still work."""
     with logger.experiment as writer:
         writer.add_scalars("chart", {"a": 1.0}, 0)
         writer.add_scalar("number", 1.0, 0)
@@ -458,8 +458,8 @@ def test_it_is_a_context_and_can_be_closed_twice(logger, tmp_path):
     assert writer.get_logdir() == writer.log_dir == str(tmp_path / "run")
 
 
-def test_an_encoding_that_fails_is_said_by_its_tag(logger, monkeypatch):
-    """A video that cannot be encoded costs a warning with its name, and nothing else."""
+def test_a_failed_encoding_is_reported_with_its_tag(logger, monkeypatch):
+    """A video that cannot be encoded only causes a warning with its name."""
     with pytest.warns(UserWarning, match=r"Encoding 'v' failed, training goes on\. MemoryError: no room"):
         monkeypatch.setattr("lightning_trackplus.media.video.Video.encode", failing)
         logger.experiment.add_video("v", VIDEO)
@@ -474,7 +474,7 @@ def failing(self, name):
 
 
 def test_many_curves_have_one_file_each(logger, tmp_path):
-    """A chart may have more curves than files stay open: each goes on in its file, also after a flush."""
+    """A chart may have more curves than open files: each continues in its own file, also after a flush."""
     for step in range(6):
         logger.experiment.add_scalars("chart", {f"c{curve}": float(curve + step) for curve in range(70)}, step)
         if step % 2:
@@ -487,7 +487,7 @@ def test_many_curves_have_one_file_each(logger, tmp_path):
 
 
 def test_steps_that_go_back_have_another_file_among_many_curves(logger, tmp_path):
-    """Within a file, steps of a curve never go back, also where it was closed meanwhile to leave few files open."""
+    """Within a file, steps of a curve never go back, even if the file was closed in between to limit open files."""
     for step in (5, 6, 2, 3):
         logger.experiment.add_scalars("chart", {f"c{curve}": float(step) for curve in range(70)}, step)
     logger.finalize("success")
@@ -497,8 +497,8 @@ def test_steps_that_go_back_have_another_file_among_many_curves(logger, tmp_path
         assert steps == [[5, 6], [2, 3]]
 
 
-def test_a_curve_whose_file_was_removed_begins_another(logger, tmp_path):
-    """A file that was closed to leave few open, and is gone when its curve goes on, is begun anew."""
+def test_a_curve_whose_file_was_removed_starts_another(logger, tmp_path):
+    """If a file was closed to limit open files and is removed, its curve continues in a new file."""
     curves = {f"c{curve}": 1.0 for curve in range(70)}
     logger.experiment.add_scalars("chart", curves, 0)
     logger.experiment.flush()

@@ -1,4 +1,4 @@
-"""The logger's own calls: code written for WandbLogger runs unchanged, and files hold what it logged."""
+"""The logger's media methods: code written for WandbLogger runs unchanged, and the files contain its values."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from tests.flavour.pytorch.utilities.rank_zero import rank_zero_only
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 NO_LOG = (
-    "logger.experiment is no run of W&B here, and has no log(): log numbers by self.log or"
-    " logger.log_metrics({…}), and media by self.log(name, Image(…)) or logger.log_image(name, […])."
+    "logger.experiment is not a W&B run and has no log(). Log numbers with self.log or logger.log_metrics({…}), and"
+    " media with self.log(name, Image(…)) or logger.log_image(name, […])."
 )
 RED = torch.tensor([1.0, 0.0, 0.0])[:, None, None].expand(3, 6, 8)
 
 
 class Logged:
-    """A logger, and what it has written once it is asked."""
+    """A logger, and its files once it is finalized."""
 
     def __init__(self, root: Path) -> None:
         self.logger = TrackPlusLogger(root, "", "run")
@@ -54,14 +54,14 @@ class Logged:
 
 @pytest.fixture
 def logged(tmp_path: Path) -> Iterator[Logged]:
-    """Hand out a logger with its files."""
+    """Provide a logger with its files."""
     logged = Logged(tmp_path)
     yield logged
     logged.logger.finalize("success")
 
 
-def test_images_of_every_kind_that_wandb_takes(logged, tmp_path):
-    """Tensors, arrays, pictures and paths can stand in one list, as for `wandb.Image`."""
+def test_images_of_every_kind_that_wandb_accepts(logged, tmp_path):
+    """One list can mix tensors, arrays, PIL images and paths, as with `wandb.Image`."""
     array = (RED.permute(1, 2, 0).numpy() * 255).astype(np.uint8)
     picture = PIL.Image.fromarray(array)
     picture.save(tmp_path / "red.png")
@@ -76,7 +76,7 @@ def test_images_of_every_kind_that_wandb_takes(logged, tmp_path):
 
 
 def test_captions_may_be_numbers(logged):
-    """Labels are often given as they are; zero is one too."""
+    """Labels are often passed as numbers, including zero."""
     logged.logger.log_image("img", [RED] * 2, caption=[0, 1])
     logged.logger.log_audio("s", [torch.zeros(9)] * 2, sample_rate=[8000] * 2, caption=[0, 1.5])
     logged.logger.log_video("v", [torch.zeros(2, 3, 8, 8)] * 2, caption=np.array([7, 8]))
@@ -84,7 +84,7 @@ def test_captions_may_be_numbers(logged):
 
 
 def test_boxes_masks_and_classes_are_drawn_as_image_draws_them(logged):
-    """What WandbLogger's users pass for each image is what `Image` takes, and classes name what has no names."""
+    """`Image` accepts the boxes and masks of WandbLogger's users; ``classes`` names unnamed ones."""
     box = {"position": {"minX": 0.1, "maxX": 0.6, "minY": 0.2, "maxY": 0.9}, "class_id": 1}
     boxes = [{"truth": {"box_data": [box]}}, None]
     masks = [None, {"truth": {"mask_data": np.eye(32, dtype=np.int64), "class_labels": {1: "own"}}}]
@@ -110,8 +110,8 @@ def test_boxes_masks_and_classes_are_drawn_as_image_draws_them(logged):
         (None, ".png", "PNG"),
     ],
 )
-def test_images_are_written_in_the_file_type_that_is_asked_for(logged, file_type, suffix, kind):
-    """W&B's names for types of files are understood."""
+def test_images_are_written_in_the_requested_file_type(logged, file_type, suffix, kind):
+    """W&B's names of file types are accepted."""
     logged.logger.log_image("img", [RED], file_type=[file_type])
     (file,) = logged.rows()["file"]
     assert Path(file).suffix == suffix
@@ -119,34 +119,34 @@ def test_images_are_written_in_the_file_type_that_is_asked_for(logged, file_type
 
 
 @pytest.mark.parametrize(("normalize", "brightest"), [(True, 255), (False, 1)])
-def test_pixels_that_are_not_to_be_normalized_are_taken_as_they_are(logged, normalize, brightest):
-    """A float image in [0, 1] is bright where its range is detected, and dark where it is said to be in [0, 255]."""
+def test_pixels_without_normalization_are_unchanged(logged, normalize, brightest):
+    """A float image in [0, 1] is bright if its range is detected, and dark if it is declared as [0, 255]."""
     logged.logger.log_image("img", [RED], normalize=[normalize])
     (pixels,) = logged.pictures()
     assert pixels.max() == brightest
 
 
 @pytest.mark.parametrize("argument", [{"mode": ["RGB"]}, {"grouping": [3]}])
-def test_arguments_without_a_meaning_here_are_said_to_be_unused(logged, argument):
-    """They cost a warning, and the image is written."""
+def test_unused_arguments_are_warned_of(logged, argument):
+    """They cause a warning, and the image is written."""
     (name,) = argument
-    with pytest.warns(UserWarning, match="log_image takes") as caught:
+    with pytest.warns(UserWarning, match="log_image ignores") as caught:
         logged.logger.log_image("img", [RED], **argument)
     assert [str(warning.message) for warning in caught] == [
-        f"log_image takes {name} as WandbLogger does, and makes no use of it; leave it out."
+        f"log_image ignores {name}, an argument of WandbLogger's log_image; leave it out."
     ]
     assert len(logged.rows()) == 1
 
 
 @pytest.mark.filterwarnings("error")
 def test_unused_arguments_without_a_value_are_silent(logged):
-    """None for an image says nothing that could be unused."""
+    """None is not a value that could be unused."""
     logged.logger.log_image("img", [RED], mode=[None], grouping=[None])
     assert len(logged.rows()) == 1
 
 
 def test_figures_are_logged_as_images(logged):
-    """A list of matplotlib's figures is one of pictures, with captions and scores."""
+    """A list of matplotlib figures becomes images with captions and scores."""
     figures = [MatplotlibFigure(figsize=(2, 1), dpi=50) for _ in range(2)]
     logged.logger.log_image("img", figures, caption=["a", None], score=[0.5, 1.5])
     logged.logger.log_figure("one", figures[0], caption="c", step=9)
@@ -160,7 +160,7 @@ def test_figures_are_logged_as_images(logged):
 
 
 def test_sounds_have_a_rate_a_caption_and_a_score_each(logged, tmp_path):
-    """Sounds of several rates and files stand in one list; a file has its own rate."""
+    """One list can mix sounds of several rates and files; a file has its own rate."""
     soundfile.write(tmp_path / "file.wav", np.zeros(40), 4000)
     sounds = [torch.zeros(80), np.zeros((90, 2)), tmp_path / "file.wav"]
     logged.logger.log_audio("s", sounds, sample_rate=[8000, 16000, None], caption=["a", None, "c"], score=[1, 2, 3])
@@ -179,7 +179,7 @@ def test_sounds_have_a_rate_a_caption_and_a_score_each(logged, tmp_path):
 
 
 def test_videos_have_a_rate_and_a_format_each(logged):
-    """Frames are TCHW, 4 a second by default; GIF and WebP can stand beside one another."""
+    """Frames are TCHW, 4 per second by default; one list can mix GIF and WebP."""
     frames = (torch.arange(4 * 3 * 8 * 8).reshape(4, 3, 8, 8) % 256).to(torch.uint8)
     videos = [frames, frames.numpy(), frames.float() / 255]
     logged.logger.log_video("v", videos, fps=[None, 10, 2], format=["webp", "gif", None], caption=["a", "b", None])
@@ -196,13 +196,13 @@ def test_videos_have_a_rate_and_a_format_each(logged):
 
 @pytest.mark.parametrize("file_format", ["mp4", "webm", "ogg"])
 def test_films_become_animated_webp(logged, file_format):
-    """Code that asks W&B for a film goes on, with one warning that says what it gets."""
+    """Code that requests a film from W&B continues, with one warning that names the format."""
     frames = [torch.zeros(2, 3, 8, 8, dtype=torch.uint8)] * 2
     with pytest.warns(UserWarning, match="log_video got") as caught:
         logged.logger.log_video("v", frames, format=[file_format] * 2)
     assert [str(warning.message) for warning in caught] == [
-        f"log_video got format='{file_format}', and writes animated WebP, which plays wherever images are shown; give"
-        ' "webp" or "gif" to leave this warning out.'
+        f"log_video got format='{file_format}' and writes animated WebP, which is shown wherever images are. Pass"
+        ' "webp" or "gif" to avoid this warning.'
     ]
     assert {Path(file).suffix for file in logged.rows()["file"]} == {".webp"}
 
@@ -223,7 +223,7 @@ FRAME = pandas.DataFrame({"text": ["a", "b"], "score": [0.5, 1.5]})
     ids=["rows", "pandas", "polars", "frame first", "columns"],
 )
 def test_tables_are_logged_with_wandbs_arguments(logged, call, arguments):
-    """Rows or a data frame are one CSV file, which pandas reads, and a table in TensorBoard's text tab."""
+    """Rows or a data frame become a CSV file that pandas reads, and a table in TensorBoard's text tab."""
     getattr(logged.logger, call)("table", **arguments, step=2)
     (row,) = logged.rows().to_dict("records")
     assert (row["step"], row["kind"]) == (2, "table")
@@ -232,8 +232,8 @@ def test_tables_are_logged_with_wandbs_arguments(logged, call, arguments):
     assert event.tensor_proto.string_val[0].decode().startswith("| text | score |\n| --- | --- |\n| a | 0.5 |")
 
 
-def test_tables_may_be_given_in_wandbs_order(logged):
-    """Columns, data, data frame and step stand where WandbLogger has them."""
+def test_tables_take_arguments_in_wandbs_order(logged):
+    """Columns, data, data frame and step have the positions of WandbLogger."""
     logged.logger.log_table("one", ["x"], [[1]], None, 5)
     logged.logger.log_text("two", ["x"], [["1"]], None, 6)
     assert logged.rows()["step"].tolist() == [5, 6]
@@ -250,18 +250,18 @@ def test_tables_may_be_given_in_wandbs_order(logged):
         (lambda logger: logger.log_table("a"), "log_table got nothing"),
     ],
 )
-def test_texts_where_a_table_is_expected_are_refused_with_what_to_write(logged, call, message):
-    """A string, a list of strings or nothing is no table; the error says how markdown is logged."""
+def test_text_instead_of_a_table_raises_and_says_what_to_write(logged, call, message):
+    """A string, a list of strings or nothing is not a table; the error says how to log Markdown."""
     with pytest.raises(TypeError) as caught:
         call(logged.logger)
     assert str(caught.value) == (
-        f"{message} where it takes a table, as WandbLogger's does: give columns=[…] and data=[[…], …], or dataframe=…."
-        " Markdown is logged by log_media(key, Text(…))."
+        f"{message}; expected a table: columns=[…] and data=[[…], …], or dataframe=…. Log Markdown with"
+        " log_media(key, Text(…))."
     )
 
 
 def test_histograms_are_logged_with_their_bins(logged):
-    """Values become counts, as numpy counts them."""
+    """Values become counts equal to numpy's."""
     values = torch.arange(100.0)
     logged.logger.log_histogram("h", values, 4, bins=5, caption="c")
     logged.logger.log_histogram("edges", values, bins=[0, 10, 99])
@@ -275,7 +275,7 @@ def test_histograms_are_logged_with_their_bins(logged):
 
 
 def wandb_message(tmp_path: Path, call: str, *arguments: Any, **options: Any) -> tuple[type[Exception], str]:
-    """Return what the real WandbLogger raises, which it does before it opens a run."""
+    """Return the error of the real WandbLogger, which it raises before it opens a run."""
     pytest.importorskip("wandb")
     logger = WandbLogger(save_dir=str(tmp_path), offline=True)
     with pytest.raises((TypeError, ValueError)) as caught:
@@ -315,8 +315,8 @@ def wandb_message(tmp_path: Path, call: str, *arguments: Any, **options: Any) ->
         ("log_video", [np.zeros(9)], {"format": []}, ValueError, "Expected 1 items but only found 0 for format"),
     ],
 )
-def test_wrong_calls_are_refused_in_wandb_loggers_words(logged, tmp_path, call, values, options, error, message):
-    """Type and text of the error are those of the real WandbLogger."""
+def test_wrong_calls_raise_wandb_loggers_errors(logged, tmp_path, call, values, options, error, message):
+    """Type and text of the error equal those of the real WandbLogger."""
     with pytest.raises(error) as caught:
         getattr(logged.logger, call)("key", values, **options)
     assert str(caught.value) == message
@@ -330,29 +330,29 @@ def test_wrong_calls_are_refused_in_wandb_loggers_words(logged, tmp_path, call, 
         (
             lambda g: g.log_image("a", [RED], file_type=["tiff"]),
             ValueError,
-            'log_image got file_type=\'tiff\'; give "png", "webp", "jpg" or "jpeg".',
+            'log_image got file_type=\'tiff\'; expected "png", "webp", "jpg" or "jpeg".',
         ),
         (
             lambda g: g.log_image("a", [RED], boxes=[{"b": {}}], classes=[{"id": 1, "name": "car"}]),
             ValueError,
-            "log_image got {'id': 1, 'name': 'car'} as the classes of an image; give a list of dicts for each image,"
-            ' such as [{"id": 1, "name": "car"}].',
+            "log_image got {'id': 1, 'name': 'car'} as the classes of an image; expected a list of dicts for each"
+            ' image, such as [{"id": 1, "name": "car"}].',
         ),
         (
             lambda g: g.log_image("a", [RED, go.Figure()]),
             TypeError,
-            "log_image got a figure of plotly beside other images, or with boxes or masks; log it in another call.",
+            "log_image got a plotly figure together with other images, boxes or masks; log it in a separate call.",
         ),
         (
             lambda g: g.log_video("a", [torch.zeros(2, 3, 8, 8), io.BytesIO(b"OggS")]),
             ValueError,
-            "Video and Video of films stand in one list; log them in two calls.",
+            "The list contains Video and Video of films; log them in separate calls.",
         ),
         (
             lambda g: g.watch(torch.nn.Linear(1, 1)),
             AttributeError,
-            "TrackPlusLogger has no watch() as WandbLogger has: give the Trainer the callback GradientNorms() for the"
-            " norms of gradients, and log weights by log_histogram(name, parameter).",
+            "TrackPlusLogger has no watch() method. For gradient norms, add the callback GradientNorms() to the"
+            " Trainer; for weights, call log_histogram(name, parameter).",
         ),
         (lambda g: g.experiment.log({"loss": 1.0}), AttributeError, NO_LOG),
         (
@@ -363,16 +363,16 @@ def test_wrong_calls_are_refused_in_wandb_loggers_words(logged, tmp_path, call, 
         (
             lambda g: g.log_video("a", [torch.zeros(2, 3, 8, 8)], format=["avi"]),
             ValueError,
-            'log_video got format=\'avi\'; give "webp" or "gif".',
+            'log_video got format=\'avi\'; expected "webp" or "gif".',
         ),
         (
             lambda g: g.log_media("a", RED),
             TypeError,
-            "log_media got a Tensor for 'a'; give a medium, such as Image(…), Audio(…) or Text(…).",
+            "log_media got a Tensor for 'a'; expected a medium such as Image(…), Audio(…) or Text(…).",
         ),
     ],
 )
-def test_what_has_no_meaning_is_refused_with_what_to_write(logged, call, error, message):
+def test_invalid_calls_raise_and_say_what_to_write(logged, call, error, message):
     """The error is raised at the user's line."""
     with pytest.raises(error, match=re.escape(message)) as caught:
         call(logged.logger)
@@ -380,8 +380,8 @@ def test_what_has_no_meaning_is_refused_with_what_to_write(logged, call, error, 
 
 
 @pytest.mark.parametrize("call", ["log_table", "log_text", "log_image", "log_audio", "log_video"])
-def test_every_argument_of_wandb_logger_is_taken(call):
-    """The first arguments are WandbLogger's, and what it hands on to wandb's media is taken by name."""
+def test_every_argument_of_wandb_logger_is_accepted(call):
+    """The first arguments are WandbLogger's; those that it passes to wandb's media are accepted by name."""
     wandb = pytest.importorskip("wandb")
     ours = inspect.signature(getattr(TrackPlusLogger, call)).parameters
     theirs = [
@@ -410,7 +410,7 @@ def test_every_argument_of_wandb_logger_is_taken(call):
     ],
 )
 def test_other_ranks_do_nothing(logged, monkeypatch, call):
-    """As with WandbLogger, rank zero alone looks at what it is given."""
+    """As with WandbLogger, only rank zero reads its arguments."""
     monkeypatch.setattr(rank_zero_only, "rank", 1)
     assert call(logged.logger) is None
     monkeypatch.undo()
@@ -418,8 +418,8 @@ def test_other_ranks_do_nothing(logged, monkeypatch, call):
     assert not logged.folder.exists()
 
 
-def test_every_call_takes_the_trainers_step_and_epoch(tmp_path):
-    """No call needs a step, and each takes one."""
+def test_every_call_uses_the_trainers_step_and_epoch(tmp_path):
+    """The step is optional in every call."""
     calls = {
         "log_image": [[RED]],
         "log_audio": [[torch.zeros(80)]],

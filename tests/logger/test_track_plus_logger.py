@@ -1,4 +1,4 @@
-"""TrackPlusLogger as people know TensorBoardLogger, and what it adds."""
+"""TrackPlusLogger: the behaviour of a TensorBoardLogger and its additions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.support.training import LoggingModule, loader, quiet_trainer
 
 
 def events(directory: str) -> EventAccumulator:
-    """Return what TensorBoard's own reader finds in a run directory."""
+    """Return the content of a run directory according to TensorBoard's own reader."""
     return EventAccumulator(directory, size_guidance={"scalars": 0, "tensors": 0}).Reload()
 
 
@@ -39,7 +39,7 @@ def scalars(directory: str) -> dict[str, list[tuple[int, float]]]:
 
 
 def files(root: Path) -> set[str]:
-    """Return the files below a folder, the event files without their host and time."""
+    """Return the files below a folder, with the event files' host and time removed."""
     return {
         re.sub(r"tfevents\..*", "tfevents", path.relative_to(root).as_posix())
         for path in root.rglob("*")
@@ -52,7 +52,7 @@ def train_and_validate(module, batch, index):
 
 
 def test_one_run_directory_holds_everything(tmp_path):
-    """Events, CSV, media, hyper-parameters and checkpoints of a run lie in one folder."""
+    """Events, CSV, media, hyper-parameters and checkpoints of a run are in one folder."""
 
     class WithHyperparameters(LoggingModule):
         def __init__(self, width=3):
@@ -78,8 +78,8 @@ def test_one_run_directory_holds_everything(tmp_path):
 
 
 @pytest.mark.parametrize("writers", [["tensorboard", "csv"], ["csv"]], ids=" ".join)
-def test_a_run_says_once_at_its_end_where_it_lies_and_what_shows_it(tmp_path, caplog, writers):
-    """Not again after a test, nor where nothing was logged, nor below the level of Lightning's own messages."""
+def test_the_end_of_a_run_logs_once_where_it_is_saved(tmp_path, caplog, writers):
+    """It is not logged again after a test, for an empty run, or below the level of Lightning's own messages."""
     root = tmp_path / "my logs"
     lightnings = logging.getLogger(PYTORCH)
     module = LoggingModule(training_step=train_and_validate, test_step=train_and_validate)
@@ -87,21 +87,21 @@ def test_a_run_says_once_at_its_end_where_it_lies_and_what_shows_it(tmp_path, ca
         logger = TrackPlusLogger(root, "", writers=writers)
         trainer = quiet_trainer(tmp_path, logger=logger)
         Tuner(trainer).lr_find(module, loader(8), num_training=5, update_attr=False)
-        assert "lies in" not in caplog.text
+        assert "saved in" not in caplog.text
         trainer.fit(module, loader(2))
         trainer.test(module, loader(2), verbose=False)
         quiet_trainer(tmp_path, logger=TrackPlusLogger(root, "")).validate(LoggingModule(), loader(2), verbose=False)
     with caplog.at_level(logging.WARNING, lightnings.name):
         quiet_trainer(tmp_path, logger=TrackPlusLogger(root, "")).fit(module, loader(2))
-    said = [record.message for record in caplog.records if "lies in" in record.message]
+    said = [record.message for record in caplog.records if "saved in" in record.message]
     command = (
         f"tensorboard --logdir '{root}/'" if len(writers) > 1 else f"lightning_trackplus.read_run('{root}/version_0')"
     )
-    assert said == [f"The run lies in {root}/version_0. To look at it: {command}"]
+    assert said == [f"The run is saved in {root}/version_0. View it with: {command}"]
 
 
 def test_events_and_csv_hold_the_same_numbers(tmp_path):
-    """What CSV has to float64, TensorBoard has to float32, at the same steps."""
+    """The CSV has float64 and TensorBoard float32, at the same steps."""
     logger = TrackPlusLogger()
 
     def step(module, batch, index):
@@ -122,12 +122,12 @@ def test_events_and_csv_hold_the_same_numbers(tmp_path):
     found = scalars(logger.log_dir)
     for name, column in metrics.items():
         expected = [(step, np.float32(value)) for step, value in column.dropna().items()]
-        # Lightning hands `epoch` over with each call, twice at a step that ends an epoch.
+        # Lightning passes `epoch` with each call, twice at the last step of an epoch.
         assert sorted(set(found[name])) == expected
 
 
-def test_it_numbers_and_names_runs_as_tensorboard_logger_does(tmp_path):
-    """Names, versions, prefixes and folders are Lightning's, for every way to give them."""
+def test_names_and_versions_equal_those_of_tensorboard_logger(tmp_path):
+    """Names, versions, prefixes and folders equal Lightning's, for every kind of argument."""
     for options in (
         {},
         {"name": "", "version": "mine"},
@@ -146,12 +146,12 @@ def test_it_numbers_and_names_runs_as_tensorboard_logger_does(tmp_path):
 
 
 def test_it_is_a_tensorboard_logger(tmp_path):
-    """Lightning tells loggers with a ``log_dir`` by their class."""
+    """Lightning recognizes loggers with a ``log_dir`` by their class."""
     assert isinstance(TrackPlusLogger(tmp_path), TensorBoardLogger)
 
 
-def test_a_prefix_stands_before_every_name(tmp_path):
-    """The prefix is joined with a dash, in events, CSV and media; the epoch, which is the Trainer's, has none."""
+def test_a_prefix_is_added_to_every_name(tmp_path):
+    """The prefix is joined with a dash, in events, CSV and media; only the epoch has no prefix."""
     logger = TrackPlusLogger(tmp_path, prefix="run")
     logger.log_metrics({"loss": 1.5, "epoch": 2}, step=3)
     logger.log_image("img", [torch.rand(3, 4, 4)], step=3)
@@ -167,7 +167,7 @@ def test_a_prefix_stands_before_every_name(tmp_path):
 
 @pytest.mark.parametrize("with_callback", [True, False])
 def test_by_default_it_saves_where_the_trainer_does(tmp_path, with_callback):
-    """``save_dir=None`` is the Trainer's ``default_root_dir``, with the callback and without."""
+    """``save_dir=None`` means the Trainer's ``default_root_dir``, with and without the callback."""
     logger = TrackPlusLogger(add_callback=with_callback)
     trainer = quiet_trainer(
         tmp_path / "root",
@@ -182,7 +182,7 @@ def test_by_default_it_saves_where_the_trainer_does(tmp_path, with_callback):
 
 
 def test_without_a_trainer_it_saves_in_the_working_directory():
-    """A logger used alone writes below the working directory, and stays there when that changes."""
+    """A logger used alone writes below the initial working directory, also after that changes."""
     logger = TrackPlusLogger()
     logger.log_metrics({"a": 1.0}, step=0)
     logger.finalize("success")
@@ -191,7 +191,7 @@ def test_without_a_trainer_it_saves_in_the_working_directory():
 
 
 def test_nothing_is_written_before_the_first_record(tmp_path):
-    """Making a logger, asking it for anything, and a run that logs nothing leave no file."""
+    """Creating a logger, reading its attributes, and a run that logs nothing create no file."""
     logger = TrackPlusLogger()
     trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=logger)
     trainer.predict(LoggingModule(), loader())
@@ -225,7 +225,7 @@ def test_fit_validate_and_test_continue_one_run(tmp_path):
 
 
 def test_a_continued_version_keeps_its_history(tmp_path):
-    """Another logger with the same version appends, which CSVLogger does by deleting."""
+    """Another logger with the same version appends, where CSVLogger deletes."""
     for run in range(2):
         logger = TrackPlusLogger(tmp_path, version=5)
         logger.log_metrics({f"metric_{run}": 1.0 + run}, step=run)
@@ -238,7 +238,7 @@ def test_a_continued_version_keeps_its_history(tmp_path):
 
 
 def test_every_add_method_of_the_experiment_reaches_tensorboard(tmp_path):
-    """``logger.experiment`` is a SummaryWriter with all its methods, and shares the run's event file."""
+    """``logger.experiment`` is a SummaryWriter with all methods, and writes to the run's event file."""
     logger = TrackPlusLogger(tmp_path)
     writer = logger.experiment
     writer.add_scalar("scalar", 1.5, 1)
@@ -272,8 +272,8 @@ def test_every_add_method_of_the_experiment_reaches_tensorboard(tmp_path):
     logger.finalize("success")
 
 
-def test_graph_and_hyperparameters_with_metrics_are_written_as_lightning_does(tmp_path):
-    """``log_graph`` and ``log_hyperparams(metrics=…)`` give what TensorBoardLogger gives."""
+def test_graph_and_hyperparameters_equal_those_of_lightning(tmp_path):
+    """``log_graph`` and ``log_hyperparams(metrics=…)`` write the same as TensorBoardLogger."""
 
     class Example(LoggingModule):
         example_input_array = torch.rand(1, 2)
@@ -292,15 +292,15 @@ def test_graph_and_hyperparameters_with_metrics_are_written_as_lightning_does(tm
         tags = events(logger.log_dir).Tags()
         assert tags["graph"]
         found.append({kind: names for kind, names in tags.items() if isinstance(names, list)})
-    # The row of the HParams tab lies in files of its own; tests/formats/test_hparams.py asks TensorBoard for it.
+    # The row of the HParams tab is in separate files; tests/formats/test_hparams.py asks TensorBoard for it.
     assert found[0].pop("tensors") == ["_hparams_/session_start_info", "_hparams_/session_end_info"]
     assert found[1].pop("tensors") == []
     assert found[0] == found[1]
     assert scalars(str(tmp_path / "lightning_logs/ours"))["best"][0][1] == 0.5
 
 
-def test_default_hp_metric_is_off_unless_asked_for(tmp_path):
-    """No ``hp_metric = -1`` stands in a run that did not ask for it."""
+def test_default_hp_metric_is_off_by_default(tmp_path):
+    """``hp_metric = -1`` is only written on request."""
     for default, expected in ((False, set()), (True, {"hp_metric"})):
         logger = TrackPlusLogger(tmp_path, default_hp_metric=default)
         logger.log_hyperparams({"lr": 0.1})
@@ -310,7 +310,7 @@ def test_default_hp_metric_is_off_unless_asked_for(tmp_path):
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda logger: pickle.loads(pickle.dumps(logger))])
 def test_it_can_be_copied_while_it_writes(tmp_path, copied):
-    """A copy goes on in the same run directory, with an event file of its own."""
+    """A copy continues in the same run directory, with its own event file."""
     logger = TrackPlusLogger(tmp_path)
     logger.log_metrics({"a": 1.0}, step=0)
     assert logger.experiment is not None
@@ -323,7 +323,7 @@ def test_it_can_be_copied_while_it_writes(tmp_path, copied):
     assert scalars(logger.log_dir) == {"a": [(0, 1.0), (1, 2.0)]}
 
 
-def test_log_metrics_takes_what_lightning_hands_over(tmp_path):
+def test_log_metrics_accepts_everything_that_lightning_passes(tmp_path):
     """Tensors, numpy numbers, bools, nested dicts, and ``step`` among the metrics."""
     logger = TrackPlusLogger(tmp_path, writers=("csv",))
     logger.log_metrics({"t": torch.tensor(0.5), "n": np.float32(0.25), "b": True, "d": {"x": 1, "y": 2.0}, "step": 9})
@@ -339,8 +339,8 @@ def test_log_metrics_takes_what_lightning_hands_over(tmp_path):
     ]
 
 
-def test_numbers_in_a_graph_and_in_arrays_are_those_of_lightnings_loggers(tmp_path):
-    """Without a warning, also where they are the step or the epoch."""
+def test_numbers_in_a_graph_and_in_arrays_equal_those_of_lightnings_loggers(tmp_path):
+    """There is no warning, also if they are the step or the epoch."""
     graph = torch.tensor([[2.5]], requires_grad=True)
     values = {"graph": graph.sum(), "cell": graph, "array": np.array([2.0]), "deep": np.array([[3]])}
     loggers = [logger(tmp_path, name=logger.__name__) for logger in (TrackPlusLogger, TensorBoardLogger)]
@@ -363,8 +363,8 @@ def test_numbers_in_a_graph_and_in_arrays_are_those_of_lightnings_loggers(tmp_pa
 
 
 @pytest.mark.parametrize("value", ["text", torch.ones(2), None, object()])
-def test_what_is_no_number_is_refused_in_lightnings_words(tmp_path, value):
-    """``log_metrics`` raises what TensorBoardLogger raises."""
+def test_anything_but_numbers_raises_lightnings_error(tmp_path, value):
+    """``log_metrics`` raises the error of TensorBoardLogger."""
     messages = []
     for logger in (TrackPlusLogger(tmp_path), TensorBoardLogger(tmp_path)):
         with pytest.raises((ValueError, RuntimeError)) as caught:
@@ -377,8 +377,8 @@ def test_what_is_no_number_is_refused_in_lightnings_words(tmp_path, value):
         assert messages[0] == messages[1]
 
 
-def test_direct_calls_take_the_trainers_step_and_epoch(tmp_path):
-    """``logger.log_image`` and its kin need no step, and take one."""
+def test_media_methods_use_the_trainers_step_and_epoch(tmp_path):
+    """In ``logger.log_image`` and similar methods the step is optional."""
 
     def step(module, batch, index):
         module.log("x", 1.0)
@@ -424,8 +424,8 @@ def test_direct_calls_take_the_trainers_step_and_epoch(tmp_path):
         ),
     ],
 )
-def test_wrong_direct_calls_are_refused_in_wandb_loggers_words(tmp_path, call, error, message):
-    """Code written for WandbLogger meets the errors it knows."""
+def test_wrong_calls_of_media_methods_raise_wandb_loggers_errors(tmp_path, call, error, message):
+    """Code written for WandbLogger gets the same errors."""
     with pytest.raises(error) as caught:
         call(TrackPlusLogger(tmp_path))
     assert str(caught.value) == message
@@ -455,14 +455,14 @@ def test_wrong_direct_calls_are_refused_in_wandb_loggers_words(tmp_path, call, e
         ),
     ],
 )
-def test_wrong_options_are_refused(options, message):
+def test_wrong_options_raise(options, message):
     """The error says what to write instead."""
     with pytest.raises(ValueError, match=re.escape(message)):
         TrackPlusLogger(**options)
 
 
 class Collector:
-    """A writer of the user's own."""
+    """A custom writer."""
 
     def __init__(self):
         self.records = []
@@ -477,8 +477,8 @@ class Collector:
         pass
 
 
-def test_a_writer_of_ones_own_gets_every_record(tmp_path):
-    """Any object with ``write``, ``flush`` and ``close`` stands beside the built-in ones."""
+def test_a_custom_writer_receives_every_record(tmp_path):
+    """Any object with ``write``, ``flush`` and ``close`` works next to the built-in writers."""
     collector = Collector()
     logger = TrackPlusLogger(tmp_path, writers=[collector, "csv"])
     logger.log_metrics({"a": 1.0, "epoch": 0}, step=3)
@@ -491,7 +491,7 @@ def test_a_writer_of_ones_own_gets_every_record(tmp_path):
 
 
 def test_a_failing_writer_never_stops_training(tmp_path):
-    """A writer that always raises is warned of once and reported at the end; the others have everything."""
+    """A writer that always raises causes one warning and a report at the end; the others write everything."""
 
     class Broken(Collector):
         def write(self, record):
@@ -510,11 +510,11 @@ def test_a_failing_writer_never_stops_training(tmp_path):
     assert pandas.read_csv(f"{logger.log_dir}/metrics.csv")["x"].tolist() == [0.0, 1.0, 2.0]
 
 
-def test_csv_alone_leaves_tensorboard_out(tmp_path):
-    """``writers=("csv",)`` writes no event file, and ``experiment`` says once that it ignores a call."""
+def test_csv_only_writes_no_events(tmp_path):
+    """``writers=("csv",)`` writes no event file, and ``experiment`` warns once that it ignores a call."""
     logger = TrackPlusLogger(tmp_path, writers=("csv",))
     logger.log_hyperparams({"lr": 0.1}, {"score": 1.0})
-    with pytest.warns(UserWarning, match=r"logger\.experiment\.add_scalar was called") as caught:
+    with pytest.warns(UserWarning, match=r"Ignored a call of logger\.experiment\.add_scalar") as caught:
         logger.experiment.add_scalar("a", 1.0, 0)
         logger.experiment.add_scalar("a", 1.0, 1)
     assert len(caught) == 1
@@ -523,8 +523,8 @@ def test_csv_alone_leaves_tensorboard_out(tmp_path):
     assert pandas.read_csv(f"{logger.log_dir}/metrics.csv")["score"].tolist() == [1.0]
 
 
-def test_other_loggers_stand_beside_it(tmp_path):
-    """Lightning's own logger in the same list gets the numbers, ours the media too."""
+def test_it_works_next_to_other_loggers(tmp_path):
+    """Lightning's own logger in the same list receives the numbers, ours also the media."""
     ours, theirs = TrackPlusLogger(tmp_path, name="ours"), TensorBoardLogger(tmp_path, name="theirs")
     trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=[theirs, ours])
 
@@ -538,8 +538,8 @@ def test_other_loggers_stand_beside_it(tmp_path):
     assert len(pandas.read_csv(f"{ours.log_dir}/media.csv")) == 3
 
 
-def test_interrupting_a_run_loses_nothing_that_was_logged(tmp_path):
-    """After an exception in a step, all that was logged before it is in the files."""
+def test_an_interrupted_run_loses_no_logged_value(tmp_path):
+    """After an exception in a step, everything logged before is in the files."""
 
     def step(module, batch, index):
         module.log("x", float(index))
@@ -554,8 +554,8 @@ def test_interrupting_a_run_loses_nothing_that_was_logged(tmp_path):
     assert [value for _, value in scalars(logger.log_dir)["x"]] == [0.0, 1.0]
 
 
-def test_training_and_validation_share_a_row_beside_series_of_batches(tmp_path):
-    """``on_step=True`` in validation, which Lightning numbers by batch, does not tear a step's row apart."""
+def test_training_and_validation_share_a_row_next_to_values_of_batches(tmp_path):
+    """``on_step=True`` in validation, which Lightning numbers by batch, does not split a step's row."""
     logger = TrackPlusLogger()
 
     def validation_step(module, batch, index):
@@ -579,7 +579,7 @@ def test_training_and_validation_share_a_row_beside_series_of_batches(tmp_path):
 
 
 def test_another_thread_logs_between_two_batches_of_an_evaluation(tmp_path):
-    """What it logs is of the epoch, and no series of batches."""
+    """Its values belong to the epoch, not to a batch."""
     logger = TrackPlusLogger()
 
     class Watched(DataLoader):
@@ -602,16 +602,16 @@ def test_another_thread_logs_between_two_batches_of_an_evaluation(tmp_path):
     assert metrics["val_step" if "val_step" in metrics else "val"].tolist().count(1) == 3
 
 
-def test_a_remote_root_is_no_matter_where_a_local_one_is_given(tmp_path):
-    """``save_dir`` decides; the Trainer's root may be elsewhere."""
+def test_save_dir_overrides_a_remote_root(tmp_path):
+    """A local ``save_dir`` is used even if the Trainer's root is remote."""
     logger = TrackPlusLogger(tmp_path)
     trainer = quiet_trainer("memory://root", callbacks=[TrackPlus()], logger=logger)
     trainer.validate(LoggingModule(validation_step=lambda m, b, i: m.log("x", 1.0)), loader(), verbose=False)
     assert Path(logger.log_dir, "metrics.csv").is_file()
 
 
-def test_a_second_trainer_brings_its_own_steps(tmp_path):
-    """A logger that goes on with another Trainer, without the callback, takes that one's step and epoch."""
+def test_a_second_trainer_has_its_own_steps(tmp_path):
+    """A logger that continues with another Trainer, without the callback, uses that Trainer's step and epoch."""
     logger = TrackPlusLogger(tmp_path, add_callback=False)
     step = lambda m, b, i: m.logger.log_media("text", Text("a"))  # noqa: E731
     for _ in range(2):
@@ -620,7 +620,7 @@ def test_a_second_trainer_brings_its_own_steps(tmp_path):
 
 
 def test_warnings_that_are_errors_do_not_reach_the_training(tmp_path, caplog):
-    """Under ``-W error`` a failing writer is said in the log, and the logger can be used again."""
+    """Under ``-W error`` a failing writer is reported in the log, and the logger can be used again."""
 
     class Broken(Collector):
         def write(self, record):
@@ -642,8 +642,8 @@ def test_warnings_that_are_errors_do_not_reach_the_training(tmp_path, caplog):
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan")])
-def test_a_flush_interval_is_a_time_that_passes(seconds):
-    """Nothing, less than nothing and for ever are refused."""
+def test_a_flush_interval_must_be_positive_and_finite(seconds):
+    """Zero, negative and infinite intervals raise."""
     with pytest.raises(ValueError, match=r"give a number of seconds above 0, for example 1\.0"):
         TrackPlusLogger(flush_secs=seconds)
 
@@ -666,8 +666,8 @@ def test_many_threads_write_one_file(tmp_path):
     assert sorted(pandas.read_csv(f"{logger.log_dir}/metrics.csv")["step"]) == list(range(8))
 
 
-def test_a_logger_that_is_dropped_is_written_out(tmp_path):
-    """Nobody has to finalize a logger for its records to be there, and its thread goes with it."""
+def test_a_garbage_collected_logger_is_written_out(tmp_path):
+    """Records are written without ``finalize``, and the thread ends with the logger."""
     gc.collect()
     before = [thread for thread in threading.enumerate() if thread.name == "trackplus-delivery"]
     for version in range(3):
@@ -678,8 +678,8 @@ def test_a_logger_that_is_dropped_is_written_out(tmp_path):
     assert len(list(tmp_path.rglob("metrics.csv"))) == 3
 
 
-def test_hyperparameters_with_a_step_are_taken_by_every_lightning(tmp_path):
-    """``log_hyperparams(…, step=…)`` works also where Lightning's own has no step."""
+def test_hyperparameters_with_a_step_work_in_every_lightning(tmp_path):
+    """``log_hyperparams(…, step=…)`` also works if Lightning's own has no step."""
     logger = TrackPlusLogger(tmp_path)
     logger.log_hyperparams({"lr": 0.1}, {"score": 0.5}, step=3)
     logger.finalize("success")
@@ -687,7 +687,7 @@ def test_hyperparameters_with_a_step_are_taken_by_every_lightning(tmp_path):
 
 
 def test_steps_and_scores_may_be_tensors(tmp_path):
-    """A step that is a tensor is its number, and scores of sounds may be a tensor."""
+    """A step may be a tensor, and so may the scores of sounds."""
     logger = TrackPlusLogger(tmp_path)
     logger.log_metrics({"a": 1.0}, step=torch.tensor(3))
     logger.log_audio("s", [torch.zeros(9)] * 2, torch.tensor(4), sample_rate=[8000] * 2, score=torch.tensor([0.5, 1.5]))
@@ -698,7 +698,7 @@ def test_steps_and_scores_may_be_tensors(tmp_path):
 
 
 class Gated(Collector):
-    """A writer that waits at a gate before each record, and says that it has come there."""
+    """A writer that waits at a gate before each record, and signals that it waits."""
 
     def __init__(self):
         super().__init__()
@@ -710,13 +710,13 @@ class Gated(Collector):
         super().write(record)
 
 
-def test_media_are_dropped_where_that_was_asked_for_and_numbers_never(tmp_path):
-    """With ``media_overflow="drop"`` a training that logs more than is written goes on, and has all its numbers."""
+def test_media_are_dropped_on_request_and_numbers_never(tmp_path):
+    """With ``media_overflow="drop"``, training continues if the queue is full, and all numbers are written."""
     gated = Gated()
     logger = TrackPlusLogger(tmp_path, writers=[gated], media_overflow="drop", max_queue_bytes=100_000, prefix="run")
 
     def step(module, batch, index):
-        # One image of 48 kB is being written and one waits: there is no room for a third.
+        # One image of 48 kB is being written and one waits; a third does not fit.
         module.log("x", float(index))
         module.logger.log_media("img", Image(torch.rand(3, 64, 64)))
         assert gated.arrived.wait(60)
@@ -735,8 +735,8 @@ def test_media_are_dropped_where_that_was_asked_for_and_numbers_never(tmp_path):
     assert len([record for record in gated.records if "run-img" in record.values]) == 2
 
 
-def test_what_is_dropped_is_not_copied(tmp_path):
-    """Whether there is room is asked before the copy is made, which a flood could not afford."""
+def test_dropped_media_are_not_copied(tmp_path):
+    """The queue is checked before the copy is made, since copies of many dropped media would be slow."""
 
     class Counted(Text):
         copies = 0
@@ -757,7 +757,7 @@ def test_what_is_dropped_is_not_copied(tmp_path):
 
 @pytest.mark.parametrize("overflow", ["block", "drop"])
 def test_a_copy_has_the_same_queue(tmp_path, overflow):
-    """The policy goes along into another process."""
+    """The policy is kept in another process."""
     logger = pickle.loads(pickle.dumps(TrackPlusLogger(tmp_path, media_overflow=overflow, max_queue_bytes=1)))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -1,4 +1,4 @@
-"""Calls that WandbLogger takes, made on it and on ours: real wandb in offline mode, and what both have written."""
+"""The same calls on WandbLogger and on our logger: real wandb in offline mode, and the files of both."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FRAME = pandas.DataFrame([[1, 2]], columns=["a", "a"])
 
 
 def box():
-    """Return a box; wandb changes what it is given."""
+    """Return a new box, since wandb modifies its arguments."""
     return {"position": {"minX": 0.1, "maxX": 0.5, "minY": 0.1, "maxY": 0.5}, "class_id": 1}
 
 
@@ -70,7 +70,7 @@ def tables(name, **arguments):
 
 
 def calls():
-    """Return calls whose items are the same in both: what they give, and how many items are logged under which name."""
+    """Return calls with the same items in both loggers: the call and its number of items, by name."""
     mpl.use("Agg")
     figure, axes = curve()
     gif = Path("film.gif").read_bytes()
@@ -109,7 +109,7 @@ def calls():
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    """Return the folder of W&B's media, that of our run, and the number of items of each name, after all calls."""
+    """Make all calls; return the folder of W&B's media, that of our run, and the number of items by name."""
     folder = tmp_path_factory.mktemp("calls")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -120,7 +120,7 @@ def both(tmp_path_factory):
         first.save("film.gif", save_all=True, append_images=others)
         Path("film.mp4").write_bytes(b"\0\0\0\x18ftypisom\0\0\2\0")
         theirs, ours = WandbLogger(save_dir=folder, offline=True), TrackPlusLogger(folder, "", "ours")
-        # Each is given values of its own: wandb changes some of those that it gets, and reads files of bytes.
+        # Each logger gets new values, since wandb modifies some of them and consumes file objects.
         for logger in (theirs, ours):
             for call, _ in calls().values():
                 call(logger)
@@ -133,15 +133,15 @@ def both(tmp_path_factory):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_what_wandb_logger_takes_is_logged(both):
-    """Each call that the real one takes has as many items; of an empty list nothing is logged."""
+def test_calls_that_wandb_logger_accepts_are_logged(both):
+    """Each call logs the same number of items as the real one; an empty list logs nothing."""
     _, ours, counts = both
     found = pandas.read_csv(ours / "media.csv")["name"].value_counts()
     assert {name: found.get(name, 0) for name in counts} == counts
 
 
-def test_pixels_are_those_of_wandb(both):
-    """Integers of any width, files and wandb's own images are the same picture in both."""
+def test_pixels_equal_those_of_wandb(both):
+    """Integers of any width, files and wandb's own images have the same pixels in both."""
     theirs, ours, _ = both
     files = pandas.read_csv(ours / "media.csv").set_index("name")["file"]
     for name in [*PIXELS_ALIKE, "wandb"]:
@@ -150,7 +150,7 @@ def test_pixels_are_those_of_wandb(both):
 
 
 def written(folder, log):
-    """Return the rows of ``media.csv`` and the pictures of a run of ours."""
+    """Return the rows of ``media.csv`` and the images of a run of our logger."""
     logger = TrackPlusLogger(folder, "", "run")
     log(logger)
     logger.finalize("success")
@@ -159,7 +159,7 @@ def written(folder, log):
 
 
 def test_an_image_of_wandbs_has_its_caption_boxes_and_masks(tmp_path):
-    """It is drawn as `Image` draws them; what is given beside it counts instead."""
+    """It is drawn as `Image` draws them; arguments of the call override them."""
     group = {"box_data": [box()], "class_labels": LABELS}
     mask = {"mask_data": MASK, "class_labels": LABELS}
     own = wandb.Image(PIXELS, caption="own", boxes={"p": dict(group)}, masks={"m": dict(mask)})
@@ -178,7 +178,7 @@ def test_an_image_of_wandbs_has_its_caption_boxes_and_masks(tmp_path):
 
 
 def test_sounds_and_videos_of_wandbs_are_their_files(tmp_path):
-    """With their captions, which WandbLogger's calls do not take."""
+    """They keep their captions, which WandbLogger's methods do not accept."""
     soundfile.write(tmp_path / "a.wav", np.zeros(80), 8000)
     PIL.Image.new("L", (4, 4)).save(tmp_path / "a.gif")
 
@@ -190,8 +190,8 @@ def test_sounds_and_videos_of_wandbs_are_their_files(tmp_path):
     assert media[["kind", "caption"]].to_numpy().tolist() == [["audio", "sound"], ["video", "video"]]
 
 
-def test_a_file_of_wandbs_that_vanished_is_left_out(tmp_path):
-    """W&B moves the files that it logs, so that a second logger does not find them."""
+def test_a_missing_file_of_wandbs_is_skipped(tmp_path):
+    """W&B moves the files that it logs, so a second logger does not find them."""
     soundfile.write(tmp_path / "a.wav", np.zeros(80), 8000)
     PIL.Image.new("L", (4, 4)).save(tmp_path / "a.gif")
     image = wandb.Image(PIXELS)
@@ -205,20 +205,20 @@ def test_a_file_of_wandbs_that_vanished_is_left_out(tmp_path):
             lambda: logger.log_audio("s", [sound]),
             lambda: logger.log_video("v", [video]),
         ):
-            with pytest.warns(UserWarning, match="An item of a list is left out, training goes on. FileNotFoundError"):
+            with pytest.warns(UserWarning, match="Skipped an item of a list; training continues. FileNotFoundError"):
                 call()
 
     media, _ = written(tmp_path, log)
     assert media["name"].tolist() == ["i"]
 
 
-def test_columns_of_one_name_are_told_apart(tmp_path):
-    """As where pandas reads a CSV; columns without data are a table without rows, of which a warning says so."""
+def test_repeated_column_names_become_unique(tmp_path):
+    """The names equal those of pandas' CSV reader; columns without data give an empty table with a warning."""
 
     def log(logger):
         logger.log_table("a", columns=["x", "y", "x", "x"], data=[[1, 2, 3, 4]])
         logger.log_table("b", dataframe=FRAME)
-        with pytest.warns(UserWarning, match="log_text got columns without data, and logs a table without rows"):
+        with pytest.warns(UserWarning, match="log_text got columns without data and logs a table without rows"):
             logger.log_text("c", ["x", "y"])
 
     media, _ = written(tmp_path, log)
@@ -226,13 +226,13 @@ def test_columns_of_one_name_are_told_apart(tmp_path):
     assert [text.split() for text in texts] == [["x,y,x.1,x.2", "1,2,3,4"], ["a,a.1", "1,2"], ["x,y"]]
 
 
-def test_a_figure_that_cannot_be_drawn_is_left_out_of_a_list(tmp_path):
-    """The images beside it are logged with what is theirs."""
+def test_a_figure_that_cannot_be_drawn_is_skipped(tmp_path):
+    """The other images are logged with their own captions."""
     bad = mpl.figure.Figure()
     bad.suptitle(r"$\frac{1$")
 
     def log(logger):
-        with pytest.warns(UserWarning, match="An item of a list is left out, training goes on. ValueError"):
+        with pytest.warns(UserWarning, match="Skipped an item of a list; training continues. ValueError"):
             logger.log_image("a", [bad, PIXELS], caption=["bad", "good"])
 
     media, (picture,) = written(tmp_path, log)
@@ -240,8 +240,8 @@ def test_a_figure_that_cannot_be_drawn_is_left_out_of_a_list(tmp_path):
     np.testing.assert_array_equal(picture, PIXELS)
 
 
-def test_images_of_several_formats_and_ranges_stand_in_one_list(tmp_path):
-    """Each is what was said of it."""
+def test_one_list_can_have_several_formats_and_ranges(tmp_path):
+    """Each image has its own format and range."""
     one = torch.ones(3, 4, 4)
 
     def log(logger):
@@ -252,8 +252,8 @@ def test_images_of_several_formats_and_ranges_stand_in_one_list(tmp_path):
     assert [picture.max() for picture in pictures] == [255, 1]
 
 
-def test_the_range_of_floats_is_that_of_the_list(tmp_path):
-    """A dark image beside a bright one is dark, with integers beside them."""
+def test_the_range_of_floats_is_detected_over_the_list(tmp_path):
+    """A dark image next to a bright one stays dark, also next to integers."""
     dark, bright = torch.ones(3, 4, 4), torch.full((3, 4, 4), 200.0)
     _, pictures = written(tmp_path, lambda logger: logger.log_image("a", [dark, bright, bright.int(), dark[None]]))
     assert [picture.max() for picture in pictures] == [1, 200, 200, 1]
