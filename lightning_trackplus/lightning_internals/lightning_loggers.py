@@ -34,7 +34,9 @@ def prefixed(logger: Any, name: str) -> str:
 
     Mirrors ``_add_prefix`` in ``fabric/utilities/logger.py``, and ``log_metrics`` of the loggers, which call it.
     """
-    return f"{logger._prefix}{logger.LOGGER_JOIN_CHAR}{name}" if logger._prefix else name
+    # `__internal_api__log_metrics__` of comet_ml adds the prefix of a CometLogger.
+    join = "_" if any(kind.__name__ == "CometLogger" for kind in type(logger).__mro__) else logger.LOGGER_JOIN_CHAR
+    return f"{logger._prefix}{join}{name}" if logger._prefix else name
 
 
 def save_hparams(file: Path, hparams: Any) -> None:

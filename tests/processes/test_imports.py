@@ -14,7 +14,7 @@ from tests.support.programs import run_python
 PROGRAM = """
 import json, os, sys
 
-heavy = {"torch", "lightning", "tensorboard", "PIL", "wandb", "mlflow", "pytorch_lightning"}
+heavy = {"torch", "lightning", "tensorboard", "PIL", "wandb", "comet_ml", "mlflow", "pytorch_lightning"}
 loaded = lambda: sorted(heavy & set(sys.modules))
 import lightning_trackplus
 said = {"with the package": loaded()}
