@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,8 +35,10 @@ def prefixed(logger: Any, name: str) -> str:
 
     Mirrors ``_add_prefix`` in ``fabric/utilities/logger.py``, and ``log_metrics`` of the loggers, which call it.
     """
-    # `__internal_api__log_metrics__` of comet_ml adds the prefix of a CometLogger.
-    join = "_" if any(kind.__name__ == "CometLogger" for kind in type(logger).__mro__) else logger.LOGGER_JOIN_CHAR
+    comet = next((kind for kind in type(logger).__mro__ if kind.__name__ == "CometLogger"), None)
+    # Since Lightning 2.5.1, comet_ml adds the prefix, in `__internal_api__log_metrics__`.
+    is_comets_own = comet is not None and not hasattr(sys.modules[comet.__module__], "_add_prefix")
+    join = "_" if is_comets_own else logger.LOGGER_JOIN_CHAR
     return f"{logger._prefix}{join}{name}" if logger._prefix else name
 
 

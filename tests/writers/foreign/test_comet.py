@@ -53,31 +53,35 @@ def stored(tmp_path_factory):
         writer.flush()
         writer.close()
         logger.experiment.end()
-    (archive,) = folder.glob("*.zip")
-    return Stored(archive)
+    # Lightning 2.4 ends an experiment with each training, and begins another.
+    return Stored(sorted(folder.glob("*.zip")))
 
 
 class Stored:
-    """An archive as Comet uploads it: a message on each line, and files that messages name."""
+    """Archives as Comet uploads them: a message on each line, and files that messages name."""
 
-    def __init__(self, path):
-        with zipfile.ZipFile(path) as archive:
-            self.messages = [json.loads(line) for line in archive.read("messages.json").splitlines()]
-            self.files = {name: archive.read(name) for name in archive.namelist()}
+    def __init__(self, paths):
+        self.messages, self.files = [], {}
+        for path in paths:
+            with zipfile.ZipFile(path) as archive:
+                self.messages += [json.loads(line) for line in archive.read("messages.json").splitlines()]
+                self.files |= {name: archive.read(name) for name in archive.namelist()}
+        metrics = [one["payload"]["metric"] for one in self.messages if one["type"] == "metric_msg"]
+        self.numbers = {}
+        for metric in metrics:
+            self.numbers.setdefault(metric["metricName"], {})[metric["step"]] = metric["metricValue"]
+        # Versions of Lightning put other characters behind the prefix of a logger.
+        (self.prefix,) = [name.removesuffix("number") for name in self.numbers if name.endswith("number")]
 
     def uploads(self, *names):
         """Return the step, the type, the metadata and the bytes of what was uploaded under some names."""
-        found = []
+        names, found = {self.prefix + name for name in names}, []
         for upload in [one["payload"] for one in self.messages if one["type"] == "file_upload"]:
             parameters, metadata = upload["additional_params"], upload["metadata"] or {}
-            if {metadata.get("name"), parameters.get("figName"), parameters.get("fileName")} & {*names}:
+            if {metadata.get("name"), parameters.get("figName"), parameters.get("fileName")} & names:
                 data = self.files[upload["file_path"]]
                 found.append((parameters["step"], upload["upload_type"], metadata, data))
         return found
-
-    def numbers(self, name):
-        metrics = [one["payload"]["metric"] for one in self.messages if one["type"] == "metric_msg"]
-        return {one["step"]: one["metricValue"] for one in metrics if one["metricName"] == name}
 
 
 def validate(module, batch, index):
@@ -101,25 +105,25 @@ def log_from_two_threads(logger, writer):
 
 def test_a_training_has_media_at_the_steps_of_its_numbers(stored):
     """What `self.log` selects is there with the prefix, step, epoch and score."""
-    found = stored.uploads("mine_val/hard")
+    found = stored.uploads("val/hard")
     assert [(step, metadata) for step, _, metadata, _ in found] == [
         (step, {"score": score}) for step in (2, 5) for score in (9.0, 8.0)
     ]
     assert [np.asarray(PIL.Image.open(io.BytesIO(data))).max() for *_, data in found] == [9, 8, 9, 8]
-    assert list(stored.numbers("mine_val/loss")) == [2, 5]
+    assert list(stored.numbers[stored.prefix + "val/loss"]) == [2, 5]
 
 
 def test_numbers_keep_their_steps_while_media_are_logged(stored):
     """An experiment has one current step for all threads; media of other steps do not change that of the numbers."""
-    assert stored.numbers("mine_number") == {number: number for number in range(NUMBERS)}
-    assert [step for step, *_ in stored.uploads("mine_beside")] == [*range(10_000, 10_030)]
+    assert stored.numbers[stored.prefix + "number"] == {number: number for number in range(NUMBERS)}
+    assert [step for step, *_ in stored.uploads("beside")] == [*range(10_000, 10_030)]
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "video"])
 def test_each_kind_is_stored_with_its_bytes_and_what_is_said_of_it(stored, kind):
     """Each item is an upload with the step, the caption and the score; numbers and events are left out."""
     items = KINDS[kind]().items
-    found = stored.uploads(f"mine_{kind}", *{f"mine_{kind}{item.suffix}" for item in items})
+    found = stored.uploads(kind, *{f"{kind}{item.suffix}" for item in items})
     assert [data for *_, data in found] == [item.data for item in items]
     assert {step for step, *_ in found} == {22}
     assert [(metadata.get("caption"), metadata.get("score")) for *_, metadata, _ in found] == [
@@ -130,7 +134,7 @@ def test_each_kind_is_stored_with_its_bytes_and_what_is_said_of_it(stored, kind)
 def test_comet_shows_each_kind_as_its_own(stored):
     """Comet knows images, sounds, videos and texts by their type; all else are assets."""
     names = ["picture", "sound.wav", "video", "film", "film.ogg", "text", "page.html", "histogram.csv", "table.csv"]
-    assert {name: stored.uploads(f"mine_{name}")[0][1] for name in names} == {
+    assert {name: stored.uploads(name)[0][1] for name in names} == {
         "picture": "visualization",
         "sound.wav": "audio",
         "video": "video",
@@ -145,7 +149,7 @@ def test_comet_shows_each_kind_as_its_own(stored):
 
 def test_an_animated_webp_becomes_a_gif(stored):
     """Comet plays no WebP; the GIF has the same frames and caption."""
-    ((*_, metadata, data),) = stored.uploads("mine_video")
+    ((*_, metadata, data),) = stored.uploads("video")
     moving = PIL.Image.open(io.BytesIO(data))
     assert (moving.format, moving.n_frames, metadata) == ("GIF", len(payloads.SHADES), {"caption": "brighter"})
 
@@ -153,5 +157,5 @@ def test_an_animated_webp_becomes_a_gif(stored):
 def test_any_name_is_stored(stored):
     """Whatever a name is made of, its image is there."""
     for name in HARD_NAMES:
-        (upload,) = stored.uploads(f"mine_{name}")
+        (upload,) = stored.uploads(name)
         assert upload[-1] == pictures(1).items[0].data
