@@ -51,8 +51,8 @@ if (without_tensorboard := os.fork()) == 0:
         warnings.simplefilter("always")
         logger = TrackPlusLogger(root)
     assert [str(w.message) for w in caught] == [
-        "TrackPlusLogger is to write TensorBoard events, but tensorboard is not installed: CSV is written"
-        " instead. `pip install tensorboard` brings the events back."
+        "TrackPlusLogger writes CSV instead of TensorBoard events, since tensorboard is not installed. To get"
+        " events, install it with `pip install tensorboard`."
     ], caught
     TrackPlusLogger(root, writers=("csv",))
     trainer = quiet_trainer(root, callbacks=[TrackPlus()], logger=logger)

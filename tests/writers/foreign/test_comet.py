@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import threading
 import zipfile
 
@@ -39,6 +40,7 @@ def stored(tmp_path_factory):
     folder = tmp_path_factory.mktemp("comet")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setattr(sys, "excepthook", sys.excepthook)  # Comet replaces it.
         for name, value in QUIET.items():
             patch.setenv(name, value)
         logger = CometLogger(save_dir=str(folder), prefix="mine", **PLAIN)
