@@ -21,7 +21,8 @@ def register_media_writer(logger_class: type | str, factory: MediaWriterFactory)
     When a Trainer that has `TrackPlus` and such a logger logs its first medium, the factory is called with the logger,
     on the training thread. The writer then gets every medium, one for each record, on a thread of its own. An error in
     either is a warning. Subclasses count; a logger that is an instance of several registered classes gets the writer
-    of the most derived one. If a class is registered again, the new factory replaces the old one.
+    of the most derived one. If a class is registered again, the new factory replaces the old one. A
+    `TrackPlusLogger` takes media itself and needs no factory.
 
     Args:
         logger_class: The class of the logger; or its import path, ``"package.module.Class"``, so that the package is
