@@ -22,9 +22,12 @@ if TYPE_CHECKING:
     from lightning_trackplus.media.text import Text
     from lightning_trackplus.media.video import Video
     from lightning_trackplus.reading.read_run import read_run
+    from lightning_trackplus.record import Record
     from lightning_trackplus.reducers.base import Reducer
     from lightning_trackplus.routing.typed_log import log
     from lightning_trackplus.run.lock import RunInUseError
+    from lightning_trackplus.writers.foreign.registry import register_media_writer
+    from lightning_trackplus.writers.protocol import Writer
 
 __version__ = "0.1.0"
 
@@ -36,6 +39,7 @@ _HOMES = {
     "Histogram": "media.histogram",
     "Html": "media.html",
     "Image": "media.image",
+    "Record": "record",
     "Reducer": "reducers.base",
     "RunInUseError": "run.lock",
     "Table": "media.table",
@@ -43,8 +47,10 @@ _HOMES = {
     "TrackPlus": "callbacks.track_plus",
     "TrackPlusLogger": "logger.track_plus_logger",
     "Video": "media.video",
+    "Writer": "writers.protocol",
     "log": "routing.typed_log",
     "read_run": "reading.read_run",
+    "register_media_writer": "writers.foreign.registry",
 }
 
 __all__ = [
@@ -55,6 +61,7 @@ __all__ = [
     "Histogram",
     "Html",
     "Image",
+    "Record",
     "Reducer",
     "RunInUseError",
     "Table",
@@ -62,16 +69,23 @@ __all__ = [
     "TrackPlus",
     "TrackPlusLogger",
     "Video",
+    "Writer",
     "log",
     "read_run",
+    "register_media_writer",
 ]
 
 
+_MODULES = ("record", "testing")
+
+
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_HOMES]
+    return [*globals(), *_HOMES, *_MODULES]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,11 @@ def prefixed(logger: Any, name: str) -> str:
 
     Mirrors ``_add_prefix`` in ``fabric/utilities/logger.py``, and ``log_metrics`` of the loggers, which call it.
     """
-    return f"{logger._prefix}{logger.LOGGER_JOIN_CHAR}{name}" if logger._prefix else name
+    comet = next((kind for kind in type(logger).__mro__ if kind.__name__ == "CometLogger"), None)
+    # Since Lightning 2.5.1, comet_ml adds the prefix, in `__internal_api__log_metrics__`.
+    is_comets_own = comet is not None and not hasattr(sys.modules[comet.__module__], "_add_prefix")
+    join = "_" if is_comets_own else logger.LOGGER_JOIN_CHAR
+    return f"{logger._prefix}{join}{name}" if logger._prefix else name
 
 
 def save_hparams(file: Path, hparams: Any) -> None:

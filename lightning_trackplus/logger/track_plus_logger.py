@@ -35,6 +35,7 @@ from lightning_trackplus.writers.registry import WriterChoice, available
 from lightning_trackplus.writers.x_axis import check_x_axis, prefixed_axes
 
 if TYPE_CHECKING:
+    import lightning.pytorch as pl
     from lightning.fabric.loggers.logger import rank_zero_experiment
     from lightning.pytorch.loggers import TensorBoardLogger
     from torch.utils.tensorboard import SummaryWriter

@@ -1,4 +1,4 @@
-"""From a medium to every logger of a Trainer, whoever wrote it."""
+"""Delivers media to all loggers of a Trainer."""
 
 from __future__ import annotations
 
@@ -30,10 +30,9 @@ if TYPE_CHECKING:
 class MediaFanOut:
     """Gives media to all loggers of a Trainer, on rank zero.
 
-    A `TrackPlusLogger` takes a medium itself. Of the others, each that has a writer gets a delivery of its own: a
-    service that is slow or down then delays and loses its own media alone. What a medium costs is paid once: it is
-    copied once and encoded once for all of them. The media of a logger that has no writer are kept as files in the
-    run directory, unless another logger keeps such files anyway.
+    A `TrackPlusLogger` takes a medium itself. Each other logger that has a writer gets an `AsyncWriter`, so a service
+    that is slow or down delays and loses only its own media. A medium is copied once and encoded once for all loggers.
+    The media of a logger without a writer are kept as files in the run directory, unless another logger keeps files.
     """
 
     def __init__(self, trainer: pl.Trainer) -> None:
@@ -44,7 +43,7 @@ class MediaFanOut:
 
     @rank_zero_only
     def deliver(self, name: str, media: Media[Any], step: int | None = None) -> None:
-        """Give a medium to the loggers; they write it later, on other threads."""
+        """Give a medium to the loggers, which write it on other threads."""
         if trainer_state.is_fast_dev_run(self._trainer):
             return
         if not self._trainer.loggers:
@@ -54,7 +53,7 @@ class MediaFanOut:
             )
         step = trainer_state.logged_step(self._trainer) if step is None else operator.index(step)
         try:
-            # A search for a learning rate puts a DummyLogger in their place.
+            # A learning-rate search replaces them with a DummyLogger.
             match lightning_loggers.real_loggers(self._trainer):
                 case []:
                     pass
@@ -62,12 +61,12 @@ class MediaFanOut:
                     logger.log_media(name, media, step)
                 case loggers:
                     self._share(loggers, name, SharedEncoding(media), step)
-        except Exception as error:  # noqa: BLE001  a foreign logger may raise anything, and training has to go on
+        except Exception as error:  # noqa: BLE001  other loggers may raise anything, and training must continue
             self._warn(f"Giving {name!r} to the loggers failed, training goes on. {describe_error(error)}")
 
     @rank_zero_only
     def close(self) -> None:
-        """Write what waits for the loggers that are not ours; a further `deliver` begins anew."""
+        """Write all media that are waiting for other loggers. A later `deliver` opens their writers again."""
         deliveries, self._deliveries, self._served = self._deliveries, joined([]), []
         deliveries.close()
 
@@ -76,27 +75,27 @@ class MediaFanOut:
             self._open(loggers)
         for logger in loggers:
             if isinstance(logger, TrackPlusLogger):
-                # It asks for a copy, and what is shared is one.
+                # It asks for a snapshot, which is the shared one.
                 logger.log_media(name, cast("Media[Any]", media), step)
         self._deliveries.put_medium(name, media, step, self._trainer.current_epoch, time.time())
 
     def _open(self, loggers: list[Logger]) -> None:
         self.close()
         ours = [logger for logger in loggers if isinstance(logger, TrackPlusLogger)]
-        # What our logger was told to do in a flood of media holds for all.
+        # The queue options of our logger hold for all.
         options = ours[0].queue_options if ours else {}
         self._deliveries = joined([AsyncWriter([writer], **options) for writer in self._writers(loggers)])
         self._served = loggers
 
     def _writers(self, loggers: Sequence[Logger]) -> Iterator[Writer]:
-        """Yield the writers of loggers that are not ours, and one of files where a logger has no writer."""
+        """Yield the writers of other loggers, and one that writes files if a logger has no writer."""
         ours = [logger for logger in loggers if isinstance(logger, TrackPlusLogger)]
         folders = [Path(logger.log_dir).resolve() for logger in ours if logger.keeps_media_files]
         left_out: list[str] = []
         for logger in loggers:
             writer, reason = (None, "") if logger in ours else _opened(logger)
             if isinstance(writer, MediaFilesWriter):
-                # A CSVLogger may have the run directory of another logger, which then keeps the files.
+                # A CSVLogger may share the run directory of another logger, which already writes these files.
                 if writer.directory in folders:
                     continue
                 folders.append(writer.directory)
@@ -111,10 +110,8 @@ class MediaFanOut:
             self._warn(f"{what} in {folders[0]}.")
 
     def _run_directory(self, logger: Logger) -> Path:
-        """Return the folder of this run, as `ModelCheckpoint` finds it; another where that is not on this machine.
-
-        ``trainer.log_dir`` is not asked, since all processes would have to ask it together.
-        """
+        """Return the folder of this run as `ModelCheckpoint` finds it, or a local one if that is a URL."""
+        # All processes would have to read `trainer.log_dir` together.
         default, version = self._trainer.default_root_dir, logger.version
         version = f"version_{version}" if isinstance(version, int) else version
         composed = [logger.save_dir or default, logger.name, version]
@@ -128,8 +125,8 @@ class MediaFanOut:
 
 
 def _opened(logger: Logger) -> tuple[Writer | None, str]:
-    """Return the writer for a logger, or why there is none."""
+    """Return the writer of a logger, or the reason why it has none."""
     try:
         return writer_for(logger), ""
-    except Exception as error:  # noqa: BLE001  a foreign logger may raise anything, and training has to go on
+    except Exception as error:  # noqa: BLE001  other loggers may raise anything, and training must continue
         return None, f" ({type(error).__name__}: {error})"

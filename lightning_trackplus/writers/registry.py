@@ -1,4 +1,4 @@
-"""Which writers can be asked for, and what they become."""
+"""The writers that `TrackPlusLogger(writers=…)` accepts, by name."""
 
 from __future__ import annotations
 
@@ -17,30 +17,32 @@ WriterChoice: TypeAlias = Literal["tensorboard", "csv"] | Writer
 
 
 def available(writers: Sequence[WriterChoice]) -> tuple[WriterChoice, ...]:
-    """Return the writers that can be had; where tensorboard is not installed, CSV stands for it, with a warning.
+    """Return the writers, with CSV in place of TensorBoard, and a warning, if tensorboard is not installed.
 
     Raises:
-        ValueError: If there are none, or one is no writer.
+        ValueError: If there are none, or one of them is not a writer.
     """
     if isinstance(writers, str) or not writers:
-        raise ValueError(f'writers={writers!r}; give at least one in a list, for example ("tensorboard", "csv").')
+        raise ValueError(
+            f'writers={writers!r}; expected a list with at least one writer, for example ("tensorboard", "csv").'
+        )
     for writer in writers:
         if writer not in ("tensorboard", "csv") and not isinstance(writer, Writer):
             raise ValueError(
-                f'writers has {writer!r}; give "tensorboard", "csv", or an object with write, flush and close.'
+                f'writers has {writer!r}; expected "tensorboard", "csv", or an object with write, flush and close.'
                 f"{did_you_mean(str(writer), ('tensorboard', 'csv'))}"
             )
     if "tensorboard" not in writers or importlib.util.find_spec("tensorboard") is not None:
         return tuple(writers)
     rank_zero_warn(
-        "TrackPlusLogger is to write TensorBoard events, but tensorboard is not installed: CSV is written instead."
-        " `pip install tensorboard` brings the events back."
+        "TrackPlusLogger writes CSV instead of TensorBoard events, since tensorboard is not installed. To get events,"
+        " install it with `pip install tensorboard`."
     )
     return tuple(dict.fromkeys("csv" if writer == "tensorboard" else writer for writer in writers))
 
 
 def open_writer(choice: WriterChoice, directory: Path, x_axis: Mapping[str, str]) -> Writer:
-    """Return the writer that was asked for."""
+    """Return the writer for a choice, in a run directory."""
     match choice:
         case "csv":
             return CSVWriter(directory)

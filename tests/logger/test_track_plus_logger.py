@@ -443,11 +443,14 @@ def test_wrong_calls_of_media_methods_raise_wandb_loggers_errors(tmp_path, call,
         ({"max_queue_bytes": 0}, "max_queue_bytes=0; give a number of bytes above 0, for example 2**28."),
         ({"max_queue_bytes": True}, "max_queue_bytes=True; give a number of bytes above 0, for example 2**28."),
         ({"max_queue_bytes": 1e9}, "max_queue_bytes=1000000000.0; give a number of bytes above 0, for example 2**28."),
-        ({"writers": ()}, 'writers=(); give at least one in a list, for example ("tensorboard", "csv").'),
-        ({"writers": "csv"}, 'writers=\'csv\'; give at least one in a list, for example ("tensorboard", "csv").'),
+        ({"writers": ()}, 'writers=(); expected a list with at least one writer, for example ("tensorboard", "csv").'),
+        (
+            {"writers": "csv"},
+            'writers=\'csv\'; expected a list with at least one writer, for example ("tensorboard", "csv").',
+        ),
         (
             {"writers": ["parquet"]},
-            'writers has \'parquet\'; give "tensorboard", "csv", or an object with write, flush and close.',
+            'writers has \'parquet\'; expected "tensorboard", "csv", or an object with write, flush and close.',
         ),
         (
             {"save_dir": "nowhere://bucket/runs"},

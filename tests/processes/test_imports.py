@@ -14,7 +14,7 @@ from tests.support.programs import run_python
 PROGRAM = """
 import json, os, sys
 
-heavy = {"torch", "lightning", "tensorboard", "PIL", "wandb", "mlflow", "pytorch_lightning"}
+heavy = {"torch", "lightning", "tensorboard", "PIL", "wandb", "comet_ml", "mlflow", "pytorch_lightning"}
 loaded = lambda: sorted(heavy & set(sys.modules))
 import lightning_trackplus
 said = {"with the package": loaded()}
@@ -51,8 +51,8 @@ if (without_tensorboard := os.fork()) == 0:
         warnings.simplefilter("always")
         logger = TrackPlusLogger(root)
     assert [str(w.message) for w in caught] == [
-        "TrackPlusLogger is to write TensorBoard events, but tensorboard is not installed: CSV is written"
-        " instead. `pip install tensorboard` brings the events back."
+        "TrackPlusLogger writes CSV instead of TensorBoard events, since tensorboard is not installed. To get"
+        " events, install it with `pip install tensorboard`."
     ], caught
     TrackPlusLogger(root, writers=("csv",))
     trainer = quiet_trainer(root, callbacks=[TrackPlus()], logger=logger)

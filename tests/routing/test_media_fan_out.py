@@ -90,8 +90,8 @@ def test_a_directory_that_is_not_on_this_machine_is_not_written_to(tmp_path):
     logger = CSVLogger("memory://runs")
     loggers = MediaFanOut(trainer_with(tmp_path, logger))
     message = (
-        f"CSVLogger cannot take media (ValueError: {logger.log_dir} is no local directory), so they are kept as files"
-        f" in {tmp_path / 'root'}."
+        f"CSVLogger cannot take media (ValueError: {logger.log_dir} is not a local directory), so they are kept as"
+        f" files in {tmp_path / 'root'}."
     )
     with pytest.warns(UserWarning, match=f"^{re.escape(message)}$"):
         loggers.deliver("shade", picture(30), 7)

@@ -1,17 +1,16 @@
 """Lightning's WandbLogger: media as W&B shows them, each kind as its own.
 
-W&B takes files by path, so that what is encoded already is not encoded again; only a moving WebP becomes a GIF.
+W&B takes files by path, so nothing is encoded again; only an animated WebP is converted to GIF.
 """
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import PIL.Image
 from numpy.typing import NDArray
 from typing_extensions import assert_never
 
@@ -19,7 +18,6 @@ from lightning_trackplus.formats.layout import MEDIA_FOLDER, media_folder
 from lightning_trackplus.record import (
     AudioPayload,
     Cell,
-    Encoded,
     HistogramPayload,
     HtmlPayload,
     ImagePayload,
@@ -28,12 +26,12 @@ from lightning_trackplus.record import (
     Payload,
     Record,
     TablePayload,
-    TensorBoardEvent,
     TextPayload,
     VideoFilePayload,
     VideoPayload,
 )
 from lightning_trackplus.writers.finite_bins import finite_bins
+from lightning_trackplus.writers.foreign.base import ForeignWriter, about, item_files, playable
 
 if TYPE_CHECKING:
     import wandb
@@ -44,48 +42,27 @@ CAPTIONS_SUFFIX = "/captions"
 _LONGEST_KEY = 70
 _HASH = 18
 _MOST_BINS = 512
-_VIDEO_SUFFIXES = (".gif", ".mp4", ".webm", ".ogg")
 
 
-class WandbWriter:
+class WandbWriter(ForeignWriter):
     """Logs media to a W&B run as WandbLogger logs its own: with its prefix, and with ``trainer/global_step``.
 
     Texts are a table, as those of ``WandbLogger.log_text`` are. Where W&B has no place for captions, they are a
     table too, ``<name>/captions``.
-
-    Args:
-        logger: The logger. It begins its run here, on the thread that logs the numbers: two threads that come first
-            could begin two.
     """
 
     def __init__(self, logger: WandbLogger) -> None:
-        self._logger = logger
+        super().__init__(logger)
         _ = logger.experiment
 
-    def write(self, record: Record[Payload]) -> None:
-        """Write the media of one record, as one row of the run's history."""
-        row: dict[str, Any] = {}
+    def _write_media(self, name: str, media: MediaPayload, record: Record[Payload]) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            for name, value in record.values.items():
-                match value:
-                    case Encoded():
-                        row |= _values(_key(name), value, Path(folder))
-                    case float() | int() | TensorBoardEvent():
-                        pass
-                    case _:
-                        assert_never(value)
-            if row:
-                self._logger.log_metrics(row, record.step)
-
-    def flush(self) -> None:
-        """Do nothing: W&B keeps each row as soon as it is written."""
-
-    def close(self) -> None:
-        """Do nothing: the run is the logger's."""
+            # It adds the prefix.
+            self._logger.log_metrics(_values(_key(name), media, folder), record.step)
 
 
 def _key(name: str) -> str:
-    """Return the name, or where W&B could not make file names from it, one like that of its media folder."""
+    """Return the name, or that of its media folder where W&B could not make file names from it."""
     is_fit = name.isprintable() and len(name.encode()) <= _LONGEST_KEY
     if is_fit and not any(part in {"", ".", ".."} for part in name.split("/")):
         return name
@@ -93,7 +70,7 @@ def _key(name: str) -> str:
     return folder if len(folder) <= _LONGEST_KEY else folder[: _LONGEST_KEY - _HASH] + folder[-_HASH:]
 
 
-def _values(key: str, media: MediaPayload, folder: Path) -> dict[str, Any]:
+def _values(key: str, media: MediaPayload, folder: str) -> dict[str, Any]:
     # Imported here, since it takes seconds.
     import wandb  # noqa: PLC0415
 
@@ -102,12 +79,12 @@ def _values(key: str, media: MediaPayload, folder: Path) -> dict[str, Any]:
     match media:
         case ImagePayload():
             images = [wandb.Image(path, caption=line) for path, line in _files(items, folder)]
-            # Of a longer list, W&B drops the end.
+            # W&B drops the end of a longer list.
             return _numbered(key, [list(part) for part in _parts(images, wandb.Image.MAX_ITEMS)])
         case AudioPayload():
             return {key: [wandb.Audio(path, caption=line) for path, line in _files(items, folder)]}
         case VideoPayload() | VideoFilePayload():
-            return {key: [wandb.Video(_playable(path), caption=line) for path, line in _files(items, folder)]}
+            return {key: [wandb.Video(playable(path), caption=line) for path, line in _files(items, folder)]}
         case TextPayload():
             return {key: _about(items, "text", [item.data.decode() for item in items])}
         case HtmlPayload():
@@ -118,13 +95,13 @@ def _values(key: str, media: MediaPayload, folder: Path) -> dict[str, Any]:
             values = _numbered(key, [wandb.Histogram(np_histogram=_histogram(bins)) for bins in media.bins])
         case _:
             assert_never(media)
-    if any(item.caption or item.score is not None for item in items):
+    if any(map(about, items)):
         values[key + CAPTIONS_SUFFIX] = _about(items, "number", range(1, len(items) + 1))
     return values
 
 
 def _numbered(key: str, values: Sequence[Any]) -> dict[str, Any]:
-    """Return values of which W&B takes one under a key: of several, each has its own, ``<key>/1`` …."""
+    """Return the values by key. W&B takes one for each key: several get ``<key>/1``, ``<key>/2`` and so on."""
     return {key: values[0]} if len(values) == 1 else {f"{key}/{number}": one for number, one in enumerate(values, 1)}
 
 
@@ -133,15 +110,11 @@ def _parts(values: Sequence[Any], most: int) -> Iterator[Sequence[Any]]:
         yield values[start : start + most]
 
 
-def _files(items: Sequence[Item], folder: Path) -> Iterator[tuple[str, str | None]]:
+def _files(items: Sequence[Item], folder: str) -> Iterator[tuple[str, str | None]]:
     """Yield for each item the path of a file that holds it, and the line that W&B shows below it."""
-    has_lines = any(item.caption or item.score is not None for item in items)
-    for item in items:
-        handle, path = tempfile.mkstemp(item.suffix, dir=folder)
-        with open(handle, "wb") as file:
-            file.write(item.data)
-        # W&B shows no captions at all where the first has none.
-        yield path, _line(item) if has_lines else None
+    # W&B shows no captions at all where the first has none.
+    lines = map(_line, items) if any(map(about, items)) else itertools.repeat(None)
+    return zip(item_files(items, folder), lines, strict=False)
 
 
 def _line(item: Item) -> str:
@@ -149,18 +122,8 @@ def _line(item: Item) -> str:
     return f"{item.caption} ({score})" if item.caption and score else item.caption or score
 
 
-def _playable(path: str) -> str:
-    """Return the path of the same moving image as a GIF, if W&B does not take it as it is."""
-    if path.endswith(_VIDEO_SUFFIXES):
-        return path
-    gif = f"{path}.gif"
-    with PIL.Image.open(path) as frames:
-        frames.save(gif, save_all=True)
-    return gif
-
-
 def _about(items: Sequence[Item], title: str, first: Sequence[Cell]) -> wandb.Table:
-    """Return a table of the items with captions and scores, where there are any."""
+    """Return a table of the items, with their captions and scores if they have any."""
     columns = {title: first, "caption": [item.caption for item in items], "score": [item.score for item in items]}
     filled = {name: cells for name, cells in columns.items() if any(cell is not None for cell in cells)}
     return _table(tuple(filled), list(zip(*filled.values(), strict=True)))
@@ -173,13 +136,13 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> wandb.Tabl
     try:
         return wandb.Table(columns=list(columns), data=data)
     except TypeError:
-        # W&B expects one type in a column, and knows it by this one where it may have several.
+        # W&B expects one type in each column unless it is told otherwise.
         return wandb.Table(columns=list(columns), data=data, allow_mixed_types=True)
 
 
 def _histogram(bins: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return counts and edges; what lies outside of all bins is in one more bin, as wide as its neighbour."""
+    """Return counts and edges. Open bins are made as wide as their neighbours."""
     low, high, counts = finite_bins(bins)
-    # Neighbours go together where there are more than W&B takes; counts that nobody knows are none.
+    # Where there are more bins than W&B takes, neighbours are joined. Unknown counts become 0.
     starts = np.arange(0, len(counts), -(-len(counts) // _MOST_BINS))
     return np.add.reduceat(np.nan_to_num(counts), starts), np.append(low[starts], high[-1])

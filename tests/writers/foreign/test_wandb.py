@@ -37,7 +37,6 @@ def run(tmp_path_factory):
         for name, kind in KINDS.items():
             writer.write(record({name: kind(), "a number": 1.0, "an event": TensorBoardEvent(None, 0)}))
         writer.write(record({"numbers alone": 1.0}))
-        writer.write(record({"two/a": pictures(1), "two/b": KINDS["text"]()}, step=23))
         writer.write(record({"jpeg": pictures(2, ".jpg"), "webp": pictures(2, ".webp")}))
         writer.write(record({"many": pictures(110), "both": payloads.histograms(2)}))
         writer.write(record({"wide": wide_histogram(), "mixed": mixed_table()}))
@@ -184,13 +183,6 @@ def test_a_histogram_of_many_bins_is_made_coarser_and_loses_nothing(run):
     _, shown = logged(run, "wide")
     assert shown["bins"] == [*range(0, 1100, 3), 1100]
     assert shown["values"] == [6.0, 6.0, 4.0] + [6.0] * 363 + [4.0]
-
-
-def test_the_media_of_a_record_share_a_row(run):
-    """What was logged in one call is one row of the history."""
-    row, _ = logged(run, "two/a")
-    assert row["trainer/global_step"] == 23
-    assert row is logged(run, "two/b")[0]
 
 
 def test_any_name_is_stored(run):
