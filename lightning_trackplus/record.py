@@ -93,22 +93,90 @@ class HtmlPayload(Encoded):
     kind: ClassVar[str] = "html"
 
 
-@dataclass(frozen=True, slots=True)
-class HistogramPayload(Encoded):
-    """Histograms, as CSV and as numbers.
+class Counts(NamedTuple):
+    """How many of some numbers lie in each bin, below all bins and above them.
 
     Attributes:
-        bins: A table for each, with the columns low, high and count, float64, shape ``(bins, 3)``. The
-            first bin may begin at -inf, the last end at inf.
+        edges: Where the bins begin and the last one ends, finite, none below the one before, shape ``(N + 1,)``.
+        counts: How many numbers lie in each bin, shape ``(N,)``; bins are half-open, and only the last is closed.
+        below: How many lie below the first edge, -inf among them.
+        above: How many lie above the last edge, inf among them.
+        infinite: How many are infinite; only known where a medium has counted them.
+        nan: How many are NaN, and in none of the counts; only known where a medium has counted them.
     """
 
-    kind: ClassVar[str] = "histogram"
-    bins: tuple[NDArray[np.float64], ...]
+    edges: NDArray[np.float64]
+    counts: NDArray[np.float64]
+    below: float
+    above: float
+    infinite: int = 0
+    nan: int = 0
 
     @property
     def nbytes(self) -> int:
-        """Memory that files and tables hold, in bytes."""
-        return sum(len(item.data) for item in self.items) + sum(table.nbytes for table in self.bins)
+        """Memory that edges and counts hold, in bytes."""
+        return self.edges.nbytes + self.counts.nbytes
+
+    def as_nan(self) -> Counts:
+        """Return the same bins, with NaN for each count."""
+        return Counts(self.edges, np.full_like(self.counts, np.nan), np.nan, np.nan)
+
+    def rows(self, *, finite: bool = False) -> NDArray[np.float64]:
+        """Return the bins as rows of low, high and count, shape ``(rows, 3)``.
+
+        Numbers outside of all bins have a row of their own, from -inf or to inf. A bin of width 0 has no row; a
+        count that the last one has is added to the bin before it.
+
+        Args:
+            finite: Whether a row outside of all bins is as wide as its neighbor, for charts that need finite bins.
+
+        Examples:
+            >>> counts = Counts(np.array([0.0, 1.0, 2.0]), np.array([5.0, 3.0]), below=2, above=0)
+            >>> counts.rows().tolist()
+            [[-inf, 0.0, 2.0], [0.0, 1.0, 5.0], [1.0, 2.0, 3.0]]
+            >>> counts.rows(finite=True)[0].tolist()
+            [-1.0, 0.0, 2.0]
+        """
+        wide = np.flatnonzero(np.diff(self.edges))
+        edges = np.append(self.edges[wide], self.edges[-1])
+        rows = np.stack([edges[:-1], edges[1:], np.add.reduceat(self.counts, wide)], axis=1)
+        if self.below:
+            low = edges[0] - (edges[1] - edges[0]) if finite else -np.inf
+            rows = np.concatenate([[[low, edges[0], self.below]], rows])
+        if self.above:
+            high = edges[-1] + (edges[-1] - edges[-2]) if finite else np.inf
+            rows = np.concatenate([rows, [[edges[-1], high, self.above]]])
+        return rows
+
+    def buckets(self) -> NDArray[np.float64]:
+        """Return finite rows without the empty ones at both ends, as TensorBoard's own writers leave them out."""
+        rows = self.rows(finite=True)
+        filled = np.flatnonzero(rows[:, 2] > 0)
+        return rows[filled[0] : filled[-1] + 1] if len(filled) else rows[:0]
+
+    def coarse(self, bins: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return counts and edges of at most so many finite bins, neighbors taken together; an unknown count is 0."""
+        rows = self.rows(finite=True)
+        starts = np.arange(0, len(rows), -(-len(rows) // bins))
+        return np.add.reduceat(np.nan_to_num(rows[:, 2]), starts), np.append(rows[starts, 0], rows[-1, 1])
+
+    def csv(self) -> bytes:
+        """Return the rows as CSV with the columns low, high and count."""
+        lines = [",".join(repr(number).removesuffix(".0") for number in row) for row in self.rows().tolist()]
+        return "\n".join(["low,high,count", *lines, ""]).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramPayload(Encoded):
+    """Histograms, as CSV and as counts."""
+
+    kind: ClassVar[str] = "histogram"
+    bins: tuple[Counts, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that files and counts hold, in bytes."""
+        return sum(len(item.data) for item in self.items) + sum(counts.nbytes for counts in self.bins)
 
 
 @dataclass(frozen=True, slots=True)

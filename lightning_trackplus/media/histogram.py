@@ -4,25 +4,43 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import Self, override
 
 from lightning_trackplus.media.base import Media
-from lightning_trackplus.media.histograms.bin_edges import checked_edges
-from lightning_trackplus.media.histograms.binned import BinnedCounts
-from lightning_trackplus.media.histograms.counts_on_device import CountsOnDevice
-from lightning_trackplus.media.histograms.raw_values import RawValues, one_each
-from lightning_trackplus.record import HistogramPayload
+from lightning_trackplus.media.counting import checked_edges, count_on_device, count_on_host, unpack
+from lightning_trackplus.media.tensors import clone_to_host, real_numbers
+from lightning_trackplus.record import Counts, HistogramPayload
 from lightning_trackplus.runtime.lists import is_list
 
 Numbers: TypeAlias = "Tensor | NDArray[Any] | Sequence[Any]"
-Distribution: TypeAlias = RawValues | CountsOnDevice | BinnedCounts
 
 _MOST_BINS = 1_000_000
+# Apple's GPUs have no float64, and share their memory with the host.
+_COUNTED_ON_HOST = ("cpu", "mps")
+# For more numbers torch takes several threads, which get in the way of training: the GRAIN_SIZE of its TensorIterator.
+_MOST_OF_ONE_THREAD = 32767
+
+
+class RawValues(NamedTuple):
+    """Real numbers, at least one, and the bins over which they are to be counted: how many, or their edges."""
+
+    numbers: Tensor
+    bins: int | NDArray[np.float64]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the numbers hold, in bytes."""
+        return self.numbers.nbytes
+
+
+Distribution: TypeAlias = RawValues | Tensor | Counts
+"""Numbers, their counts on a device as `count_on_device` packs them, or their counts."""
 
 
 class Histogram(Media[Distribution]):
@@ -60,7 +78,7 @@ class Histogram(Media[Distribution]):
         score: float | Sequence[float] | Tensor | None = None,
     ) -> None:
         checked_bins = _checked_bins(bins)
-        super().__init__([RawValues(one, checked_bins) for one in one_each(values)], caption, score)
+        super().__init__([RawValues(one, checked_bins) for one in _one_each(values)], caption, score)
 
     @classmethod
     def of_counts(
@@ -99,7 +117,7 @@ class Histogram(Media[Distribution]):
                 " above; give one count fewer than edges, and none below 0."
             )
         medium = cls.__new__(cls)
-        Media.__init__(medium, [BinnedCounts(between, inside, below, above)], caption, None)
+        Media.__init__(medium, [Counts(between, inside, below, above)], caption, None)
         return medium
 
     @property
@@ -115,16 +133,28 @@ class Histogram(Media[Distribution]):
         Args:
             name: The name they were logged under, for warnings.
         """
-        counted = [item if isinstance(item, BinnedCounts) else item.binned() for item in self._items]
-        _warn_of(sum(one.nan for one in counted), "are NaN and left out", name)
-        _warn_of(sum(one.infinite for one in counted), "are infinite and lie outside of all bins", name)
-        tables = tuple(one.table() for one in counted)
-        return HistogramPayload(self._encoded([_csv(table) for table in tables], ".csv"), tables)
+        counts = tuple(map(_counts_of, self._items))
+        _warn_of(sum(one.nan for one in counts), "are NaN and left out", name)
+        _warn_of(sum(one.infinite for one in counts), "are infinite and lie outside of all bins", name)
+        return HistogramPayload(self._encoded([one.csv() for one in counts], ".csv"), counts)
 
     @override
     def _snapshot_of(self, item: Distribution) -> Distribution:
-        # What is counted is a copy already.
-        return item.snapshot() if isinstance(item, RawValues) else item
+        if not isinstance(item, RawValues):
+            return item  # What is counted is a copy already.
+        if item.numbers.device.type not in _COUNTED_ON_HOST:
+            return count_on_device(*item)  # So that only counts leave the device.
+        return item._replace(numbers=clone_to_host(item.numbers))
+
+
+def _counts_of(item: Distribution) -> Counts:
+    match item:
+        case RawValues():
+            return count_on_host(_as_array(item.numbers.cpu()), item.bins)
+        case Tensor():
+            return unpack(item)
+        case _:
+            return item
 
 
 def _checked_bins(bins: int | Numbers) -> int | NDArray[np.float64]:
@@ -155,6 +185,23 @@ def _warn_of(count: int, what: str, name: str) -> None:
         warnings.warn(f"Histogram {name!r}: {count} values {what}.", stacklevel=2)
 
 
-def _csv(table: NDArray[np.float64]) -> bytes:
-    rows = [",".join(repr(number).removesuffix(".0") for number in row) for row in table.tolist()]
-    return "\n".join(["low,high,count", *rows, ""]).encode()
+def _one_each(values: Numbers) -> list[Tensor]:
+    """Return the tensors of which each has a histogram."""
+    if not is_list(values) or not any(isinstance(one, Tensor | np.ndarray) for one in values):
+        return [_checked(values)]
+    if all(isinstance(one, Tensor) and one.ndim == 0 for one in values):
+        return [_checked(torch.stack([one.detach() for one in values]))]
+    return [_checked(one) for one in values]
+
+
+def _checked(values: Any) -> Tensor:
+    numbers = real_numbers(values, "Histogram")
+    if not numbers.numel():
+        raise ValueError(f"Histogram got numbers of shape {tuple(numbers.shape)}; give at least one.")
+    return numbers
+
+
+def _as_array(numbers: Tensor) -> NDArray[Any]:
+    if not numbers.is_floating_point() or numbers.dtype.itemsize > 2:
+        return numbers.numpy()
+    return np.concatenate([part.float().numpy() for part in torch.split(numbers.reshape(-1), _MOST_OF_ONE_THREAD)])

@@ -27,12 +27,11 @@ from tensorboard.util import tensor_util
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.tensorboard import SummaryWriter
 
+from lightning_trackplus.media.counting import count_on_device, count_on_host, unpack
 from lightning_trackplus.media.histogram import Histogram as Medium
-from lightning_trackplus.media.histograms.counts_on_device import CountsOnDevice
-from lightning_trackplus.media.histograms.counts_on_host import counted_on_host
-from lightning_trackplus.record import Record
+from lightning_trackplus.record import Counts, Record
 from lightning_trackplus.reducers.histogram import Histogram
-from lightning_trackplus.reducers.samples import Counts, Samples
+from lightning_trackplus.reducers.samples import Samples
 from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.event_file import EventFileWriter
 
@@ -232,12 +231,12 @@ class TestReducer:
 
 
 def on_host(values, bins):
-    return counted_on_host(values.numpy(), bins)
+    return count_on_host(values.numpy(), bins)
 
 
 def on_device(values, bins):
     """Count as on a device; that code waits for nothing, and so does not need one."""
-    return CountsOnDevice.of(values, bins).binned()
+    return unpack(count_on_device(values, bins))
 
 
 def numpys(values, bins):
@@ -251,7 +250,7 @@ def numpys(values, bins):
 
 def rows_of(histogram):
     (bins,) = histogram.encode("scores").bins
-    return bins.tolist()
+    return bins.rows().tolist()
 
 
 DTYPES = [
@@ -287,7 +286,7 @@ class TestCounting:
 
         found = counted(tensor, bins)
 
-        edges = found.table()[:, 0]
+        edges = found.rows()[:, 0]
         try:
             with np.errstate(all="ignore"):
                 expected = np.histogram_bin_edges(finite, bins)
@@ -295,7 +294,7 @@ class TestCounting:
             expected = found.edges
         if len(np.unique(expected)) == bins + 1 and np.isfinite(expected).all():
             np.testing.assert_array_equal(found.edges, expected)
-        inside = found.table()[int(found.below > 0) : len(edges) - int(found.above > 0)]
+        inside = found.rows()[int(found.below > 0) : len(edges) - int(found.above > 0)]
         bounds = [*inside[:, 0], inside[-1, 1]]
         assert (np.diff(bounds) > 0).all()
         np.testing.assert_array_equal(inside[:, 2], np.histogram(finite, bounds)[0])
@@ -315,7 +314,7 @@ class TestCounting:
         found = counted(tensor, np.array(EDGES))
 
         values = tensor.double().numpy()
-        assert found.table().tolist() == numpys(values, EDGES)
+        assert found.rows().tolist() == numpys(values, EDGES)
         assert (found.infinite, found.nan) == (np.isinf(values).sum(), np.isnan(values).sum())
 
     @pytest.mark.parametrize("counted", [on_host, on_device])
@@ -355,7 +354,7 @@ class TestCounting:
         tensor = values(torch.randn(200_001, generator=torch.manual_seed(0)))
         finite = tensor[tensor.double().isfinite()].double().numpy()
 
-        found = counted(tensor, bins).table()
+        found = counted(tensor, bins).rows()
 
         bounds = [*found[found[:, 0] > -np.inf][:, 0]]
         inside = found[np.isfinite(found[:, :2]).all(axis=1)]
@@ -367,7 +366,7 @@ class TestCounting:
         """A large tensor is counted in parts."""
         values = torch.randn(2**22 + 5, generator=torch.manual_seed(0))
 
-        assert on_device(values, 10).table().tolist() == numpys(values, 10)
+        assert on_device(values, 10).rows().tolist() == numpys(values, 10)
 
     @pytest.mark.parametrize("dtype", DTYPES, ids=str)
     def test_values_of_every_dtype_are_taken(self, dtype):
@@ -375,7 +374,7 @@ class TestCounting:
         values = torch.tensor([0.0, 1.0, 1.0, 3.0, 2.0, 12.0]).to(dtype)
 
         assert rows_of(Medium(values, bins=4).snapshot()) == numpys(values.double(), 4)
-        assert on_device(values, 4).table().tolist() == numpys(values.double(), 4)
+        assert on_device(values, 4).rows().tolist() == numpys(values.double(), 4)
 
     @pytest.mark.parametrize("arrangement", ARRANGEMENTS)
     @pytest.mark.parametrize("snapshot", [False, True], ids=["at once", "of a snapshot"])
@@ -474,7 +473,7 @@ class TestValues:
         items = histogram.snapshot().encode("scores").items
         assert [(item.caption, item.score) for item in items] == [("all", 0.5)] * count
         sizes = [torch.as_tensor(one).numel() for one in (values if count > 1 else [values])]
-        assert [table[:, 2].sum() for table in histogram.encode("scores").bins] == sizes
+        assert [counts.rows()[:, 2].sum() for counts in histogram.encode("scores").bins] == sizes
 
     @pytest.mark.parametrize("kind", [torch.tensor, np.array])
     def test_later_changes_do_not_reach_a_snapshot(self, kind):
@@ -630,7 +629,7 @@ class TestCounts:
         first = [(-math.inf, EDGES[0], outside[0])] if outside[0] else []
         last = [(EDGES[-1], math.inf, outside[1])] if outside[1] else []
         assert [tuple(map(float, row)) for row in rows] == [*first, *bins, *last]
-        np.testing.assert_array_equal(payload.bins[0], [*first, *bins, *last])
+        np.testing.assert_array_equal(payload.bins[0].rows(), [*first, *bins, *last])
 
     def test_whole_counts_are_written_as_such(self):
         """A count is `3` where it is whole."""
@@ -644,7 +643,7 @@ class TestCounts:
         found = Medium.of_counts(kind([3.0, 1.0]), kind([0.0, 0.5, 1.0]), "caption").encode("scores")
 
         assert [item.caption for item in found.items] == ["caption"]
-        assert found.bins[0].tolist() == [[0, 0.5, 3], [0.5, 1, 1]]
+        assert found.bins[0].rows().tolist() == [[0, 0.5, 3], [0.5, 1, 1]]
 
     def test_later_changes_do_not_reach_it(self):
         """The arrays that were given are copied at once."""
@@ -653,7 +652,7 @@ class TestCounts:
 
         counts[:], edges[:] = 7, 7
 
-        assert histogram.encode("scores").bins[0].tolist() == [[0, 0.5, 3], [0.5, 1, 1]]
+        assert histogram.encode("scores").bins[0].rows().tolist() == [[0, 0.5, 3], [0.5, 1, 1]]
 
     def test_histograms_join(self):
         """Several of one epoch are one medium, with their captions."""
@@ -810,7 +809,7 @@ def test_a_result_becomes_a_medium():
 
     payload = Medium.of_counts(counts.counts, counts.edges, below=counts.below, above=counts.above).encode("scores")
 
-    assert payload.bins[0].tolist() == [[-math.inf, 0, 3], [0, 1, 2], [1, math.inf, 1]]
+    assert payload.bins[0].rows().tolist() == [[-math.inf, 0, 3], [0, 1, 2], [1, math.inf, 1]]
     record = Record(0, None, 0.0, {"scores": payload})
     assert record.nbytes == len(payload.items[0].data) + payload.bins[0].nbytes
 

@@ -10,6 +10,7 @@ import PIL.Image
 
 from lightning_trackplus.record import (
     AudioPayload,
+    Counts,
     HistogramPayload,
     HtmlPayload,
     ImagePayload,
@@ -25,7 +26,7 @@ from lightning_trackplus.record import (
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 6, 9, 3), dtype=np.uint8)
 SHADES = (10, 90, 200)
 SAMPLES = (np.sin(np.arange(800) * 0.3) * 20000).astype("<i2")
-BINS = np.array([[-np.inf, 0, 3], [0, 0.5, 2], [0.5, 1, 4], [1, np.inf, 1]])
+BINS = Counts(np.array([0, 0.5, 1]), np.array([2.0, 4.0]), below=3, above=1)
 CELLS = ((7, 0.5, "seven", True), (None, 1.5, "ünï, code", False))
 MARKDOWN = ("### Epoch 3\n\n| a | b |\n|---|---|\n| 1 | 2 |", "zwei: ü")
 HTML = "<html><head></head><body><p>ü</p></body></html>"

@@ -10,9 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import PIL.Image
-from numpy.typing import NDArray
 from typing_extensions import assert_never
 
 from lightning_trackplus.formats.layout import MEDIA_FOLDER, media_folder
@@ -33,7 +31,6 @@ from lightning_trackplus.record import (
     VideoFilePayload,
     VideoPayload,
 )
-from lightning_trackplus.writers.finite_bins import finite_bins
 
 if TYPE_CHECKING:
     import wandb
@@ -115,7 +112,7 @@ def _values(key: str, media: MediaPayload, folder: Path) -> dict[str, Any]:
         case TablePayload():
             values = _numbered(key, [_table(table.columns, table.rows) for table in media.tables])
         case HistogramPayload():
-            values = _numbered(key, [wandb.Histogram(np_histogram=_histogram(bins)) for bins in media.bins])
+            values = _numbered(key, [wandb.Histogram(np_histogram=bins.coarse(_MOST_BINS)) for bins in media.bins])
         case _:
             assert_never(media)
     if any(item.caption or item.score is not None for item in items):
@@ -175,11 +172,3 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> wandb.Tabl
     except TypeError:
         # W&B expects one type in a column, and knows it by this one where it may have several.
         return wandb.Table(columns=list(columns), data=data, allow_mixed_types=True)
-
-
-def _histogram(bins: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return counts and edges; what lies outside of all bins is in one more bin, as wide as its neighbour."""
-    low, high, counts = finite_bins(bins)
-    # Neighbours go together where there are more than W&B takes; counts that nobody knows are none.
-    starts = np.arange(0, len(counts), -(-len(counts) // _MOST_BINS))
-    return np.add.reduceat(np.nan_to_num(counts), starts), np.append(low[starts], high[-1])

@@ -11,7 +11,14 @@ import PIL.Image
 import pytest
 import soundfile
 
-from lightning_trackplus.record import HistogramPayload, Item, TableData, TablePayload, TensorBoardEvent
+from lightning_trackplus.record import (
+    Counts,
+    HistogramPayload,
+    Item,
+    TableData,
+    TablePayload,
+    TensorBoardEvent,
+)
 from lightning_trackplus.writers.foreign.wandb import WandbWriter
 from tests.flavour.pytorch.loggers import WandbLogger
 from tests.support import payloads
@@ -53,10 +60,9 @@ def run(tmp_path_factory):
 
 
 def wide_histogram():
-    edges = np.arange(1101.0)
-    bins = np.stack([edges[:-1], edges[1:], np.full(1100, 2.0)], axis=1)
-    bins[7, 2] = np.nan
-    return HistogramPayload((Item(b"", ".csv"),), (bins,))
+    counts = np.full(1100, 2.0)
+    counts[7] = np.nan
+    return HistogramPayload((Item(b"", ".csv"),), (Counts(np.arange(1101.0), counts, 0, 0),))
 
 
 def mixed_table():
