@@ -13,9 +13,6 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeAlias, Type
 import numpy as np
 from numpy.typing import NDArray
 
-FILM_SUFFIXES = (".mp4", ".webm", ".ogg")
-"""What the names of `VideoFilePayload` end with."""
-
 Cell: TypeAlias = str | float | int | bool | None
 """What stands in a table."""
 
@@ -38,8 +35,8 @@ class Item(NamedTuple):
 class Encoded:
     """Media of one kind that were logged under one name at one step, each as the bytes of a file."""
 
-    kind: ClassVar[str]
     items: tuple[Item, ...]
+    kind: ClassVar[str]
 
     @property
     def nbytes(self) -> int:
@@ -66,13 +63,6 @@ class VideoPayload(Encoded):
 
 
 @dataclass(frozen=True, slots=True)
-class VideoFilePayload(Encoded):
-    """Videos as files that TensorBoard does not play."""
-
-    kind: ClassVar[str] = "video"
-
-
-@dataclass(frozen=True, slots=True)
 class AudioPayload(Encoded):
     """Sounds."""
 
@@ -87,10 +77,14 @@ class TextPayload(Encoded):
 
 
 @dataclass(frozen=True, slots=True)
-class HtmlPayload(Encoded):
-    """HTML pages, as UTF-8."""
+class FilesPayload(Encoded):
+    """Files of any other kind, such as HTML pages: writers keep them as files, or show them where they can.
 
-    kind: ClassVar[str] = "html"
+    Attributes:
+        kind: What ``media.csv`` says that they are, such as ``"html"``.
+    """
+
+    kind: str  # type: ignore[misc]  # other payloads have one kind each
 
 
 class Counts(NamedTuple):
@@ -208,14 +202,7 @@ class TensorBoardEvent:
 
 
 MediaPayload: TypeAlias = (
-    ImagePayload
-    | VideoPayload
-    | VideoFilePayload
-    | AudioPayload
-    | TextPayload
-    | HtmlPayload
-    | HistogramPayload
-    | TablePayload
+    ImagePayload | VideoPayload | AudioPayload | TextPayload | FilesPayload | HistogramPayload | TablePayload
 )
 Payload: TypeAlias = float | MediaPayload | TensorBoardEvent
 

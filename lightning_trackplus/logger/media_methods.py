@@ -316,6 +316,6 @@ class MediaMethods(ABC):
 def _joined(parts: Iterable[MediaT]) -> MediaT:
     first, *others = parts
     for other in others:
-        if other.kind != first.kind:
-            raise ValueError(f"{first.kind} and {other.kind} stand in one list; log them in two calls.")
+        if other.media_type != first.media_type:
+            raise ValueError(f"{first.media_type} and {other.media_type} stand in one list; log them in two calls.")
     return first.joined(others)

@@ -108,7 +108,7 @@ class Audio(Media[Sound]):
         return AudioPayload(self._encoded(files, [f".{sound.format}" for sound in self._items]))
 
     @override
-    def _snapshot_of(self, item: Sound) -> Sound:
+    def snapshot_item(self, item: Sound) -> Sound:
         return item._replace(samples=clone_to_host(item.samples))
 
 

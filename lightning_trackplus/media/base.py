@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import re
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from lightning_trackplus.record import Item, MediaPayload
+from lightning_trackplus.record import FilesPayload, Item, MediaPayload
 
 ItemT = TypeVar("ItemT")
+
+_SUFFIX = re.compile(r"(\.[A-Za-z0-9_-]+)+")
 
 
 class LateCaption(ABC):
@@ -28,25 +32,60 @@ Caption: TypeAlias = str | LateCaption | None
 
 
 class Media(ABC, Generic[ItemT]):
-    """A batch of one or more items of one kind; immutable.
+    """Base class of all media: a batch of one or more items of one kind, immutable.
 
-    A subclass checks in its constructor what it is given, so that a mistake shows at the user's
-    line, and leaves all costly work to `encode`, which runs on the delivery thread.
+    A medium of your own is a subclass that says what kind of file each item becomes. Its constructor checks what it
+    is given, so that a mistake shows at the user's line; `snapshot_item` copies an item, and `encode_item`, which runs
+    on the delivery thread, turns it into the bytes of a file. Selections, several processes, ``read_run``, ``trackplus
+    verify`` and resuming then work as for the media of this package.
 
     Args:
         items: The items.
         caption: A line about each item; one string stands for all of them.
         score: A number for each item, by which it can be found again; shape ``(len(items),)``.
 
+    Attributes:
+        kind: What ``media.csv`` says that the files are, such as ``"point_cloud"``.
+        suffix: What the names of the files end with, such as ``".ply"``.
+
     Raises:
         ValueError: If there are no items, or another number of captions or scores than of items.
+
+    Examples:
+        >>> import json
+        >>> class Json(Media):
+        ...     kind = "json"
+        ...     suffix = ".json"
+        ...
+        ...     def __init__(self, value, caption=None, score=None):
+        ...         super().__init__([json.dumps(value)], caption, score)
+        ...
+        ...     def snapshot_item(self, item):
+        ...         return item  # Nobody can change a string.
+        ...
+        ...     def encode_item(self, item):
+        ...         return item.encode()
+        >>> Json({"a": 1}, caption="settings")
+        <Json: 1 item>
     """
+
+    kind: ClassVar[str]
+    suffix: ClassVar[str]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        kind, suffix = getattr(cls, "kind", None), getattr(cls, "suffix", None)
+        if "encode_item" in vars(cls) and not (kind and isinstance(suffix, str) and _SUFFIX.fullmatch(suffix)):
+            raise TypeError(
+                f"{cls.__name__} has kind={kind!r} and suffix={suffix!r}; expected two class attributes such as"
+                ' kind = "point_cloud" and suffix = ".ply".'
+            )
 
     def __init__(
         self,
         items: Sequence[ItemT],
-        caption: str | Sequence[str] | None,
-        score: float | Sequence[float] | Tensor | None,
+        caption: str | Sequence[str] | None = None,
+        score: float | Sequence[float] | Tensor | None = None,
     ) -> None:
         self._items = tuple(items)
         if not self._items:
@@ -67,9 +106,14 @@ class Media(ABC, Generic[ItemT]):
         return f"{self!r} (a medium can be logged once TrackPlus() is among the Trainer's callbacks)"
 
     @property
-    def kind(self) -> str:
-        """What it is, in words; a name has media of one kind."""
+    def media_type(self) -> str:
+        """The type of medium in words; a name has media of one type."""
         return self._title
+
+    @property
+    def items(self) -> tuple[ItemT, ...]:
+        """The items."""
+        return self._items
 
     @property
     def captions(self) -> tuple[Caption, ...]:
@@ -111,24 +155,38 @@ class Media(ABC, Generic[ItemT]):
 
     def snapshot(self) -> Self:
         """Return a copy that later changes to the caller's tensors do not reach; waits for no device."""
-        return self._with(tuple(map(self._snapshot_of, self._items)), self._captions, self._scores)
+        return self._with(tuple(map(self.snapshot_item, self._items)), self._captions, self._scores)
 
     @property
-    @abstractmethod
     def nbytes(self) -> int:
-        """Memory that the items hold, in bytes."""
+        """Memory that the items hold, in bytes; override it for items that hold others, such as tuples of arrays."""
+        return sum(map(_nbytes_of, self._items))
 
     @abstractmethod
-    def encode(self, name: str) -> MediaPayload:
+    def snapshot_item(self, item: ItemT) -> ItemT:
+        """Return a copy of an item that later changes do not reach; called on the training thread.
+
+        Args:
+            item: The item; return it as it is if nobody can change it. Copy a tensor on its device,
+                ``item.detach().clone()``: moving it off the device would make training wait.
+        """
+
+    def encode_item(self, item: ItemT) -> bytes:
+        """Return the bytes of the file that an item becomes; called on the delivery thread.
+
+        Args:
+            item: The item, as `snapshot_item` has returned it.
+        """
+        raise NotImplementedError(f"{self._title} has no encode_item(self, item), which returns the bytes of a file.")
+
+    def encode(self, name: str) -> MediaPayload:  # noqa: ARG002  for subclasses
         """Return the items in the form in which they are written.
 
         Args:
             name: The name the medium was logged under, for warnings.
         """
-
-    @abstractmethod
-    def _snapshot_of(self, item: ItemT) -> ItemT:
-        """Copy one item."""
+        files = self._encoded([self.encode_item(item) for item in self._items], self.suffix)
+        return FilesPayload(files, self.kind)
 
     @property
     def _title(self) -> str:
@@ -176,3 +234,7 @@ class Media(ABC, Generic[ItemT]):
         if self._scores is not None:
             return self._scores.to(like.device, non_blocking=True)
         return torch.full((len(self),), torch.nan, dtype=like.dtype, device=like.device)
+
+
+def _nbytes_of(item: Any) -> int:
+    return len(item) if isinstance(item, str | bytes) else int(getattr(item, "nbytes", None) or sys.getsizeof(item))

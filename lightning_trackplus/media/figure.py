@@ -15,8 +15,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_trackplus.media.base import Media
+from lightning_trackplus.media.html import Html
 from lightning_trackplus.media.images.png import png
-from lightning_trackplus.record import HtmlPayload, ImagePayload
+from lightning_trackplus.record import FilesPayload, ImagePayload
 from lightning_trackplus.runtime.failures import describe_error
 from lightning_trackplus.runtime.lists import is_list
 
@@ -77,7 +78,7 @@ class Figure(Media[Any]):
 
     @property
     @override
-    def kind(self) -> str:
+    def media_type(self) -> str:
         """Whose figures they are: they become other files."""
         return f"Figure of {'matplotlib' if self._are_matplotlibs else 'plotly'}"
 
@@ -88,7 +89,7 @@ class Figure(Media[Any]):
         return sum(len(item) if isinstance(item, str) else getattr(item, "nbytes", 0) for item in self._items)
 
     @override
-    def encode(self, name: str) -> ImagePayload | HtmlPayload:
+    def encode(self, name: str) -> ImagePayload | FilesPayload:
         """Return the figures as PNG or as HTML.
 
         Args:
@@ -97,7 +98,7 @@ class Figure(Media[Any]):
         Raises:
             ValueError: If none of the figures could be drawn.
         """
-        figures = [self._snapshot_of(item) for item in self._items]
+        figures = [self.snapshot_item(item) for item in self._items]
         drawn = [index for index, figure in enumerate(figures) if not isinstance(figure, Undrawn)]
         reasons = [figure.reason for figure in figures if isinstance(figure, Undrawn)]
         if not drawn:
@@ -109,13 +110,14 @@ class Figure(Media[Any]):
             )
             return self.take(drawn).encode(name)
         if not self._are_matplotlibs:
-            return HtmlPayload(self._encoded([_page(str(figure)) for figure in figures], ".html"))
+            pages = self._encoded([_page(str(figure)) for figure in figures], Html.suffix)
+            return FilesPayload(pages, Html.kind)
         pictures = [_channels(figure) for figure in figures if isinstance(figure, np.ndarray)]
         _, height, width = pictures[0].shape
         return ImagePayload(self._encoded([png(picture) for picture in pictures], ".png"), width, height)
 
     @override
-    def _snapshot_of(self, item: Any) -> NDArray[np.uint8] | str | Undrawn:
+    def snapshot_item(self, item: Any) -> NDArray[np.uint8] | str | Undrawn:
         """Return the pixels of a figure of matplotlib, RGBA, shape ``(H, W, 4)``, or the JSON of one of plotly."""
         if isinstance(item, np.ndarray | str | Undrawn):
             return item

@@ -106,7 +106,7 @@ class HeatMap(Media[Matrix]):
         return ImagePayload(self._encoded([png(picture) for picture in pictures], ".png"), width, height)
 
     @override
-    def _snapshot_of(self, item: Matrix) -> Matrix:
+    def snapshot_item(self, item: Matrix) -> Matrix:
         return item._replace(cells=clone_to_host(item.cells))
 
 

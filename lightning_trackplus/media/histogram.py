@@ -139,7 +139,7 @@ class Histogram(Media[Distribution]):
         return HistogramPayload(self._encoded([one.csv() for one in counts], ".csv"), counts)
 
     @override
-    def _snapshot_of(self, item: Distribution) -> Distribution:
+    def snapshot_item(self, item: Distribution) -> Distribution:
         if not isinstance(item, RawValues):
             return item  # What is counted is a copy already.
         if item.numbers.device.type not in _COUNTED_ON_HOST:

@@ -10,8 +10,7 @@ from typing import TypeAlias, cast
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_trackplus.media.strings import StringMedia
-from lightning_trackplus.record import HtmlPayload
+from lightning_trackplus.media.base import Media
 from lightning_trackplus.runtime.lists import is_list
 
 OnePage: TypeAlias = "str | os.PathLike[str]"
@@ -20,7 +19,7 @@ OnePage: TypeAlias = "str | os.PathLike[str]"
 _HEAD = 1024
 
 
-class Html(StringMedia):
+class Html(Media[str]):
     """One HTML page or several, written as files; TensorBoard's text tab says where they are.
 
     Args:
@@ -38,6 +37,9 @@ class Html(StringMedia):
         <Html: 1 item>
     """
 
+    kind = "html"
+    suffix = ".html"
+
     def __init__(
         self,
         html: OnePage | Sequence[OnePage],
@@ -48,15 +50,12 @@ class Html(StringMedia):
         super().__init__([_page(one) for one in several], caption, score)
 
     @override
-    def encode(self, name: str) -> HtmlPayload:
-        """Return the pages as UTF-8.
+    def snapshot_item(self, item: str) -> str:
+        return item
 
-        Args:
-            name: The name they were logged under.
-        """
-        return HtmlPayload(
-            self._encoded([_with_mark(page).encode("utf-8", "backslashreplace") for page in self._items], ".html")
-        )
+    @override
+    def encode_item(self, item: str) -> bytes:
+        return _with_mark(item).encode("utf-8", "backslashreplace")
 
 
 def _page(html: OnePage) -> str:

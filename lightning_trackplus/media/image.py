@@ -156,7 +156,7 @@ class Image(Media[Pixels]):
         """
         first = self._items[0]
         if len(first.batch) != len(self) or any(item.batch is not first.batch for item in self._items):
-            items = list(map(self._snapshot_of, self._items))
+            items = list(map(self.snapshot_item, self._items))
             ranges = ranges_of_copies([item.value_range for item in items], [item.batch for item in items])
             ranged = (item._replace(value_range=one) for item, one in zip(items, ranges, strict=True))
             return self._with(tuple(ranged), self._captions, self._scores)
@@ -208,7 +208,7 @@ class Image(Media[Pixels]):
         return ImagePayload(tuple(items), width, height)
 
     @override
-    def _snapshot_of(self, item: Pixels) -> Pixels:
+    def snapshot_item(self, item: Pixels) -> Pixels:
         if item.is_own and len(item.batch) == 1:
             return item
         return _own(item, clone_to_host(item.batch.narrow(0, item.place, 1)), 0, item.value_range)

@@ -88,10 +88,10 @@ class SelectedItems:
         return first.joined(others)
 
     @property
-    def kind(self) -> str | None:
-        """What kind of medium is kept; None as long as there is none."""
+    def media_type(self) -> str | None:
+        """The type of the kept media; None as long as there are none."""
         media = self._waiting[0][0] if self._waiting else self._items[0].media if self._items else None
-        return None if media is None else media.kind
+        return None if media is None else media.media_type
 
     def _consider_oldest(self) -> None:
         media, scores = self._waiting.popleft()

@@ -76,7 +76,7 @@ class Table(Media[Columns]):
         return TablePayload(self._encoded([_csv(table) for table in tables], ".csv"), tables)
 
     @override
-    def _snapshot_of(self, item: Columns) -> Columns:
+    def snapshot_item(self, item: Columns) -> Columns:
         return {name: copy_of(column) for name, column in item.items()}
 
 

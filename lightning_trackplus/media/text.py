@@ -8,12 +8,12 @@ from typing import cast
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_trackplus.media.strings import StringMedia
+from lightning_trackplus.media.base import Media
 from lightning_trackplus.record import TextPayload
 from lightning_trackplus.runtime.lists import is_list
 
 
-class Text(StringMedia):
+class Text(Media[str]):
     r"""One text or several, in markdown, written as ``.md`` files and shown in TensorBoard's text tab.
 
     Args:
@@ -43,11 +43,10 @@ class Text(StringMedia):
         super().__init__(texts, caption, score)
 
     @override
-    def encode(self, name: str) -> TextPayload:
-        """Return the texts as UTF-8.
+    def snapshot_item(self, item: str) -> str:
+        return item
 
-        Args:
-            name: The name they were logged under.
-        """
+    @override
+    def encode(self, name: str) -> TextPayload:
         # A lone surrogate has no UTF-8; it is written as its escape instead of losing the text.
         return TextPayload(self._encoded([text.encode("utf-8", "backslashreplace") for text in self._items], ".md"))

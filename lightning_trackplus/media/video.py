@@ -21,7 +21,7 @@ from lightning_trackplus.media.images.animation import (
     encoded,
     fastest,
 )
-from lightning_trackplus.media.images.frames import OneVideo, VideoFile, videos_of
+from lightning_trackplus.media.images.frames import FILM_SUFFIXES, OneVideo, VideoFile, videos_of
 from lightning_trackplus.media.images.image_files import as_pillow
 from lightning_trackplus.media.images.value_range import (
     AnyRange,
@@ -35,7 +35,7 @@ from lightning_trackplus.media.images.value_range import (
     waited_for,
 )
 from lightning_trackplus.media.tensors import clone_to_host
-from lightning_trackplus.record import FILM_SUFFIXES, VideoFilePayload, VideoPayload
+from lightning_trackplus.record import FilesPayload, VideoPayload
 from lightning_trackplus.runtime.lists import is_list
 
 
@@ -122,7 +122,7 @@ class Video(Media[OneItem]):
 
     @property
     @override
-    def kind(self) -> str:
+    def media_type(self) -> str:
         """Whether they are films, which TensorBoard does not play."""
         return "Video of films" if self._are_films else "Video"
 
@@ -148,7 +148,7 @@ class Video(Media[OneItem]):
         )
 
     @override
-    def encode(self, name: str) -> VideoPayload | VideoFilePayload:
+    def encode(self, name: str) -> VideoPayload | FilesPayload:
         """Return the videos as files.
 
         Args:
@@ -156,7 +156,8 @@ class Video(Media[OneItem]):
         """
         if self._are_films:
             films = [item for item in self._items if isinstance(item, VideoFile)]
-            return VideoFilePayload(self._encoded([film.data for film in films], [film.suffix for film in films]))
+            items = self._encoded([film.data for film in films], [film.suffix for film in films])
+            return FilesPayload(items, VideoPayload.kind)
         clips = iter(_pictures(self._clips, name))
         files = [
             encoded(next(clips), item.fps, item.format) if isinstance(item, Clip) else item.data for item in self._items
@@ -164,7 +165,7 @@ class Video(Media[OneItem]):
         return VideoPayload(self._encoded(files, [_suffix(item) for item in self._items]), *_size(self._items[0]))
 
     @override
-    def _snapshot_of(self, item: OneItem) -> OneItem:
+    def snapshot_item(self, item: OneItem) -> OneItem:
         return item._replace(frames=clone_to_host(item.frames)) if isinstance(item, Clip) else item
 
     @property

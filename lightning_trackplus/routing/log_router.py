@@ -166,7 +166,7 @@ class LogRouter:
             for part, one in parts.items():
                 self._log_part(call.of_part(f"{name}/{part}", one)._replace(names=None, is_element=True))
         elif (media := _media_of(call)) is not None:
-            self._check_kind(call, media.kind)
+            self._check_kind(call, media.media_type)
             self._show_nothing(name, media)
             self.media.log(name, media, call.bound()[2])
         else:

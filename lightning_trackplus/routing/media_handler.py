@@ -124,10 +124,10 @@ class MediaHandler:
         kept = self._kept.get(shelf)
         if kept is None:
             kept = self._kept[shelf] = SelectedItems(selection, distributed.rank())
-        if kept.kind not in (None, media.kind):
+        if kept.media_type not in (None, media.media_type):
             raise ValueError(
-                f"self.log({shelf.name!r}, …) got {media.kind} after {kept.kind} in one epoch; log them under two"
-                " names."
+                f"self.log({shelf.name!r}, …) got {media.media_type} after {kept.media_type} in one epoch; log them"
+                " under two names."
             )
         if repr(kept.selection) != repr(selection):
             raise MisconfigurationException(

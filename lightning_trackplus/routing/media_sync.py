@@ -17,14 +17,14 @@ class _Header(NamedTuple):
 
     Attributes:
         selection: The selection, in words.
-        kind: The kind of medium.
+        media_type: The type of medium.
         n: How many items are wanted.
         by_score: Whether the items are shown in the order of their scores.
         places: Where its items stand.
     """
 
     selection: str
-    kind: str
+    media_type: str
     n: int
     by_score: bool
     places: list[SortKey]
@@ -39,13 +39,13 @@ def local_state(kept: Mapping[SelectionKey, SelectedItems]) -> Told:
     return {
         shelf: _Header(
             repr(one.selection),
-            one.kind,
+            one.media_type,
             one.selection.n,
             one.selection.needs_scores,
             one.places(),
         )
         for shelf, one in kept.items()
-        if one.kind is not None
+        if one.media_type is not None
     }
 
 
@@ -87,10 +87,11 @@ def _agree(shelf: SelectionKey, offers: Sequence[_Header]) -> bool:
     """Return whether what the processes have kept can be put together; all of them come to the same answer."""
     first, *others = offers
     for other in others:
-        if (other.selection, other.kind) != (first.selection, first.kind):
+        if (other.selection, other.media_type) != (first.selection, first.media_type):
             rank_zero_warn(
-                f"self.log({shelf.name!r}, …) got {first.kind} with {first.selection} in one process and {other.kind}"
-                f" with {other.selection} in another, and none of them is written; log them under two names."
+                f"self.log({shelf.name!r}, …) got {first.media_type} with {first.selection} in one process and"
+                f" {other.media_type} with {other.selection} in another, and none of them is written; log them under"
+                " two names."
             )
             return False
     return True

@@ -30,14 +30,13 @@ from lightning_trackplus.record import (
     AudioPayload,
     Cell,
     Counts,
+    FilesPayload,
     HistogramPayload,
-    HtmlPayload,
     ImagePayload,
     MediaPayload,
     TableData,
     TablePayload,
     TextPayload,
-    VideoFilePayload,
     VideoPayload,
 )
 
@@ -66,11 +65,11 @@ def media_values(name: str, media: MediaPayload) -> list[Fields]:
             values = [_texts(name, data)]
         case TablePayload():
             values = [_texts(name, [_markdown(table).encode("utf-8", "backslashreplace") for table in media.tables])]
-        case HtmlPayload() | VideoFilePayload():
-            # TensorBoard shows neither.
-            what = "HTML page(s)" if isinstance(media, HtmlPayload) else "video file(s)"
-            note = f"{len(data)} {what}, in the run directory under {media_folder(name)}/"
-            values = [_texts(name, [_plain(note).encode()])]
+        case FilesPayload():
+            # TensorBoard shows no such files.
+            where = f"in the run directory under {media_folder(name)}/"
+            notes = [f"{media.kind} file {number} of {len(data)}, {where}" for number in range(1, len(data) + 1)]
+            values = [_texts(name, [_plain(note).encode("utf-8", "backslashreplace") for note in notes])]
         case HistogramPayload():
             tags = [name] if len(data) == 1 else [f"{name}/{number}" for number in range(1, len(data) + 1)]
             values = [_histogram(tag, bins) for tag, bins in zip(tags, media.bins, strict=True)]

@@ -52,8 +52,8 @@ def test_pages_are_files_and_a_note(tmp_path):
     assert contents == [PAGE] * 4 + ["<p>plain</p>"]
     accumulator = EventAccumulator(logger.log_dir).Reload()
     (note,) = accumulator.Tensors("val/page")
-    text = note.tensor_proto.string_val[0].decode().replace("\\", "")
-    assert text == "3 HTML page(s), in the run directory under media/val-page/"
+    texts = [text.decode().replace("\\", "") for text in note.tensor_proto.string_val]
+    assert texts == [f"html file {number} of 3, in the run directory under media/val-page/" for number in (1, 2, 3)]
 
 
 @pytest.mark.parametrize(

@@ -318,7 +318,7 @@ def test_a_film_is_taken_as_it_is(tmp_path, suffix, way):
     )
     (note,) = EventAccumulator(str(tmp_path)).Reload().Tensors("val/film")
     text = note.tensor_proto.string_val[0].decode().replace("\\", "")
-    assert text == "1 video file(s), in the run directory under media/val-film/"
+    assert text == "video file 1 of 1, in the run directory under media/val-film/"
 
 
 def test_films_beside_other_videos_are_refused():

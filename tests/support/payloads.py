@@ -11,15 +11,14 @@ import PIL.Image
 from lightning_trackplus.record import (
     AudioPayload,
     Counts,
+    FilesPayload,
     HistogramPayload,
-    HtmlPayload,
     ImagePayload,
     Item,
     Record,
     TableData,
     TablePayload,
     TextPayload,
-    VideoFilePayload,
     VideoPayload,
 )
 
@@ -60,7 +59,7 @@ def videos():
 
 
 def films():
-    return VideoFilePayload((Item(b"\0\0\0\x18ftypisom", ".mp4", "a film"), Item(b"OggS", ".ogg")))
+    return FilesPayload((Item(b"\0\0\0\x18ftypisom", ".mp4", "a film"), Item(b"OggS", ".ogg")), "video")
 
 
 def texts():
@@ -68,7 +67,11 @@ def texts():
 
 
 def pages():
-    return HtmlPayload((Item(HTML.encode(), ".html", "a page"),))
+    return FilesPayload((Item(HTML.encode(), ".html", "a page"),), "html")
+
+
+def files():
+    return FilesPayload((Item(b"ply", ".ply", "a cloud", 0.5), Item(b"ply 2", ".ply")), "point_cloud")
 
 
 def histograms(count=1):
@@ -88,6 +91,7 @@ KINDS = {
     "film": films,
     "text": texts,
     "page": pages,
+    "file": files,
     "histogram": histograms,
     "table": tables,
 }

@@ -5,21 +5,23 @@ W&B takes files by path, so that what is encoded already is not encoded again; o
 
 from __future__ import annotations
 
+import glob
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import PIL.Image
 from typing_extensions import assert_never
 
-from lightning_trackplus.formats.layout import MEDIA_FOLDER, media_folder
+from lightning_trackplus.formats.layout import MEDIA_FOLDER, media_file, media_folder
 from lightning_trackplus.record import (
     AudioPayload,
     Cell,
     Encoded,
+    FilesPayload,
     HistogramPayload,
-    HtmlPayload,
     ImagePayload,
     Item,
     MediaPayload,
@@ -28,7 +30,6 @@ from lightning_trackplus.record import (
     TablePayload,
     TensorBoardEvent,
     TextPayload,
-    VideoFilePayload,
     VideoPayload,
 )
 
@@ -47,8 +48,9 @@ _VIDEO_SUFFIXES = (".gif", ".mp4", ".webm", ".ogg")
 class WandbWriter:
     """Logs media to a W&B run as WandbLogger logs its own: with its prefix, and with ``trainer/global_step``.
 
-    Texts are a table, as those of ``WandbLogger.log_text`` are. Where W&B has no place for captions, they are a
-    table too, ``<name>/captions``.
+    Texts are a table, as those of ``WandbLogger.log_text`` are; so are files of a kind that W&B does not show, with
+    their paths among the files of the run. Where W&B has no place for captions, they are a table too,
+    ``<name>/captions``.
 
     Args:
         logger: The logger. It begins its run here, on the thread that logs the numbers: two threads that come first
@@ -66,13 +68,23 @@ class WandbWriter:
             for name, value in record.values.items():
                 match value:
                     case Encoded():
-                        row |= _values(_key(name), value, Path(folder))
+                        row |= _values(_key(name), value, Path(folder), partial(self._save, name, record.step))
                     case float() | int() | TensorBoardEvent():
                         pass
                     case _:
                         assert_never(value)
             if row:
                 self._logger.log_metrics(row, record.step)
+
+    def _save(self, name: str, step: int, item: Item) -> str:
+        """Keep a file that W&B does not show among the files of the run, and return its path there."""
+        run = self._logger.experiment
+        file = media_file(Path(run.dir), name, step, item.suffix)
+        path = Path(run.dir, file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(item.data)
+        run.save(glob.escape(str(path)), base_path=run.dir, policy="now")
+        return file
 
     def flush(self) -> None:
         """Do nothing: W&B keeps each row as soon as it is written."""
@@ -90,7 +102,7 @@ def _key(name: str) -> str:
     return folder if len(folder) <= _LONGEST_KEY else folder[: _LONGEST_KEY - _HASH] + folder[-_HASH:]
 
 
-def _values(key: str, media: MediaPayload, folder: Path) -> dict[str, Any]:
+def _values(key: str, media: MediaPayload, folder: Path, save: Callable[[Item], str]) -> dict[str, Any]:
     # Imported here, since it takes seconds.
     import wandb  # noqa: PLC0415
 
@@ -103,12 +115,16 @@ def _values(key: str, media: MediaPayload, folder: Path) -> dict[str, Any]:
             return _numbered(key, [list(part) for part in _parts(images, wandb.Image.MAX_ITEMS)])
         case AudioPayload():
             return {key: [wandb.Audio(path, caption=line) for path, line in _files(items, folder)]}
-        case VideoPayload() | VideoFilePayload():
+        case VideoPayload():
             return {key: [wandb.Video(_playable(path), caption=line) for path, line in _files(items, folder)]}
+        case FilesPayload() if all(item.suffix in _VIDEO_SUFFIXES for item in items):
+            return {key: [wandb.Video(path, caption=line) for path, line in _files(items, folder)]}
         case TextPayload():
             return {key: _about(items, "text", [item.data.decode() for item in items])}
-        case HtmlPayload():
+        case FilesPayload() if all(item.suffix == ".html" for item in items):
             values = {key: [wandb.Html(item.data.decode(), inject=False) for item in items]}
+        case FilesPayload():
+            return {key: _about(items, "file", list(map(save, items)))}
         case TablePayload():
             values = _numbered(key, [_table(table.columns, table.rows) for table in media.tables])
         case HistogramPayload():

@@ -172,6 +172,14 @@ def test_pages_are_html_as_they_are(run):
     assert cells(run, "page/captions") == (["number", "caption"], [[1, "a page"]])
 
 
+def test_files_that_wandb_does_not_show_are_files_of_the_run(run):
+    """A table names them, with their captions and scores."""
+    columns, (first, second) = cells(run, "file")
+    assert (columns, first[1:], second[1:]) == (["file", "caption", "score"], ["a cloud", 0.5], [None, None])
+    assert [first[0], second[0]] == ["media/file/0000000022-000.ply", "media/file/0000000022-001.ply"]
+    assert [content(run, path) for path in (first[0], second[0])] == [b"ply", b"ply 2"]
+
+
 def test_tables_keep_cells_and_score(run):
     """Numbers, texts, booleans and empty cells are what they were; the table's score is beside it."""
     assert cells(run, "table") == (["n", "x", "s", "b"], [list(row) for row in payloads.CELLS])
