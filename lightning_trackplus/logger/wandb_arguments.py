@@ -10,8 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
 from lightning_trackplus.logger.wandb_objects import classes_of, notation_of
-from lightning_trackplus.media.images.animation import VideoFormat
-from lightning_trackplus.media.images.image_files import Format
+from lightning_trackplus.media.images.files import ImageFormat, VideoFormat
 from lightning_trackplus.media.table import Table
 from lightning_trackplus.media.table_cells import columns_of_data_frame, is_data_frame
 from lightning_trackplus.runtime.lists import is_list
@@ -26,7 +25,7 @@ Drawn: TypeAlias = "Mapping[str, Any] | None"
 Classes: TypeAlias = "Sequence[Mapping[str, Any]] | None"
 """The classes of one image, each with its ``"id"`` and ``"name"``."""
 
-_PICTURES: Mapping[str | None, Format] = {None: "png", "png": "png", "webp": "webp", "jpg": "jpeg", "jpeg": "jpeg"}
+_PICTURES: Mapping[str | None, ImageFormat] = {None: "png", "png": "png", "webp": "webp", "jpg": "jpeg", "jpeg": "jpeg"}
 _VIDEOS: Mapping[str | None, VideoFormat] = {None: "webp", "webp": "webp", "gif": "gif"}
 _FILMS = ("mp4", "webm", "ogg")
 
@@ -80,7 +79,7 @@ def warn_of_unused(**columns: OneEach[Any]) -> None:
             rank_zero_warn(f"log_image takes {name} as WandbLogger does, and makes no use of it; leave it out.")
 
 
-def picture_formats(wanted: Sequence[str | None]) -> list[Format]:
+def picture_formats(wanted: Sequence[str | None]) -> list[ImageFormat]:
     """Return the formats of image files; BMP, which nobody needs, becomes PNG, with a warning.
 
     Raises:

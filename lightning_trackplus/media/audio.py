@@ -18,7 +18,7 @@ from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.tensors import clone_to_host, is_float, readable
 from lightning_trackplus.record import AudioPayload
 from lightning_trackplus.runtime.lists import is_list
-from lightning_trackplus.runtime.suggestions import did_you_mean
+from lightning_trackplus.runtime.suggestions import check_choice
 
 SoundFormat: TypeAlias = Literal["wav", "flac"]
 
@@ -77,9 +77,7 @@ class Audio(Media[Sound]):
         *,
         format: SoundFormat = "wav",  # noqa: A002  as W&B calls it
     ) -> None:
-        if format not in get_args(SoundFormat):
-            guess = did_you_mean(str(format), get_args(SoundFormat))
-            raise ValueError(f'Audio got format={format!r}; give "wav" or "flac".{guess}')
+        check_choice("Audio", "format", format, get_args(SoundFormat))
         if format == "flac":
             audio_files.soundfile('Audio(…, format="flac")')
         several: Sequence[OneSound] = samples if is_list(samples) else [cast("OneSound", samples)]
@@ -117,13 +115,13 @@ def _check_file(sound: Sound) -> None:
     rate, size = sound.sample_rate, 2 * sound.samples.numel()
     if sound.format == "wav" and size > audio_files.LARGEST_WAV:
         raise ValueError(
-            f"Audio got a sound of {size} bytes, and a WAV holds at most {audio_files.LARGEST_WAV}; give a shorter"
+            f"Audio got a sound of {size} bytes, and a WAV holds at most {audio_files.LARGEST_WAV}; expected a shorter"
             ' one, or format="flac".'
         )
     if sound.format == "flac" and rate > _HIGHEST_FLAC_RATE and (rate % 10 or rate > 10 * _HIGHEST_FLAC_RATE):
         raise ValueError(
-            f"Audio got the sample rate {rate}, which no FLAC has; above {_HIGHEST_FLAC_RATE} give a multiple of 10 up"
-            f' to {10 * _HIGHEST_FLAC_RATE}, or format="wav".'
+            f"Audio got the sample rate {rate}, which no FLAC has; expected at most {_HIGHEST_FLAC_RATE}, a multiple"
+            f' of 10 up to {10 * _HIGHEST_FLAC_RATE}, or format="wav".'
         )
 
 
@@ -166,21 +164,23 @@ def sounds_of(sound: OneSound, sample_rate: int | None) -> Iterator[tuple[Tensor
             if samples.shape[0] not in _CHANNELS or not samples.numel():
                 raise ValueError(
                     f"Audio got the file {os.fspath(sound)!r} with {samples.shape[0]} channels of {samples.shape[1]}"
-                    " samples; give a file of 1 or 2 channels that is not empty."
+                    " samples; expected a file of 1 or 2 channels that is not empty."
                 )
             yield samples, rate
         case Tensor() | np.ndarray():
             rate = _checked_rate(sample_rate)
             yield from ((samples, rate) for samples in _split(sound))
         case _:
-            raise TypeError(f"Audio got a {type(sound).__name__}; give a tensor, an array, a path, or a list of them.")
+            raise TypeError(
+                f"Audio got a {type(sound).__name__}; expected a tensor, an array, a path, or a list of them."
+            )
 
 
 def _checked_rate(sample_rate: int | None) -> int:
     if isinstance(sample_rate, Integral) and not isinstance(sample_rate, bool) and 1 <= sample_rate <= _HIGHEST_RATE:
         return int(sample_rate)
     raise ValueError(
-        f"Audio got the sample rate {sample_rate!r}; give samples a second as a whole number, such as 16000."
+        f"Audio got the sample rate {sample_rate!r}; expected samples a second as a whole number, such as 16000."
     )
 
 
@@ -198,8 +198,8 @@ def _split(sound: Tensor | np.ndarray[Any, Any]) -> tuple[Tensor, ...]:
         if samples.ndim == 3 and (channels := _channels_dim(shape, (1, 2))) is not None:
             return (samples if channels == 1 else samples.mT).unbind()
     raise ValueError(
-        f"Audio got samples of shape {shape}; give (T,), (C, T) or (T, C), or a batch of these with the batch first. C"
-        " is 1 or 2, and no dimension is 0."
+        f"Audio got samples of shape {shape}; expected (T,), (C, T) or (T, C), or a batch of these with the batch"
+        " first. C is 1 or 2, and no dimension is 0."
     )
 
 
@@ -207,8 +207,8 @@ def _tensor(sound: Tensor | np.ndarray[Any, Any]) -> Tensor:
     samples = readable(sound, "Audio")
     if samples is None or not (samples.dtype in INTEGERS or is_float(samples.dtype)):
         raise ValueError(
-            f"Audio got samples of {str(sound.dtype).removeprefix('torch.')}; give int16 or int32 of full scale, uint8"
-            " around 128, or floats in [-1, 1]."
+            f"Audio got samples of {str(sound.dtype).removeprefix('torch.')}; expected int16 or int32 of full scale,"
+            " uint8 around 128, or floats in [-1, 1]."
         )
     return samples
 

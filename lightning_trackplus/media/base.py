@@ -211,7 +211,7 @@ class Media(ABC, Generic[ItemT]):
             return (caption,) * len(self._items)
         if len(caption) != len(self):
             raise ValueError(
-                f"{self._title} got {len(self)} items and {len(caption)} captions; give one caption for each item,"
+                f"{self._title} got {len(self)} items and {len(caption)} captions; expected one caption for each item,"
                 " or a single string for all."
             )
         return tuple(one if one is None or isinstance(one, LateCaption) else str(one) for one in caption)
@@ -225,7 +225,7 @@ class Media(ABC, Generic[ItemT]):
         scores = given.to(widest, copy=True).reshape(-1)
         if len(scores) != len(self):
             raise ValueError(
-                f"{self._title} got {len(self)} items and {len(scores)} scores; give one number for each item."
+                f"{self._title} got {len(self)} items and {len(scores)} scores; expected one number for each item."
             )
         return scores
 

@@ -29,7 +29,7 @@ def checked_edges(edges: Sequence[float] | NDArray[Any], *, owner: str) -> NDArr
     is_row = checked.ndim == 1 and len(checked) > 1
     if not is_row or not np.isfinite(checked).all() or not (checked[:-1] < checked[1:]).all():
         raise ValueError(
-            f"{owner} got the edges {edges!r}; give at least two finite numbers, each above the one before, for"
+            f"{owner} got the edges {edges!r}; expected at least two finite numbers, each above the one before, for"
             " example [0, 0.5, 1]."
         )
     checked.setflags(write=False)

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.html import Html
-from lightning_trackplus.media.images.png import png
+from lightning_trackplus.media.images.files import png
 from lightning_trackplus.record import FilesPayload, ImagePayload
 from lightning_trackplus.runtime.failures import describe_error
 from lightning_trackplus.runtime.lists import is_list
@@ -68,8 +68,8 @@ class Figure(Media[Any]):
         for one in figures:
             if not is_figure(one):
                 raise TypeError(
-                    f"Figure got a {type(one).__name__}; give a figure of matplotlib, such as ax.figure, a figure of"
-                    " plotly, or a list of figures."
+                    f"Figure got a {type(one).__name__}; expected a figure of matplotlib, such as ax.figure, a figure"
+                    " of plotly, or a list of figures."
                 )
         if len(set(map(is_matplotlibs, figures))) > 1:
             raise ValueError("Figure got figures of matplotlib and of plotly; log them under two names.")

@@ -12,8 +12,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_trackplus.media.base import Media
+from lightning_trackplus.media.images.files import png
 from lightning_trackplus.media.images.heat_map_drawing import drawn
-from lightning_trackplus.media.images.png import png
 from lightning_trackplus.media.tensors import clone_to_host, real_numbers
 from lightning_trackplus.record import ImagePayload
 from lightning_trackplus.runtime.lists import is_list
@@ -76,9 +76,9 @@ class HeatMap(Media[Matrix]):
         normalize: Normalization | None = None,
     ) -> None:
         if normalize is not None and normalize not in get_args(Normalization):
-            raise ValueError(f'HeatMap got normalize={normalize!r}; give "true", "pred", "all" or None.')
+            raise ValueError(f'HeatMap got normalize={normalize!r}; expected "true", "pred", "all" or None.')
         if isinstance(class_names, str):
-            raise TypeError(f"HeatMap got class_names={class_names!r}; give a list of names.")
+            raise TypeError(f"HeatMap got class_names={class_names!r}; expected a list of names.")
         names = None if class_names is None else tuple(map(str, class_names))
         are_several = is_list(matrix) and any(isinstance(one, Tensor | np.ndarray) for one in matrix)
         cells = [cells for one in (matrix if are_several else [matrix]) for cells in _split(one)]
@@ -115,8 +115,8 @@ def _split(matrix: Any) -> Sequence[Tensor]:
     numbers = real_numbers(matrix, "HeatMap")
     if numbers.ndim not in (2, 3) or not numbers.numel():
         raise ValueError(
-            f"HeatMap got numbers of shape {tuple(numbers.shape)}; give (rows, columns), or a batch of these with the"
-            " batch first. No dimension is 0."
+            f"HeatMap got numbers of shape {tuple(numbers.shape)}; expected (rows, columns), or a batch of these with"
+            " the batch first. No dimension is 0."
         )
     return [numbers] if numbers.ndim == 2 else numbers.unbind()
 
@@ -124,11 +124,11 @@ def _split(matrix: Any) -> Sequence[Tensor]:
 def _checked(cells: Tensor, names: tuple[str, ...] | None) -> Tensor:
     shape = tuple(cells.shape)
     if cells.numel() > _MOST_CELLS:
-        raise ValueError(f"HeatMap got a matrix of shape {shape}; give at most {_MOST_CELLS:,} cells.")
+        raise ValueError(f"HeatMap got a matrix of shape {shape}; expected at most {_MOST_CELLS:,} cells.")
     if names is not None and shape != (len(names), len(names)):
         raise ValueError(
-            f"HeatMap got {len(names)} class names and a matrix of shape {shape}; give a name for each row, which is"
-            " also that of the column."
+            f"HeatMap got {len(names)} class names and a matrix of shape {shape}; expected a name for each row, which"
+            " is also that of the column."
         )
     return cells
 

@@ -114,7 +114,7 @@ class Histogram(Media[Distribution]):
         if inside.shape != (len(between) - 1,) or (np.array([below, *inside, above]) < 0).any():
             raise ValueError(
                 f"Histogram got {len(between)} edges and counts of shape {inside.shape}, {below!r} below and {above!r}"
-                " above; give one count fewer than edges, and none below 0."
+                " above; expected one count fewer than edges, and none below 0."
             )
         medium = cls.__new__(cls)
         Media.__init__(medium, [Counts(between, inside, below, above)], caption, None)
@@ -162,7 +162,7 @@ def _checked_bins(bins: int | Numbers) -> int | NDArray[np.float64]:
         return checked_edges(_on_host("bins", bins), owner="Histogram")
     if not isinstance(bins, int | np.integer) or isinstance(bins, bool) or not 1 <= bins <= _MOST_BINS:
         raise ValueError(
-            f"Histogram got bins={bins!r}; give how many, from 1 to {_MOST_BINS:,}, or their edges, for example"
+            f"Histogram got bins={bins!r}; expected how many, from 1 to {_MOST_BINS:,}, or their edges, for example"
             " [0, 0.5, 1]."
         )
     return int(bins)
@@ -173,8 +173,8 @@ def _on_host(title: str, numbers: Numbers) -> NDArray[np.float64]:
     if isinstance(numbers, Tensor):
         if numbers.device.type != "cpu":
             raise ValueError(
-                f"Histogram got {title} on {numbers.device}, for which training would have to wait; give {title} that"
-                " are on the host."
+                f"Histogram got {title} on {numbers.device}, for which training would have to wait; expected {title}"
+                " that are on the host."
             )
         numbers = numbers.detach().double().numpy()
     return np.array(numbers, dtype=np.float64)
@@ -197,7 +197,7 @@ def _one_each(values: Numbers) -> list[Tensor]:
 def _checked(values: Any) -> Tensor:
     numbers = real_numbers(values, "Histogram")
     if not numbers.numel():
-        raise ValueError(f"Histogram got numbers of shape {tuple(numbers.shape)}; give at least one.")
+        raise ValueError(f"Histogram got numbers of shape {tuple(numbers.shape)}; expected at least one.")
     return numbers
 
 

@@ -62,7 +62,7 @@ def _page(html: OnePage) -> str:
     if isinstance(html, os.PathLike) or (isinstance(html, str) and "<" not in html and html.endswith(".html")):
         return Path(html).read_text("utf-8")
     if not isinstance(html, str):
-        raise TypeError(f"Html got a {type(html).__name__}; give a string, a path, or a list of these.")
+        raise TypeError(f"Html got a {type(html).__name__}; expected a string, a path, or a list of these.")
     return html
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from numbers import Integral
+from typing import Any, NamedTuple, cast, get_args
 
 from torch import Tensor
 from typing_extensions import Self, override
 
 from lightning_trackplus.media.base import Caption, Media
 from lightning_trackplus.media.images.annotations import Annotations, Notation, annotations_of
-from lightning_trackplus.media.images.drawing import annotated
-from lightning_trackplus.media.images.grid import arranged, checked_columns, grid_size
-from lightning_trackplus.media.images.image_files import Format, check_format, check_size, encoded
+from lightning_trackplus.media.images.drawing import annotated, arranged, grid_size
+from lightning_trackplus.media.images.files import ImageFormat, check_size, encode_image
 from lightning_trackplus.media.images.pixels import OneImage, batches
 from lightning_trackplus.media.images.value_range import (
     AnyRange,
@@ -27,6 +27,7 @@ from lightning_trackplus.media.images.value_range import (
 from lightning_trackplus.media.tensors import clone_to_host
 from lightning_trackplus.record import ImagePayload, Item
 from lightning_trackplus.runtime.lists import is_list
+from lightning_trackplus.runtime.suggestions import check_choice
 
 
 class Sheet(NamedTuple):
@@ -37,7 +38,7 @@ class Sheet(NamedTuple):
         columns: How many stand side by side in one file; None if each has a file of its own.
     """
 
-    format: Format
+    format: ImageFormat
     columns: int | None
 
 
@@ -113,12 +114,12 @@ class Image(Media[Pixels]):
         *,
         boxes: Notation = None,
         masks: Notation = None,
-        format: Format = "png",  # noqa: A002  as users of Pillow and W&B know it
+        format: ImageFormat = "png",  # noqa: A002  as users of Pillow and W&B know it
         value_range: tuple[float, float] | None = None,
         grid: int | None = None,
     ) -> None:
-        check_format(format)
-        sheet = Sheet(format, None if grid is None else checked_columns(grid))
+        check_choice("Image", "format", format, get_args(ImageFormat))
+        sheet = Sheet(format, None if grid is None else _checked_columns(grid))
         black_and_white: AnyRange = None if value_range is None else checked_range(value_range, "Image")
         several: Sequence[OneImage] = pixels if is_list(pixels) else [cast("OneImage", pixels)]
         has_range = value_range is not None
@@ -133,7 +134,7 @@ class Image(Media[Pixels]):
         super().__init__(items, caption, score)
         sizes = {_size(part.pixels) for part in parts}
         for height, width in sizes if sheet.columns is None else [grid_size(sizes, len(items), sheet.columns)]:
-            check_size(height, width, format)
+            check_size("Image", height, width, format)
         if boxes is not None or masks is not None:
             drawn = annotations_of(boxes, masks, len(items))
             # Masks can be the caller's even where the pixels are not.
@@ -184,13 +185,13 @@ class Image(Media[Pixels]):
         Args:
             name: The name they were logged under, for warnings.
         """
-        ranges = [item.value_range for item in self._items]
-        pixels = [
-            on_host(item.batch[item.place], has_range=isinstance(item.value_range, tuple)) for item in self._items
-        ]
+        ranged_pixels = (
+            (on_host(item.batch[item.place], has_range=isinstance(item.value_range, tuple)), item.value_range)
+            for item in self._items
+        )
         pictures = [
             annotated(picture, item.annotations, name) if item.annotations else picture
-            for picture, item in zip(pictures_of(pixels, ranges, name), self._items, strict=True)
+            for picture, item in zip(pictures_of(ranged_pixels, f"Image {name!r}"), self._items, strict=True)
         ]
         scores = [None] * len(self) if self._scores is None else self._scores.tolist()
         items: list[Item] = []
@@ -203,7 +204,7 @@ class Image(Media[Pixels]):
                 caption, score = _in_one([self._captions[place] for place in places]), None
             sizes.append(picture.shape[1:])
             text = None if caption is None else str(caption)
-            items.append(Item(encoded(picture, sheet.format), f".{sheet.format}", text, score))
+            items.append(Item(encode_image(picture, sheet.format), f".{sheet.format}", text, score))
         height, width = sizes[0]
         return ImagePayload(tuple(items), width, height)
 
@@ -219,6 +220,12 @@ class Image(Media[Pixels]):
         for place, item in enumerate(self._items):
             files.setdefault((item.sheet, place if item.sheet.columns is None else None), []).append(place)
         return [(sheet, places) for (sheet, _), places in files.items()]
+
+
+def _checked_columns(grid: Any) -> int:
+    if not isinstance(grid, Integral) or isinstance(grid, bool) or grid < 1:
+        raise ValueError(f"Image got grid={grid!r}; expected a number of columns, an integer of at least 1.")
+    return int(grid)
 
 
 def _in_one(captions: Sequence[Caption]) -> str | None:

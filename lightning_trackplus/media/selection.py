@@ -39,7 +39,7 @@ class Selection(ABC):
 
     def __init__(self, n: int = DEFAULT_COUNT) -> None:
         if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-            raise ValueError(f"{type(self).__name__} got n={n!r}; give an integer of at least 1, for example 8.")
+            raise ValueError(f"{type(self).__name__} got n={n!r}; expected an integer of at least 1, for example 8.")
         self.n = n
 
     @property
@@ -118,7 +118,7 @@ class Sample(Selection):
     def __init__(self, n: int = DEFAULT_COUNT, seed: int = 0) -> None:
         super().__init__(n)
         if not isinstance(seed, int) or seed < 0:
-            raise ValueError(f"Sample got seed={seed!r}; give an integer from 0 on.")
+            raise ValueError(f"Sample got seed={seed!r}; expected an integer from 0 on.")
         self.seed = seed
 
     def __repr__(self) -> str:
@@ -224,9 +224,12 @@ def selection_of(asked: object) -> Selection:
     guess = ""
     if isinstance(asked, str):
         if several := as_list(asked, is_selection):
-            raise MisconfigurationException(f"reduce_fx={asked!r} is one string; give a list, reduce_fx={several!r}.")
+            raise MisconfigurationException(
+                f"reduce_fx={asked!r} is one string; expected a list, reduce_fx={several!r}."
+            )
         guess = did_you_mean(asked, _NAMES, numbered=_NAMES)
     raise MisconfigurationException(
-        f"reduce_fx={asked!r} selects no media; give first, last, sample, top or bottom with a number of items, such"
+        f"reduce_fx={asked!r} selects no media; expected first, last, sample, top or bottom with a number of items,"
+        " such"
         f' as reduce_fx="top8", an object such as Top(8), or a list of these.{guess}'
     )

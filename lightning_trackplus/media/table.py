@@ -53,7 +53,7 @@ class Table(Media[Columns]):
         score: float | Tensor | None = None,
     ) -> None:
         if isinstance(columns, str):
-            raise TypeError(f"Table got columns={columns!r}; give a list of names.")
+            raise TypeError(f"Table got columns={columns!r}; expected a list of names.")
         names = None if columns is None else [str(name) for name in columns]
         super().__init__([columns_of(data, names)], caption, score)
 

@@ -45,13 +45,13 @@ def readable(numbers: Tensor | np.ndarray[Any, Any], owner: str) -> Tensor | Non
     if isinstance(numbers, np.ndarray):
         return as_tensor(numbers) if numbers.dtype.kind in "biuf" else None
     if numbers.is_nested:
-        raise ValueError(f"{owner} got a nested tensor; give a list of its tensors, tensor.unbind().")
+        raise ValueError(f"{owner} got a nested tensor; expected a list of its tensors, tensor.unbind().")
     if numbers.is_quantized:
-        raise ValueError(f"{owner} got a quantized tensor; give its numbers, tensor.dequantize().")
+        raise ValueError(f"{owner} got a quantized tensor; expected its numbers, tensor.dequantize().")
     if numbers.layout is not torch.strided:
-        raise ValueError(f"{owner} got a sparse tensor; give a dense one, tensor.to_dense().")
+        raise ValueError(f"{owner} got a sparse tensor; expected a dense one, tensor.to_dense().")
     if numbers.is_meta:
-        raise ValueError(f"{owner} got a tensor on the device 'meta', which holds no values; give one that does.")
+        raise ValueError(f"{owner} got a tensor on the device 'meta', which holds no values; expected one that does.")
     return numbers.detach() if numbers.requires_grad else numbers
 
 
@@ -121,7 +121,9 @@ def real_numbers(values: Any, owner: str) -> Tensor:
     given = values if isinstance(values, Tensor) else _array(values, owner)
     numbers = readable(given, owner)
     if numbers is None or numbers.is_complex() or (numbers.is_floating_point() and not is_float(numbers.dtype)):
-        raise ValueError(f"{owner} got numbers of {given.dtype}; give real ones, for example their absolute values.")
+        raise ValueError(
+            f"{owner} got numbers of {given.dtype}; expected real ones, for example their absolute values."
+        )
     return numbers.resolve_neg()
 
 
@@ -132,7 +134,7 @@ def _array(values: Any, owner: str) -> NDArray[Any]:
         numbers = np.asarray(None)
     if numbers.dtype.kind not in "biufc":
         raise TypeError(
-            f"{owner} got a {type(values).__name__} that holds no array of numbers; give a tensor, an array, a list of"
-            " numbers, or a list of tensors or arrays."
+            f"{owner} got a {type(values).__name__} that holds no array of numbers; expected a tensor, an array, a"
+            " list of numbers, or a list of tensors or arrays."
         )
     return numbers

@@ -39,7 +39,7 @@ class Text(Media[str]):
         texts = tuple(markdown) if is_list(markdown) else (cast("str", markdown),)
         for text in texts:
             if not isinstance(text, str):
-                raise TypeError(f"Text got a {type(text).__name__}; give a string or a list of strings.")
+                raise TypeError(f"Text got a {type(text).__name__}; expected a string or a list of strings.")
         super().__init__(texts, caption, score)
 
     @override

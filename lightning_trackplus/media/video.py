@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-import warnings
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from numbers import Real
-from typing import NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast, get_args
 
-import PIL.Image
+from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import Self, override
 
 from lightning_trackplus.media.base import Media
-from lightning_trackplus.media.images.animation import (
-    SLOWEST,
-    VideoFormat,
-    check_format,
-    check_size,
-    encoded,
-    fastest,
-)
-from lightning_trackplus.media.images.frames import FILM_SUFFIXES, OneVideo, VideoFile, videos_of
-from lightning_trackplus.media.images.image_files import as_pillow
+from lightning_trackplus.media.images.files import FORMATS, SLOWEST, VideoFormat, check_size, encode_video
+from lightning_trackplus.media.images.pixels import FILM_SUFFIXES, OneVideo, VideoFile, videos_of
 from lightning_trackplus.media.images.value_range import (
     AnyRange,
     DetectedRange,
     checked_range,
     detected_range,
-    in_words,
     on_host,
+    pictures_of,
     ranges_of_copies,
-    scaled_to_bytes,
-    waited_for,
 )
 from lightning_trackplus.media.tensors import clone_to_host
 from lightning_trackplus.record import FilesPayload, VideoPayload
 from lightning_trackplus.runtime.lists import is_list
+from lightning_trackplus.runtime.suggestions import check_choice
 
 
 class Clip(NamedTuple):
@@ -102,7 +92,7 @@ class Video(Media[OneItem]):
         format: VideoFormat = "webp",  # noqa: A002  as W&B calls it
         value_range: tuple[float, float] | None = None,
     ) -> None:
-        check_format(format)
+        check_choice("Video", "format", format, get_args(VideoFormat))
         rate = _checked_rate(fps, format)
         several: Sequence[OneVideo] = frames if is_list(frames) else [cast("OneVideo", frames)]
         has_range = value_range is not None
@@ -110,7 +100,7 @@ class Video(Media[OneItem]):
         videos = [video for given in several for video in videos_of(given, has_range=has_range)]
         clips = [video for video in videos if isinstance(video, Tensor)]
         for frames_given in clips:
-            check_size(frames_given.shape[2], frames_given.shape[3], format)
+            check_size("Video", frames_given.shape[2], frames_given.shape[3], format)
         if black_and_white is None:
             black_and_white = detected_range(clips, are_batches=False)
         items = [Clip(one, rate, format, black_and_white) if isinstance(one, Tensor) else one for one in videos]
@@ -158,9 +148,12 @@ class Video(Media[OneItem]):
             films = [item for item in self._items if isinstance(item, VideoFile)]
             items = self._encoded([film.data for film in films], [film.suffix for film in films])
             return FilesPayload(items, VideoPayload.kind)
-        clips = iter(_pictures(self._clips, name))
+        pictures = iter(pictures_of(_ranged_frames(self._clips), f"Video {name!r}"))
         files = [
-            encoded(next(clips), item.fps, item.format) if isinstance(item, Clip) else item.data for item in self._items
+            encode_video(list(islice(pictures, len(item.frames))), item.fps, item.format)
+            if isinstance(item, Clip)
+            else item.data
+            for item in self._items
         ]
         return VideoPayload(self._encoded(files, [_suffix(item) for item in self._items]), *_size(self._items[0]))
 
@@ -180,34 +173,19 @@ class Video(Media[OneItem]):
 
 
 def _checked_rate(fps: float, file_format: VideoFormat) -> float:
-    if isinstance(fps, Real) and not isinstance(fps, bool) and SLOWEST <= fps <= fastest(file_format):
+    if isinstance(fps, Real) and not isinstance(fps, bool) and SLOWEST <= fps <= FORMATS[file_format].fastest:
         return float(fps)
     raise ValueError(
-        f'Video got fps={fps!r}; give frames a second, with format="{file_format}" a number from {SLOWEST} to'
-        f" {fastest(file_format)}."
+        f'Video got fps={fps!r}; expected frames a second, with format="{file_format}" a number from {SLOWEST} to'
+        f" {FORMATS[file_format].fastest}."
     )
 
 
-def _pictures(clips: Sequence[Clip], name: str) -> list[list[PIL.Image.Image]]:
-    """Return the frames of each video as Pillow has them, with a warning of what could not be shown."""
-    nan_count, outside = 0, Counter[str]()
-    pictures = []
+def _ranged_frames(clips: Sequence[Clip]) -> Iterator[tuple[NDArray[Any], AnyRange]]:
+    """Yield the frames of all videos and their ranges; one video at a time is on the host in full."""
     for clip in clips:
-        value_range = waited_for(clip.value_range)
-        frames = on_host(clip.frames, has_range=isinstance(clip.value_range, tuple))
-        drawn = [scaled_to_bytes(frame, value_range) for frame in frames]
-        pictures.append([as_pillow(one.picture) for one in drawn])
-        nan_count += sum(one.nan_count for one in drawn)
-        outside[in_words(clip.value_range)] += sum(one.outside_count for one in drawn)
-    _warn(f"{nan_count} pixels are NaN and drawn in magenta.", nan_count, name)
-    for words, count in outside.items():
-        _warn(f"{count} pixel values lie outside {words}", count, name)
-    return pictures
-
-
-def _warn(what: str, count: int, name: str) -> None:
-    if count:
-        warnings.warn(f"Video {name!r}: {what}", stacklevel=4)
+        for frame in on_host(clip.frames, has_range=isinstance(clip.value_range, tuple)):
+            yield frame, clip.value_range
 
 
 def _is_film(item: OneItem) -> bool:

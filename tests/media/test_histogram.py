@@ -192,7 +192,7 @@ class TestReducer:
     def test_edges_that_do_not_rise_are_refused(self, edges):
         """Edges are at least two finite numbers, each above the one before."""
         message = (
-            f"Histogram got the edges {edges!r}; give at least two finite numbers, each above the one before, for"
+            f"Histogram got the edges {edges!r}; expected at least two finite numbers, each above the one before, for"
             " example [0, 0.5, 1]."
         )
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
@@ -213,8 +213,8 @@ class TestReducer:
     def test_a_number_of_bins_needs_a_range(self, given_bins):
         """At least one bin between two finite numbers."""
         message = (
-            "Histogram got bins={!r}, low={!r} and high={!r}; give at least 1 bin, and two finite numbers, low below"
-            " high, for example Histogram(20, 0.0, 1.0)."
+            "Histogram got bins={!r}, low={!r} and high={!r}; give at least 1 bin, and two finite numbers, low"
+            " below high, for example Histogram(20, 0.0, 1.0)."
         ).format(*given_bins)
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             Histogram(*given_bins)
@@ -524,31 +524,31 @@ class TestValues:
     @pytest.mark.parametrize(
         ("values", "error", "message"),
         [
-            (torch.zeros(0, 3), ValueError, "numbers of shape (0, 3); give at least one."),
-            (np.zeros(0), ValueError, "numbers of shape (0,); give at least one."),
-            ([], ValueError, "numbers of shape (0,); give at least one."),
-            ([torch.ones(1), torch.ones(0)], ValueError, "numbers of shape (0,); give at least one."),
+            (torch.zeros(0, 3), ValueError, "numbers of shape (0, 3); expected at least one."),
+            (np.zeros(0), ValueError, "numbers of shape (0,); expected at least one."),
+            ([], ValueError, "numbers of shape (0,); expected at least one."),
+            ([torch.ones(1), torch.ones(0)], ValueError, "numbers of shape (0,); expected at least one."),
             (
                 torch.zeros(2, dtype=torch.complex64),
                 ValueError,
-                "numbers of torch.complex64; give real ones, for example their absolute values.",
+                "numbers of torch.complex64; expected real ones, for example their absolute values.",
             ),
             (
                 np.zeros(2, complex),
                 ValueError,
-                "numbers of complex128; give real ones, for example their absolute values.",
+                "numbers of complex128; expected real ones, for example their absolute values.",
             ),
             (
                 torch.eye(2).to_sparse(),
                 ValueError,
-                "a sparse tensor; give a dense one, tensor.to_dense().",
+                "a sparse tensor; expected a dense one, tensor.to_dense().",
             ),
             *(
                 (
                     values,
                     TypeError,
-                    f"a {name} that holds no array of numbers; give a tensor, an array, a list of numbers, or a list of"
-                    " tensors or arrays.",
+                    f"a {name} that holds no array of numbers; expected a tensor, an array, a list of numbers, or a"
+                    " list of tensors or arrays.",
                 )
                 for values, name in [
                     ("0.5", "str"),
@@ -572,7 +572,8 @@ class TestValues:
     def test_a_number_of_bins_that_cannot_be_is_refused(self, bins):
         """From one to a million."""
         message = (
-            f"Histogram got bins={bins!r}; give how many, from 1 to 1,000,000, or their edges, for example [0, 0.5, 1]."
+            f"Histogram got bins={bins!r}; expected how many, from 1 to 1,000,000, or their edges, for example"
+            " [0, 0.5, 1]."
         )
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             Medium([1.0], bins)
@@ -580,15 +581,17 @@ class TestValues:
     def test_edges_that_do_not_rise_are_refused(self):
         """As they are where they come with counts."""
         message = (
-            "Histogram got the edges array([1., 1.]); give at least two finite numbers, each above the one before, for"
-            " example [0, 0.5, 1]."
+            "Histogram got the edges array([1., 1.]); expected at least two finite numbers, each above the one"
+            " before, for example [0, 0.5, 1]."
         )
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             Medium([1.0], bins=(1, 1))
 
     def test_edges_on_a_device_are_refused(self):
         """They are looked at, for which training would wait."""
-        message = "Histogram got bins on cuda:0, for which training would have to wait; give bins that are on the host."
+        message = (
+            "Histogram got bins on cuda:0, for which training would have to wait; expected bins that are on the host."
+        )
         with FakeTensorMode(), pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             Medium(torch.empty(3, device="cuda"), bins=torch.empty(3, device="cuda"))
 
@@ -597,9 +600,9 @@ class TestValues:
         [
             (
                 {"caption": ["one"]},
-                "Histogram got 2 items and 1 captions; give one caption for each item, or a single string for all.",
+                "Histogram got 2 items and 1 captions; expected one caption for each item, or a single string for all.",
             ),
-            ({"score": 0.5}, "Histogram got 2 items and 1 scores; give one number for each item."),
+            ({"score": 0.5}, "Histogram got 2 items and 1 scores; expected one number for each item."),
         ],
         ids=["captions", "scores"],
     )
@@ -676,15 +679,17 @@ class TestCounts:
         """There is one count for each bin, and none below 0."""
         below, above = outside.get("below", 0.0), 0.0
         message = (
-            f"Histogram got 3 edges and counts of shape {shape}, {below!r} below and {above!r} above; give one count"
-            " fewer than edges, and none below 0."
+            f"Histogram got 3 edges and counts of shape {shape}, {below!r} below and {above!r} above; expected one"
+            " count fewer than edges, and none below 0."
         )
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             Medium.of_counts(counts, [0, 1, 2], **outside)
 
     def test_edges_that_do_not_rise_are_refused(self):
         """As they are where values are counted."""
-        with pytest.raises(ValueError, match=r"^Histogram got the edges array\(\[0., 0.\]\); give at least two finite"):
+        with pytest.raises(
+            ValueError, match=r"^Histogram got the edges array\(\[0., 0.\]\); expected at least two finite"
+        ):
             Medium.of_counts([1], [0, 0])
 
 

@@ -1,26 +1,29 @@
-"""Boxes and masks drawn on a picture."""
+"""What is made of pictures: boxes and masks drawn on one, and several arranged in a grid."""
 
 from __future__ import annotations
 
+import colorsys
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import PIL.Image
+import PIL.ImageDraw
 from numpy.typing import NDArray
 
-from lightning_trackplus.media.images.annotations import Annotations
-from lightning_trackplus.media.images.boxes import Box, Boxes
-from lightning_trackplus.media.images.image_files import as_pillow, opaque
-from lightning_trackplus.media.images.label_drawing import Colour, LabelDrawing, colour_of_class
-from lightning_trackplus.media.images.masks import Mask
+from lightning_trackplus.media.images.annotations import Annotations, Box, Boxes, Labels, Mask
+from lightning_trackplus.media.images.files import as_pillow, opaque
+from lightning_trackplus.media.images.text import Colour, contrasting, height_of_line, width_of, write
 from lightning_trackplus.media.images.value_range import Picture
-from lightning_trackplus.media.images.wandb_format import Labels
 
 # On a picture of fewer pixels than this, no label could be read; it is enlarged.
 _ROOM_FOR_LABELS = 256
+_GOLDEN_RATIO = 0.618034
+# The first group is vivid, the second pale, the third dark.
+_SATURATION_AND_VALUE = ((0.85, 1.0), (0.4, 1.0), (0.85, 0.6))
+_GAP = 2
 
 
 def annotated(picture: Picture, annotations: Annotations, name: str) -> Picture:
@@ -32,12 +35,55 @@ def annotated(picture: Picture, annotations: Annotations, name: str) -> Picture:
     pixels = np.array(opaque(as_pillow(picture)).convert("RGB"))
     legend = [entry for index, mask in enumerate(annotations.masks) for entry in _tint(pixels, mask, index)]
     scale = max(1, _ROOM_FOR_LABELS // max(pixels.shape[:2]))
-    pen = LabelDrawing(PIL.Image.fromarray(pixels.repeat(scale, axis=0).repeat(scale, axis=1)))
-    strange = sum(_draw(pen, boxes, index, scale, annotations.boxes) for index, boxes in enumerate(annotations.boxes))
-    pen.legend([(_in_group(text, mask.name, annotations.masks), colour) for text, mask, colour in legend])
+    drawing = LabelDrawing(PIL.Image.fromarray(pixels.repeat(scale, axis=0).repeat(scale, axis=1)))
+    strange = sum(
+        _draw(drawing, boxes, index, scale, annotations.boxes) for index, boxes in enumerate(annotations.boxes)
+    )
+    drawing.legend([(_in_group(text, mask.name, annotations.masks), colour) for text, mask, colour in legend])
     if strange:
         warnings.warn(f"Image {name!r}: {strange} boxes have no finite position and are not drawn.", stacklevel=2)
-    return np.asarray(pen.picture).transpose(2, 0, 1)
+    return np.asarray(drawing.picture).transpose(2, 0, 1)
+
+
+def colour_of_class(class_id: int, group: int = 0) -> Colour:
+    """Return the colour of a class; hues that follow each other lie a golden section apart.
+
+    Examples:
+        >>> colour_of_class(0)
+        (255, 38, 38)
+    """
+    saturation, value = _SATURATION_AND_VALUE[group % len(_SATURATION_AND_VALUE)]
+    red, green, blue = colorsys.hsv_to_rgb(class_id * _GOLDEN_RATIO % 1, saturation, value)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+class LabelDrawing:
+    """Draws boxes and labels on a picture, with lines and letters that fit its size."""
+
+    def __init__(self, picture: PIL.Image.Image) -> None:
+        self.picture = picture
+        self._draw = PIL.ImageDraw.Draw(picture)
+        self._letters = max(10, max(picture.size) // 80)
+        self._line = max(2, max(picture.size) // 400)
+        self._height = height_of_line(self._letters) + 2
+
+    def box(self, edges: tuple[int, int, int, int], text: str, colour: Colour) -> None:
+        """Draw a box, with its label above it or, where it has no room there, inside."""
+        self._draw.rectangle(edges, outline=colour, width=self._line)
+        if text:
+            left, top = edges[:2]
+            self._label(left, top - self._height if top >= self._height else top, text, colour)
+
+    def legend(self, entries: Sequence[tuple[str, Colour]]) -> None:
+        """Draw labels below each other into the lower left corner."""
+        for row, (text, colour) in enumerate(reversed(entries), start=1):
+            self._label(0, self.picture.height - row * self._height, text, colour)
+
+    def _label(self, left: int, top: int, text: str, colour: Colour) -> None:
+        width = width_of(text, self._letters) + 4
+        left = max(0, min(left, self.picture.width - width))
+        self._draw.rectangle((left, top, left + width - 1, top + self._height - 1), fill=colour)
+        write(self.picture, (left + 2, top + 1), text, colour=contrasting(*colour), size=self._letters)
 
 
 def _tint(pixels: NDArray[np.uint8], mask: Mask, group: int) -> Iterator[tuple[str, Mask, Colour]]:
@@ -70,17 +116,17 @@ def _stretched(mask: Mask, height: int, width: int) -> NDArray[Any]:
     return classes.numpy()[rows[:, None], columns]
 
 
-def _draw(pen: LabelDrawing, boxes: Boxes, index: int, scale: int, groups: Sequence[Boxes]) -> int:
+def _draw(drawing: LabelDrawing, boxes: Boxes, index: int, scale: int, groups: Sequence[Boxes]) -> int:
     """Draw the boxes of a group, and return how many could not be drawn."""
     strange = 0
     for box in boxes.each():
-        edges = _edges(box, pen.picture.size, scale)
+        edges = _edges(box, drawing.picture.size, scale)
         class_id = None if box.class_id is None else int(box.class_id)
         if edges is None:
             strange += 1
             continue
         text = _in_group(_label(box, class_id, boxes.labels), boxes.name, groups)
-        pen.box(edges, text, colour_of_class(class_id or 0, index))
+        drawing.box(edges, text, colour_of_class(class_id or 0, index))
     return strange
 
 
@@ -113,3 +159,31 @@ def _class_name(class_id: int, labels: Labels) -> str:
 def _in_group(text: str, name: str, groups: Sequence[Boxes] | Sequence[Mask]) -> str:
     """Return a label that says its group where there are several."""
     return f"{name}: {text}" if len(groups) > 1 else text
+
+
+def grid_size(sizes: Iterable[tuple[int, int]], count: int, columns: int) -> tuple[int, int]:
+    """Return the height and width of the picture that `arranged` makes."""
+    height, width = map(max, zip(*sizes, strict=True))
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    return rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP
+
+
+def arranged(pictures: Sequence[Picture], columns: int) -> Picture:
+    """Return pictures side by side and below each other, each in the middle of its cell.
+
+    Cells are as large as the largest picture, and lie 2 pixels apart. What is empty is black, and
+    transparent if a picture has an alpha channel.
+    """
+    channels, height, width = map(max, zip(*(picture.shape for picture in pictures), strict=True))
+    canvas = np.zeros((channels, *grid_size([(height, width)], len(pictures), columns)), np.uint8)
+    for index, picture in enumerate(pictures):
+        row, column = divmod(index, min(columns, len(pictures)))
+        top = row * (height + _GAP) + (height - picture.shape[1]) // 2
+        left = column * (width + _GAP) + (width - picture.shape[2]) // 2
+        cell = canvas[:, top : top + picture.shape[1], left : left + picture.shape[2]]
+        # A grey picture is spread over the colours.
+        cell[:3] = picture[:3]
+        if channels == 4:
+            cell[3] = picture[3] if len(picture) == 4 else 255
+    return canvas

@@ -10,10 +10,9 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from lightning_trackplus.media.images.text import LINE, shortened, width_of, write, write_upwards
+from lightning_trackplus.media.images.text import LINE, WHITE, contrasting, shortened, width_of, write, write_upwards
 
-_BLACK, _WHITE, _GREY = (0, 0, 0), (255, 255, 255), (190, 190, 190)
-_BRIGHT = 140
+_GREY = (190, 190, 190)
 _GAP, _SCALE = 8, 14
 _LONGEST_NAME = 24
 _LARGEST_CELL, _USUAL_WIDTH = 64, 640
@@ -63,7 +62,7 @@ def drawn(matrix: NDArray[np.float64], names: Sequence[str] | None) -> NDArray[n
     layout = _layout(matrix.shape[0], matrix.shape[1], numbers, shown)
     ends = (_number(high), _number(low))
     width = layout.left + layout.width + 2 * _GAP + _SCALE + 4 + max(map(width_of, ends))
-    sheet = PIL.Image.new("RGB", (width, _GAP + max(layout.height, 3 * LINE) + layout.below + _GAP), _WHITE)
+    sheet = PIL.Image.new("RGB", (width, _GAP + max(layout.height, 3 * LINE) + layout.below + _GAP), WHITE)
     colours = _colours(matrix, low, high)
     pixels = colours.repeat(layout.cell, axis=0).repeat(layout.cell, axis=1)
     sheet.paste(PIL.Image.fromarray(pixels), (layout.left, _GAP))
@@ -121,12 +120,11 @@ def _layout(rows: int, columns: int, numbers: list[list[str]], names: list[str])
 def _write_numbers(
     sheet: PIL.Image.Image, layout: _Layout, numbers: list[list[str]], colours: NDArray[np.uint8]
 ) -> None:
-    brightness = colours @ np.array([0.299, 0.587, 0.114])  # As in ITU-R BT.601.
     middle = layout.cell // 2
     for row, texts in enumerate(numbers):
         for column, text in enumerate(texts):
             place = layout.left + column * layout.cell + middle, _GAP + row * layout.cell + middle
-            write(sheet, place, text, "mm", _BLACK if brightness[row, column] > _BRIGHT else _WHITE)
+            write(sheet, place, text, "mm", colour=contrasting(*colours[row, column].tolist()))
 
 
 def _write_names(sheet: PIL.Image.Image, layout: _Layout, names: list[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Real
 from typing import Any, NamedTuple, TypeAlias
 
@@ -119,8 +119,8 @@ def checked_range(value_range: Any, owner: str) -> ValueRange:
         if -_LARGEST < black < white < _LARGEST and white - black > 1 / _LARGEST:
             return float(black), float(white)
     raise ValueError(
-        f"{owner} got value_range={value_range!r}; give two numbers, which values are black and which are white, such"
-        " as (-1.0, 1.0)."
+        f"{owner} got value_range={value_range!r}; expected two numbers, which values are black and which are white,"
+        " such as (-1.0, 1.0)."
     )
 
 
@@ -161,29 +161,25 @@ def scaled_to_bytes(pixels: NDArray[Any], value_range: ValueRange) -> ScaledPict
     return _marked(levels)
 
 
-def pictures_of(pixels: Sequence[NDArray[Any]], ranges: Sequence[AnyRange], name: str) -> list[Picture]:
-    """Return pictures of pixels, with a warning of what could not be shown.
-
-    Args:
-        pixels: Bytes, bools or floats of each picture, shape ``(C, H, W)``.
-        ranges: Which floats are black and white in each.
-        name: The name they were logged under, for the warning.
-    """
-    drawn = [scaled_to_bytes(one, waited_for(value_range)) for one, value_range in zip(pixels, ranges, strict=True)]
-    if nan_count := sum(one.nan_count for one in drawn):
-        warnings.warn(f"Image {name!r}: {nan_count} pixels are NaN and drawn in magenta.", stacklevel=2)
-    outside = Counter[str]()
-    for one, value_range in zip(drawn, ranges, strict=True):
-        outside[in_words(value_range)] += one.outside_count
+def pictures_of(ranged_pixels: Iterable[tuple[NDArray[Any], AnyRange]], logged: str) -> list[Picture]:
+    """Return pictures of pixels of shape ``(C, H, W)``; warn of NaN and of values outside of their ranges."""
+    pictures, nan_count, outside = [], 0, Counter[str]()
+    for pixels, value_range in ranged_pixels:
+        scaled = scaled_to_bytes(pixels, waited_for(value_range))
+        pictures.append(scaled.picture)
+        nan_count += scaled.nan_count
+        outside[_in_words(value_range)] += scaled.outside_count
+    if nan_count:
+        warnings.warn(f"{logged}: {nan_count} pixels are NaN and drawn in magenta.", stacklevel=2)
     for words, count in (+outside).items():
-        warnings.warn(f"Image {name!r}: {count} pixel values lie outside {words}", stacklevel=2)
-    return [one.picture for one in drawn]
+        warnings.warn(f"{logged}: {count} pixel values lie outside {words}", stacklevel=2)
+    return pictures
 
 
-def in_words(value_range: AnyRange) -> str:
+def _in_words(value_range: AnyRange) -> str:
     """Return outside of what values are clipped."""
     if not isinstance(value_range, tuple):
-        return "[0, 1] or [0, 255] and are clipped; give value_range=(black, white) for another range."
+        return "[0, 1] or [0, 255] and are clipped; use value_range=(black, white) for another range."
     return "[{:g}, {:g}] and are clipped.".format(*value_range)
 
 
