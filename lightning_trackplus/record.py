@@ -1,7 +1,6 @@
-"""The waist of the package: what everything logged becomes before it is written.
+"""Records and payloads: the form in which everything that is logged reaches the writers.
 
-Above it lie many reducers and media, below it several writers. A new medium ends in one of the
-payloads here, a new writer reads them, and neither knows the other.
+Reducers and media produce payloads, writers take them, and neither side depends on the other.
 """
 
 from __future__ import annotations
@@ -14,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 Cell: TypeAlias = str | float | int | bool | None
-"""What stands in a table."""
+"""The value of a cell of a table."""
 
 NUMBERS = (float, int)
-"""What a number is in a record; `isinstance` takes twice as long with ``float | int``."""
+"""The types of numbers in a record; `isinstance` takes twice as long with ``float | int``."""
 
 _BYTES_PER_SCALAR = 64
 
 
 class Item(NamedTuple):
-    """One picture, sound or text, encoded: what one media file holds."""
+    """One encoded item: the content of one media file, with its suffix, caption and score."""
 
     data: bytes
     suffix: str
@@ -33,20 +32,25 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Media of one kind that were logged under one name at one step, each as the bytes of a file."""
+    """Base of the media payloads: items of one kind that were logged under one name at one step.
+
+    Attributes:
+        items: The items.
+        kind: What ``media.csv`` says that they are, such as ``"image"``.
+    """
 
     items: tuple[Item, ...]
     kind: ClassVar[str]
 
     @property
     def nbytes(self) -> int:
-        """Memory that the files hold, in bytes."""
+        """Memory of the files in bytes."""
         return sum(len(item.data) for item in self.items)
 
 
 @dataclass(frozen=True, slots=True)
 class ImagePayload(Encoded):
-    """Images; width and height are the first's, in pixels."""
+    """Images; width and height are those of the first one, in pixels."""
 
     kind: ClassVar[str] = "image"
     width: int
@@ -55,7 +59,7 @@ class ImagePayload(Encoded):
 
 @dataclass(frozen=True, slots=True)
 class VideoPayload(Encoded):
-    """Moving images, as files that a browser plays as an image; width and height are the first's, in pixels."""
+    """Videos as animated images; width and height are those of the first one, in pixels."""
 
     kind: ClassVar[str] = "video"
     width: int
@@ -78,25 +82,21 @@ class TextPayload(Encoded):
 
 @dataclass(frozen=True, slots=True)
 class FilesPayload(Encoded):
-    """Files of any other kind, such as HTML pages: writers keep them as files, or show them where they can.
-
-    Attributes:
-        kind: What ``media.csv`` says that they are, such as ``"html"``.
-    """
+    """Files of any other kind, such as HTML pages or those of a medium of your own; ``kind`` says what they are."""
 
     kind: str  # type: ignore[misc]  # other payloads have one kind each
 
 
 class Counts(NamedTuple):
-    """How many of some numbers lie in each bin, below all bins and above them.
+    """How many values are in each bin, below all bins and above them.
 
     Attributes:
-        edges: Where the bins begin and the last one ends, finite, none below the one before, shape ``(N + 1,)``.
-        counts: How many numbers lie in each bin, shape ``(N,)``; bins are half-open, and only the last is closed.
-        below: How many lie below the first edge, -inf among them.
-        above: How many lie above the last edge, inf among them.
-        infinite: How many are infinite; only known where a medium has counted them.
-        nan: How many are NaN, and in none of the counts; only known where a medium has counted them.
+        edges: The edges of the bins, finite and not decreasing, shape ``(N + 1,)``.
+        counts: The values in each bin, shape ``(N,)``, NaN if unknown; bins are half-open, only the last is closed.
+        below: The values below the first edge, including -inf.
+        above: The values above the last edge, including inf.
+        infinite: The infinite values; counted only by the medium `Histogram`.
+        nan: The values that are NaN and in no other count; counted only by the medium `Histogram`.
     """
 
     edges: NDArray[np.float64]
@@ -108,7 +108,7 @@ class Counts(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Memory that edges and counts hold, in bytes."""
+        """Memory of edges and counts in bytes."""
         return self.edges.nbytes + self.counts.nbytes
 
     def as_nan(self) -> Counts:
@@ -116,13 +116,13 @@ class Counts(NamedTuple):
         return Counts(self.edges, np.full_like(self.counts, np.nan), np.nan, np.nan)
 
     def rows(self, *, finite: bool = False) -> NDArray[np.float64]:
-        """Return the bins as rows of low, high and count, shape ``(rows, 3)``.
+        """Return rows of low, high and count, shape ``(rows, 3)``.
 
-        Numbers outside of all bins have a row of their own, from -inf or to inf. A bin of width 0 has no row; a
-        count that the last one has is added to the bin before it.
+        Values outside all bins have a row of their own, from -inf or to inf. A bin of width 0 has no row: its count
+        is added to the bin before.
 
         Args:
-            finite: Whether a row outside of all bins is as wide as its neighbor, for charts that need finite bins.
+            finite: Whether to make the outer rows as wide as their neighbours, for charts that need finite bins.
 
         Examples:
             >>> counts = Counts(np.array([0.0, 1.0, 2.0]), np.array([5.0, 3.0]), below=2, above=0)
@@ -143,13 +143,13 @@ class Counts(NamedTuple):
         return rows
 
     def buckets(self) -> NDArray[np.float64]:
-        """Return finite rows without the empty ones at both ends, as TensorBoard's own writers leave them out."""
+        """Return finite rows without empty ones at either end, as TensorBoard's own writers do."""
         rows = self.rows(finite=True)
         filled = np.flatnonzero(rows[:, 2] > 0)
         return rows[filled[0] : filled[-1] + 1] if len(filled) else rows[:0]
 
     def coarse(self, bins: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return counts and edges of at most so many finite bins, neighbors taken together; an unknown count is 0."""
+        """Return counts and edges of at most ``bins`` finite bins, merging neighbours; unknown counts are 0."""
         rows = self.rows(finite=True)
         starts = np.arange(0, len(rows), -(-len(rows) // bins))
         return np.add.reduceat(np.nan_to_num(rows[:, 2]), starts), np.append(rows[starts, 0], rows[-1, 1])
@@ -169,7 +169,7 @@ class HistogramPayload(Encoded):
 
     @property
     def nbytes(self) -> int:
-        """Memory that files and counts hold, in bytes."""
+        """Memory of files and counts in bytes."""
         return sum(len(item.data) for item in self.items) + sum(counts.nbytes for counts in self.bins)
 
 
@@ -191,13 +191,13 @@ class TablePayload(Encoded):
 
 @dataclass(frozen=True, slots=True)
 class TensorBoardEvent:
-    """A TensorBoard ``Event`` made by ``logger.experiment.add_…``; other writers have no use for it."""
+    """A TensorBoard ``Event`` made by ``logger.experiment.add_…``; other writers ignore it."""
 
     event: Any
     nbytes: int
 
     def snapshot(self) -> TensorBoardEvent:
-        """Return this object; nobody changes an event that was added."""
+        """Return this object: an event is not changed after it was added."""
         return self
 
 
@@ -209,14 +209,14 @@ Payload: TypeAlias = float | MediaPayload | TensorBoardEvent
 
 @runtime_checkable
 class Encodable(Protocol):
-    """A value that still has to be turned into a payload, which happens on the delivery thread."""
+    """A value that the delivery thread turns into a payload."""
 
     @property
     def nbytes(self) -> int:
-        """Memory that the value holds until it is encoded, in bytes."""
+        """Memory of the value in bytes, until it is encoded."""
 
     def snapshot(self) -> Encodable:
-        """Return a copy that the caller cannot change."""
+        """Return a copy that later changes do not reach."""
 
     def encode(self, name: str) -> Payload:
         """Return the payload; pure, and not called on the training thread.
@@ -227,15 +227,15 @@ class Encodable(Protocol):
 
 
 class OwnEvent(NamedTuple):
-    """An event of TensorBoard's own on its way into delivery.
+    """A TensorBoard event on its way to delivery.
 
     Attributes:
         name: Its tag.
-        value: The event, or what becomes one when it is encoded.
+        value: The event, or a value that is encoded to one.
         step: Its step.
         wall_time: Seconds since 1970-01-01 UTC.
-        folder: The run below the run directory that it belongs to; ``""`` for the run itself.
-        is_media: Whether it holds media, which may be dropped.
+        folder: The sub-run that it belongs to, below the run directory; ``""`` for the run itself.
+        is_media: Whether it holds media, which may be dropped if the queue is full.
     """
 
     name: str
@@ -250,11 +250,11 @@ ValueT_co = TypeVar("ValueT_co", bound="Payload | Encodable", covariant=True)
 
 
 class EvaluationBatch(NamedTuple):
-    """Which batch of an evaluation numbers are of; their step counts these batches, and not the steps of training.
+    """The evaluation whose batches a record is of; its step counts these batches instead of training steps.
 
     Attributes:
         stage: ``"validation"`` or ``"test"``.
-        waiting_step: The global step that the results of the evaluation are going to have.
+        waiting_step: The global step under which the results of the evaluation will be logged.
     """
 
     stage: str
@@ -267,11 +267,11 @@ class Record(Generic[ValueT_co]):
 
     Attributes:
         step: The global step, as the Trainer counts it.
-        epoch: The epoch, where it is known.
+        epoch: The epoch, if known.
         wall_time: Seconds since 1970-01-01 UTC.
         values: The values by name.
-        only_numbers: Whether all values are numbers, so that nobody has to look at each.
-        batch: The batch of an evaluation whose series this is; None for all else.
+        only_numbers: Whether all values are numbers, so that writers need not check each.
+        batch: The evaluation, if this is one of its batches; otherwise None.
     """
 
     step: int
@@ -283,10 +283,10 @@ class Record(Generic[ValueT_co]):
 
     @property
     def nbytes(self) -> int:
-        """Memory that the record holds while it waits for its delivery, in bytes, roughly."""
+        """Memory of the record in the delivery queue, roughly, in bytes."""
         if self.only_numbers:
             return _BYTES_PER_SCALAR * len(self.values)
-        # Faster than a sum over a generator, and this is asked on the training thread.
+        # Faster than a sum over a generator; this runs on the training thread.
         held = 0
         for value in self.values.values():
             held += _BYTES_PER_SCALAR if isinstance(value, NUMBERS) else value.nbytes

@@ -27,12 +27,12 @@ _HIGHEST_FLAC_RATE = 2**16 - 1
 
 
 class Sound(NamedTuple):
-    """One sound of a batch; sounds of several rates and formats can stand in one batch.
+    """One sound of a batch, which may have sounds of several rates and formats.
 
     Attributes:
         samples: uint8, int16, int32 or float in [-1, 1], shape (C, T).
-        sample_rate: Samples a second.
-        format: What it becomes.
+        sample_rate: Samples per second.
+        format: The format of its file.
     """
 
     samples: Tensor
@@ -41,7 +41,7 @@ class Sound(NamedTuple):
 
 
 class Audio(Media[Sound]):
-    """One sound or a batch of them, written with 16 bits a sample and played in TensorBoard's audio tab.
+    """One sound or a batch of them, written with 16 bits per sample and played in TensorBoard's audio tab.
 
     Args:
         samples: A tensor or an array of shape ``(T,)``, ``(C, T)`` or ``(T, C)``, a batch ``(N, C, T)``,
@@ -49,17 +49,17 @@ class Audio(Media[Sound]):
             (stereo), and two dimensions of which one is 1 or 2 are one sound. The dtype is int16 or
             int32 of full scale, uint8 around 128 as WAV files have it, or any float in [-1, 1].
             Files other than WAV of plain integers, such as FLAC, OGG and MP3, need soundfile.
-        sample_rate: Samples a second, in hertz; a file has its own, which counts.
+        sample_rate: Samples per second; that of a file is in the file.
         caption: A line about the sound, or a list with one for each.
         score: A number for the sound, or one for each, shape ``(N,)``.
-        format: What is written: ``"wav"``, or ``"flac"``, which takes about two thirds of the space
-            and needs soundfile, the extra ``audio``.
+        format: ``"wav"``, or ``"flac"``, which takes about two thirds of the space and needs soundfile, the
+            extra ``audio``.
 
     Raises:
-        ValueError: If the shape, the dtype or the sample rate is none of these, a file is no sound,
-            or there is another number of captions or scores than of sounds.
+        ValueError: If the shape, the dtype or the sample rate is not one of these, a file is not a sound, or
+            there is not one caption or score for each sound.
         TypeError: If a sound is of another type.
-        FileNotFoundError: If a path leads nowhere.
+        FileNotFoundError: If there is no file at a path.
         ImportError: If soundfile is needed and not installed.
 
     Examples:
@@ -89,16 +89,12 @@ class Audio(Media[Sound]):
     @property
     @override
     def nbytes(self) -> int:
-        """Memory that the samples hold, in bytes."""
+        """Memory of the samples in bytes."""
         return sum(sound.samples.nbytes for sound in self._items)
 
     @override
     def encode(self, name: str) -> AudioPayload:
-        """Return the sounds as files.
-
-        Args:
-            name: The name they were logged under, for warnings.
-        """
+        """Return the sounds as files."""
         sounds = [(Pcm(sound.samples), sound) for sound in self._items]
         files = [_file(pcm, sound) for pcm, sound in sounds]
         _warn(sum(pcm.clipped for pcm, _ in sounds), "lie outside [-1, 1] and are clipped", name)
@@ -139,25 +135,12 @@ def _warn(count: int, what: str, name: str) -> None:
 OneSound: TypeAlias = "Tensor | np.ndarray[Any, Any] | str | os.PathLike[str]"
 
 _CHANNELS = (1, 2)
-# A WAV says in 32 bits how many bytes a second has, of which stereo has four a sample.
+# A WAV stores the bytes per second in 32 bits, and stereo has four bytes per sample.
 _HIGHEST_RATE = 2**30 - 1
 
 
 def sounds_of(sound: OneSound, sample_rate: int | None) -> Iterator[tuple[Tensor, int]]:
-    """Yield the sounds that one value stands for, of shape ``(C, T)``, and their sample rates.
-
-    Those of a tensor or an array are views of it.
-
-    Args:
-        sound: Whatever `Audio` takes, but for a list.
-        sample_rate: Samples a second; a file has its own.
-
-    Raises:
-        ValueError: If it has a shape, a dtype or a sample rate that sounds have not.
-        TypeError: If it is of another type.
-        FileNotFoundError: If a path leads nowhere.
-        ImportError: If a file needs soundfile, and that is not installed.
-    """
+    """Yield the sounds of one value, shape ``(C, T)``, and their sample rates; tensors and arrays are not copied."""
     match sound:
         case str() | os.PathLike():
             samples, rate = audio_files.read(sound)
@@ -180,7 +163,7 @@ def _checked_rate(sample_rate: int | None) -> int:
     if isinstance(sample_rate, Integral) and not isinstance(sample_rate, bool) and 1 <= sample_rate <= _HIGHEST_RATE:
         return int(sample_rate)
     raise ValueError(
-        f"Audio got the sample rate {sample_rate!r}; expected samples a second as a whole number, such as 16000."
+        f"Audio got the sample rate {sample_rate!r}; expected samples per second as a whole number, such as 16000."
     )
 
 

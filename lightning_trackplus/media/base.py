@@ -1,4 +1,4 @@
-"""What all media have in common: items, a caption and a score for each, a snapshot, an encoding."""
+"""The base class of all media."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _SUFFIX = re.compile(r"(\.[A-Za-z0-9_-]+)+")
 
 
 class LateCaption(ABC):
-    """A caption that is made when it is written, for instance of values that lie on a device until then."""
+    """A caption that is made on the delivery thread, for instance from values on a device."""
 
     @abstractmethod
     def __str__(self) -> str:
-        """Return the caption; not called on the training thread."""
+        """Return the caption; called on the delivery thread."""
 
 
 Caption: TypeAlias = str | LateCaption | None
@@ -42,14 +42,14 @@ class Media(ABC, Generic[ItemT]):
     Args:
         items: The items.
         caption: A line about each item; one string stands for all of them.
-        score: A number for each item, by which it can be found again; shape ``(len(items),)``.
+        score: A number for each item, by which selections choose, shape ``(len(items),)``.
 
     Attributes:
         kind: What ``media.csv`` says that the files are, such as ``"point_cloud"``.
         suffix: What the names of the files end with, such as ``".ply"``.
 
     Raises:
-        ValueError: If there are no items, or another number of captions or scores than of items.
+        ValueError: If there are no items, or not one caption and one score for each.
 
     Examples:
         >>> import json
@@ -101,8 +101,8 @@ class Media(ABC, Generic[ItemT]):
         return f"<{self._title}: {len(self)} item{'s' if len(self) > 1 else ''}>"
 
     def __str__(self) -> str:
-        # Lightning puts a value that it refuses into its message this way. It refuses a medium only
-        # where the callback is missing, and this is the one place from which we can say so.
+        # Lightning puts a value that it refuses into its error message. It refuses a medium only if the callback is
+        # missing, and this is the only place from which we can say so.
         return f"{self!r} (a medium can be logged once TrackPlus() is among the Trainer's callbacks)"
 
     @property
@@ -117,29 +117,29 @@ class Media(ABC, Generic[ItemT]):
 
     @property
     def captions(self) -> tuple[Caption, ...]:
-        """A line about each item."""
+        """The captions."""
         return self._captions
 
     @property
     def scores(self) -> Tensor | None:
-        """A number for each item, float64, shape ``(len(self),)``, on the device where it was given."""
+        """The scores, float64, shape ``(len(self),)``, on the device on which they were passed."""
         return self._scores
 
     def take(self, indices: Sequence[int]) -> Self:
         """Return some of the items.
 
         Args:
-            indices: Which, at least one, in the order in which they are wanted.
+            indices: The positions of at least one item, in the order of the result.
         """
         return self._with(
             tuple(self._items[index] for index in indices),
             tuple(self._captions[index] for index in indices),
-            # By views, since a list of indices would wait for the device.
+            # Views, since indexing with a list would wait for the device.
             None if self._scores is None else torch.cat([self._scores.narrow(0, index, 1) for index in indices]),
         )
 
     def joined(self, others: Sequence[Self]) -> Self:
-        """Return the items of this batch followed by those of others of its kind.
+        """Return the items of this batch followed by those of others of its type.
 
         Args:
             others: The batches to append, in order.
@@ -154,12 +154,12 @@ class Media(ABC, Generic[ItemT]):
         )
 
     def snapshot(self) -> Self:
-        """Return a copy that later changes to the caller's tensors do not reach; waits for no device."""
+        """Return a copy that later changes to the caller's tensors do not reach, without waiting for a device."""
         return self._with(tuple(map(self.snapshot_item, self._items)), self._captions, self._scores)
 
     @property
     def nbytes(self) -> int:
-        """Memory that the items hold, in bytes; override it for items that hold others, such as tuples of arrays."""
+        """Memory of the items in bytes; override it for items that contain others, such as tuples of arrays."""
         return sum(map(_nbytes_of, self._items))
 
     @abstractmethod
@@ -180,7 +180,7 @@ class Media(ABC, Generic[ItemT]):
         raise NotImplementedError(f"{self._title} has no encode_item(self, item), which returns the bytes of a file.")
 
     def encode(self, name: str) -> MediaPayload:  # noqa: ARG002  for subclasses
-        """Return the items in the form in which they are written.
+        """Return the payload that writers take; called on the delivery thread.
 
         Args:
             name: The name the medium was logged under, for warnings.
@@ -193,14 +193,14 @@ class Media(ABC, Generic[ItemT]):
         return type(self).__name__
 
     def _encoded(self, data: Sequence[bytes], suffix: str | Sequence[str]) -> tuple[Item, ...]:
-        """Return the files with what belongs to each; a suffix is that of all of them, or there is one for each."""
+        """Return an item for each file, with its caption and score; ``suffix`` is one for all or one for each."""
         scores = itertools.repeat(None) if self._scores is None else self._scores.tolist()
         suffixes = itertools.repeat(suffix) if isinstance(suffix, str) else suffix
         captions = [caption if caption is None else str(caption) for caption in self._captions]
         return tuple(map(Item, data, suffixes, captions, scores))
 
     def _with(self, items: tuple[ItemT, ...], captions: tuple[Caption, ...], scores: Tensor | None) -> Self:
-        # As copy.copy() does, in a fifth of its time.
+        # Does what copy.copy() does, in a fifth of its time.
         other = object.__new__(type(self))
         vars(other).update(vars(self))
         other._items, other._captions, other._scores = items, captions, scores
@@ -230,7 +230,7 @@ class Media(ABC, Generic[ItemT]):
         return scores
 
     def _scores_or_nan(self, like: Tensor) -> Tensor:
-        """Return the scores on the device of others, on which they usually are."""
+        """Return the scores on the device of ``like``, or NaN."""
         if self._scores is not None:
             return self._scores.to(like.device, non_blocking=True)
         return torch.full((len(self),), torch.nan, dtype=like.dtype, device=like.device)

@@ -14,11 +14,11 @@ from torch import Tensor
 from lightning_trackplus.record import Counts
 
 _LARGEST = torch.finfo(torch.float64).max
-# As wide as it takes to find room for 128 bins around any float64.
+# Wide enough for 128 bins around any float64.
 _NARROWEST = 2.0**-45
 _LARGEST_WHOLE = 2**24  # float32 has all whole numbers up to here.
 _BLOCK = 65536  # Numbers that stay in the processor's cache from one operation to the next.
-# Numbers that are sorted at a time: it takes about 40 bytes for each.
+# The most numbers that are sorted at once: each takes about 40 bytes.
 _CHUNK = 2**22
 _HEAD = 4
 
@@ -37,7 +37,7 @@ def checked_edges(edges: Sequence[float] | NDArray[Any], *, owner: str) -> NDArr
 
 
 def even_edges(low: Tensor, high: Tensor, bins: int) -> Tensor:
-    """Return edges of bins of equal width, float64, as `numpy.histogram` has them; waits for no device.
+    """Return edges of bins of equal width, float64, as `numpy.histogram` has them, without waiting for a device.
 
     ``low`` and ``high`` are the smallest and the largest value, with ``low > high`` if there are none. Where float64
     has fewer numbers between the two than there are bins, for which numpy raises, some edges are equal.
@@ -49,7 +49,7 @@ def even_edges(low: Tensor, high: Tensor, bins: int) -> Tensor:
     low, high = (low - margin).clamp(min=-_LARGEST), (high + margin).clamp(max=_LARGEST)
     numbers = torch.arange(bins, dtype=torch.float64, device=low.device)
     edges = numbers * ((high - low) / bins) + low
-    # The distance of two finite numbers can be infinite.
+    # The difference of two finite numbers can overflow.
     far = low * (1 - numbers / bins) + high * (numbers / bins)
     return torch.cat([torch.where((high - low).isfinite(), edges, far), high.unsqueeze(0)])
 
@@ -77,7 +77,7 @@ def count_on_host(values: NDArray[Any], bins: int | NDArray[np.float64]) -> Coun
 
 
 def _floats(values: NDArray[Any]) -> NDArray[np.floating]:
-    """Return numbers in the shortest float that has every one of them; float64 has most of int64's."""
+    """Return numbers in the shortest float that represents them; float64 represents most of int64."""
     is_short = np.can_cast(values.dtype, np.float32)
     if values.dtype.kind in "iu" and not is_short:
         is_short = values.min() >= -_LARGEST_WHOLE and values.max() <= _LARGEST_WHOLE
@@ -85,9 +85,9 @@ def _floats(values: NDArray[Any]) -> NDArray[np.floating]:
 
 
 def _count_evenly(values: NDArray[np.floating], edges: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Count over bins of one width by the place of each value between the first and the last edge.
+    """Count over bins of equal width by the position of each value between the first and the last edge.
 
-    Places are rounded. So a value whose place is near to that of an edge is looked up among the edges.
+    Positions are rounded, so that a value close to an edge is looked up among the edges.
     """
     bins, kind = len(edges) - 1, values.dtype.type
     low, high = float(edges[0]), float(edges[-1])
@@ -105,7 +105,7 @@ def _count_evenly(values: NDArray[np.floating], edges: NDArray[np.float64]) -> N
         places -= np.trunc(places)
         near = np.flatnonzero(np.abs(places - kind(0.5)) > kind(0.5 - tolerance))
         if len(near) > len(block) // 16:
-            # Values that lie on edges so often are often the same, and sorted in no time.
+            # Values that are on edges so often are mostly equal, and quickly sorted.
             return counts + _count_between(values[start:], edges)
         bin_numbers[near] = np.searchsorted(edges[1:-1], block[near], side="right")
         counts += np.bincount(bin_numbers, minlength=bins)
@@ -119,27 +119,24 @@ def _count_between(values: NDArray[np.floating], edges: NDArray[np.float64]) -> 
 
 
 def count_on_device(values: Tensor, bins: int | NDArray[np.float64]) -> Tensor:
-    """Return what `unpack` makes the counts of `count_on_host` of; waits for no device.
+    """Return the counts of `count_on_host` packed in one tensor for `unpack`, without waiting for the device.
 
-    The values are sorted and the edges looked up among them, which is deterministic, and as fast for values that are
-    all in one bin.
-
-    Returns:
-        How many numbers are NaN, infinite, below and above the edges, and in each bin; then the edges. float64, shape
-        ``(4 + N + N + 1,)``, on the device of the values.
+    It holds the numbers of values that are NaN, infinite, below and above the edges, and in each bin, then the edges:
+    float64, shape ``(4 + N + N + 1,)``. The values are sorted and the edges looked up among them: this is
+    deterministic, and as fast if all values are in one bin.
     """
     flat = values.reshape(-1)
     if isinstance(bins, int):
         edges = even_edges(*_extremes(flat), bins)
     else:
-        # From memory that is not page-locked, this is staged at once, and waits for nothing.
+        # A copy from memory that is not page-locked is staged at once, without waiting.
         edges = torch.tensor(bins).to(flat.device, non_blocking=True)
     counts = torch.stack([_count_sorted(chunk, edges) for chunk in _chunks(flat)]).sum(dim=0)
     return torch.cat([counts.double(), edges])
 
 
 def unpack(packed: Tensor) -> Counts:
-    """Return the counts of `count_on_device` on the host; waits until they are complete."""
+    """Return the counts of `count_on_device` on the host, after waiting for them."""
     numbers = packed.cpu().numpy()
     nan, infinite, below, above = numbers[:_HEAD].tolist()
     counts, edges = np.split(numbers[_HEAD:], [(len(numbers) - _HEAD) // 2])
@@ -147,14 +144,14 @@ def unpack(packed: Tensor) -> Counts:
 
 
 def _chunks(values: Tensor) -> Iterator[Tensor]:
-    """Yield parts of some numbers in the shortest float that has them all; float64 has most of int64's."""
+    """Yield parts of the numbers in the shortest float that represents them; float64 represents most of int64."""
     is_short = values.dtype.itemsize <= 2 or values.dtype == torch.float32
     for chunk in torch.split(values, _CHUNK):
         yield chunk.to(torch.float32 if is_short else torch.float64)
 
 
 def _extremes(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the smallest and the largest finite value; where there is none, inf and -inf."""
+    """Return the smallest and the largest finite value, or inf and -inf if there is none."""
     low = [torch.where(chunk.isfinite(), chunk, math.inf).amin() for chunk in _chunks(values)]
     high = [torch.where(chunk.isfinite(), chunk, -math.inf).amax() for chunk in _chunks(values)]
     return torch.stack(low).amin(), torch.stack(high).amax()
@@ -163,7 +160,7 @@ def _extremes(values: Tensor) -> tuple[Tensor, Tensor]:
 def _count_sorted(values: Tensor, edges: Tensor) -> Tensor:
     """Return how many values are NaN, infinite, below and above the edges, and in each bin, int64."""
     is_finite = values.isfinite()
-    # What is not finite is sorted behind everything else.
+    # Values that are not finite are sorted to the end.
     rising = torch.where(is_finite, values, math.inf).sort().values.double()
     first, last = torch.split(edges, [len(edges) - 1, 1])
     # The last bin has its upper edge.

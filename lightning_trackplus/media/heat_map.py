@@ -25,12 +25,12 @@ _MOST_CELLS = 2**26
 
 
 class Matrix(NamedTuple):
-    """One matrix of a batch, and how it is to be drawn.
+    """One matrix of a batch.
 
     Attributes:
         cells: Real numbers, shape ``(rows, columns)``.
-        names: What rows and columns stand for.
-        normalize: By which sums the cells are divided.
+        names: The names of rows and columns.
+        normalize: The sums by which cells are divided.
     """
 
     cells: Tensor
@@ -41,25 +41,24 @@ class Matrix(NamedTuple):
 class HeatMap(Media[Matrix]):
     """A matrix as a picture, such as a confusion matrix or an attention map, or a batch of them.
 
-    The colours rise from the smallest number to the largest, as a scale beside the map shows. Numbers are
-    written into the cells where they fit, for at most 51 rows and columns. NaN is drawn grey, and a warning
-    says how many there were.
+    Colours range from the smallest to the largest number, with a colour scale beside the map. Numbers are written into
+    the cells if they fit, for at most 51 rows and columns. NaN is drawn grey, and counted in a warning.
 
     Args:
         matrix: A tensor, an array or nested lists of real numbers of any type, shape ``(rows, columns)``, a
             batch ``(N, rows, columns)``, or a list of tensors or arrays of these.
-        class_names: What rows and columns stand for, one for each; then rows are what is true and columns
-            what is predicted, as in the confusion matrices of torchmetrics and scikit-learn.
+        class_names: One name for each class; then rows are true classes and columns predicted ones, as in the
+            confusion matrices of torchmetrics and scikit-learn.
         caption: A line about the map, or a list with one for each.
         score: A number for the map, or one for each, shape ``(N,)``.
         normalize: ``"true"`` divides each cell by the sum of its row, ``"pred"`` by that of its column,
-            ``"all"`` by that of all, as scikit-learn does; a cell without a sum is 0.
+            ``"all"`` by that of all, as scikit-learn does; a cell whose sum is 0 becomes 0.
 
     Raises:
-        TypeError: If the matrix is no matrix of numbers, or ``class_names`` is a string.
-        ValueError: If the shape is none of these, has a 0, or has more than 67,108,864 cells, the numbers are
-            complex or sparse, there is not one name for each row and column, ``normalize`` is none of
-            these, or there is another number of captions or scores than of maps.
+        TypeError: If the matrix is not made of numbers, or ``class_names`` is a string.
+        ValueError: If the shape is not one of these, is empty, or has more than 67,108,864 cells, the numbers are
+            complex or sparse, there is not one name for each row and column, ``normalize`` is not one of
+            these, or there is not one caption or score for each map.
 
     Examples:
         >>> HeatMap([[8, 2], [1, 9]], class_names=["cat", "dog"], normalize="true")
@@ -87,16 +86,12 @@ class HeatMap(Media[Matrix]):
     @property
     @override
     def nbytes(self) -> int:
-        """Memory that the numbers hold, in bytes."""
+        """Memory of the numbers in bytes."""
         return sum(matrix.cells.nbytes for matrix in self._items)
 
     @override
     def encode(self, name: str) -> ImagePayload:
-        """Return the maps as PNG.
-
-        Args:
-            name: The name they were logged under, for warnings.
-        """
+        """Return the maps as PNG."""
         matrices = [_normalized(matrix.cells.cpu().double().numpy(), matrix.normalize) for matrix in self._items]
         _warn_of(sum(int(np.isnan(matrix).sum()) for matrix in matrices), "are NaN and drawn grey", name)
         infinite = sum(int(np.isinf(matrix).sum()) for matrix in matrices)

@@ -23,7 +23,7 @@ Numbers: TypeAlias = "Tensor | NDArray[Any] | Sequence[Any]"
 _MOST_BINS = 1_000_000
 # Apple's GPUs have no float64, and share their memory with the host.
 _COUNTED_ON_HOST = ("cpu", "mps")
-# For more numbers torch takes several threads, which get in the way of training: the GRAIN_SIZE of its TensorIterator.
+# For more numbers torch uses several threads, which slow training down: the GRAIN_SIZE of its TensorIterator.
 _MOST_OF_ONE_THREAD = 32767
 
 
@@ -35,7 +35,7 @@ class RawValues(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Memory that the numbers hold, in bytes."""
+        """Memory of the numbers in bytes."""
         return self.numbers.nbytes
 
 
@@ -47,20 +47,20 @@ class Histogram(Media[Distribution]):
     """The distribution of numbers, as a CSV table and in TensorBoard's tabs of histograms and distributions.
 
     Numbers on a device are counted there. The counts are those of `numpy.histogram` for the numbers in
-    float64. NaN and infinities are in none of the bins; a warning says how many there were.
+    float64. NaN and infinities are in none of the bins, and counted in a warning.
 
     Args:
         values: A tensor, an array or a list of real numbers of any shape and type, at least one, such as
             weights, gradients or activations; a list of tensors or arrays gives a histogram of each.
-        bins: How many bins of one width, from the smallest to the largest number, 1 to 1,000,000; or
-            where the bins begin and the last one ends, finite and rising, shape ``(N + 1,)``, on the host.
+        bins: The number of bins of equal width from the smallest to the largest number, 1 to 1,000,000; or the
+            edges of the bins, finite and rising, shape ``(N + 1,)``, on the host.
         caption: A line about the histogram, or a list with one for each.
         score: A number for the histogram, or one for each, shape ``(N,)``.
 
     Raises:
-        TypeError: If the values are no numbers.
-        ValueError: If they are complex, sparse or none at all, there cannot be so many bins, the edges
-            do not rise, or there is another number of captions or scores than of histograms.
+        TypeError: If the values are not numbers.
+        ValueError: If they are complex, sparse or empty, the number of bins is out of range, the edges do not
+            rise, or there is not one caption or score for each histogram.
 
     Examples:
         >>> import torch
@@ -90,16 +90,14 @@ class Histogram(Media[Distribution]):
         below: float = 0.0,
         above: float = 0.0,
     ) -> Self:
-        """Return the histogram of numbers that have been counted.
+        """Return the histogram of values that are counted already.
 
         Args:
-            counts: How many values lie in each bin, at least 0, shape ``(N,)``, on the host; NaN where
-                that is not known.
-            edges: Where the bins begin and the last one ends, finite and rising, shape ``(N + 1,)``, on
-                the host.
+            counts: The values in each bin, at least 0, shape ``(N,)``, on the host; NaN if unknown.
+            edges: The edges of the bins, finite and rising, shape ``(N + 1,)``, on the host.
             caption: A line about the histogram.
-            below: How many values lie below the first edge.
-            above: How many lie above the last edge.
+            below: The values below the first edge.
+            above: The values above the last edge.
 
         Raises:
             ValueError: If the edges do not rise or are not finite, a count is below 0, there is not one
@@ -123,16 +121,12 @@ class Histogram(Media[Distribution]):
     @property
     @override
     def nbytes(self) -> int:
-        """Memory that numbers and counts hold, in bytes."""
+        """Memory of numbers and counts in bytes."""
         return sum(item.nbytes for item in self._items)
 
     @override
     def encode(self, name: str) -> HistogramPayload:
-        """Return the histograms as numbers and as CSV.
-
-        Args:
-            name: The name they were logged under, for warnings.
-        """
+        """Return the histograms as numbers and as CSV."""
         counts = tuple(map(_counts_of, self._items))
         _warn_of(sum(one.nan for one in counts), "are NaN and left out", name)
         _warn_of(sum(one.infinite for one in counts), "are infinite and lie outside of all bins", name)
@@ -169,7 +163,7 @@ def _checked_bins(bins: int | Numbers) -> int | NDArray[np.float64]:
 
 
 def _on_host(title: str, numbers: Numbers) -> NDArray[np.float64]:
-    """Return a copy of numbers that have to be looked at now."""
+    """Return a copy of numbers that are checked at once."""
     if isinstance(numbers, Tensor):
         if numbers.device.type != "cpu":
             raise ValueError(

@@ -15,7 +15,7 @@ from lightning_trackplus.runtime.lists import is_list
 
 OnePage: TypeAlias = "str | os.PathLike[str]"
 
-# So far browsers look for what a page says about its letters: the HTML standard, section 4.2.5.4.
+# Browsers look for the encoding of a page in these first bytes: the HTML standard, section 4.2.5.4.
 _HEAD = 1024
 
 
@@ -29,8 +29,8 @@ class Html(Media[str]):
 
     Raises:
         TypeError: If a page is neither a string nor a path.
-        ValueError: If there is another number of captions or scores than of pages, or a file is not UTF-8.
-        FileNotFoundError: If a path leads nowhere.
+        ValueError: If there is not one caption or score for each page, or a file is not UTF-8.
+        FileNotFoundError: If there is no file at a path.
 
     Examples:
         >>> Html("<h1>All is well</h1>", caption="epoch 3")
@@ -67,6 +67,6 @@ def _page(html: OnePage) -> str:
 
 
 def _with_mark(page: str) -> str:
-    """Return a page that says that it is UTF-8, which browsers do not expect of a file."""
+    """Return a page that declares UTF-8, which browsers do not assume for a file."""
     says = page.isascii() or page.startswith("\ufeff") or "charset" in page[:_HEAD].lower()
     return page if says else f"\ufeff{page}"

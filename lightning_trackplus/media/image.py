@@ -31,11 +31,11 @@ from lightning_trackplus.runtime.suggestions import check_choice
 
 
 class Sheet(NamedTuple):
-    """How images become files.
+    """The files that images become.
 
     Attributes:
-        format: Of which format.
-        columns: How many stand side by side in one file; None if each has a file of its own.
+        format: The file format.
+        columns: The columns of a grid in one file; None if each image has its own file.
     """
 
     format: ImageFormat
@@ -43,15 +43,15 @@ class Sheet(NamedTuple):
 
 
 class Pixels(NamedTuple):
-    """One image; its batch is kept whole, so that it can be copied at once.
+    """One image, as a part of its batch, so that a batch can be copied at once.
 
     Attributes:
-        batch: The images it came with, shape ``(N, C, H, W)``.
-        place: Which of these it is.
-        is_own: Whether nobody else can change them.
+        batch: The images of its batch, shape ``(N, C, H, W)``.
+        place: Its index in the batch.
+        is_own: Whether no other code can change them.
         value_range: Which values are black and white.
-        sheet: How it becomes a file, or a part of one.
-        annotations: What is drawn on it.
+        sheet: The file it becomes, or a part of.
+        annotations: The boxes and masks drawn on it.
     """
 
     batch: Tensor
@@ -89,14 +89,14 @@ class Image(Media[Pixels]):
             has no transparency, which becomes white.
         value_range: Which values are black and white, two finite numbers; then pixels are real numbers of
             any dtype. Bools have no range.
-        grid: Arrange all images in one, with so many columns.
+        grid: Arrange all images in one file, with this number of columns.
 
     Raises:
-        ValueError: If the shape or the dtype is none of these, boxes or masks are not in the notation, there is
-            another number of captions, scores, boxes or masks than of images, an image is too large for its
-            format, or an option is none of these.
+        ValueError: If the shape, the dtype or an option is not one of these, boxes or masks are not in the
+            notation, there is not one caption, score, dict of boxes or of masks for each image, or an image is
+            too large for its format.
         TypeError: If an image is of another type.
-        FileNotFoundError: If a path leads nowhere.
+        FileNotFoundError: If there is no file at a path.
 
     Examples:
         >>> import torch
@@ -145,15 +145,15 @@ class Image(Media[Pixels]):
     @property
     @override
     def nbytes(self) -> int:
-        """Memory that pixels and masks hold, in bytes."""
+        """Memory of pixels and masks in bytes."""
         pixels = sum(item.batch.nbytes // len(item.batch) for item in self._items)
         return pixels + sum(item.annotations.nbytes for item in self._items if item.annotations)
 
     @override
     def snapshot(self) -> Self:
-        """Return a copy that later changes to the caller's tensors do not reach; waits for no device.
+        """Return a copy that later changes to the caller's tensors do not reach, without waiting for a device.
 
-        A batch that is wanted whole is copied at once. What is a copy already is not copied again.
+        A whole batch is copied at once. A copy is not copied again.
         """
         first = self._items[0]
         if len(first.batch) != len(self) or any(item.batch is not first.batch for item in self._items):
@@ -169,7 +169,7 @@ class Image(Media[Pixels]):
         return self._with(own, self._captions, self._scores)
 
     def in_one_range(self) -> Self:
-        """Return the same images as if those whose range is to be detected had come together."""
+        """Return the same images, with one detected range for all whose range is detected."""
         detected = [item.batch for item in self._items if isinstance(item.value_range, DetectedRange)]
         together = DetectedRange(list({id(batch): batch for batch in detected}.values()), len(detected))
         items = tuple(
@@ -180,11 +180,7 @@ class Image(Media[Pixels]):
 
     @override
     def encode(self, name: str) -> ImagePayload:
-        """Return the images as files.
-
-        Args:
-            name: The name they were logged under, for warnings.
-        """
+        """Return the images as files."""
         ranged_pixels = (
             (on_host(item.batch[item.place], has_range=isinstance(item.value_range, tuple)), item.value_range)
             for item in self._items
@@ -215,7 +211,7 @@ class Image(Media[Pixels]):
         return _own(item, clone_to_host(item.batch.narrow(0, item.place, 1)), 0, item.value_range)
 
     def _sheets(self) -> list[tuple[Sheet, list[int]]]:
-        """Return the files to be written, each with the places of its images."""
+        """Return the files, each with the indices of its images."""
         files: dict[tuple[Sheet, int | None], list[int]] = {}
         for place, item in enumerate(self._items):
             files.setdefault((item.sheet, place if item.sheet.columns is None else None), []).append(place)
@@ -229,7 +225,7 @@ def _checked_columns(grid: Any) -> int:
 
 
 def _in_one(captions: Sequence[Caption]) -> str | None:
-    """Return captions in one; where all are the same, that."""
+    """Return captions joined, or the caption that all share."""
     texts = ["" if caption is None else str(caption) for caption in captions]
     return (" | ".join(texts) if len(set(texts)) > 1 else texts[0]) or None
 

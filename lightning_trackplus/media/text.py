@@ -22,8 +22,8 @@ class Text(Media[str]):
         score: A number for the text, or one for each, shape ``(N,)``.
 
     Raises:
-        TypeError: If a text is no string.
-        ValueError: If there is another number of captions or scores than of texts.
+        TypeError: If a text is not a string.
+        ValueError: If there is not one caption or score for each text.
 
     Examples:
         >>> Text("| class | recall |\n|---|---|\n| seven | 0.98 |")

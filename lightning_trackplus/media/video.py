@@ -30,12 +30,12 @@ from lightning_trackplus.runtime.suggestions import check_choice
 
 
 class Clip(NamedTuple):
-    """The frames of one video of a batch; videos of several rates and formats can stand in one batch.
+    """The frames of one video of a batch, which may have videos of several rates and formats.
 
     Attributes:
         frames: Shape ``(T, C, H, W)``.
-        fps: Frames a second.
-        format: What it becomes.
+        fps: Frames per second.
+        format: The format of its file.
         value_range: Which floats are black and white.
     """
 
@@ -58,21 +58,21 @@ class Video(Media[OneItem]):
             ways, a tensor has its channels first and an array has them last. The dtype is uint8 in [0, 255],
             bool, or any float in [0, 1] or [0, 255]: a batch with a pixel above 2 is in [0, 255]. Pixels
             outside are clipped, pixels that are NaN are magenta, with a warning that counts them.
-        fps: Frames a second, from 0.01 to 1000, and in a GIF to 50. A file has its own, which counts.
+        fps: Frames per second, from 0.01 to 1000, and in a GIF to 50; that of a file is in the file.
         caption: A line about the video, or a list with one for each.
         score: A number for the video, or one for each, shape ``(N,)``.
-        format: ``"webp"``, lossy of quality 80, or ``"gif"``, of 256 colours a frame, several times as
-            large and seldom better; it has no transparency, which becomes white. In both, frames that
-            look alike become one that lasts longer.
+        format: ``"webp"``, lossy of quality 80, or ``"gif"``, of 256 colours per frame, several times as
+            large and rarely better; it has no transparency, which becomes white. In both, equal consecutive
+            frames become one that lasts longer.
         value_range: Which values are black and white, two finite numbers; then pixels are real numbers of
             any dtype. Bools have no range.
 
     Raises:
-        ValueError: If the shape, the dtype, the rate or an option is none of these, a file is of another kind,
-            films (MP4, WebM, Ogg) stand beside other videos, frames are too large, or there is another
-            number of captions or scores than of videos.
+        ValueError: If the shape, the dtype, the rate or an option is not one of these, a file is of another kind,
+            films (MP4, WebM, Ogg) are mixed with other videos, frames are too large, or there is not one
+            caption or score for each video.
         TypeError: If a video is of another type.
-        FileNotFoundError: If a path leads nowhere.
+        FileNotFoundError: If there is no file at a path.
 
     Examples:
         >>> import torch
@@ -113,24 +113,24 @@ class Video(Media[OneItem]):
     @property
     @override
     def media_type(self) -> str:
-        """Whether they are films, which TensorBoard does not play."""
+        """The type of video: films, which TensorBoard does not play, become different payloads."""
         return "Video of films" if self._are_films else "Video"
 
     @property
     @override
     def nbytes(self) -> int:
-        """Memory that frames and files hold, in bytes."""
+        """Memory of frames and files in bytes."""
         return sum(item.frames.nbytes if isinstance(item, Clip) else len(item.data) for item in self._items)
 
     @override
     def snapshot(self) -> Self:
-        """Return a copy that later changes to the caller's tensors do not reach; waits for no device."""
+        """Return a copy that later changes to the caller's tensors do not reach, without waiting for a device."""
         copy = super().snapshot()
         clips = copy._clips
         return copy._with_ranges(ranges_of_copies([clip.value_range for clip in clips], [one.frames for one in clips]))
 
     def in_one_range(self) -> Self:
-        """Return the same videos as if they had come together."""
+        """Return the same videos, with one detected range for all whose range is detected."""
         detected = [clip.frames for clip in self._clips if isinstance(clip.value_range, DetectedRange)]
         together = DetectedRange(detected, len(detected)) if detected else None
         return self._with_ranges(
@@ -139,11 +139,7 @@ class Video(Media[OneItem]):
 
     @override
     def encode(self, name: str) -> VideoPayload | FilesPayload:
-        """Return the videos as files.
-
-        Args:
-            name: The name they were logged under, for warnings.
-        """
+        """Return the videos as files."""
         if self._are_films:
             films = [item for item in self._items if isinstance(item, VideoFile)]
             items = self._encoded([film.data for film in films], [film.suffix for film in films])
@@ -166,7 +162,7 @@ class Video(Media[OneItem]):
         return [item for item in self._items if isinstance(item, Clip)]
 
     def _with_ranges(self, ranges: Sequence[AnyRange]) -> Self:
-        """Return the same videos, with other ranges for those that are frames."""
+        """Return the same videos with other ranges for those made of frames."""
         left = iter(ranges)
         items = (item._replace(value_range=next(left)) if isinstance(item, Clip) else item for item in self._items)
         return self._with(tuple(items), self._captions, self._scores)
@@ -176,7 +172,7 @@ def _checked_rate(fps: float, file_format: VideoFormat) -> float:
     if isinstance(fps, Real) and not isinstance(fps, bool) and SLOWEST <= fps <= FORMATS[file_format].fastest:
         return float(fps)
     raise ValueError(
-        f'Video got fps={fps!r}; expected frames a second, with format="{file_format}" a number from {SLOWEST} to'
+        f'Video got fps={fps!r}; expected frames per second, with format="{file_format}" a number from {SLOWEST} to'
         f" {FORMATS[file_format].fastest}."
     )
 

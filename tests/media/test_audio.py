@@ -38,7 +38,7 @@ DTYPE_MESSAGE = (
     "Audio got samples of {}; expected int16 or int32 of full scale, uint8 around 128, or floats in [-1, 1]."
 )
 TYPE_MESSAGE = "Audio got a {}; expected a tensor, an array, a path, or a list of them."
-RATE_MESSAGE = "Audio got the sample rate {!r}; expected samples a second as a whole number, such as 16000."
+RATE_MESSAGE = "Audio got the sample rate {!r}; expected samples per second as a whole number, such as 16000."
 
 
 def read_back(audio, name="tone"):

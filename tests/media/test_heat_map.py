@@ -261,6 +261,13 @@ def test_names_of_many_classes_do_not_overlap(count):
     assert np.count_nonzero(np.diff(has_ink.astype(int)) == 1) > 20
 
 
+def test_names_are_drawn_without_accents():
+    """The font has none: with them, it would draw a rectangle for the whole letter."""
+    accented, plain = (pictures(HeatMap(np.eye(2), names)) for names in (["Müller", "café"], ["Muller", "cafe"]))
+
+    np.testing.assert_array_equal(accented, plain)
+
+
 def test_names_are_of_the_matrix_they_came_with():
     """Joined maps and those that are taken have each their names, normalization, caption and score."""
     first = HeatMap([[1, 2], [3, 4]], ["a", "b"], "first", 0.5)

@@ -175,5 +175,7 @@ class TestNames:
     @pytest.mark.parametrize("seed", [-1, 0.5, None], ids=repr)
     def test_a_seed(self, seed):
         """A seed is an integer from 0 on."""
-        with pytest.raises(ValueError, match=re.escape(f"Sample got seed={seed!r}; expected an integer from 0 on.")):
+        with pytest.raises(
+            ValueError, match=re.escape(f"Sample got seed={seed!r}; expected an integer of at least 0.")
+        ):
             Sample(4, seed=seed)

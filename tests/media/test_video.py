@@ -514,7 +514,7 @@ def test_an_empty_list_is_refused():
 def test_a_rate_that_no_file_has_is_refused(fps, file_format, most):
     """A rate that is no number, or out of what the format can say, raises where the video is made."""
     message = (
-        f'Video got fps={fps!r}; expected frames a second, with format="{file_format}" a number from 0.01 to {most}.'
+        f'Video got fps={fps!r}; expected frames per second, with format="{file_format}" a number from 0.01 to {most}.'
     )
 
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):

@@ -19,13 +19,13 @@ from lightning_trackplus.media.tensors import as_tensor, clone_to_host
 from lightning_trackplus.runtime.lists import is_list
 
 Number: TypeAlias = "float | Tensor"
-"""A number, or a tensor of one, which may lie on a device."""
+"""A number, or a tensor of one number, on any device."""
 
 Labels: TypeAlias = Mapping[int, str]
 """The names of classes."""
 
 Notation: TypeAlias = "Mapping[str, Any] | Sequence[Mapping[str, Any] | None] | None"
-"""What belongs to the only image, or to each."""
+"""A dict for the only image, or a list with one for each."""
 
 _BOX_GROUPS = 'a dict such as {"predictions": {"box_data": […], "class_labels": {…}}}'
 _POSITION = 'a dict with "minX", "maxX", "minY" and "maxY", or with "middle", "width" and "height"'
@@ -41,7 +41,7 @@ class Box(NamedTuple):
 
     Attributes:
         corners: Its left, upper, right and lower edge.
-        is_in_pixels: Whether these are pixels; if not, they are fractions of the width and height.
+        is_in_pixels: Whether the corners are pixels and not fractions of width and height.
         class_id: Its class.
         caption: A line about it.
         scores: Numbers about it.
@@ -55,10 +55,10 @@ class Box(NamedTuple):
 
 
 class Boxes(NamedTuple):
-    """Boxes that belong together, such as all predictions.
+    """A group of boxes, such as all predictions.
 
     Attributes:
-        name: What they are.
+        name: The name of the group.
         boxes: The boxes, or a tensor with the corners of each in pixels and maybe its class, shape
             ``(K, 4)`` or ``(K, 5)``.
         labels: The names of classes.
@@ -69,7 +69,7 @@ class Boxes(NamedTuple):
     labels: Labels
 
     def each(self) -> Sequence[Box]:
-        """Return the boxes; waits for the device of a tensor."""
+        """Return the boxes, after waiting for the device of a tensor."""
         if not isinstance(self.boxes, Tensor):
             return self.boxes
         rows = self.boxes.cpu().tolist()
@@ -80,8 +80,8 @@ class Mask(NamedTuple):
     """The class of each pixel.
 
     Attributes:
-        name: What it is, such as a prediction.
-        classes: Numbers or bools, shape ``(H, W)``; as large as the image, or to be stretched over it.
+        name: The name of the mask, such as "predictions".
+        classes: Numbers or bools, shape ``(H, W)``; as large as the image, or stretched over it.
         labels: The names of classes.
     """
 
@@ -107,17 +107,12 @@ class Annotations(NamedTuple):
         return sum(mask.classes.nbytes for mask in self.masks)
 
     def snapshot(self) -> Annotations:
-        """Return a copy that later changes to the caller's tensors do not reach; waits for no device."""
+        """Return a copy, without waiting for a device."""
         return self._replace(masks=tuple(mask._replace(classes=clone_to_host(mask.classes)) for mask in self.masks))
 
 
 def annotations_of(boxes: Notation, masks: Notation, count: int) -> list[Annotations]:
-    """Return what is to be drawn on each image.
-
-    Raises:
-        ValueError: If something is not in the notation, or there is another number than of images.
-        FileNotFoundError: If the path of a mask leads nowhere.
-    """
+    """Return the boxes and masks of each image."""
     return [
         Annotations(_boxes_of_image(*boxes_given), _masks_of_image(*masks_given))
         for boxes_given, masks_given in zip(
@@ -127,7 +122,7 @@ def annotations_of(boxes: Notation, masks: Notation, count: int) -> list[Annotat
 
 
 def _one_each(given: Notation, key: str, count: int) -> list[tuple[Any, str]]:
-    """Return what was given for each image, and what to call it in a message."""
+    """Return the notation for each image, with its name in messages."""
     if given is None:
         return [({}, key)] * count
     if isinstance(given, Mapping) and count == 1:
@@ -142,11 +137,7 @@ def _one_each(given: Notation, key: str, count: int) -> list[tuple[Any, str]]:
 
 
 def _boxes_of_image(given: Any, where: str) -> tuple[Boxes, ...]:
-    """Return the boxes of one image; of tensors there are copies.
-
-    Raises:
-        ValueError: If they are not in the notation.
-    """
+    """Return the boxes of one image; tensors are copied."""
     groups = _mapping(given, where, _BOX_GROUPS)
     return tuple(_boxes(str(name), group, f"{where}[{name!r}]") for name, group in groups.items())
 
@@ -195,12 +186,7 @@ def _corners(given: Any, where: str) -> tuple[Number, ...]:
 
 
 def _masks_of_image(given: Any, where: str) -> tuple[Mask, ...]:
-    """Return the masks of one image; those of paths are read.
-
-    Raises:
-        ValueError: If they are not in the notation.
-        FileNotFoundError: If a path leads nowhere.
-    """
+    """Return the masks of one image; files are read."""
     groups = _mapping(given, where, _MASK_GROUPS)
     return tuple(_mask(str(name), group, f"{where}[{name!r}]") for name, group in groups.items())
 
@@ -224,22 +210,13 @@ def _read(path: Any, where: str) -> np.ndarray[Any, Any]:
 
 
 def _mapping(given: Any, where: str, wanted: str) -> Mapping[Any, Any]:
-    """Return a dict.
-
-    Raises:
-        ValueError: If it is none.
-    """
     if not isinstance(given, Mapping):
         raise _wrong(given, where, wanted)
     return given
 
 
 def _number(given: Any, where: str, *, is_class: bool = False) -> Number:
-    """Return a number as it is now; that of a tensor is copied where it lies.
-
-    Raises:
-        ValueError: If it is none.
-    """
+    """Return a number; a tensor is copied on its device."""
     if isinstance(given, np.ndarray) and given.size == 1:
         given = given.item()
     if isinstance(given, Tensor) and given.numel() == 1 and not (is_class and given.is_floating_point()):
@@ -254,11 +231,6 @@ def _number(given: Any, where: str, *, is_class: bool = False) -> Number:
 
 
 def _tensor(given: Any, where: str, wanted: str) -> Tensor:
-    """Return a tensor or an array as a tensor.
-
-    Raises:
-        ValueError: If it is none.
-    """
     if isinstance(given, Tensor):
         return given.detach()
     if isinstance(given, np.ndarray) and given.dtype.kind in "biuf":
@@ -267,11 +239,7 @@ def _tensor(given: Any, where: str, wanted: str) -> Tensor:
 
 
 def _labels(group: Mapping[str, Any], where: str) -> Labels:
-    """Return the names of classes, none if there are none.
-
-    Raises:
-        ValueError: If they are no dict of integers to strings.
-    """
+    """Return the names of classes by their ids."""
     where = f"{where}['class_labels']"
     wanted = 'a dict of class ids to names, such as {0: "road", 1: "car"}'
     names = _mapping(group.get("class_labels") or {}, where, wanted)
@@ -282,7 +250,7 @@ def _labels(group: Mapping[str, Any], where: str) -> Labels:
 
 
 def _wrong(given: Any, where: str, wanted: str) -> ValueError:
-    """Return the error that says that something is not in the notation."""
+    """Return the error about a value that is not in the notation."""
     described = f"a {type(given).__name__}"
     if given is None:
         described = "nothing"

@@ -1,4 +1,4 @@
-"""What is made of pictures: boxes and masks drawn on one, and several arranged in a grid."""
+"""Boxes and masks drawn on a picture, and pictures arranged in a grid."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lightning_trackplus.media.images.files import as_pillow, opaque
 from lightning_trackplus.media.images.text import Colour, contrasting, height_of_line, width_of, write
 from lightning_trackplus.media.images.value_range import Picture
 
-# On a picture of fewer pixels than this, no label could be read; it is enlarged.
+# A smaller picture is enlarged, since labels could not be read on it.
 _ROOM_FOR_LABELS = 256
 _GOLDEN_RATIO = 0.618034
 # The first group is vivid, the second pale, the third dark.
@@ -27,10 +27,10 @@ _GAP = 2
 
 
 def annotated(picture: Picture, annotations: Annotations, name: str) -> Picture:
-    """Return a picture with masks and boxes drawn on it, in RGB and before white.
+    """Return a picture with masks and boxes drawn on it, in RGB on white.
 
-    Masks are half transparent, boxes are lines. Each class has a colour, and in a second group of boxes or
-    masks a paler one. A picture of less than 256 pixels is enlarged a whole number of times.
+    Masks are half transparent, boxes are outlines. Each class has a colour, and in a second group of boxes or masks a
+    paler one. A picture of less than 256 pixels is enlarged by a whole factor.
     """
     pixels = np.array(opaque(as_pillow(picture)).convert("RGB"))
     legend = [entry for index, mask in enumerate(annotations.masks) for entry in _tint(pixels, mask, index)]
@@ -46,7 +46,7 @@ def annotated(picture: Picture, annotations: Annotations, name: str) -> Picture:
 
 
 def colour_of_class(class_id: int, group: int = 0) -> Colour:
-    """Return the colour of a class; hues that follow each other lie a golden section apart.
+    """Return the colour of a class; consecutive hues are a golden section apart.
 
     Examples:
         >>> colour_of_class(0)
@@ -68,14 +68,14 @@ class LabelDrawing:
         self._height = height_of_line(self._letters) + 2
 
     def box(self, edges: tuple[int, int, int, int], text: str, colour: Colour) -> None:
-        """Draw a box, with its label above it or, where it has no room there, inside."""
+        """Draw a box, with its label above it, or inside if there is no room above."""
         self._draw.rectangle(edges, outline=colour, width=self._line)
         if text:
             left, top = edges[:2]
             self._label(left, top - self._height if top >= self._height else top, text, colour)
 
     def legend(self, entries: Sequence[tuple[str, Colour]]) -> None:
-        """Draw labels below each other into the lower left corner."""
+        """Draw labels in the lower left corner, one below the other."""
         for row, (text, colour) in enumerate(reversed(entries), start=1):
             self._label(0, self.picture.height - row * self._height, text, colour)
 
@@ -87,9 +87,9 @@ class LabelDrawing:
 
 
 def _tint(pixels: NDArray[np.uint8], mask: Mask, group: int) -> Iterator[tuple[str, Mask, Colour]]:
-    """Tint pixels of shape (H, W, 3) in the colours of their classes, and yield an entry of the legend for each.
+    """Tint pixels of shape (H, W, 3) in the colours of their classes, and yield a legend entry for each class.
 
-    The class 0 is the background, which stays as it is, unless it has a name.
+    Class 0 is the background, which is not tinted unless it has a name.
     """
     classes, places = np.unique(_stretched(mask, pixels.shape[0], pixels.shape[1]), return_inverse=True)
     is_drawn = np.array([class_id != 0 or 0 in mask.labels for class_id in classes])
@@ -102,13 +102,13 @@ def _tint(pixels: NDArray[np.uint8], mask: Mask, group: int) -> Iterator[tuple[s
 
 
 def _stretched(mask: Mask, height: int, width: int) -> NDArray[Any]:
-    """Return the class of each pixel of an image, whatever the mask's size; a float is cut off, and NaN is class 0."""
+    """Return the class of each pixel of an image, with the mask stretched; floats are truncated, NaN is class 0."""
     classes = mask.classes.cpu()
     if classes.is_floating_point():
         classes = classes.double().nan_to_num(0, 0, 0).long()
     if classes.shape == (height, width):
         return classes.numpy()
-    # Where the middle of each pixel falls.
+    # The row and column of the mask at the middle of each pixel.
     rows, columns = (
         (2 * np.arange(pixels) + 1) * cells // (2 * pixels)
         for pixels, cells in zip((height, width), classes.shape, strict=True)
@@ -117,7 +117,7 @@ def _stretched(mask: Mask, height: int, width: int) -> NDArray[Any]:
 
 
 def _draw(drawing: LabelDrawing, boxes: Boxes, index: int, scale: int, groups: Sequence[Boxes]) -> int:
-    """Draw the boxes of a group, and return how many could not be drawn."""
+    """Draw the boxes of a group and return how many could not be drawn."""
     strange = 0
     for box in boxes.each():
         edges = _edges(box, drawing.picture.size, scale)
@@ -131,7 +131,7 @@ def _draw(drawing: LabelDrawing, boxes: Boxes, index: int, scale: int, groups: S
 
 
 def _edges(box: Box, size: tuple[int, int], scale: int) -> tuple[int, int, int, int] | None:
-    """Return the left, upper, right and lower edge on the picture; None if they are not finite."""
+    """Return the left, upper, right and lower edge on the picture, or None if one is not finite."""
     corners = [float(corner) for corner in box.corners]
     if not all(map(math.isfinite, corners)):
         return None
@@ -146,7 +146,7 @@ def _edges(box: Box, size: tuple[int, int], scale: int) -> tuple[int, int, int, 
 def _label(box: Box, class_id: int | None, labels: Labels) -> str:
     name = "" if class_id is None else _class_name(class_id, labels)
     caption = box.caption or ""
-    # Captions written for W&B, which shows them alone, often say the class themselves.
+    # Captions written for W&B, which shows only them, often contain the class.
     parts = [caption] if name in caption else [name, caption]
     scores = [f"{score}={float(value):.3g}" for score, value in box.scores.items()]
     return " ".join(part for part in (*parts, *scores) if part)
@@ -157,7 +157,7 @@ def _class_name(class_id: int, labels: Labels) -> str:
 
 
 def _in_group(text: str, name: str, groups: Sequence[Boxes] | Sequence[Mask]) -> str:
-    """Return a label that says its group where there are several."""
+    """Return a label, with the name of its group if there are several."""
     return f"{name}: {text}" if len(groups) > 1 else text
 
 
@@ -170,10 +170,10 @@ def grid_size(sizes: Iterable[tuple[int, int]], count: int, columns: int) -> tup
 
 
 def arranged(pictures: Sequence[Picture], columns: int) -> Picture:
-    """Return pictures side by side and below each other, each in the middle of its cell.
+    """Return pictures in a grid, each centered in its cell.
 
-    Cells are as large as the largest picture, and lie 2 pixels apart. What is empty is black, and
-    transparent if a picture has an alpha channel.
+    Cells are as large as the largest picture, with gaps of 2 pixels. Empty parts are black, and transparent if a
+    picture has an alpha channel.
     """
     channels, height, width = map(max, zip(*(picture.shape for picture in pictures), strict=True))
     canvas = np.zeros((channels, *grid_size([(height, width)], len(pictures), columns)), np.uint8)
@@ -182,7 +182,7 @@ def arranged(pictures: Sequence[Picture], columns: int) -> Picture:
         top = row * (height + _GAP) + (height - picture.shape[1]) // 2
         left = column * (width + _GAP) + (width - picture.shape[2]) // 2
         cell = canvas[:, top : top + picture.shape[1], left : left + picture.shape[2]]
-        # A grey picture is spread over the colours.
+        # A grey picture is broadcast over the colours.
         cell[:3] = picture[:3]
         if channels == 4:
             cell[3] = picture[3] if len(picture) == 4 else 255

@@ -23,29 +23,29 @@ ImageFormat: TypeAlias = Literal["png", "webp", "jpeg"]
 VideoFormat: TypeAlias = Literal["webp", "gif"]
 
 SLOWEST = 0.01
-"""The fewest frames a second: both formats of videos say in few bits how long a frame lasts."""
+"""The fewest frames per second: both video formats store the duration of a frame in few bits."""
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _WHITE = 255
-_FOR_EVER = 0
+_FOREVER = 0
 
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}
 _UP, _PAETH = 2, 4
-# A photograph comes to a sixth of its bytes at least, and has no long repetitions that could be looked for. What comes
-# to fewer is a drawing, which has them.
+# A photograph compresses to a sixth of its bytes at best, since it has no long repetitions. A picture that compresses
+# better is a drawing, which has them, so that searching for them pays.
 _DRAWING = 1 / 8
 
 
 class FileFormat(NamedTuple):
-    """A format of files, and what it can hold.
+    """A file format and its limits.
 
     Attributes:
         title: Its name.
         longest: The most pixels that a side may have.
         encode_image: Returns a picture as the bytes of a file.
         encode_frames: Returns frames as the bytes of a file, given how long each lasts in milliseconds.
-        fastest: The most frames a second.
-        tick: What the duration of a frame is a multiple of, in milliseconds.
+        fastest: The most frames per second.
+        tick: The unit of the duration of a frame, in milliseconds.
     """
 
     title: str
@@ -76,7 +76,7 @@ def encode_video(pictures: Sequence[Picture], fps: float, file_format: VideoForm
 
 
 def durations(count: int, fps: float, tick: int) -> list[int]:
-    """Return how long each frame lasts, in multiples of so many milliseconds; together as long as they should.
+    """Return the duration of each frame in milliseconds, in multiples of ``tick``, so that their sum is exact.
 
     Examples:
         >>> durations(4, fps=30, tick=1)
@@ -102,7 +102,7 @@ def as_pillow(picture: Picture) -> PIL.Image.Image:
     mode = _MODES[len(picture)]
     pixels = picture.transpose(1, 2, 0)
     if len(picture) > 1 and not pixels.flags.c_contiguous:
-        # To let Pillow put the channels side by side takes a third of numpy's time.
+        # Pillow interleaves the channels in a third of numpy's time.
         return PIL.Image.merge(mode, [PIL.Image.fromarray(np.ascontiguousarray(channel)) for channel in picture])
     return PIL.Image.fromarray(np.ascontiguousarray(pixels if len(picture) > 1 else picture[0]))
 
@@ -141,7 +141,7 @@ def _gif(frames: Sequence[PIL.Image.Image], milliseconds: list[int]) -> bytes:
 
 def _saved_frames(frames: Sequence[PIL.Image.Image], milliseconds: list[int], kind: str, **options: Any) -> bytes:
     first, *others = frames
-    return _saved(first, kind, save_all=True, append_images=others, duration=milliseconds, loop=_FOR_EVER, **options)
+    return _saved(first, kind, save_all=True, append_images=others, duration=milliseconds, loop=_FOREVER, **options)
 
 
 def _saved(picture: PIL.Image.Image, kind: str, **options: Any) -> bytes:
@@ -153,8 +153,8 @@ def _saved(picture: PIL.Image.Image, kind: str, **options: Any) -> bytes:
 def png(picture: NDArray[np.uint8]) -> bytes:
     """Return a picture as PNG.
 
-    A photograph takes a seventh of the time of Pillow's default, and about as many bytes: zlib does nothing but to
-    give frequent values short codes.
+    A photograph takes a seventh of the time of Pillow's default and about as many bytes: zlib only assigns short codes
+    to frequent values.
 
     Examples:
         >>> png(np.zeros((3, 2, 2), np.uint8))[1:4]
@@ -174,7 +174,7 @@ def png(picture: NDArray[np.uint8]) -> bytes:
 def _filtered(
     padded: NDArray[np.uint8], kind: int, predict: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 ) -> NDArray[np.uint8]:
-    """Return the rows of a picture as PNG compresses them: the filter, and what it leaves of each pixel."""
+    """Return the filtered rows of a picture, each after the number of its filter."""
     channels, height, width = (padded.shape[0], padded.shape[1] - 1, padded.shape[2] - 1)
     rows = np.empty((height, 1 + width * channels), np.uint8)
     rows[:, 0] = kind
@@ -189,10 +189,10 @@ def _above(padded: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _paeth(padded: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return of the pixels on the left, above and between these the one that is nearest to left + above - between.
+    """Return Paeth's prediction of each pixel: its neighbour closest to left + above - between.
 
-    It is Paeth's predictor in eight bits throughout: with the distances between - above and between - left, the
-    pixel between is nearest if they have different signs, and their sum is the smallest of the three.
+    It is computed in eight bits throughout: with the distances between - above and between - left, the pixel between is
+    nearest if they have different signs and their sum is the smallest of the three.
     """
     left, above, between = padded[:, 1:, :-1], padded[:, :-1, 1:], padded[:, :-1, :-1]
     of_left = np.maximum(above, between) - np.minimum(above, between)
@@ -204,7 +204,7 @@ def _paeth(padded: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _where(condition: NDArray[np.bool_], chosen: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return what `np.where` does, in a fraction of its time."""
+    """Do what `np.where` does, in a fraction of its time."""
     mask = np.negative(condition.view(np.uint8))
     return other ^ ((chosen ^ other) & mask)
 
@@ -222,7 +222,7 @@ FORMATS: Mapping[str, FileFormat] = {
     "png": FileFormat("PNG", 2**31 - 1, encode_image=png),
     "jpeg": FileFormat("JPEG", 65500, encode_image=_jpeg),
     "webp": FileFormat("WebP", 16383, encode_image=_webp, encode_frames=_moving_webp, fastest=1000),
-    # Browsers take a shorter duration than 20 ms for a mistake, and show the frame for 100.
+    # Browsers replace a duration below 20 ms by 100 ms.
     "gif": FileFormat("GIF", 65535, encode_frames=_gif, fastest=50, tick=10),
 }
 """The formats by the names that ``format=`` takes, which are also their suffixes."""

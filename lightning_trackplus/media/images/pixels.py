@@ -1,4 +1,4 @@
-"""Images and videos in any form, as tensors of one or as files that need nothing done."""
+"""Images and videos in any form, as tensors of one or as files that are taken as they are."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Batch(NamedTuple):
 
     Attributes:
         pixels: Their pixels, shape ``(N, C, H, W)``.
-        is_own: Whether nobody else can change them.
+        is_own: Whether no other code can change them.
     """
 
     pixels: Tensor
@@ -45,13 +45,7 @@ class Batch(NamedTuple):
 
 
 def batches(image: OneImage, *, has_range: bool) -> Iterator[Batch]:
-    """Yield the images that one value stands for; those of a tensor or an array are views of it.
-
-    Raises:
-        ValueError: If it has a shape, a dtype or a layout that images have not.
-        TypeError: If it is of another type.
-        FileNotFoundError: If a path leads nowhere.
-    """
+    """Yield the images of one value; those of a tensor or an array are views of it."""
     match image:
         case Tensor():
             yield Batch(_batch(image, channels_first=True, has_range=has_range), is_own=False)
@@ -71,7 +65,7 @@ def batches(image: OneImage, *, has_range: bool) -> Iterator[Batch]:
 
 
 def _from_pillow(image: PIL.Image.Image, *, has_range: bool) -> NDArray[Any]:
-    # A camera's file can say that it is to be shown turned, and the file we write cannot.
+    # A camera's file can say that it has to be rotated, and the file we write cannot.
     image = PIL.ImageOps.exif_transpose(image)
     if image.mode == "F":
         return np.array(image)
@@ -120,12 +114,7 @@ def _with_channels(batch: Tensor, dim: int) -> Tensor:
 
 @functools.cache
 def _is_image_dtype(dtype: torch.dtype, *, has_range: bool) -> bool:
-    """Return whether pixels may have a dtype.
-
-    Args:
-        dtype: The dtype.
-        has_range: Whether it was said which pixels are black and white.
-    """
+    """Return whether pixels may have a dtype."""
     if dtype.is_complex:
         return False
     if dtype.is_floating_point or has_range:
@@ -134,7 +123,7 @@ def _is_image_dtype(dtype: torch.dtype, *, has_range: bool) -> bool:
 
 
 def _readable_pixels(given: Tensor | NDArray[Any], owner: str, *, has_range: bool) -> Tensor:
-    """Return pixels as a dense tensor; raise a ValueError if they have a dtype or layout that pixels have not."""
+    """Return pixels as a dense tensor; raise a ValueError if pixels cannot have that dtype or layout."""
     pixels = readable(given, owner)
     if pixels is None or not _is_image_dtype(pixels.dtype, has_range=has_range):
         raise ValueError(
@@ -150,8 +139,8 @@ class VideoFile(NamedTuple):
     Attributes:
         data: The bytes of the file.
         suffix: With its dot.
-        width: In pixels; 0 if it is a film, which is not looked into.
-        height: In pixels; 0 if it is a film.
+        width: In pixels; 0 for a film, which is not opened.
+        height: In pixels; 0 for a film.
     """
 
     data: bytes
@@ -161,13 +150,7 @@ class VideoFile(NamedTuple):
 
 
 def videos_of(video: OneVideo, *, has_range: bool) -> Iterator[Tensor | VideoFile]:
-    """Yield the videos that one value stands for, of shape ``(T, C, H, W)``; those of a tensor or an array are views.
-
-    Raises:
-        ValueError: If it has a shape or a dtype that videos have not, or is a file of another kind.
-        TypeError: If it is of another type.
-        FileNotFoundError: If a path leads nowhere.
-    """
+    """Yield the videos of one value, shape ``(T, C, H, W)``; those of a tensor or an array are views of it."""
     match video:
         case str() | os.PathLike():
             yield _file(Path(video).read_bytes(), f"the file {os.fspath(video)!r}")
@@ -196,7 +179,7 @@ def _file(data: bytes, described: str) -> VideoFile:
 
 
 def _film_suffix(data: bytes) -> str | None:
-    """Return what the name of a film ends with; None if it is none that browsers play."""
+    """Return the suffix of a film, or None if browsers do not play it."""
     if data[4:8] == b"ftyp" and data[8:12] != b"qt  ":
         return ".mp4"
     if data.startswith(_MATROSKA) and _WEBM in data[:_HEAD]:

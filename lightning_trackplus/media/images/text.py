@@ -1,4 +1,4 @@
-"""Letters on a picture, in Pillow's own font, so that pictures look alike everywhere."""
+"""Text on pictures, in Pillow's own font, so that pictures look the same everywhere."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _BRIGHT = 140
 
 
 def one_line(text: str) -> str:
-    """Return a text in one line, without accents, which the font has not; what has no UTF-8 is escaped."""
+    """Return a text in one line, without accents, which the font lacks; lone surrogates are escaped."""
     decomposed = unicodedata.normalize("NFKD", " ".join(text.split()))
     plain = "".join(character for character in decomposed if not unicodedata.combining(character))
     return plain.encode("utf-8", "backslashreplace").decode()
 
 
 def shortened(text: str, longest: int) -> str:
-    """Return a text in one line, cut to so many characters."""
+    """Return a text in one line of at most ``longest`` characters."""
     text = one_line(text)
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
@@ -44,7 +44,7 @@ def height_of_line(size: int) -> int:
 
 
 def contrasting(red: float, green: float, blue: float) -> Colour:
-    """Return black or white, whichever can be read on a colour."""
+    """Return black or white, whichever is readable on a colour."""
     brightness = 0.299 * red + 0.587 * green + 0.114 * blue  # As in ITU-R BT.601.
     return BLACK if brightness > _BRIGHT else WHITE
 
@@ -63,7 +63,7 @@ def write(
 
 
 def write_upwards(picture: PIL.Image.Image, place: tuple[int, int], text: str) -> None:
-    """Write a text onto a picture from below to above, in black."""
+    """Write a text onto a picture upwards, in black."""
     line = PIL.Image.new("L", (width_of(text) + 1, LINE))
     PIL.ImageDraw.Draw(line).text((0, LINE // 2), one_line(text), 255, _font(_SIZE), "lm")
     picture.paste(BLACK, (place[0] - LINE // 2, place[1]), line.transpose(PIL.Image.Transpose.ROTATE_90))
@@ -72,5 +72,5 @@ def write_upwards(picture: PIL.Image.Image, place: tuple[int, int], text: str) -
 @functools.cache
 def _font(size: int) -> PIL.ImageFont.FreeTypeFont:
     font = PIL.ImageFont.load_default(size)
-    assert isinstance(font, PIL.ImageFont.FreeTypeFont)  # noqa: S101  a size is there for these alone
+    assert isinstance(font, PIL.ImageFont.FreeTypeFont)  # noqa: S101  with a size, it always is
     return font
