@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from numbers import Integral
 from typing import Any, Literal, NamedTuple, TypeAlias, cast, get_args
@@ -97,8 +96,8 @@ class Audio(Media[Sound]):
         """Return the sounds as files."""
         sounds = [(Pcm(sound.samples), sound) for sound in self._items]
         files = [_file(pcm, sound) for pcm, sound in sounds]
-        _warn(sum(pcm.clipped for pcm, _ in sounds), "lie outside [-1, 1] and are clipped", name)
-        _warn(sum(pcm.missing for pcm, _ in sounds), "are NaN and silent", name)
+        self._warn(name, sum(pcm.clipped for pcm, _ in sounds), "samples lie outside [-1, 1] and are clipped")
+        self._warn(name, sum(pcm.missing for pcm, _ in sounds), "samples are NaN and silent")
         return AudioPayload(self._encoded(files, [f".{sound.format}" for sound in self._items]))
 
     @override
@@ -125,11 +124,6 @@ def _file(pcm: Pcm, sound: Sound) -> bytes:
     channels, count = sound.samples.shape
     encode = audio_files.wav if sound.format == "wav" else audio_files.flac
     return encode(pcm.blocks(), (channels, count), sound.sample_rate)
-
-
-def _warn(count: int, what: str, name: str) -> None:
-    if count:
-        warnings.warn(f"Audio {name!r}: {count} samples {what}.", stacklevel=3)
 
 
 OneSound: TypeAlias = "Tensor | np.ndarray[Any, Any] | str | os.PathLike[str]"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import sys
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
@@ -198,6 +199,11 @@ class Media(ABC, Generic[ItemT]):
         suffixes = itertools.repeat(suffix) if isinstance(suffix, str) else suffix
         captions = [caption if caption is None else str(caption) for caption in self._captions]
         return tuple(map(Item, data, suffixes, captions, scores))
+
+    def _warn(self, name: str, count: int, what: str) -> None:
+        """Warn of so many parts of what was logged under a name, if there are any."""
+        if count:
+            warnings.warn(f"{self._title} {name!r}: {count} {what}.", stacklevel=3)
 
     def _with(self, items: tuple[ItemT, ...], captions: tuple[Caption, ...], scores: Tensor | None) -> Self:
         # Does what copy.copy() does, in a fifth of its time.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -93,9 +92,9 @@ class HeatMap(Media[Matrix]):
     def encode(self, name: str) -> ImagePayload:
         """Return the maps as PNG."""
         matrices = [_normalized(matrix.cells.cpu().double().numpy(), matrix.normalize) for matrix in self._items]
-        _warn_of(sum(int(np.isnan(matrix).sum()) for matrix in matrices), "are NaN and drawn grey", name)
+        self._warn(name, sum(int(np.isnan(matrix).sum()) for matrix in matrices), "cells are NaN and drawn grey")
         infinite = sum(int(np.isinf(matrix).sum()) for matrix in matrices)
-        _warn_of(infinite, "are infinite and drawn in the last colours of the scale", name)
+        self._warn(name, infinite, "cells are infinite and drawn in the last colours of the scale")
         pictures = [drawn(matrix, item.names) for matrix, item in zip(matrices, self._items, strict=True)]
         _, height, width = pictures[0].shape
         return ImagePayload(self._encoded([png(picture) for picture in pictures], ".png"), width, height)
@@ -135,8 +134,3 @@ def _normalized(matrix: NDArray[np.float64], normalize: Normalization | None) ->
     sums = matrix.sum(axis=axis, keepdims=True)
     shares: NDArray[np.float64] = np.divide(matrix, sums, out=np.zeros_like(matrix), where=sums != 0)
     return shares
-
-
-def _warn_of(count: int, what: str, name: str) -> None:
-    if count:
-        warnings.warn(f"HeatMap {name!r}: {count} cells {what}.", stacklevel=2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -128,8 +127,8 @@ class Histogram(Media[Distribution]):
     def encode(self, name: str) -> HistogramPayload:
         """Return the histograms as numbers and as CSV."""
         counts = tuple(map(_counts_of, self._items))
-        _warn_of(sum(one.nan for one in counts), "are NaN and left out", name)
-        _warn_of(sum(one.infinite for one in counts), "are infinite and lie outside of all bins", name)
+        self._warn(name, sum(one.nan for one in counts), "values are NaN and left out")
+        self._warn(name, sum(one.infinite for one in counts), "values are infinite and lie outside of all bins")
         return HistogramPayload(self._encoded([one.csv() for one in counts], ".csv"), counts)
 
     @override
@@ -172,11 +171,6 @@ def _on_host(title: str, numbers: Numbers) -> NDArray[np.float64]:
             )
         numbers = numbers.detach().double().numpy()
     return np.array(numbers, dtype=np.float64)
-
-
-def _warn_of(count: int, what: str, name: str) -> None:
-    if count:
-        warnings.warn(f"Histogram {name!r}: {count} values {what}.", stacklevel=2)
 
 
 def _one_each(values: Numbers) -> list[Tensor]:
