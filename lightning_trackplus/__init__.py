@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from lightning_trackplus.callbacks.track_plus import TrackPlus
     from lightning_trackplus.logger.track_plus_logger import TrackPlusLogger
     from lightning_trackplus.media.audio import Audio
+    from lightning_trackplus.media.base import Media
     from lightning_trackplus.media.figure import Figure
     from lightning_trackplus.media.heat_map import HeatMap
     from lightning_trackplus.media.histogram import Histogram
@@ -39,6 +40,7 @@ _HOMES = {
     "Histogram": "media.histogram",
     "Html": "media.html",
     "Image": "media.image",
+    "Media": "media.base",
     "Record": "record",
     "Reducer": "reducers.base",
     "RunInUseError": "run.lock",
@@ -61,6 +63,7 @@ __all__ = [
     "Histogram",
     "Html",
     "Image",
+    "Media",
     "Record",
     "Reducer",
     "RunInUseError",

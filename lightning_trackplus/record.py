@@ -1,7 +1,6 @@
-"""The waist of the package: what everything logged becomes before it is written.
+"""Records and payloads: the form in which everything that is logged reaches the writers.
 
-Above it lie many reducers and media, below it several writers. A new medium ends in one of the
-payloads here, a new writer reads them, and neither knows the other.
+Reducers and media produce payloads, writers take them, and neither side depends on the other.
 """
 
 from __future__ import annotations
@@ -13,20 +12,17 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeAlias, Type
 import numpy as np
 from numpy.typing import NDArray
 
-FILM_SUFFIXES = (".mp4", ".webm", ".ogg")
-"""What the names of `VideoFilePayload` end with."""
-
 Cell: TypeAlias = str | float | int | bool | None
-"""What stands in a table."""
+"""The value of a cell of a table."""
 
 NUMBERS = (float, int)
-"""What a number is in a record; `isinstance` takes twice as long with ``float | int``."""
+"""The types of numbers in a record; `isinstance` takes twice as long with ``float | int``."""
 
 _BYTES_PER_SCALAR = 64
 
 
 class Item(NamedTuple):
-    """One picture, sound or text, encoded: what one media file holds."""
+    """One encoded item: the content of one media file, with its suffix, caption and score."""
 
     data: bytes
     suffix: str
@@ -36,20 +32,25 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Media of one kind that were logged under one name at one step, each as the bytes of a file."""
+    """Base of the media payloads: items of one kind that were logged under one name at one step.
 
-    kind: ClassVar[str]
+    Attributes:
+        items: The items.
+        kind: What ``media.csv`` says that they are, such as ``"image"``.
+    """
+
     items: tuple[Item, ...]
+    kind: ClassVar[str]
 
     @property
     def nbytes(self) -> int:
-        """Memory that the files hold, in bytes."""
+        """Memory of the files in bytes."""
         return sum(len(item.data) for item in self.items)
 
 
 @dataclass(frozen=True, slots=True)
 class ImagePayload(Encoded):
-    """Images; width and height are the first's, in pixels."""
+    """Images; width and height are those of the first one, in pixels."""
 
     kind: ClassVar[str] = "image"
     width: int
@@ -58,18 +59,11 @@ class ImagePayload(Encoded):
 
 @dataclass(frozen=True, slots=True)
 class VideoPayload(Encoded):
-    """Moving images, as files that a browser plays as an image; width and height are the first's, in pixels."""
+    """Videos as animated images; width and height are those of the first one, in pixels."""
 
     kind: ClassVar[str] = "video"
     width: int
     height: int
-
-
-@dataclass(frozen=True, slots=True)
-class VideoFilePayload(Encoded):
-    """Videos as files that TensorBoard does not play."""
-
-    kind: ClassVar[str] = "video"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,28 +81,96 @@ class TextPayload(Encoded):
 
 
 @dataclass(frozen=True, slots=True)
-class HtmlPayload(Encoded):
-    """HTML pages, as UTF-8."""
+class FilesPayload(Encoded):
+    """Files of any other kind, such as HTML pages or those of a medium of your own; ``kind`` says what they are."""
 
-    kind: ClassVar[str] = "html"
+    kind: str  # type: ignore[misc]  # other payloads have one kind each
+
+
+class Counts(NamedTuple):
+    """How many values are in each bin, below all bins and above them.
+
+    Attributes:
+        edges: The edges of the bins, finite and not decreasing, shape ``(N + 1,)``.
+        counts: The values in each bin, shape ``(N,)``, NaN if unknown; bins are half-open, only the last is closed.
+        below: The values below the first edge, including -inf.
+        above: The values above the last edge, including inf.
+        infinite: The infinite values; counted only by the medium `Histogram`.
+        nan: The values that are NaN and in no other count; counted only by the medium `Histogram`.
+    """
+
+    edges: NDArray[np.float64]
+    counts: NDArray[np.float64]
+    below: float
+    above: float
+    infinite: int = 0
+    nan: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of edges and counts in bytes."""
+        return self.edges.nbytes + self.counts.nbytes
+
+    def as_nan(self) -> Counts:
+        """Return the same bins, with NaN for each count."""
+        return Counts(self.edges, np.full_like(self.counts, np.nan), np.nan, np.nan)
+
+    def rows(self, *, finite: bool = False) -> NDArray[np.float64]:
+        """Return rows of low, high and count, shape ``(rows, 3)``.
+
+        Values outside all bins have a row of their own, from -inf or to inf. A bin of width 0 has no row: its count
+        is added to the bin before.
+
+        Args:
+            finite: Whether to make the outer rows as wide as their neighbours, for charts that need finite bins.
+
+        Examples:
+            >>> counts = Counts(np.array([0.0, 1.0, 2.0]), np.array([5.0, 3.0]), below=2, above=0)
+            >>> counts.rows().tolist()
+            [[-inf, 0.0, 2.0], [0.0, 1.0, 5.0], [1.0, 2.0, 3.0]]
+            >>> counts.rows(finite=True)[0].tolist()
+            [-1.0, 0.0, 2.0]
+        """
+        wide = np.flatnonzero(np.diff(self.edges))
+        edges = np.append(self.edges[wide], self.edges[-1])
+        rows = np.stack([edges[:-1], edges[1:], np.add.reduceat(self.counts, wide)], axis=1)
+        if self.below:
+            low = edges[0] - (edges[1] - edges[0]) if finite else -np.inf
+            rows = np.concatenate([[[low, edges[0], self.below]], rows])
+        if self.above:
+            high = edges[-1] + (edges[-1] - edges[-2]) if finite else np.inf
+            rows = np.concatenate([rows, [[edges[-1], high, self.above]]])
+        return rows
+
+    def buckets(self) -> NDArray[np.float64]:
+        """Return finite rows without empty ones at either end, as TensorBoard's own writers do."""
+        rows = self.rows(finite=True)
+        filled = np.flatnonzero(rows[:, 2] > 0)
+        return rows[filled[0] : filled[-1] + 1] if len(filled) else rows[:0]
+
+    def coarse(self, bins: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return counts and edges of at most ``bins`` finite bins, merging neighbours; unknown counts are 0."""
+        rows = self.rows(finite=True)
+        starts = np.arange(0, len(rows), -(-len(rows) // bins))
+        return np.add.reduceat(np.nan_to_num(rows[:, 2]), starts), np.append(rows[starts, 0], rows[-1, 1])
+
+    def csv(self) -> bytes:
+        """Return the rows as CSV with the columns low, high and count."""
+        lines = [",".join(repr(number).removesuffix(".0") for number in row) for row in self.rows().tolist()]
+        return "\n".join(["low,high,count", *lines, ""]).encode()
 
 
 @dataclass(frozen=True, slots=True)
 class HistogramPayload(Encoded):
-    """Histograms, as CSV and as numbers.
-
-    Attributes:
-        bins: A table for each, with the columns low, high and count, float64, shape ``(bins, 3)``. The
-            first bin may begin at -inf, the last end at inf.
-    """
+    """Histograms, as CSV and as counts."""
 
     kind: ClassVar[str] = "histogram"
-    bins: tuple[NDArray[np.float64], ...]
+    bins: tuple[Counts, ...]
 
     @property
     def nbytes(self) -> int:
-        """Memory that files and tables hold, in bytes."""
-        return sum(len(item.data) for item in self.items) + sum(table.nbytes for table in self.bins)
+        """Memory of files and counts in bytes."""
+        return sum(len(item.data) for item in self.items) + sum(counts.nbytes for counts in self.bins)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,39 +191,32 @@ class TablePayload(Encoded):
 
 @dataclass(frozen=True, slots=True)
 class TensorBoardEvent:
-    """A TensorBoard ``Event`` made by ``logger.experiment.add_…``; other writers have no use for it."""
+    """A TensorBoard ``Event`` made by ``logger.experiment.add_…``; other writers ignore it."""
 
     event: Any
     nbytes: int
 
     def snapshot(self) -> TensorBoardEvent:
-        """Return this object; nobody changes an event that was added."""
+        """Return this object: an event is not changed after it was added."""
         return self
 
 
 MediaPayload: TypeAlias = (
-    ImagePayload
-    | VideoPayload
-    | VideoFilePayload
-    | AudioPayload
-    | TextPayload
-    | HtmlPayload
-    | HistogramPayload
-    | TablePayload
+    ImagePayload | VideoPayload | AudioPayload | TextPayload | FilesPayload | HistogramPayload | TablePayload
 )
 Payload: TypeAlias = float | MediaPayload | TensorBoardEvent
 
 
 @runtime_checkable
 class Encodable(Protocol):
-    """A value that still has to be turned into a payload, which happens on the delivery thread."""
+    """A value that the delivery thread turns into a payload."""
 
     @property
     def nbytes(self) -> int:
-        """Memory that the value holds until it is encoded, in bytes."""
+        """Memory of the value in bytes, until it is encoded."""
 
     def snapshot(self) -> Encodable:
-        """Return a copy that the caller cannot change."""
+        """Return a copy that later changes do not reach."""
 
     def encode(self, name: str) -> Payload:
         """Return the payload; pure, and not called on the training thread.
@@ -172,15 +227,15 @@ class Encodable(Protocol):
 
 
 class OwnEvent(NamedTuple):
-    """An event of TensorBoard's own on its way into delivery.
+    """A TensorBoard event on its way to delivery.
 
     Attributes:
         name: Its tag.
-        value: The event, or what becomes one when it is encoded.
+        value: The event, or a value that is encoded to one.
         step: Its step.
         wall_time: Seconds since 1970-01-01 UTC.
-        folder: The run below the run directory that it belongs to; ``""`` for the run itself.
-        is_media: Whether it holds media, which may be dropped.
+        folder: The sub-run that it belongs to, below the run directory; ``""`` for the run itself.
+        is_media: Whether it holds media, which may be dropped if the queue is full.
     """
 
     name: str
@@ -195,11 +250,11 @@ ValueT_co = TypeVar("ValueT_co", bound="Payload | Encodable", covariant=True)
 
 
 class EvaluationBatch(NamedTuple):
-    """Which batch of an evaluation numbers are of; their step counts these batches, and not the steps of training.
+    """The evaluation whose batches a record is of; its step counts these batches instead of training steps.
 
     Attributes:
         stage: ``"validation"`` or ``"test"``.
-        waiting_step: The global step that the results of the evaluation are going to have.
+        waiting_step: The global step under which the results of the evaluation will be logged.
     """
 
     stage: str
@@ -212,11 +267,11 @@ class Record(Generic[ValueT_co]):
 
     Attributes:
         step: The global step, as the Trainer counts it.
-        epoch: The epoch, where it is known.
+        epoch: The epoch, if known.
         wall_time: Seconds since 1970-01-01 UTC.
         values: The values by name.
-        only_numbers: Whether all values are numbers, so that nobody has to look at each.
-        batch: The batch of an evaluation whose series this is; None for all else.
+        only_numbers: Whether all values are numbers, so that writers need not check each.
+        batch: The evaluation, if this is one of its batches; otherwise None.
     """
 
     step: int
@@ -228,10 +283,10 @@ class Record(Generic[ValueT_co]):
 
     @property
     def nbytes(self) -> int:
-        """Memory that the record holds while it waits for its delivery, in bytes, roughly."""
+        """Memory of the record in the delivery queue, roughly, in bytes."""
         if self.only_numbers:
             return _BYTES_PER_SCALAR * len(self.values)
-        # Faster than a sum over a generator, and this is asked on the training thread.
+        # Faster than a sum over a generator; this runs on the training thread.
         held = 0
         for value in self.values.values():
             held += _BYTES_PER_SCALAR if isinstance(value, NUMBERS) else value.nbytes

@@ -20,8 +20,8 @@ from lightning_trackplus.record import (
     NUMBERS,
     AudioPayload,
     Encoded,
+    FilesPayload,
     HistogramPayload,
-    HtmlPayload,
     ImagePayload,
     Item,
     Payload,
@@ -152,10 +152,12 @@ def _decoded(payload: Encoded, index: int) -> Any:
             return np.stack([np.asarray(frame.convert("RGB")) for frame in frames])
         case AudioPayload():
             return _samples(item)
-        case TextPayload() | HtmlPayload():
+        case TextPayload():
+            return item.data.decode()
+        case FilesPayload(kind="html"):
             return item.data.decode("utf-8-sig")  # A page begins with a byte order mark.
         case HistogramPayload():
-            return payload.bins[index]
+            return payload.bins[index].rows()
         case TablePayload():
             return payload.tables[index]
         case _:

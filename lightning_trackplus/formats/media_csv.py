@@ -20,7 +20,8 @@ class MediaRecord:
         step: The global step.
         epoch: The epoch, where it is known.
         name: The name that the medium was logged under.
-        kind: ``"image"``, ``"video"``, ``"audio"``, ``"text"``, ``"html"``, ``"histogram"`` or ``"table"``.
+        kind: ``"image"``, ``"video"``, ``"audio"``, ``"text"``, ``"html"``, ``"histogram"``, ``"table"``, or
+            the ``kind`` of a medium of your own.
         path: The file, absolute.
         caption: Its caption.
         score: The score by which it was selected.

@@ -312,6 +312,8 @@ class MediaMethods(ABC):
 def _joined(parts: Iterable[MediaT]) -> MediaT:
     first, *others = parts
     for other in others:
-        if other.kind != first.kind:
-            raise ValueError(f"The list contains {first.kind} and {other.kind}; log them in separate calls.")
+        if other.media_type != first.media_type:
+            raise ValueError(
+                f"The list contains {first.media_type} and {other.media_type}; log them in separate calls."
+            )
     return first.joined(others)

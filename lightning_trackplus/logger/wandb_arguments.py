@@ -18,8 +18,7 @@ from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from lightning_trackplus.media.figure import is_figure, is_matplotlibs, pixels_of
-from lightning_trackplus.media.images.animation import VideoFormat
-from lightning_trackplus.media.images.image_files import Format
+from lightning_trackplus.media.images.files import ImageFormat, VideoFormat
 from lightning_trackplus.media.table import Table
 from lightning_trackplus.media.table_cells import columns_of_data_frame, is_data_frame
 from lightning_trackplus.runtime.failures import describe_error, warn
@@ -35,7 +34,13 @@ Drawn: TypeAlias = "Mapping[str, Any] | None"
 Classes: TypeAlias = "Sequence[Mapping[str, Any]] | None"
 """The classes of one image, each with its ``"id"`` and ``"name"``."""
 
-_IMAGE_FORMATS: Mapping[str | None, Format] = {None: "png", "png": "png", "webp": "webp", "jpg": "jpeg", "jpeg": "jpeg"}
+_IMAGE_FORMATS: Mapping[str | None, ImageFormat] = {
+    None: "png",
+    "png": "png",
+    "webp": "webp",
+    "jpg": "jpeg",
+    "jpeg": "jpeg",
+}
 _VIDEO_FORMATS: Mapping[str | None, VideoFormat] = {None: "webp", "webp": "webp", "gif": "gif"}
 _FILM_FORMATS = ("mp4", "webm", "ogg")
 
@@ -76,7 +81,7 @@ def warn_of_unused(**columns: OneEach[Any]) -> None:
             rank_zero_warn(f"log_image ignores {name}, an argument of WandbLogger's log_image; leave it out.")
 
 
-def image_formats(wanted: Sequence[str | None]) -> list[Format]:
+def image_formats(wanted: Sequence[str | None]) -> list[ImageFormat]:
     """Return the formats of image files; BMP becomes PNG with a warning, and an unknown format is an error."""
     for one in dict.fromkeys(wanted):
         if one == "bmp":

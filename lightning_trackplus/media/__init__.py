@@ -1,1 +1,1 @@
-"""Media: what a person can look at, read or listen to."""
+"""Media: images, sounds, texts and other values that become files."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from numbers import Integral
 from typing import Any, Literal, NamedTuple, TypeAlias, cast, get_args
@@ -18,7 +17,7 @@ from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.tensors import clone_to_host, is_float, readable
 from lightning_trackplus.record import AudioPayload
 from lightning_trackplus.runtime.lists import is_list
-from lightning_trackplus.runtime.suggestions import did_you_mean
+from lightning_trackplus.runtime.suggestions import check_choice
 
 SoundFormat: TypeAlias = Literal["wav", "flac"]
 
@@ -27,12 +26,12 @@ _HIGHEST_FLAC_RATE = 2**16 - 1
 
 
 class Sound(NamedTuple):
-    """One sound of a batch; sounds of several rates and formats can stand in one batch.
+    """One sound of a batch, which may have sounds of several rates and formats.
 
     Attributes:
         samples: uint8, int16, int32 or float in [-1, 1], shape (C, T).
-        sample_rate: Samples a second.
-        format: What it becomes.
+        sample_rate: Samples per second.
+        format: The format of its file.
     """
 
     samples: Tensor
@@ -41,7 +40,7 @@ class Sound(NamedTuple):
 
 
 class Audio(Media[Sound]):
-    """One sound or a batch of them, written with 16 bits a sample and played in TensorBoard's audio tab.
+    """One sound or a batch of them, written with 16 bits per sample and played in TensorBoard's audio tab.
 
     Args:
         samples: A tensor or an array of shape ``(T,)``, ``(C, T)`` or ``(T, C)``, a batch ``(N, C, T)``,
@@ -49,17 +48,17 @@ class Audio(Media[Sound]):
             (stereo), and two dimensions of which one is 1 or 2 are one sound. The dtype is int16 or
             int32 of full scale, uint8 around 128 as WAV files have it, or any float in [-1, 1].
             Files other than WAV of plain integers, such as FLAC, OGG and MP3, need soundfile.
-        sample_rate: Samples a second, in hertz; a file has its own, which counts.
+        sample_rate: Samples per second; that of a file is in the file.
         caption: A line about the sound, or a list with one for each.
         score: A number for the sound, or one for each, shape ``(N,)``.
-        format: What is written: ``"wav"``, or ``"flac"``, which takes about two thirds of the space
-            and needs soundfile, the extra ``audio``.
+        format: ``"wav"``, or ``"flac"``, which takes about two thirds of the space and needs soundfile, the
+            extra ``audio``.
 
     Raises:
-        ValueError: If the shape, the dtype or the sample rate is none of these, a file is no sound,
-            or there is another number of captions or scores than of sounds.
+        ValueError: If the shape, the dtype or the sample rate is not one of these, a file is not a sound, or
+            there is not one caption or score for each sound.
         TypeError: If a sound is of another type.
-        FileNotFoundError: If a path leads nowhere.
+        FileNotFoundError: If there is no file at a path.
         ImportError: If soundfile is needed and not installed.
 
     Examples:
@@ -77,9 +76,7 @@ class Audio(Media[Sound]):
         *,
         format: SoundFormat = "wav",  # noqa: A002  as W&B calls it
     ) -> None:
-        if format not in get_args(SoundFormat):
-            guess = did_you_mean(str(format), get_args(SoundFormat))
-            raise ValueError(f'Audio got format={format!r}; give "wav" or "flac".{guess}')
+        check_choice("Audio", "format", format, get_args(SoundFormat))
         if format == "flac":
             audio_files.soundfile('Audio(…, format="flac")')
         several: Sequence[OneSound] = samples if is_list(samples) else [cast("OneSound", samples)]
@@ -91,24 +88,20 @@ class Audio(Media[Sound]):
     @property
     @override
     def nbytes(self) -> int:
-        """Memory that the samples hold, in bytes."""
+        """Memory of the samples in bytes."""
         return sum(sound.samples.nbytes for sound in self._items)
 
     @override
     def encode(self, name: str) -> AudioPayload:
-        """Return the sounds as files.
-
-        Args:
-            name: The name they were logged under, for warnings.
-        """
+        """Return the sounds as files."""
         sounds = [(Pcm(sound.samples), sound) for sound in self._items]
         files = [_file(pcm, sound) for pcm, sound in sounds]
-        _warn(sum(pcm.clipped for pcm, _ in sounds), "lie outside [-1, 1] and are clipped", name)
-        _warn(sum(pcm.missing for pcm, _ in sounds), "are NaN and silent", name)
+        self._warn(name, sum(pcm.clipped for pcm, _ in sounds), "samples lie outside [-1, 1] and are clipped")
+        self._warn(name, sum(pcm.missing for pcm, _ in sounds), "samples are NaN and silent")
         return AudioPayload(self._encoded(files, [f".{sound.format}" for sound in self._items]))
 
     @override
-    def _snapshot_of(self, item: Sound) -> Sound:
+    def snapshot_item(self, item: Sound) -> Sound:
         return item._replace(samples=clone_to_host(item.samples))
 
 
@@ -117,13 +110,13 @@ def _check_file(sound: Sound) -> None:
     rate, size = sound.sample_rate, 2 * sound.samples.numel()
     if sound.format == "wav" and size > audio_files.LARGEST_WAV:
         raise ValueError(
-            f"Audio got a sound of {size} bytes, and a WAV holds at most {audio_files.LARGEST_WAV}; give a shorter"
+            f"Audio got a sound of {size} bytes, and a WAV holds at most {audio_files.LARGEST_WAV}; expected a shorter"
             ' one, or format="flac".'
         )
     if sound.format == "flac" and rate > _HIGHEST_FLAC_RATE and (rate % 10 or rate > 10 * _HIGHEST_FLAC_RATE):
         raise ValueError(
-            f"Audio got the sample rate {rate}, which no FLAC has; above {_HIGHEST_FLAC_RATE} give a multiple of 10 up"
-            f' to {10 * _HIGHEST_FLAC_RATE}, or format="wav".'
+            f"Audio got the sample rate {rate}, which no FLAC has; expected at most {_HIGHEST_FLAC_RATE}, a multiple"
+            f' of 10 up to {10 * _HIGHEST_FLAC_RATE}, or format="wav".'
         )
 
 
@@ -133,54 +126,38 @@ def _file(pcm: Pcm, sound: Sound) -> bytes:
     return encode(pcm.blocks(), (channels, count), sound.sample_rate)
 
 
-def _warn(count: int, what: str, name: str) -> None:
-    if count:
-        warnings.warn(f"Audio {name!r}: {count} samples {what}.", stacklevel=3)
-
-
 OneSound: TypeAlias = "Tensor | np.ndarray[Any, Any] | str | os.PathLike[str]"
 
 _CHANNELS = (1, 2)
-# A WAV says in 32 bits how many bytes a second has, of which stereo has four a sample.
+# A WAV stores the bytes per second in 32 bits, and stereo has four bytes per sample.
 _HIGHEST_RATE = 2**30 - 1
 
 
 def sounds_of(sound: OneSound, sample_rate: int | None) -> Iterator[tuple[Tensor, int]]:
-    """Yield the sounds that one value stands for, of shape ``(C, T)``, and their sample rates.
-
-    Those of a tensor or an array are views of it.
-
-    Args:
-        sound: Whatever `Audio` takes, but for a list.
-        sample_rate: Samples a second; a file has its own.
-
-    Raises:
-        ValueError: If it has a shape, a dtype or a sample rate that sounds have not.
-        TypeError: If it is of another type.
-        FileNotFoundError: If a path leads nowhere.
-        ImportError: If a file needs soundfile, and that is not installed.
-    """
+    """Yield the sounds of one value, shape ``(C, T)``, and their sample rates; tensors and arrays are not copied."""
     match sound:
         case str() | os.PathLike():
             samples, rate = audio_files.read(sound)
             if samples.shape[0] not in _CHANNELS or not samples.numel():
                 raise ValueError(
                     f"Audio got the file {os.fspath(sound)!r} with {samples.shape[0]} channels of {samples.shape[1]}"
-                    " samples; give a file of 1 or 2 channels that is not empty."
+                    " samples; expected a file of 1 or 2 channels that is not empty."
                 )
             yield samples, rate
         case Tensor() | np.ndarray():
             rate = _checked_rate(sample_rate)
             yield from ((samples, rate) for samples in _split(sound))
         case _:
-            raise TypeError(f"Audio got a {type(sound).__name__}; give a tensor, an array, a path, or a list of them.")
+            raise TypeError(
+                f"Audio got a {type(sound).__name__}; expected a tensor, an array, a path, or a list of them."
+            )
 
 
 def _checked_rate(sample_rate: int | None) -> int:
     if isinstance(sample_rate, Integral) and not isinstance(sample_rate, bool) and 1 <= sample_rate <= _HIGHEST_RATE:
         return int(sample_rate)
     raise ValueError(
-        f"Audio got the sample rate {sample_rate!r}; give samples a second as a whole number, such as 16000."
+        f"Audio got the sample rate {sample_rate!r}; expected samples per second as a whole number, such as 16000."
     )
 
 
@@ -198,8 +175,8 @@ def _split(sound: Tensor | np.ndarray[Any, Any]) -> tuple[Tensor, ...]:
         if samples.ndim == 3 and (channels := _channels_dim(shape, (1, 2))) is not None:
             return (samples if channels == 1 else samples.mT).unbind()
     raise ValueError(
-        f"Audio got samples of shape {shape}; give (T,), (C, T) or (T, C), or a batch of these with the batch first. C"
-        " is 1 or 2, and no dimension is 0."
+        f"Audio got samples of shape {shape}; expected (T,), (C, T) or (T, C), or a batch of these with the batch"
+        " first. C is 1 or 2, and no dimension is 0."
     )
 
 
@@ -207,8 +184,8 @@ def _tensor(sound: Tensor | np.ndarray[Any, Any]) -> Tensor:
     samples = readable(sound, "Audio")
     if samples is None or not (samples.dtype in INTEGERS or is_float(samples.dtype)):
         raise ValueError(
-            f"Audio got samples of {str(sound.dtype).removeprefix('torch.')}; give int16 or int32 of full scale, uint8"
-            " around 128, or floats in [-1, 1]."
+            f"Audio got samples of {str(sound.dtype).removeprefix('torch.')}; expected int16 or int32 of full scale,"
+            " uint8 around 128, or floats in [-1, 1]."
         )
     return samples
 

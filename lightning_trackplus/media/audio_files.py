@@ -1,4 +1,4 @@
-"""Sounds as files: WAV by the standard library, everything else by soundfile, where it is installed."""
+"""Sound files: WAV by the standard library, everything else by soundfile, if it is installed."""
 
 from __future__ import annotations
 
@@ -19,17 +19,13 @@ from torch import Tensor
 from lightning_trackplus.media.tensors import as_tensor
 
 LARGEST_WAV = 2**32 - 1 - 36
-"""How many bytes of samples a WAV can hold: it says in 32 bits how many bytes follow."""
+"""The most bytes of samples in a WAV, which stores in 32 bits how many bytes follow."""
 
 _WAV_DTYPES = {1: "u1", 2: "<i2", 3: "<i4", 4: "<i4"}
 
 
 def soundfile(reason: str) -> ModuleType:
-    """Return the module soundfile.
-
-    Raises:
-        ImportError: If it, or the library behind it, is not installed.
-    """
+    """Return the module soundfile, or raise an ImportError that says for what it is needed."""
     try:
         return importlib.import_module("soundfile")
     except (ImportError, OSError) as error:  # It raises OSError where libsndfile is missing.
@@ -39,31 +35,21 @@ def soundfile(reason: str) -> ModuleType:
 def read(path: str | os.PathLike[str]) -> tuple[Tensor, int]:
     """Return the samples of a sound file, shape ``(C, T)``, and its sample rate.
 
-    Integers keep their width, but for 24 bits, which become the upper ones of 32.
-
-    Raises:
-        FileNotFoundError: If the path leads nowhere.
-        ImportError: If soundfile is needed and not installed.
-        ValueError: If the file is no sound.
+    Integers keep their width, except that 24 bits become the upper ones of 32.
     """
     path = os.fspath(path)
     try:
         with wave.open(path) as file:
             return _wav_samples(file), file.getframerate()
     except (wave.Error, EOFError):
-        # The standard library knows WAVs of plain integers alone.
+        # The standard library reads only WAVs of plain integers.
         return _read_with_soundfile(path)
 
 
 def wav(blocks: Iterable[NDArray[np.int16]], shape: tuple[int, int], sample_rate: int) -> bytes:
-    """Return a sound as a WAV file.
+    """Return blocks of samples, each of shape ``(t, C)``, as a WAV file; ``shape`` is that of the sound, (C, T).
 
     The header is that of Microsoft's "Multimedia Programming Interface and Data Specifications 1.0", 1991.
-
-    Args:
-        blocks: The samples in order, each block of shape ``(t, C)``.
-        shape: C and T of the whole sound.
-        sample_rate: Samples a second.
     """
     channels, count = shape
     frame = 2 * channels
@@ -91,13 +77,7 @@ def wav(blocks: Iterable[NDArray[np.int16]], shape: tuple[int, int], sample_rate
 
 
 def flac(blocks: Iterable[NDArray[np.int16]], shape: tuple[int, int], sample_rate: int) -> bytes:
-    """Return a sound as a FLAC file of 16 bits.
-
-    Args:
-        blocks: The samples in order, each block of shape ``(t, C)``.
-        shape: C and T of the whole sound.
-        sample_rate: Samples a second.
-    """
+    """Return blocks of samples, each of shape ``(t, C)``, as a FLAC file; ``shape`` is that of the sound, (C, T)."""
     file = io.BytesIO()
     with soundfile("FLAC").SoundFile(file, "w", sample_rate, shape[0], "PCM_16", format="FLAC") as writer:
         for block in blocks:
@@ -110,7 +90,7 @@ def _wav_samples(file: wave.Wave_read) -> Tensor:
     if width not in _WAV_DTYPES:
         raise wave.Error
     frames = file.readframes(file.getnframes())
-    # A file that was cut off may end within a frame.
+    # A truncated file may end within a frame.
     octets = np.frombuffer(frames[: len(frames) // (width * channels) * width * channels], np.uint8)
     if width == 3:
         octets = np.pad(octets.reshape(-1, 3), ((0, 0), (1, 0)))
@@ -121,7 +101,7 @@ def _read_with_soundfile(path: str) -> tuple[Tensor, int]:
     module = soundfile(f"The sound file {path!r}")
     try:
         with module.SoundFile(path) as file:
-            # A subtype of integers, asked for as floats, would lose its scale; one of floats, as integers, its values.
+            # Integers read as floats would lose their scale, and floats read as integers their values.
             dtype = "int32" if file.subtype.startswith("PCM_") else "float32"
             return torch.from_numpy(file.read(dtype=dtype, always_2d=True)).T, file.samplerate
     except module.LibsndfileError as error:
@@ -135,7 +115,7 @@ INTEGERS = (torch.uint8, torch.int16, torch.int32)
 
 _LOUDEST = 32767
 _MIDDLE_OF_UINT8 = 128
-# Small enough that what is computed in between stays in the processor's cache.
+# Small enough for intermediate results to stay in the processor's cache.
 _BLOCK = 65536
 
 
@@ -147,12 +127,12 @@ class Pcm:
             device, shape ``(C, T)``.
 
     Attributes:
-        clipped: How many samples lay outside [-1, 1], of the blocks up to now.
-        missing: How many were NaN; they are silence.
+        clipped: The samples outside [-1, 1] in the blocks so far.
+        missing: The samples that were NaN, and are silent.
     """
 
     def __init__(self, samples: Tensor) -> None:
-        # numpy knows nothing of a sign that torch has put off.
+        # numpy does not know torch's lazy negation.
         self._samples = samples.detach().cpu().resolve_neg()
         self.clipped = 0
         self.missing = 0
@@ -172,17 +152,17 @@ class Pcm:
             case torch.uint8:
                 return (block.numpy().astype(np.int16) - _MIDDLE_OF_UINT8) << 8
             case _:
-                # numpy has no bfloat16 and no floats of 8 bits.
+                # numpy has neither bfloat16 nor floats of 8 bits.
                 return self._rounded(block.numpy() if block.dtype == torch.float64 else block.float().numpy())
 
     def _rounded(self, floats: NDArray[Any]) -> NDArray[Any]:
         scaled: NDArray[Any] = floats * floats.dtype.type(_LOUDEST)
-        # A NaN is neither above nor below, and comes out of both as NaN.
+        # If there is a NaN, both are NaN, and the comparison is false.
         if not (scaled.min() >= -_LOUDEST and scaled.max() <= _LOUDEST):
             nan = np.isnan(scaled)
             scaled[nan] = 0
             self.missing += int(nan.sum())
-            # What is rounded to the loudest value anyway is not clipped.
+            # A value that rounds to the loudest one is not clipped.
             self.clipped += int((np.abs(scaled) > _LOUDEST + 0.5).sum())
             np.clip(scaled, -_LOUDEST, _LOUDEST, out=scaled)
         np.rint(scaled, out=scaled)

@@ -1,52 +1,92 @@
-"""What all media have in common: items, a caption and a score for each, a snapshot, an encoding."""
+"""The base class of all media."""
 
 from __future__ import annotations
 
 import itertools
+import re
+import sys
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from lightning_trackplus.record import Item, MediaPayload
+from lightning_trackplus.record import FilesPayload, Item, MediaPayload
 
 ItemT = TypeVar("ItemT")
 
+_SUFFIX = re.compile(r"(\.[A-Za-z0-9_-]+)+")
+
 
 class LateCaption(ABC):
-    """A caption that is made when it is written, for instance of values that lie on a device until then."""
+    """A caption that is made on the delivery thread, for instance from values on a device."""
 
     @abstractmethod
     def __str__(self) -> str:
-        """Return the caption; not called on the training thread."""
+        """Return the caption; called on the delivery thread."""
 
 
 Caption: TypeAlias = str | LateCaption | None
 
 
 class Media(ABC, Generic[ItemT]):
-    """A batch of one or more items of one kind; immutable.
+    """Base class of all media: a batch of one or more items of one kind, immutable.
 
-    A subclass checks in its constructor what it is given, so that a mistake shows at the user's
-    line, and leaves all costly work to `encode`, which runs on the delivery thread.
+    A medium of your own is a subclass that says what kind of file each item becomes. Its constructor checks what it
+    is given, so that a mistake shows at the user's line; `snapshot_item` copies an item, and `encode_item`, which runs
+    on the delivery thread, turns it into the bytes of a file. Selections, several processes, ``read_run``, ``trackplus
+    verify`` and resuming then work as for the media of this package.
 
     Args:
         items: The items.
         caption: A line about each item; one string stands for all of them.
-        score: A number for each item, by which it can be found again; shape ``(len(items),)``.
+        score: A number for each item, by which selections choose, shape ``(len(items),)``.
+
+    Attributes:
+        kind: What ``media.csv`` says that the files are, such as ``"point_cloud"``.
+        suffix: What the names of the files end with, such as ``".ply"``.
 
     Raises:
-        ValueError: If there are no items, or another number of captions or scores than of items.
+        ValueError: If there are no items, or not one caption and one score for each.
+
+    Examples:
+        >>> import json
+        >>> class Json(Media):
+        ...     kind = "json"
+        ...     suffix = ".json"
+        ...
+        ...     def __init__(self, value, caption=None, score=None):
+        ...         super().__init__([json.dumps(value)], caption, score)
+        ...
+        ...     def snapshot_item(self, item):
+        ...         return item  # Nobody can change a string.
+        ...
+        ...     def encode_item(self, item):
+        ...         return item.encode()
+        >>> Json({"a": 1}, caption="settings")
+        <Json: 1 item>
     """
+
+    kind: ClassVar[str]
+    suffix: ClassVar[str]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        kind, suffix = getattr(cls, "kind", None), getattr(cls, "suffix", None)
+        if "encode_item" in vars(cls) and not (kind and isinstance(suffix, str) and _SUFFIX.fullmatch(suffix)):
+            raise TypeError(
+                f"{cls.__name__} has kind={kind!r} and suffix={suffix!r}; expected two class attributes such as"
+                ' kind = "point_cloud" and suffix = ".ply".'
+            )
 
     def __init__(
         self,
         items: Sequence[ItemT],
-        caption: str | Sequence[str] | None,
-        score: float | Sequence[float] | Tensor | None,
+        caption: str | Sequence[str] | None = None,
+        score: float | Sequence[float] | Tensor | None = None,
     ) -> None:
         self._items = tuple(items)
         if not self._items:
@@ -62,40 +102,45 @@ class Media(ABC, Generic[ItemT]):
         return f"<{self._title}: {len(self)} item{'s' if len(self) > 1 else ''}>"
 
     def __str__(self) -> str:
-        # Lightning puts a value that it refuses into its message this way. It refuses a medium only
-        # where the callback is missing, and this is the one place from which we can say so.
+        # Lightning puts a value that it refuses into its error message. It refuses a medium only if the callback is
+        # missing, and this is the only place from which we can say so.
         return f"{self!r} (a medium can be logged once TrackPlus() is among the Trainer's callbacks)"
 
     @property
-    def kind(self) -> str:
-        """What it is, in words; a name has media of one kind."""
+    def media_type(self) -> str:
+        """The type of medium in words; a name has media of one type."""
         return self._title
 
     @property
+    def items(self) -> tuple[ItemT, ...]:
+        """The items."""
+        return self._items
+
+    @property
     def captions(self) -> tuple[Caption, ...]:
-        """A line about each item."""
+        """The captions."""
         return self._captions
 
     @property
     def scores(self) -> Tensor | None:
-        """A number for each item, float64, shape ``(len(self),)``, on the device where it was given."""
+        """The scores, float64, shape ``(len(self),)``, on the device on which they were passed."""
         return self._scores
 
     def take(self, indices: Sequence[int]) -> Self:
         """Return some of the items.
 
         Args:
-            indices: Which, at least one, in the order in which they are wanted.
+            indices: The positions of at least one item, in the order of the result.
         """
         return self._with(
             tuple(self._items[index] for index in indices),
             tuple(self._captions[index] for index in indices),
-            # By views, since a list of indices would wait for the device.
+            # Views, since indexing with a list would wait for the device.
             None if self._scores is None else torch.cat([self._scores.narrow(0, index, 1) for index in indices]),
         )
 
     def joined(self, others: Sequence[Self]) -> Self:
-        """Return the items of this batch followed by those of others of its kind.
+        """Return the items of this batch followed by those of others of its type.
 
         Args:
             others: The batches to append, in order.
@@ -110,39 +155,58 @@ class Media(ABC, Generic[ItemT]):
         )
 
     def snapshot(self) -> Self:
-        """Return a copy that later changes to the caller's tensors do not reach; waits for no device."""
-        return self._with(tuple(map(self._snapshot_of, self._items)), self._captions, self._scores)
+        """Return a copy that later changes to the caller's tensors do not reach, without waiting for a device."""
+        return self._with(tuple(map(self.snapshot_item, self._items)), self._captions, self._scores)
 
     @property
-    @abstractmethod
     def nbytes(self) -> int:
-        """Memory that the items hold, in bytes."""
+        """Memory of the items in bytes; override it for items that contain others, such as tuples of arrays."""
+        return sum(map(_nbytes_of, self._items))
 
     @abstractmethod
-    def encode(self, name: str) -> MediaPayload:
-        """Return the items in the form in which they are written.
+    def snapshot_item(self, item: ItemT) -> ItemT:
+        """Return a copy of an item that later changes do not reach; called on the training thread.
+
+        Args:
+            item: The item; return it as it is if nobody can change it. Copy a tensor on its device,
+                ``item.detach().clone()``: moving it off the device would make training wait.
+        """
+
+    def encode_item(self, item: ItemT) -> bytes:
+        """Return the bytes of the file that an item becomes; called on the delivery thread.
+
+        Args:
+            item: The item, as `snapshot_item` has returned it.
+        """
+        raise NotImplementedError(f"{self._title} has no encode_item(self, item), which returns the bytes of a file.")
+
+    def encode(self, name: str) -> MediaPayload:  # noqa: ARG002  for subclasses
+        """Return the payload that writers take; called on the delivery thread.
 
         Args:
             name: The name the medium was logged under, for warnings.
         """
-
-    @abstractmethod
-    def _snapshot_of(self, item: ItemT) -> ItemT:
-        """Copy one item."""
+        files = self._encoded([self.encode_item(item) for item in self._items], self.suffix)
+        return FilesPayload(files, self.kind)
 
     @property
     def _title(self) -> str:
         return type(self).__name__
 
     def _encoded(self, data: Sequence[bytes], suffix: str | Sequence[str]) -> tuple[Item, ...]:
-        """Return the files with what belongs to each; a suffix is that of all of them, or there is one for each."""
+        """Return an item for each file, with its caption and score; ``suffix`` is one for all or one for each."""
         scores = itertools.repeat(None) if self._scores is None else self._scores.tolist()
         suffixes = itertools.repeat(suffix) if isinstance(suffix, str) else suffix
         captions = [caption if caption is None else str(caption) for caption in self._captions]
         return tuple(map(Item, data, suffixes, captions, scores))
 
+    def _warn(self, name: str, count: int, what: str) -> None:
+        """Warn of so many parts of what was logged under a name, if there are any."""
+        if count:
+            warnings.warn(f"{self._title} {name!r}: {count} {what}.", stacklevel=3)
+
     def _with(self, items: tuple[ItemT, ...], captions: tuple[Caption, ...], scores: Tensor | None) -> Self:
-        # As copy.copy() does, in a fifth of its time.
+        # Does what copy.copy() does, in a fifth of its time.
         other = object.__new__(type(self))
         vars(other).update(vars(self))
         other._items, other._captions, other._scores = items, captions, scores
@@ -153,7 +217,7 @@ class Media(ABC, Generic[ItemT]):
             return (caption,) * len(self._items)
         if len(caption) != len(self):
             raise ValueError(
-                f"{self._title} got {len(self)} items and {len(caption)} captions; give one caption for each item,"
+                f"{self._title} got {len(self)} items and {len(caption)} captions; expected one caption for each item,"
                 " or a single string for all."
             )
         return tuple(one if one is None or isinstance(one, LateCaption) else str(one) for one in caption)
@@ -167,12 +231,16 @@ class Media(ABC, Generic[ItemT]):
         scores = given.to(widest, copy=True).reshape(-1)
         if len(scores) != len(self):
             raise ValueError(
-                f"{self._title} got {len(self)} items and {len(scores)} scores; give one number for each item."
+                f"{self._title} got {len(self)} items and {len(scores)} scores; expected one number for each item."
             )
         return scores
 
     def _scores_or_nan(self, like: Tensor) -> Tensor:
-        """Return the scores on the device of others, on which they usually are."""
+        """Return the scores on the device of ``like``, or NaN."""
         if self._scores is not None:
             return self._scores.to(like.device, non_blocking=True)
         return torch.full((len(self),), torch.nan, dtype=like.dtype, device=like.device)
+
+
+def _nbytes_of(item: Any) -> int:
+    return len(item) if isinstance(item, str | bytes) else int(getattr(item, "nbytes", None) or sys.getsizeof(item))

@@ -15,8 +15,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_trackplus.media.base import Media
-from lightning_trackplus.media.images.png import png
-from lightning_trackplus.record import HtmlPayload, ImagePayload
+from lightning_trackplus.media.html import Html
+from lightning_trackplus.media.images.files import png
+from lightning_trackplus.record import FilesPayload, ImagePayload
 from lightning_trackplus.runtime.failures import describe_error
 from lightning_trackplus.runtime.lists import is_list
 
@@ -24,11 +25,7 @@ _OPAQUE = 255
 
 
 class Undrawn(NamedTuple):
-    """What stands for a figure that could not be drawn.
-
-    Attributes:
-        reason: Why, in words.
-    """
+    """The place of a figure that could not be drawn, with the reason."""
 
     reason: str
 
@@ -36,18 +33,18 @@ class Undrawn(NamedTuple):
 class Figure(Media[Any]):
     """A figure of matplotlib or plotly, or several.
 
-    A figure of matplotlib is drawn when it is logged, with its size and its dots per inch, and written as
-    PNG; it is left as it was, and open. A figure of plotly is written as an HTML page, which loads
-    plotly's script from the net where it is opened. One that cannot be drawn is left out, with a warning.
+    A figure of matplotlib is drawn when it is logged, with its own size and resolution, and written as PNG; it stays
+    open and unchanged. A figure of plotly is written as an HTML page, which loads plotly's script from the internet. A
+    figure that cannot be drawn is left out, with a warning.
 
     Args:
-        figure: A figure, or a list of figures that are all of matplotlib or all of plotly.
+        figure: A figure, or a list of figures, either all of matplotlib or all of plotly.
         caption: A line about the figure, or a list with one for each.
         score: A number for the figure, or one for each, shape ``(N,)``.
 
     Raises:
-        TypeError: If one is no figure.
-        ValueError: If figures are of both, or there is another number of captions or scores than of figures.
+        TypeError: If a value is not a figure.
+        ValueError: If there are figures of both packages, or not one caption or score for each figure.
 
     Examples:
         >>> import matplotlib.figure
@@ -67,8 +64,8 @@ class Figure(Media[Any]):
         for one in figures:
             if not is_figure(one):
                 raise TypeError(
-                    f"Figure got a {type(one).__name__}; give a figure of matplotlib, such as ax.figure, a figure of"
-                    " plotly, or a list of figures."
+                    f"Figure got a {type(one).__name__}; expected a figure of matplotlib, such as ax.figure, a figure"
+                    " of plotly, or a list of figures."
                 )
         if len(set(map(is_matplotlibs, figures))) > 1:
             raise ValueError("Figure got figures of matplotlib and of plotly; log them under two names.")
@@ -77,27 +74,20 @@ class Figure(Media[Any]):
 
     @property
     @override
-    def kind(self) -> str:
-        """Whose figures they are: they become other files."""
+    def media_type(self) -> str:
+        """The type of figure: those of matplotlib and plotly become different files."""
         return f"Figure of {'matplotlib' if self._are_matplotlibs else 'plotly'}"
 
     @property
     @override
     def nbytes(self) -> int:
-        """Memory that the copies of the figures hold, in bytes; a figure that is still the user's takes none."""
+        """Memory of the copies in bytes; a figure that is not copied yet counts 0."""
         return sum(len(item) if isinstance(item, str) else getattr(item, "nbytes", 0) for item in self._items)
 
     @override
-    def encode(self, name: str) -> ImagePayload | HtmlPayload:
-        """Return the figures as PNG or as HTML.
-
-        Args:
-            name: The name they were logged under.
-
-        Raises:
-            ValueError: If none of the figures could be drawn.
-        """
-        figures = [self._snapshot_of(item) for item in self._items]
+    def encode(self, name: str) -> ImagePayload | FilesPayload:
+        """Return the figures as PNG or as HTML."""
+        figures = [self.snapshot_item(item) for item in self._items]
         drawn = [index for index, figure in enumerate(figures) if not isinstance(figure, Undrawn)]
         reasons = [figure.reason for figure in figures if isinstance(figure, Undrawn)]
         if not drawn:
@@ -109,19 +99,20 @@ class Figure(Media[Any]):
             )
             return self.take(drawn).encode(name)
         if not self._are_matplotlibs:
-            return HtmlPayload(self._encoded([_page(str(figure)) for figure in figures], ".html"))
+            pages = self._encoded([_page(str(figure)) for figure in figures], Html.suffix)
+            return FilesPayload(pages, Html.kind)
         pictures = [_channels(figure) for figure in figures if isinstance(figure, np.ndarray)]
         _, height, width = pictures[0].shape
         return ImagePayload(self._encoded([png(picture) for picture in pictures], ".png"), width, height)
 
     @override
-    def _snapshot_of(self, item: Any) -> NDArray[np.uint8] | str | Undrawn:
+    def snapshot_item(self, item: Any) -> NDArray[np.uint8] | str | Undrawn:
         """Return the pixels of a figure of matplotlib, RGBA, shape ``(H, W, 4)``, or the JSON of one of plotly."""
         if isinstance(item, np.ndarray | str | Undrawn):
             return item
         try:
             return pixels_of(item) if self._are_matplotlibs else str(item.to_json())
-        except Exception as error:  # noqa: BLE001  a figure may raise anything, and training has to go on
+        except Exception as error:  # noqa: BLE001  a figure may raise anything, and training must continue
             return Undrawn(describe_error(error))
 
 
@@ -136,17 +127,14 @@ def is_figure(value: object) -> bool:
 
 
 def _is_one(value: object, module: str, name: str) -> bool:
-    # What has not been imported, nobody can have given.
+    # A package that is not imported has no instances.
     return isinstance(value, getattr(sys.modules.get(module), name, ()))
 
 
 def pixels_of(figure: Any) -> NDArray[np.uint8]:
     """Return the pixels of a figure of matplotlib, RGBA, shape ``(H, W, 4)``.
 
-    It is drawn on a canvas of its own, and now, since matplotlib is not for several threads.
-
-    Raises:
-        Exception: What matplotlib raises where it cannot be drawn.
+    It is drawn on its own canvas and at once, since matplotlib is not thread-safe.
     """
     canvas = figure.canvas
     try:
@@ -164,6 +152,6 @@ def _channels(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _page(figure: str) -> bytes:
-    # The figure was checked where it was made.
+    # plotly has validated the figure when it was made.
     html = importlib.import_module("plotly.io").to_html(json.loads(figure), include_plotlyjs="cdn", validate=False)
     return str(html).encode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
@@ -12,8 +11,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_trackplus.media.base import Media
+from lightning_trackplus.media.images.files import png
 from lightning_trackplus.media.images.heat_map_drawing import drawn
-from lightning_trackplus.media.images.png import png
 from lightning_trackplus.media.tensors import clone_to_host, real_numbers
 from lightning_trackplus.record import ImagePayload
 from lightning_trackplus.runtime.lists import is_list
@@ -25,12 +24,12 @@ _MOST_CELLS = 2**26
 
 
 class Matrix(NamedTuple):
-    """One matrix of a batch, and how it is to be drawn.
+    """One matrix of a batch.
 
     Attributes:
         cells: Real numbers, shape ``(rows, columns)``.
-        names: What rows and columns stand for.
-        normalize: By which sums the cells are divided.
+        names: The names of rows and columns.
+        normalize: The sums by which cells are divided.
     """
 
     cells: Tensor
@@ -41,25 +40,24 @@ class Matrix(NamedTuple):
 class HeatMap(Media[Matrix]):
     """A matrix as a picture, such as a confusion matrix or an attention map, or a batch of them.
 
-    The colours rise from the smallest number to the largest, as a scale beside the map shows. Numbers are
-    written into the cells where they fit, for at most 51 rows and columns. NaN is drawn grey, and a warning
-    says how many there were.
+    Colours range from the smallest to the largest number, with a colour scale beside the map. Numbers are written into
+    the cells if they fit, for at most 51 rows and columns. NaN is drawn grey, and counted in a warning.
 
     Args:
         matrix: A tensor, an array or nested lists of real numbers of any type, shape ``(rows, columns)``, a
             batch ``(N, rows, columns)``, or a list of tensors or arrays of these.
-        class_names: What rows and columns stand for, one for each; then rows are what is true and columns
-            what is predicted, as in the confusion matrices of torchmetrics and scikit-learn.
+        class_names: One name for each class; then rows are true classes and columns predicted ones, as in the
+            confusion matrices of torchmetrics and scikit-learn.
         caption: A line about the map, or a list with one for each.
         score: A number for the map, or one for each, shape ``(N,)``.
         normalize: ``"true"`` divides each cell by the sum of its row, ``"pred"`` by that of its column,
-            ``"all"`` by that of all, as scikit-learn does; a cell without a sum is 0.
+            ``"all"`` by that of all, as scikit-learn does; a cell whose sum is 0 becomes 0.
 
     Raises:
-        TypeError: If the matrix is no matrix of numbers, or ``class_names`` is a string.
-        ValueError: If the shape is none of these, has a 0, or has more than 67,108,864 cells, the numbers are
-            complex or sparse, there is not one name for each row and column, ``normalize`` is none of
-            these, or there is another number of captions or scores than of maps.
+        TypeError: If the matrix is not made of numbers, or ``class_names`` is a string.
+        ValueError: If the shape is not one of these, is empty, or has more than 67,108,864 cells, the numbers are
+            complex or sparse, there is not one name for each row and column, ``normalize`` is not one of
+            these, or there is not one caption or score for each map.
 
     Examples:
         >>> HeatMap([[8, 2], [1, 9]], class_names=["cat", "dog"], normalize="true")
@@ -76,9 +74,9 @@ class HeatMap(Media[Matrix]):
         normalize: Normalization | None = None,
     ) -> None:
         if normalize is not None and normalize not in get_args(Normalization):
-            raise ValueError(f'HeatMap got normalize={normalize!r}; give "true", "pred", "all" or None.')
+            raise ValueError(f'HeatMap got normalize={normalize!r}; expected "true", "pred", "all" or None.')
         if isinstance(class_names, str):
-            raise TypeError(f"HeatMap got class_names={class_names!r}; give a list of names.")
+            raise TypeError(f"HeatMap got class_names={class_names!r}; expected a list of names.")
         names = None if class_names is None else tuple(map(str, class_names))
         are_several = is_list(matrix) and any(isinstance(one, Tensor | np.ndarray) for one in matrix)
         cells = [cells for one in (matrix if are_several else [matrix]) for cells in _split(one)]
@@ -87,26 +85,22 @@ class HeatMap(Media[Matrix]):
     @property
     @override
     def nbytes(self) -> int:
-        """Memory that the numbers hold, in bytes."""
+        """Memory of the numbers in bytes."""
         return sum(matrix.cells.nbytes for matrix in self._items)
 
     @override
     def encode(self, name: str) -> ImagePayload:
-        """Return the maps as PNG.
-
-        Args:
-            name: The name they were logged under, for warnings.
-        """
+        """Return the maps as PNG."""
         matrices = [_normalized(matrix.cells.cpu().double().numpy(), matrix.normalize) for matrix in self._items]
-        _warn_of(sum(int(np.isnan(matrix).sum()) for matrix in matrices), "are NaN and drawn grey", name)
+        self._warn(name, sum(int(np.isnan(matrix).sum()) for matrix in matrices), "cells are NaN and drawn grey")
         infinite = sum(int(np.isinf(matrix).sum()) for matrix in matrices)
-        _warn_of(infinite, "are infinite and drawn in the last colours of the scale", name)
+        self._warn(name, infinite, "cells are infinite and drawn in the last colours of the scale")
         pictures = [drawn(matrix, item.names) for matrix, item in zip(matrices, self._items, strict=True)]
         _, height, width = pictures[0].shape
         return ImagePayload(self._encoded([png(picture) for picture in pictures], ".png"), width, height)
 
     @override
-    def _snapshot_of(self, item: Matrix) -> Matrix:
+    def snapshot_item(self, item: Matrix) -> Matrix:
         return item._replace(cells=clone_to_host(item.cells))
 
 
@@ -115,8 +109,8 @@ def _split(matrix: Any) -> Sequence[Tensor]:
     numbers = real_numbers(matrix, "HeatMap")
     if numbers.ndim not in (2, 3) or not numbers.numel():
         raise ValueError(
-            f"HeatMap got numbers of shape {tuple(numbers.shape)}; give (rows, columns), or a batch of these with the"
-            " batch first. No dimension is 0."
+            f"HeatMap got numbers of shape {tuple(numbers.shape)}; expected (rows, columns), or a batch of these with"
+            " the batch first. No dimension is 0."
         )
     return [numbers] if numbers.ndim == 2 else numbers.unbind()
 
@@ -124,11 +118,11 @@ def _split(matrix: Any) -> Sequence[Tensor]:
 def _checked(cells: Tensor, names: tuple[str, ...] | None) -> Tensor:
     shape = tuple(cells.shape)
     if cells.numel() > _MOST_CELLS:
-        raise ValueError(f"HeatMap got a matrix of shape {shape}; give at most {_MOST_CELLS:,} cells.")
+        raise ValueError(f"HeatMap got a matrix of shape {shape}; expected at most {_MOST_CELLS:,} cells.")
     if names is not None and shape != (len(names), len(names)):
         raise ValueError(
-            f"HeatMap got {len(names)} class names and a matrix of shape {shape}; give a name for each row, which is"
-            " also that of the column."
+            f"HeatMap got {len(names)} class names and a matrix of shape {shape}; expected a name for each row, which"
+            " is also that of the column."
         )
     return cells
 
@@ -140,8 +134,3 @@ def _normalized(matrix: NDArray[np.float64], normalize: Normalization | None) ->
     sums = matrix.sum(axis=axis, keepdims=True)
     shares: NDArray[np.float64] = np.divide(matrix, sums, out=np.zeros_like(matrix), where=sums != 0)
     return shares
-
-
-def _warn_of(count: int, what: str, name: str) -> None:
-    if count:
-        warnings.warn(f"HeatMap {name!r}: {count} cells {what}.", stacklevel=2)

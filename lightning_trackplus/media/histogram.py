@@ -2,47 +2,64 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import Self, override
 
 from lightning_trackplus.media.base import Media
-from lightning_trackplus.media.histograms.bin_edges import checked_edges
-from lightning_trackplus.media.histograms.binned import BinnedCounts
-from lightning_trackplus.media.histograms.counts_on_device import CountsOnDevice
-from lightning_trackplus.media.histograms.raw_values import RawValues, one_each
-from lightning_trackplus.record import HistogramPayload
+from lightning_trackplus.media.counting import checked_edges, count_on_device, count_on_host, unpack
+from lightning_trackplus.media.tensors import clone_to_host, real_numbers
+from lightning_trackplus.record import Counts, HistogramPayload
 from lightning_trackplus.runtime.lists import is_list
 
 Numbers: TypeAlias = "Tensor | NDArray[Any] | Sequence[Any]"
-Distribution: TypeAlias = RawValues | CountsOnDevice | BinnedCounts
 
 _MOST_BINS = 1_000_000
+# Apple's GPUs have no float64, and share their memory with the host.
+_COUNTED_ON_HOST = ("cpu", "mps")
+# For more numbers torch uses several threads, which slow training down: the GRAIN_SIZE of its TensorIterator.
+_MOST_OF_ONE_THREAD = 32767
+
+
+class RawValues(NamedTuple):
+    """Real numbers, at least one, and the bins over which they are to be counted: how many, or their edges."""
+
+    numbers: Tensor
+    bins: int | NDArray[np.float64]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the numbers in bytes."""
+        return self.numbers.nbytes
+
+
+Distribution: TypeAlias = RawValues | Tensor | Counts
+"""Numbers, their counts on a device as `count_on_device` packs them, or their counts."""
 
 
 class Histogram(Media[Distribution]):
     """The distribution of numbers, as a CSV table and in TensorBoard's tabs of histograms and distributions.
 
     Numbers on a device are counted there. The counts are those of `numpy.histogram` for the numbers in
-    float64. NaN and infinities are in none of the bins; a warning says how many there were.
+    float64. NaN and infinities are in none of the bins, and counted in a warning.
 
     Args:
         values: A tensor, an array or a list of real numbers of any shape and type, at least one, such as
             weights, gradients or activations; a list of tensors or arrays gives a histogram of each.
-        bins: How many bins of one width, from the smallest to the largest number, 1 to 1,000,000; or
-            where the bins begin and the last one ends, finite and rising, shape ``(N + 1,)``, on the host.
+        bins: The number of bins of equal width from the smallest to the largest number, 1 to 1,000,000; or the
+            edges of the bins, finite and rising, shape ``(N + 1,)``, on the host.
         caption: A line about the histogram, or a list with one for each.
         score: A number for the histogram, or one for each, shape ``(N,)``.
 
     Raises:
-        TypeError: If the values are no numbers.
-        ValueError: If they are complex, sparse or none at all, there cannot be so many bins, the edges
-            do not rise, or there is another number of captions or scores than of histograms.
+        TypeError: If the values are not numbers.
+        ValueError: If they are complex, sparse or empty, the number of bins is out of range, the edges do not
+            rise, or there is not one caption or score for each histogram.
 
     Examples:
         >>> import torch
@@ -60,7 +77,7 @@ class Histogram(Media[Distribution]):
         score: float | Sequence[float] | Tensor | None = None,
     ) -> None:
         checked_bins = _checked_bins(bins)
-        super().__init__([RawValues(one, checked_bins) for one in one_each(values)], caption, score)
+        super().__init__([RawValues(one, checked_bins) for one in _one_each(values)], caption, score)
 
     @classmethod
     def of_counts(
@@ -72,16 +89,14 @@ class Histogram(Media[Distribution]):
         below: float = 0.0,
         above: float = 0.0,
     ) -> Self:
-        """Return the histogram of numbers that have been counted.
+        """Return the histogram of values that are counted already.
 
         Args:
-            counts: How many values lie in each bin, at least 0, shape ``(N,)``, on the host; NaN where
-                that is not known.
-            edges: Where the bins begin and the last one ends, finite and rising, shape ``(N + 1,)``, on
-                the host.
+            counts: The values in each bin, at least 0, shape ``(N,)``, on the host; NaN if unknown.
+            edges: The edges of the bins, finite and rising, shape ``(N + 1,)``, on the host.
             caption: A line about the histogram.
-            below: How many values lie below the first edge.
-            above: How many lie above the last edge.
+            below: The values below the first edge.
+            above: The values above the last edge.
 
         Raises:
             ValueError: If the edges do not rise or are not finite, a count is below 0, there is not one
@@ -96,35 +111,43 @@ class Histogram(Media[Distribution]):
         if inside.shape != (len(between) - 1,) or (np.array([below, *inside, above]) < 0).any():
             raise ValueError(
                 f"Histogram got {len(between)} edges and counts of shape {inside.shape}, {below!r} below and {above!r}"
-                " above; give one count fewer than edges, and none below 0."
+                " above; expected one count fewer than edges, and none below 0."
             )
         medium = cls.__new__(cls)
-        Media.__init__(medium, [BinnedCounts(between, inside, below, above)], caption, None)
+        Media.__init__(medium, [Counts(between, inside, below, above)], caption, None)
         return medium
 
     @property
     @override
     def nbytes(self) -> int:
-        """Memory that numbers and counts hold, in bytes."""
+        """Memory of numbers and counts in bytes."""
         return sum(item.nbytes for item in self._items)
 
     @override
     def encode(self, name: str) -> HistogramPayload:
-        """Return the histograms as numbers and as CSV.
-
-        Args:
-            name: The name they were logged under, for warnings.
-        """
-        counted = [item if isinstance(item, BinnedCounts) else item.binned() for item in self._items]
-        _warn_of(sum(one.nan for one in counted), "are NaN and left out", name)
-        _warn_of(sum(one.infinite for one in counted), "are infinite and lie outside of all bins", name)
-        tables = tuple(one.table() for one in counted)
-        return HistogramPayload(self._encoded([_csv(table) for table in tables], ".csv"), tables)
+        """Return the histograms as numbers and as CSV."""
+        counts = tuple(map(_counts_of, self._items))
+        self._warn(name, sum(one.nan for one in counts), "values are NaN and left out")
+        self._warn(name, sum(one.infinite for one in counts), "values are infinite and lie outside of all bins")
+        return HistogramPayload(self._encoded([one.csv() for one in counts], ".csv"), counts)
 
     @override
-    def _snapshot_of(self, item: Distribution) -> Distribution:
-        # What is counted is a copy already.
-        return item.snapshot() if isinstance(item, RawValues) else item
+    def snapshot_item(self, item: Distribution) -> Distribution:
+        if not isinstance(item, RawValues):
+            return item  # What is counted is a copy already.
+        if item.numbers.device.type not in _COUNTED_ON_HOST:
+            return count_on_device(*item)  # So that only counts leave the device.
+        return item._replace(numbers=clone_to_host(item.numbers))
+
+
+def _counts_of(item: Distribution) -> Counts:
+    match item:
+        case RawValues():
+            return count_on_host(_as_array(item.numbers.cpu()), item.bins)
+        case Tensor():
+            return unpack(item)
+        case _:
+            return item
 
 
 def _checked_bins(bins: int | Numbers) -> int | NDArray[np.float64]:
@@ -132,29 +155,41 @@ def _checked_bins(bins: int | Numbers) -> int | NDArray[np.float64]:
         return checked_edges(_on_host("bins", bins), owner="Histogram")
     if not isinstance(bins, int | np.integer) or isinstance(bins, bool) or not 1 <= bins <= _MOST_BINS:
         raise ValueError(
-            f"Histogram got bins={bins!r}; give how many, from 1 to {_MOST_BINS:,}, or their edges, for example"
+            f"Histogram got bins={bins!r}; expected how many, from 1 to {_MOST_BINS:,}, or their edges, for example"
             " [0, 0.5, 1]."
         )
     return int(bins)
 
 
 def _on_host(title: str, numbers: Numbers) -> NDArray[np.float64]:
-    """Return a copy of numbers that have to be looked at now."""
+    """Return a copy of numbers that are checked at once."""
     if isinstance(numbers, Tensor):
         if numbers.device.type != "cpu":
             raise ValueError(
-                f"Histogram got {title} on {numbers.device}, for which training would have to wait; give {title} that"
-                " are on the host."
+                f"Histogram got {title} on {numbers.device}, for which training would have to wait; expected {title}"
+                " that are on the host."
             )
         numbers = numbers.detach().double().numpy()
     return np.array(numbers, dtype=np.float64)
 
 
-def _warn_of(count: int, what: str, name: str) -> None:
-    if count:
-        warnings.warn(f"Histogram {name!r}: {count} values {what}.", stacklevel=2)
+def _one_each(values: Numbers) -> list[Tensor]:
+    """Return the tensors of which each has a histogram."""
+    if not is_list(values) or not any(isinstance(one, Tensor | np.ndarray) for one in values):
+        return [_checked(values)]
+    if all(isinstance(one, Tensor) and one.ndim == 0 for one in values):
+        return [_checked(torch.stack([one.detach() for one in values]))]
+    return [_checked(one) for one in values]
 
 
-def _csv(table: NDArray[np.float64]) -> bytes:
-    rows = [",".join(repr(number).removesuffix(".0") for number in row) for row in table.tolist()]
-    return "\n".join(["low,high,count", *rows, ""]).encode()
+def _checked(values: Any) -> Tensor:
+    numbers = real_numbers(values, "Histogram")
+    if not numbers.numel():
+        raise ValueError(f"Histogram got numbers of shape {tuple(numbers.shape)}; expected at least one.")
+    return numbers
+
+
+def _as_array(numbers: Tensor) -> NDArray[Any]:
+    if not numbers.is_floating_point() or numbers.dtype.itemsize > 2:
+        return numbers.numpy()
+    return np.concatenate([part.float().numpy() for part in torch.split(numbers.reshape(-1), _MOST_OF_ONE_THREAD)])

@@ -10,17 +10,16 @@ from typing import TypeAlias, cast
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_trackplus.media.strings import StringMedia
-from lightning_trackplus.record import HtmlPayload
+from lightning_trackplus.media.base import Media
 from lightning_trackplus.runtime.lists import is_list
 
 OnePage: TypeAlias = "str | os.PathLike[str]"
 
-# So far browsers look for what a page says about its letters: the HTML standard, section 4.2.5.4.
+# Browsers look for the encoding of a page in these first bytes: the HTML standard, section 4.2.5.4.
 _HEAD = 1024
 
 
-class Html(StringMedia):
+class Html(Media[str]):
     """One HTML page or several, written as files; TensorBoard's text tab says where they are.
 
     Args:
@@ -30,13 +29,16 @@ class Html(StringMedia):
 
     Raises:
         TypeError: If a page is neither a string nor a path.
-        ValueError: If there is another number of captions or scores than of pages, or a file is not UTF-8.
-        FileNotFoundError: If a path leads nowhere.
+        ValueError: If there is not one caption or score for each page, or a file is not UTF-8.
+        FileNotFoundError: If there is no file at a path.
 
     Examples:
         >>> Html("<h1>All is well</h1>", caption="epoch 3")
         <Html: 1 item>
     """
+
+    kind = "html"
+    suffix = ".html"
 
     def __init__(
         self,
@@ -48,26 +50,23 @@ class Html(StringMedia):
         super().__init__([_page(one) for one in several], caption, score)
 
     @override
-    def encode(self, name: str) -> HtmlPayload:
-        """Return the pages as UTF-8.
+    def snapshot_item(self, item: str) -> str:
+        return item
 
-        Args:
-            name: The name they were logged under.
-        """
-        return HtmlPayload(
-            self._encoded([_with_mark(page).encode("utf-8", "backslashreplace") for page in self._items], ".html")
-        )
+    @override
+    def encode_item(self, item: str) -> bytes:
+        return _with_mark(item).encode("utf-8", "backslashreplace")
 
 
 def _page(html: OnePage) -> str:
     if isinstance(html, os.PathLike) or (isinstance(html, str) and "<" not in html and html.endswith(".html")):
         return Path(html).read_text("utf-8")
     if not isinstance(html, str):
-        raise TypeError(f"Html got a {type(html).__name__}; give a string, a path, or a list of these.")
+        raise TypeError(f"Html got a {type(html).__name__}; expected a string, a path, or a list of these.")
     return html
 
 
 def _with_mark(page: str) -> str:
-    """Return a page that says that it is UTF-8, which browsers do not expect of a file."""
+    """Return a page that declares UTF-8, which browsers do not assume for a file."""
     says = page.isascii() or page.startswith("\ufeff") or "charset" in page[:_HEAD].lower()
     return page if says else f"\ufeff{page}"

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from numbers import Integral
+from typing import Any, NamedTuple, cast, get_args
 
 from torch import Tensor
 from typing_extensions import Self, override
 
 from lightning_trackplus.media.base import Caption, Media
 from lightning_trackplus.media.images.annotations import Annotations, Notation, annotations_of
-from lightning_trackplus.media.images.drawing import annotated
-from lightning_trackplus.media.images.grid import arranged, checked_columns, grid_size
-from lightning_trackplus.media.images.image_files import Format, check_format, check_size, encoded
+from lightning_trackplus.media.images.drawing import annotated, arranged, grid_size
+from lightning_trackplus.media.images.files import ImageFormat, check_size, encode_image
 from lightning_trackplus.media.images.pixels import OneImage, batches
 from lightning_trackplus.media.images.value_range import (
     AnyRange,
@@ -27,30 +27,31 @@ from lightning_trackplus.media.images.value_range import (
 from lightning_trackplus.media.tensors import clone_to_host
 from lightning_trackplus.record import ImagePayload, Item
 from lightning_trackplus.runtime.lists import is_list
+from lightning_trackplus.runtime.suggestions import check_choice
 
 
 class Sheet(NamedTuple):
-    """How images become files.
+    """The files that images become.
 
     Attributes:
-        format: Of which format.
-        columns: How many stand side by side in one file; None if each has a file of its own.
+        format: The file format.
+        columns: The columns of a grid in one file; None if each image has its own file.
     """
 
-    format: Format
+    format: ImageFormat
     columns: int | None
 
 
 class Pixels(NamedTuple):
-    """One image; its batch is kept whole, so that it can be copied at once.
+    """One image, as a part of its batch, so that a batch can be copied at once.
 
     Attributes:
-        batch: The images it came with, shape ``(N, C, H, W)``.
-        place: Which of these it is.
-        is_own: Whether nobody else can change them.
+        batch: The images of its batch, shape ``(N, C, H, W)``.
+        place: Its index in the batch.
+        is_own: Whether no other code can change them.
         value_range: Which values are black and white.
-        sheet: How it becomes a file, or a part of one.
-        annotations: What is drawn on it.
+        sheet: The file it becomes, or a part of.
+        annotations: The boxes and masks drawn on it.
     """
 
     batch: Tensor
@@ -88,14 +89,14 @@ class Image(Media[Pixels]):
             has no transparency, which becomes white.
         value_range: Which values are black and white, two finite numbers; then pixels are real numbers of
             any dtype. Bools have no range.
-        grid: Arrange all images in one, with so many columns.
+        grid: Arrange all images in one file, with this number of columns.
 
     Raises:
-        ValueError: If the shape or the dtype is none of these, boxes or masks are not in the notation, there is
-            another number of captions, scores, boxes or masks than of images, an image is too large for its
-            format, or an option is none of these.
+        ValueError: If the shape, the dtype or an option is not one of these, boxes or masks are not in the
+            notation, there is not one caption, score, dict of boxes or of masks for each image, or an image is
+            too large for its format.
         TypeError: If an image is of another type.
-        FileNotFoundError: If a path leads nowhere.
+        FileNotFoundError: If there is no file at a path.
 
     Examples:
         >>> import torch
@@ -113,12 +114,12 @@ class Image(Media[Pixels]):
         *,
         boxes: Notation = None,
         masks: Notation = None,
-        format: Format = "png",  # noqa: A002  as users of Pillow and W&B know it
+        format: ImageFormat = "png",  # noqa: A002  as users of Pillow and W&B know it
         value_range: tuple[float, float] | None = None,
         grid: int | None = None,
     ) -> None:
-        check_format(format)
-        sheet = Sheet(format, None if grid is None else checked_columns(grid))
+        check_choice("Image", "format", format, get_args(ImageFormat))
+        sheet = Sheet(format, None if grid is None else _checked_columns(grid))
         black_and_white: AnyRange = None if value_range is None else checked_range(value_range, "Image")
         several: Sequence[OneImage] = pixels if is_list(pixels) else [cast("OneImage", pixels)]
         has_range = value_range is not None
@@ -133,7 +134,7 @@ class Image(Media[Pixels]):
         super().__init__(items, caption, score)
         sizes = {_size(part.pixels) for part in parts}
         for height, width in sizes if sheet.columns is None else [grid_size(sizes, len(items), sheet.columns)]:
-            check_size(height, width, format)
+            check_size("Image", height, width, format)
         if boxes is not None or masks is not None:
             drawn = annotations_of(boxes, masks, len(items))
             # Masks can be the caller's even where the pixels are not.
@@ -144,19 +145,19 @@ class Image(Media[Pixels]):
     @property
     @override
     def nbytes(self) -> int:
-        """Memory that pixels and masks hold, in bytes."""
+        """Memory of pixels and masks in bytes."""
         pixels = sum(item.batch.nbytes // len(item.batch) for item in self._items)
         return pixels + sum(item.annotations.nbytes for item in self._items if item.annotations)
 
     @override
     def snapshot(self) -> Self:
-        """Return a copy that later changes to the caller's tensors do not reach; waits for no device.
+        """Return a copy that later changes to the caller's tensors do not reach, without waiting for a device.
 
-        A batch that is wanted whole is copied at once. What is a copy already is not copied again.
+        A whole batch is copied at once. A copy is not copied again.
         """
         first = self._items[0]
         if len(first.batch) != len(self) or any(item.batch is not first.batch for item in self._items):
-            items = list(map(self._snapshot_of, self._items))
+            items = list(map(self.snapshot_item, self._items))
             ranges = ranges_of_copies([item.value_range for item in items], [item.batch for item in items])
             ranged = (item._replace(value_range=one) for item, one in zip(items, ranges, strict=True))
             return self._with(tuple(ranged), self._captions, self._scores)
@@ -168,7 +169,7 @@ class Image(Media[Pixels]):
         return self._with(own, self._captions, self._scores)
 
     def in_one_range(self) -> Self:
-        """Return the same images as if those whose range is to be detected had come together."""
+        """Return the same images, with one detected range for all whose range is detected."""
         detected = [item.batch for item in self._items if isinstance(item.value_range, DetectedRange)]
         together = DetectedRange(list({id(batch): batch for batch in detected}.values()), len(detected))
         items = tuple(
@@ -179,18 +180,14 @@ class Image(Media[Pixels]):
 
     @override
     def encode(self, name: str) -> ImagePayload:
-        """Return the images as files.
-
-        Args:
-            name: The name they were logged under, for warnings.
-        """
-        ranges = [item.value_range for item in self._items]
-        pixels = [
-            on_host(item.batch[item.place], has_range=isinstance(item.value_range, tuple)) for item in self._items
-        ]
+        """Return the images as files."""
+        ranged_pixels = (
+            (on_host(item.batch[item.place], has_range=isinstance(item.value_range, tuple)), item.value_range)
+            for item in self._items
+        )
         pictures = [
             annotated(picture, item.annotations, name) if item.annotations else picture
-            for picture, item in zip(pictures_of(pixels, ranges, name), self._items, strict=True)
+            for picture, item in zip(pictures_of(ranged_pixels, f"Image {name!r}"), self._items, strict=True)
         ]
         scores = [None] * len(self) if self._scores is None else self._scores.tolist()
         items: list[Item] = []
@@ -203,26 +200,32 @@ class Image(Media[Pixels]):
                 caption, score = _in_one([self._captions[place] for place in places]), None
             sizes.append(picture.shape[1:])
             text = None if caption is None else str(caption)
-            items.append(Item(encoded(picture, sheet.format), f".{sheet.format}", text, score))
+            items.append(Item(encode_image(picture, sheet.format), f".{sheet.format}", text, score))
         height, width = sizes[0]
         return ImagePayload(tuple(items), width, height)
 
     @override
-    def _snapshot_of(self, item: Pixels) -> Pixels:
+    def snapshot_item(self, item: Pixels) -> Pixels:
         if item.is_own and len(item.batch) == 1:
             return item
         return _own(item, clone_to_host(item.batch.narrow(0, item.place, 1)), 0, item.value_range)
 
     def _sheets(self) -> list[tuple[Sheet, list[int]]]:
-        """Return the files to be written, each with the places of its images."""
+        """Return the files, each with the indices of its images."""
         files: dict[tuple[Sheet, int | None], list[int]] = {}
         for place, item in enumerate(self._items):
             files.setdefault((item.sheet, place if item.sheet.columns is None else None), []).append(place)
         return [(sheet, places) for (sheet, _), places in files.items()]
 
 
+def _checked_columns(grid: Any) -> int:
+    if not isinstance(grid, Integral) or isinstance(grid, bool) or grid < 1:
+        raise ValueError(f"Image got grid={grid!r}; expected a number of columns, an integer of at least 1.")
+    return int(grid)
+
+
 def _in_one(captions: Sequence[Caption]) -> str | None:
-    """Return captions in one; where all are the same, that."""
+    """Return captions joined, or the caption that all share."""
     texts = ["" if caption is None else str(caption) for caption in captions]
     return (" | ".join(texts) if len(set(texts)) > 1 else texts[0]) or None
 

@@ -1,4 +1,4 @@
-"""What a value is that was logged without a medium around it."""
+"""The medium for a value that was logged without one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lightning_trackplus.runtime.lists import is_list
 
 
 def infer_media(value: object) -> Media[Any] | None:
-    """Return the medium that a value plainly is, or None."""
+    """Return the medium for a string, figure, PIL image or data frame, or None for any other value."""
     match value:
         case str():
             return Text(value)

@@ -1,4 +1,4 @@
-"""The items that a selection has kept so far."""
+"""The items that a selection keeps."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.selection import Selection
 from lightning_trackplus.runtime.device_transfer import HostCopy
 
-# So many batches may wait for their scores. Beyond, the device has these to do while the oldest is waited for.
+# The most batches that wait for their scores: while the oldest is waited for, the device has the others to do.
 _LAG = 4
 
 
 class SelectionKey(NamedTuple):
-    """What is kept together until it is delivered.
+    """The key under which items are kept until they are delivered.
 
     Attributes:
-        span: ``"train"`` or ``"evaluation"`` for an epoch; ``"step"`` for what is between two logged steps.
-        name: The name in full.
+        span: ``"train"`` or ``"evaluation"`` for an epoch; ``"step"`` for the time between two logged steps.
+        name: The full name.
     """
 
     span: str
@@ -30,7 +30,7 @@ class SelectionKey(NamedTuple):
 
 
 class SortKey(NamedTuple):
-    """Where an item stands among all that were logged: lower ones are kept.
+    """The rank of an item among all that were logged; the lowest are kept.
 
     Attributes:
         key: The selection's key.
@@ -49,10 +49,10 @@ class _Item(NamedTuple):
 
 
 class SelectedItems:
-    """Keeps what a selection wants of batch after batch; nothing else is copied.
+    """Keeps the items that a selection chooses from each batch; only these are copied.
 
-    Scores on a device are sent to the host, and nothing waits for them before the end: until they are
-    there, the whole batch is kept, of at most a few batches.
+    Scores on a device are copied to the host without waiting. Until they arrive, the whole batch is kept, for at most a
+    few batches.
     """
 
     def __init__(self, selection: Selection, rank: int = 0) -> None:
@@ -64,7 +64,7 @@ class SelectedItems:
         self._waiting: deque[tuple[Media[Any], HostCopy]] = deque()
 
     def add(self, media: Media[Any]) -> None:
-        """Look at one batch, and keep what is wanted of it."""
+        """Keep the chosen items of one batch."""
         scores = media.scores if self.selection.needs_scores else None
         if scores is None:
             self._consider(media, None)
@@ -76,22 +76,22 @@ class SelectedItems:
                 self._consider_oldest()
 
     def places(self) -> list[SortKey]:
-        """Return where the kept items stand, in order; waits for scores that are on their way."""
+        """Return the sort keys of the kept items in order, after waiting for scores that are being copied."""
         while self._waiting:
             self._consider_oldest()
         return [item.place for item in self._items]
 
     def batch(self, places: Sequence[SortKey]) -> Media[Any]:
-        """Return kept items as one batch."""
+        """Return the kept items with these keys as one batch."""
         media = {item.place: item.media for item in self._items}
         first, *others = [media[place] for place in places]
         return first.joined(others)
 
     @property
-    def kind(self) -> str | None:
-        """What kind of medium is kept; None as long as there is none."""
+    def media_type(self) -> str | None:
+        """The type of the kept media; None as long as there are none."""
         media = self._waiting[0][0] if self._waiting else self._items[0].media if self._items else None
-        return None if media is None else media.kind
+        return None if media is None else media.media_type
 
     def _consider_oldest(self) -> None:
         media, scores = self._waiting.popleft()
@@ -101,7 +101,7 @@ class SelectedItems:
         keys = self._keys(len(media), scores)
         start, self._seen = self._seen, self._seen + len(media)
         if len(self._items) == self.selection.n:
-            # Of equal keys the earlier item stays.
+            # Of two equal keys the earlier item stays.
             candidates = np.flatnonzero(keys < self._items[-1].place.key)
         else:
             candidates = np.arange(len(keys))
@@ -116,10 +116,5 @@ class SelectedItems:
 
 
 def shown(places: list[SortKey], *, by_score: bool) -> list[SortKey]:
-    """Return places in the order in which their items are shown.
-
-    Args:
-        places: The places, in order.
-        by_score: Whether that is the order of their scores; if not, it is that in which the items came.
-    """
+    """Return sort keys in the order in which their items are shown: by score, or as they came."""
     return places if by_score else sorted(places, key=lambda place: (place.position, place.rank))

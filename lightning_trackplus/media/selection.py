@@ -1,4 +1,4 @@
-"""Which items of an epoch, or between two logged steps, are kept."""
+"""Selections: which items of an epoch, or between two logged steps, are kept."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lightning_trackplus.runtime.suggestions import as_list, did_you_mean
 
 Keys: TypeAlias = NDArray[np.float64]
 KeysOf: TypeAlias = Callable[[int, NDArray[np.float64] | None], Keys]
-"""Makes the keys of a batch from the number of its items and their scores."""
+"""Returns the keys of a batch for the number of its items and their scores."""
 
 DEFAULT_COUNT = 8
 _MOST = np.finfo(np.float64).max
@@ -25,21 +25,21 @@ _MOST = np.finfo(np.float64).max
 class Selection(ABC):
     """Keeps the n items with the lowest keys; of equal keys, those that came first.
 
-    Over several processes, items come first in the order in which one process would have seen them.
+    With several processes, items are ordered as a single process would have seen them.
 
     Args:
-        n: How many, at least 1.
+        n: The number of items, at least 1.
 
     Raises:
-        ValueError: If n is no integer above 0.
+        ValueError: If n is not a positive integer.
     """
 
     needs_scores = False
-    """Whether keys are made of scores; if so, items are shown in their order, and else as they came."""
+    """Whether keys are made from scores; then items are shown in the order of their scores, otherwise as they came."""
 
     def __init__(self, n: int = DEFAULT_COUNT) -> None:
         if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-            raise ValueError(f"{type(self).__name__} got n={n!r}; give an integer of at least 1, for example 8.")
+            raise ValueError(f"{type(self).__name__} got n={n!r}; expected an integer of at least 1, for example 8.")
         self.n = n
 
     @property
@@ -49,10 +49,10 @@ class Selection(ABC):
 
     @abstractmethod
     def keys(self, rank: int) -> KeysOf:
-        """Return what makes the keys of batch after batch.
+        """Return the function that makes the keys of each batch.
 
         Args:
-            rank: The process, of several.
+            rank: The rank of the process.
         """
 
     def __repr__(self) -> str:
@@ -71,7 +71,7 @@ class First(Selection):
     """
 
     def keys(self, rank: int) -> KeysOf:  # noqa: ARG002  as in `Selection`
-        """Return what numbers the items.
+        """Return a function that numbers the items.
 
         Args:
             rank: As for `Selection`.
@@ -91,7 +91,7 @@ class Last(Selection):
     """
 
     def keys(self, rank: int) -> KeysOf:  # noqa: ARG002  as in `Selection`
-        """Return what numbers the items downwards.
+        """Return a function that numbers the items downwards.
 
         Args:
             rank: As for `Selection`.
@@ -100,15 +100,15 @@ class Last(Selection):
 
 
 class Sample(Selection):
-    """n items drawn uniformly, without replacement.
+    """n items drawn uniformly without replacement.
 
-    Each item draws a random key, and those with the lowest are kept: P. S. Efraimidis and P. G. Spirakis,
-    "Weighted random sampling with a reservoir" (2006), with equal weights. Epochs of the same items in the
-    same order keep the same ones.
+    Each item gets a random key, and the items with the lowest keys are kept: P. S. Efraimidis and P. G. Spirakis,
+    "Weighted random sampling with a reservoir" (2006), with equal weights. Epochs with the same items in
+    the same order keep the same ones.
 
     Args:
         n: As for `Selection`.
-        seed: A number from 0 on, for other draws.
+        seed: The seed of the draws, at least 0.
 
     Examples:
         >>> Sample(8, seed=1).name
@@ -118,14 +118,14 @@ class Sample(Selection):
     def __init__(self, n: int = DEFAULT_COUNT, seed: int = 0) -> None:
         super().__init__(n)
         if not isinstance(seed, int) or seed < 0:
-            raise ValueError(f"Sample got seed={seed!r}; give an integer from 0 on.")
+            raise ValueError(f"Sample got seed={seed!r}; expected an integer of at least 0.")
         self.seed = seed
 
     def __repr__(self) -> str:
         return f"Sample({self.n}, seed={self.seed})"
 
     def keys(self, rank: int) -> KeysOf:
-        """Return what draws the keys.
+        """Return a function that draws the keys.
 
         Args:
             rank: As for `Selection`.
@@ -149,7 +149,7 @@ class Top(Selection):
     _sign = -1.0
 
     def keys(self, rank: int) -> KeysOf:  # noqa: ARG002  as in `Selection`
-        """Return what makes keys of scores.
+        """Return a function that makes keys from scores.
 
         Args:
             rank: As for `Selection`.
@@ -158,7 +158,7 @@ class Top(Selection):
 
     def _of_scores(self, _: int, scores: NDArray[np.float64] | None) -> Keys:
         assert scores is not None  # noqa: S101  `needs_scores`
-        # Behind all numbers, also behind what is infinite.
+        # After all numbers, including infinite ones.
         return np.nan_to_num(self._sign * scores, nan=np.inf, posinf=_MOST, neginf=-_MOST)
 
 
@@ -193,24 +193,20 @@ _PATTERN = re.compile(rf"({'|'.join(_NAMES)})(?:(\d+)|\((\d+)\))?")
 
 
 def is_selection(asked: object) -> bool:
-    """Return whether something asks for one selection or several.
-
-    Args:
-        asked: Anything.
-    """
+    """Return whether a value of ``reduce_fx`` asks for one selection or several."""
     if is_list(asked):
         return bool(asked) and all(map(is_selection, asked))
     return isinstance(asked, Selection) or (isinstance(asked, str) and _PATTERN.fullmatch(asked.strip()) is not None)
 
 
 def selection_of(asked: object) -> Selection:
-    """Return what was asked for by name or as an object.
+    """Return the selection for a name or an object.
 
     Args:
         asked: A `Selection`, or its name: ``"top8"``, ``"top(8)"``, or ``"top"`` for 8 items.
 
     Raises:
-        MisconfigurationException: If it is none.
+        MisconfigurationException: If it is neither.
 
     Examples:
         >>> selection_of("bottom(3)")
@@ -224,9 +220,12 @@ def selection_of(asked: object) -> Selection:
     guess = ""
     if isinstance(asked, str):
         if several := as_list(asked, is_selection):
-            raise MisconfigurationException(f"reduce_fx={asked!r} is one string; give a list, reduce_fx={several!r}.")
+            raise MisconfigurationException(
+                f"reduce_fx={asked!r} is one string; expected a list, reduce_fx={several!r}."
+            )
         guess = did_you_mean(asked, _NAMES, numbered=_NAMES)
     raise MisconfigurationException(
-        f"reduce_fx={asked!r} selects no media; give first, last, sample, top or bottom with a number of items, such"
+        f"reduce_fx={asked!r} selects no media; expected first, last, sample, top or bottom with a number of items,"
+        " such"
         f' as reduce_fx="top8", an object such as Top(8), or a list of these.{guess}'
     )

@@ -21,22 +21,21 @@ Columns: TypeAlias = "Mapping[str, Column]"
 class Table(Media[Columns]):
     """A table, written as CSV and shown in TensorBoard's text tab.
 
-    A cell is a string, a number, a bool or None. A scalar of numpy or torch is a number; it may lie on a
-    device. What pandas has for a missing value is None, and anything else is the string that `str` makes of it; a
-    medium has no place in a cell.
+    A cell is a string, a number, a bool or None. A scalar of numpy or torch is a number, on any device. A
+    missing value of pandas is None; any other object is written as `str` returns it. Media in cells are refused.
 
     Args:
-        data: Rows as lists, with ``columns``, or as a tensor or an array, shape ``(rows, columns)``; rows
-            as dicts, in which cells may be missing; columns as a dict of lists, tensors or arrays; or a
-            data frame of pandas, whose index is left out, or of polars.
-        columns: The names of the columns. Where the data have names: which columns, and in which order.
+        data: Rows as lists, or as a tensor or an array of shape ``(rows, columns)``, both with ``columns``;
+            rows as dicts, in which cells may be missing; columns as a dict of lists, tensors or arrays; or a
+            data frame of polars, or of pandas, whose index is left out.
+        columns: The names of the columns. If the data have names: which columns to take, in this order.
         caption: A line about the table.
         score: A number for the table.
 
     Raises:
-        TypeError: If the data are none of these, or a cell is a medium.
-        ValueError: If rows or columns are not equally long, rows have no names for their columns, a name
-            stands for two columns or for none, or there are no columns.
+        TypeError: If the data are not one of these, or a cell is a medium.
+        ValueError: If rows or columns differ in length, columns have no names, two columns have the same name,
+            a name is not in the data, or there are no columns.
 
     Examples:
         >>> Table([[7, "one"], [3, "eight"]], columns=["digit", "taken for"])
@@ -53,30 +52,26 @@ class Table(Media[Columns]):
         score: float | Tensor | None = None,
     ) -> None:
         if isinstance(columns, str):
-            raise TypeError(f"Table got columns={columns!r}; give a list of names.")
+            raise TypeError(f"Table got columns={columns!r}; expected a list of names.")
         names = None if columns is None else [str(name) for name in columns]
         super().__init__([columns_of(data, names)], caption, score)
 
     @property
     @override
     def nbytes(self) -> int:
-        """Memory that the cells hold, in bytes, roughly."""
+        """Memory of the cells in bytes, roughly."""
         return sum(nbytes_of(column) for table in self._items for column in table.values())
 
     @override
     def encode(self, name: str) -> TablePayload:
-        """Return the tables as cells and as CSV.
-
-        Args:
-            name: The name they were logged under.
-        """
+        """Return the tables as cells and as CSV."""
         tables = tuple(
             TableData(tuple(table), tuple(zip(*map(cells_of, table.values()), strict=True))) for table in self._items
         )
         return TablePayload(self._encoded([_csv(table) for table in tables], ".csv"), tables)
 
     @override
-    def _snapshot_of(self, item: Columns) -> Columns:
+    def snapshot_item(self, item: Columns) -> Columns:
         return {name: copy_of(column) for name, column in item.items()}
 
 

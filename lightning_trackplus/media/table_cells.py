@@ -17,20 +17,15 @@ from lightning_trackplus.record import Cell
 from lightning_trackplus.runtime.lists import is_list
 
 Column: TypeAlias = "Tensor | tuple[Cell | Tensor, ...]"
-"""The cells of one column, from top to bottom; those that lie on a device are tensors there."""
+"""The cells of one column from top to bottom; cells on a device are tensors."""
 
 _PLAIN = (str, float, int, bool, type(None))
-_MISSING = ("NAType", "NaTType")  # What pandas has where there is nothing.
+_MISSING = ("NAType", "NaTType")  # The missing values of pandas.
 _BYTES_PER_NUMBER = 32
 
 
 def column_of(values: Iterable[Any]) -> Column:
-    """Return values as a column; waits for no device.
-
-    Raises:
-        ValueError: If a tensor is sparse or nested.
-        TypeError: If a value is to be looked at, and has no text.
-    """
+    """Return values as a column, without waiting for a device."""
     if isinstance(values, Tensor):
         numbers = _dense(values)
         return numbers if numbers.device.type != "cpu" else tuple(map(_cell, numbers.tolist()))
@@ -40,20 +35,20 @@ def column_of(values: Iterable[Any]) -> Column:
 
 
 def copy_of(column: Column) -> Column:
-    """Return a column that later changes to tensors do not reach."""
+    """Return a copy of a column."""
     if isinstance(column, Tensor):
         return column.clone()
     return tuple(cell.clone() if _is_tensor(cell) else cell for cell in column)
 
 
 def cells_of(column: Column) -> tuple[Cell, ...]:
-    """Return the cells of a column, on the host; waits for those that are on a device."""
+    """Return the cells of a column on the host, after waiting for those on a device."""
     cells = column_of(column.cpu()) if isinstance(column, Tensor) else column
     return tuple(_number(cell.cpu()) if isinstance(cell, Tensor) else cell for cell in cells)
 
 
 def nbytes_of(column: Column) -> int:
-    """Return the memory that a column holds, in bytes, roughly."""
+    """Return the memory of a column in bytes, roughly."""
     if isinstance(column, Tensor):
         return column.nbytes
     return sum(len(cell) if isinstance(cell, str) else _BYTES_PER_NUMBER for cell in column)
@@ -82,18 +77,18 @@ def _cell(value: Any) -> Cell | Tensor:
 
 
 def _is_tensor(cell: Cell | Tensor) -> TypeGuard[Tensor]:
-    # Of the many cells few are tensors, and to ask whether one is takes torch some time.
+    # Few cells are tensors, and isinstance() with torch's Tensor is slow.
     return type(cell) not in _PLAIN
 
 
 def _dense(tensor: Tensor) -> Tensor:
     dense = readable(tensor, "Table")
-    assert dense is not None  # noqa: S101  only of an array is it not known
+    assert dense is not None  # noqa: S101  only an array can have an unknown dtype
     return dense
 
 
 def _number(tensor: Tensor) -> Cell:
-    """Return a number; of several, their text."""
+    """Return a number, or the text of several."""
     number = tensor.item() if tensor.numel() == 1 else tensor.tolist()
     return number if isinstance(number, _PLAIN) else str(number)
 
@@ -102,18 +97,13 @@ Named: TypeAlias = "Sequence[tuple[str, Iterable[Any]]]"
 
 
 def columns_of(data: Any, names: Sequence[str] | None) -> dict[str, Column]:
-    """Return the columns of a table by name; waits for no device.
-
-    Raises:
-        TypeError: If the data are nothing that `Table` takes.
-        ValueError: If they are no table.
-    """
+    """Return the columns of a table by name, without waiting for a device."""
     columns = {name: column_of(values) for name, values in _named(data, names)}
     if not columns:
-        raise ValueError("Table got no columns; give at least one.")
+        raise ValueError("Table got no columns; expected at least one.")
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
-        raise ValueError(f"Table got columns with {lengths} values; give equally many for each.")
+        raise ValueError(f"Table got columns with {lengths} values; expected equally many for each.")
     return columns
 
 
@@ -128,15 +118,15 @@ def _named(data: Any, names: Sequence[str] | None) -> Named:
         found = dict.fromkeys(name for row in rows for name in row)
         return _taken([(str(name), [row.get(name) for row in rows]) for name in found], names)
     if names is None:
-        raise ValueError("Table got rows without names for their columns; give them, Table(rows, columns=[…]).")
+        raise ValueError("Table got rows without names for their columns; expected names, Table(rows, columns=[…]).")
     return _taken(list(zip(names, _turned(rows, len(names)), strict=True)), None)
 
 
 def _taken(found: Named, names: Sequence[str] | None) -> Named:
-    """Return the columns that are asked for; without names, all."""
+    """Return the columns with these names, or all."""
     for titles in ([name for name, _ in found], names or []):
         if twice := next((name for name in titles if titles.count(name) > 1), None):
-            raise ValueError(f"Table got {twice!r} as the name of two columns; give each a name of its own.")
+            raise ValueError(f"Table got {twice!r} as the name of two columns; expected a name of its own for each.")
     if names is None:
         return found
     columns = dict(found)
@@ -151,8 +141,8 @@ def _column(name: object, values: Any) -> Iterable[Any]:
     is_single = isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable)
     if is_single or (isinstance(values, Tensor | np.ndarray) and not values.ndim):
         raise TypeError(
-            f"Table got a {type(values).__name__} as the column {str(name)!r}; give a list, a tensor or an array with"
-            " a value for each row."
+            f"Table got a {type(values).__name__} as the column {str(name)!r}; expected a list, a tensor or an array"
+            " with a value for each row."
         )
     return values  # type: ignore[no-any-return]
 
@@ -160,12 +150,12 @@ def _column(name: object, values: Any) -> Iterable[Any]:
 def _rows(data: Any) -> Tensor | np.ndarray[Any, Any] | list[Any]:
     if isinstance(data, Tensor | np.ndarray):
         if data.ndim != 2:
-            raise ValueError(f"Table got rows of shape {tuple(data.shape)}; give (rows, columns).")
+            raise ValueError(f"Table got rows of shape {tuple(data.shape)}; expected (rows, columns).")
         return data
     if isinstance(data, str | bytes) or not isinstance(data, Iterable):
         raise TypeError(
-            f"Table got a {type(data).__name__}; give a list of rows, a dict of columns, or a data frame of pandas or"
-            " polars."
+            f"Table got a {type(data).__name__}; expected a list of rows, a dict of columns, or a data frame of"
+            " pandas or polars."
         )
     return list(data)
 
@@ -174,16 +164,18 @@ def _turned(rows: Tensor | np.ndarray[Any, Any] | list[Any], count: int) -> Iter
     """Return the columns of rows."""
     if isinstance(rows, Tensor | np.ndarray):
         if rows.shape[1] != count:
-            raise ValueError(f"Table got rows of {rows.shape[1]} cells and {count} columns; give a name for each cell.")
+            raise ValueError(
+                f"Table got rows of {rows.shape[1]} cells and {count} columns; expected a name for each cell."
+            )
         dense = readable(rows, "Table")
         return list(rows.T) if dense is None else dense.unbind(1)
     for number, row in enumerate(rows):
         is_row = is_list(row) or (isinstance(row, Tensor | np.ndarray) and row.ndim == 1)
         if not is_row:
-            raise TypeError(f"Table got a {type(row).__name__} as row {number}; give each row as a list.")
+            raise TypeError(f"Table got a {type(row).__name__} as row {number}; expected each row as a list.")
         if len(row) != count:
             raise ValueError(
-                f"Table got {len(row)} cells in row {number} and {count} columns; give a cell for each column."
+                f"Table got {len(row)} cells in row {number} and {count} columns; expected a cell for each column."
             )
     return zip(*rows, strict=True) if rows else [()] * count
 
@@ -193,7 +185,7 @@ _PACKAGES = ("pandas", "polars")
 
 def is_data_frame(value: object) -> bool:
     """Return whether a value is a data frame of pandas or polars."""
-    # What has not been imported, nobody can have given.
+    # A package that is not imported has no instances.
     return any(isinstance(value, getattr(sys.modules.get(package), "DataFrame", ())) for package in _PACKAGES)
 
 
@@ -205,7 +197,7 @@ def columns_of_data_frame(frame: Any) -> list[tuple[str, list[Any]]]:
 
 
 def _values(series: Any) -> list[Any]:
-    """Return the values of a series of pandas; NaN is a value among floats, and elsewhere says that there is none."""
+    """Return the values of a series of pandas; NaN is a value in a float series and missing in others."""
     if series.dtype.kind == "f":
         return list(series.tolist())
     return [None if missing else value for value, missing in zip(series.tolist(), series.isna(), strict=True)]

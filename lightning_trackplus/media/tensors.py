@@ -1,4 +1,4 @@
-"""Arrays and tensors of media: checked, copied to the host, and as numbers."""
+"""Arrays and tensors of media: checked, copied, and as numbers."""
 
 from __future__ import annotations
 
@@ -14,14 +14,8 @@ from torch import Tensor
 def as_tensor(array: np.ndarray[Any, Any]) -> Tensor:
     """Return an array as a tensor, in the memory of the array wherever torch can use that.
 
-    Torch cannot use memory that runs backwards or in odd steps, that is read-only, or whose bytes stand in
-    an order other than the machine's. It has no floats of more than 64 bits: they are rounded.
-
-    Args:
-        array: An array of numbers, any shape.
-
-    Raises:
-        TypeError: If torch has no such dtype.
+    Torch cannot share memory with negative or unaligned strides, read-only memory, or a foreign byte order: these are
+    copied. Floats of more than 64 bits are rounded, since torch has none.
 
     Examples:
         >>> as_tensor(np.arange(3)[::-1])
@@ -34,43 +28,28 @@ def as_tensor(array: np.ndarray[Any, Any]) -> Tensor:
 
 
 def readable(numbers: Tensor | np.ndarray[Any, Any], owner: str) -> Tensor | None:
-    """Return a tensor or an array as a dense tensor that has no graph, in its own memory wherever that goes.
-
-    Returns:
-        The tensor, or None where torch has no such dtype.
-
-    Raises:
-        ValueError: If the tensor is sparse, nested, quantized, or has no memory.
-    """
+    """Return a dense tensor without a graph, in the same memory if possible; None if torch lacks the array's dtype."""
     if isinstance(numbers, np.ndarray):
         return as_tensor(numbers) if numbers.dtype.kind in "biuf" else None
     if numbers.is_nested:
-        raise ValueError(f"{owner} got a nested tensor; give a list of its tensors, tensor.unbind().")
+        raise ValueError(f"{owner} got a nested tensor; expected a list of its tensors, tensor.unbind().")
     if numbers.is_quantized:
-        raise ValueError(f"{owner} got a quantized tensor; give its numbers, tensor.dequantize().")
+        raise ValueError(f"{owner} got a quantized tensor; expected its numbers, tensor.dequantize().")
     if numbers.layout is not torch.strided:
-        raise ValueError(f"{owner} got a sparse tensor; give a dense one, tensor.to_dense().")
+        raise ValueError(f"{owner} got a sparse tensor; expected a dense one, tensor.to_dense().")
     if numbers.is_meta:
-        raise ValueError(f"{owner} got a tensor on the device 'meta', which holds no values; give one that does.")
+        raise ValueError(f"{owner} got a tensor on the device 'meta', which holds no values; expected one that does.")
     return numbers.detach() if numbers.requires_grad else numbers
 
 
 def is_float(dtype: torch.dtype) -> bool:
-    """Return whether tensors of a dtype hold floats that torch can compute with: of some it knows the name alone.
-
-    Args:
-        dtype: The dtype.
-    """
+    """Return whether tensors of a dtype hold floats that torch can compute with: it has some dtypes only by name."""
     return dtype.is_floating_point and has_numbers(dtype)
 
 
 @functools.cache
 def has_numbers(dtype: torch.dtype) -> bool:
-    """Return whether torch can turn a dtype into another: it has dtypes of which it knows the name alone.
-
-    Args:
-        dtype: The dtype.
-    """
+    """Return whether torch can convert a dtype: it has some dtypes only by name."""
     try:
         torch.empty(1, dtype=dtype).to(torch.float32)
     except (NotImplementedError, RuntimeError):
@@ -78,15 +57,15 @@ def has_numbers(dtype: torch.dtype) -> bool:
     return True
 
 
-# numpy has not all dtypes of torch, and copies bits as well.
+# numpy lacks some dtypes of torch, so that their bits are copied as integers.
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def clone_to_host(tensor: Tensor) -> Tensor:
-    """Return a copy of a tensor on its device; waits for none.
+    """Return a copy of a tensor on its device, without waiting for it.
 
-    Torch shares the copying of a large tensor on the host out to its threads. Where these compete for
-    the processor with those that load data, the last of them is waited for, for milliseconds.
+    On the host, numpy copies: torch would use several threads for a large tensor, and wait for the last of them for
+    milliseconds if they compete for the processor with data loading.
 
     Examples:
         >>> clone_to_host(torch.arange(3))
@@ -96,7 +75,7 @@ def clone_to_host(tensor: Tensor) -> Tensor:
     if tensor.device.type != "cpu" or bits is None or tensor.is_neg() or tensor.is_conj():
         return tensor.clone()
     _keep_freed_memory()
-    # In the order in which it lies in memory, which is the fastest.
+    # The order of the memory is the fastest.
     return torch.from_numpy(tensor.view(bits).numpy().copy(order="K")).view(tensor.dtype)
 
 
@@ -112,16 +91,13 @@ def _keep_freed_memory() -> None:
 
 
 def real_numbers(values: Any, owner: str) -> Tensor:
-    """Return real numbers as a dense tensor that has no graph, in their own memory wherever that goes.
-
-    Raises:
-        TypeError: If they are no numbers.
-        ValueError: If they are complex, or a tensor is not dense.
-    """
+    """Return real numbers as a dense tensor without a graph, in the same memory if possible."""
     given = values if isinstance(values, Tensor) else _array(values, owner)
     numbers = readable(given, owner)
     if numbers is None or numbers.is_complex() or (numbers.is_floating_point() and not is_float(numbers.dtype)):
-        raise ValueError(f"{owner} got numbers of {given.dtype}; give real ones, for example their absolute values.")
+        raise ValueError(
+            f"{owner} got numbers of {given.dtype}; expected real ones, for example their absolute values."
+        )
     return numbers.resolve_neg()
 
 
@@ -132,7 +108,7 @@ def _array(values: Any, owner: str) -> NDArray[Any]:
         numbers = np.asarray(None)
     if numbers.dtype.kind not in "biufc":
         raise TypeError(
-            f"{owner} got a {type(values).__name__} that holds no array of numbers; give a tensor, an array, a list of"
-            " numbers, or a list of tensors or arrays."
+            f"{owner} got a {type(values).__name__} that holds no array of numbers; expected a tensor, an array, a"
+            " list of numbers, or a list of tensors or arrays."
         )
     return numbers

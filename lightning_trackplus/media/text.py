@@ -8,12 +8,12 @@ from typing import cast
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_trackplus.media.strings import StringMedia
+from lightning_trackplus.media.base import Media
 from lightning_trackplus.record import TextPayload
 from lightning_trackplus.runtime.lists import is_list
 
 
-class Text(StringMedia):
+class Text(Media[str]):
     r"""One text or several, in markdown, written as ``.md`` files and shown in TensorBoard's text tab.
 
     Args:
@@ -22,8 +22,8 @@ class Text(StringMedia):
         score: A number for the text, or one for each, shape ``(N,)``.
 
     Raises:
-        TypeError: If a text is no string.
-        ValueError: If there is another number of captions or scores than of texts.
+        TypeError: If a text is not a string.
+        ValueError: If there is not one caption or score for each text.
 
     Examples:
         >>> Text("| class | recall |\n|---|---|\n| seven | 0.98 |")
@@ -39,15 +39,14 @@ class Text(StringMedia):
         texts = tuple(markdown) if is_list(markdown) else (cast("str", markdown),)
         for text in texts:
             if not isinstance(text, str):
-                raise TypeError(f"Text got a {type(text).__name__}; give a string or a list of strings.")
+                raise TypeError(f"Text got a {type(text).__name__}; expected a string or a list of strings.")
         super().__init__(texts, caption, score)
 
     @override
-    def encode(self, name: str) -> TextPayload:
-        """Return the texts as UTF-8.
+    def snapshot_item(self, item: str) -> str:
+        return item
 
-        Args:
-            name: The name they were logged under.
-        """
+    @override
+    def encode(self, name: str) -> TextPayload:
         # A lone surrogate has no UTF-8; it is written as its escape instead of losing the text.
         return TextPayload(self._encoded([text.encode("utf-8", "backslashreplace") for text in self._items], ".md"))

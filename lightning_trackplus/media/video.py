@@ -2,50 +2,40 @@
 
 from __future__ import annotations
 
-import warnings
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from numbers import Real
-from typing import NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast, get_args
 
-import PIL.Image
+from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import Self, override
 
 from lightning_trackplus.media.base import Media
-from lightning_trackplus.media.images.animation import (
-    SLOWEST,
-    VideoFormat,
-    check_format,
-    check_size,
-    encoded,
-    fastest,
-)
-from lightning_trackplus.media.images.frames import OneVideo, VideoFile, videos_of
-from lightning_trackplus.media.images.image_files import as_pillow
+from lightning_trackplus.media.images.files import FORMATS, SLOWEST, VideoFormat, check_size, encode_video
+from lightning_trackplus.media.images.pixels import FILM_SUFFIXES, OneVideo, VideoFile, videos_of
 from lightning_trackplus.media.images.value_range import (
     AnyRange,
     DetectedRange,
     checked_range,
     detected_range,
-    in_words,
     on_host,
+    pictures_of,
     ranges_of_copies,
-    scaled_to_bytes,
-    waited_for,
 )
 from lightning_trackplus.media.tensors import clone_to_host
-from lightning_trackplus.record import FILM_SUFFIXES, VideoFilePayload, VideoPayload
+from lightning_trackplus.record import FilesPayload, VideoPayload
 from lightning_trackplus.runtime.lists import is_list
+from lightning_trackplus.runtime.suggestions import check_choice
 
 
 class Clip(NamedTuple):
-    """The frames of one video of a batch; videos of several rates and formats can stand in one batch.
+    """The frames of one video of a batch, which may have videos of several rates and formats.
 
     Attributes:
         frames: Shape ``(T, C, H, W)``.
-        fps: Frames a second.
-        format: What it becomes.
+        fps: Frames per second.
+        format: The format of its file.
         value_range: Which floats are black and white.
     """
 
@@ -68,21 +58,21 @@ class Video(Media[OneItem]):
             ways, a tensor has its channels first and an array has them last. The dtype is uint8 in [0, 255],
             bool, or any float in [0, 1] or [0, 255]: a batch with a pixel above 2 is in [0, 255]. Pixels
             outside are clipped, pixels that are NaN are magenta, with a warning that counts them.
-        fps: Frames a second, from 0.01 to 1000, and in a GIF to 50. A file has its own, which counts.
+        fps: Frames per second, from 0.01 to 1000, and in a GIF to 50; that of a file is in the file.
         caption: A line about the video, or a list with one for each.
         score: A number for the video, or one for each, shape ``(N,)``.
-        format: ``"webp"``, lossy of quality 80, or ``"gif"``, of 256 colours a frame, several times as
-            large and seldom better; it has no transparency, which becomes white. In both, frames that
-            look alike become one that lasts longer.
+        format: ``"webp"``, lossy of quality 80, or ``"gif"``, of 256 colours per frame, several times as
+            large and rarely better; it has no transparency, which becomes white. In both, equal consecutive
+            frames become one that lasts longer.
         value_range: Which values are black and white, two finite numbers; then pixels are real numbers of
             any dtype. Bools have no range.
 
     Raises:
-        ValueError: If the shape, the dtype, the rate or an option is none of these, a file is of another kind,
-            films (MP4, WebM, Ogg) stand beside other videos, frames are too large, or there is another
-            number of captions or scores than of videos.
+        ValueError: If the shape, the dtype, the rate or an option is not one of these, a file is of another kind,
+            films (MP4, WebM, Ogg) are mixed with other videos, frames are too large, or there is not one
+            caption or score for each video.
         TypeError: If a video is of another type.
-        FileNotFoundError: If a path leads nowhere.
+        FileNotFoundError: If there is no file at a path.
 
     Examples:
         >>> import torch
@@ -102,7 +92,7 @@ class Video(Media[OneItem]):
         format: VideoFormat = "webp",  # noqa: A002  as W&B calls it
         value_range: tuple[float, float] | None = None,
     ) -> None:
-        check_format(format)
+        check_choice("Video", "format", format, get_args(VideoFormat))
         rate = _checked_rate(fps, format)
         several: Sequence[OneVideo] = frames if is_list(frames) else [cast("OneVideo", frames)]
         has_range = value_range is not None
@@ -110,7 +100,7 @@ class Video(Media[OneItem]):
         videos = [video for given in several for video in videos_of(given, has_range=has_range)]
         clips = [video for video in videos if isinstance(video, Tensor)]
         for frames_given in clips:
-            check_size(frames_given.shape[2], frames_given.shape[3], format)
+            check_size("Video", frames_given.shape[2], frames_given.shape[3], format)
         if black_and_white is None:
             black_and_white = detected_range(clips, are_batches=False)
         items = [Clip(one, rate, format, black_and_white) if isinstance(one, Tensor) else one for one in videos]
@@ -122,25 +112,25 @@ class Video(Media[OneItem]):
 
     @property
     @override
-    def kind(self) -> str:
-        """Whether they are films, which TensorBoard does not play."""
+    def media_type(self) -> str:
+        """The type of video: films, which TensorBoard does not play, become different payloads."""
         return "Video of films" if self._are_films else "Video"
 
     @property
     @override
     def nbytes(self) -> int:
-        """Memory that frames and files hold, in bytes."""
+        """Memory of frames and files in bytes."""
         return sum(item.frames.nbytes if isinstance(item, Clip) else len(item.data) for item in self._items)
 
     @override
     def snapshot(self) -> Self:
-        """Return a copy that later changes to the caller's tensors do not reach; waits for no device."""
+        """Return a copy that later changes to the caller's tensors do not reach, without waiting for a device."""
         copy = super().snapshot()
         clips = copy._clips
         return copy._with_ranges(ranges_of_copies([clip.value_range for clip in clips], [one.frames for one in clips]))
 
     def in_one_range(self) -> Self:
-        """Return the same videos as if they had come together."""
+        """Return the same videos, with one detected range for all whose range is detected."""
         detected = [clip.frames for clip in self._clips if isinstance(clip.value_range, DetectedRange)]
         together = DetectedRange(detected, len(detected)) if detected else None
         return self._with_ranges(
@@ -148,23 +138,23 @@ class Video(Media[OneItem]):
         )
 
     @override
-    def encode(self, name: str) -> VideoPayload | VideoFilePayload:
-        """Return the videos as files.
-
-        Args:
-            name: The name they were logged under, for warnings.
-        """
+    def encode(self, name: str) -> VideoPayload | FilesPayload:
+        """Return the videos as files."""
         if self._are_films:
             films = [item for item in self._items if isinstance(item, VideoFile)]
-            return VideoFilePayload(self._encoded([film.data for film in films], [film.suffix for film in films]))
-        clips = iter(_pictures(self._clips, name))
+            items = self._encoded([film.data for film in films], [film.suffix for film in films])
+            return FilesPayload(items, VideoPayload.kind)
+        pictures = iter(pictures_of(_ranged_frames(self._clips), f"Video {name!r}"))
         files = [
-            encoded(next(clips), item.fps, item.format) if isinstance(item, Clip) else item.data for item in self._items
+            encode_video(list(islice(pictures, len(item.frames))), item.fps, item.format)
+            if isinstance(item, Clip)
+            else item.data
+            for item in self._items
         ]
         return VideoPayload(self._encoded(files, [_suffix(item) for item in self._items]), *_size(self._items[0]))
 
     @override
-    def _snapshot_of(self, item: OneItem) -> OneItem:
+    def snapshot_item(self, item: OneItem) -> OneItem:
         return item._replace(frames=clone_to_host(item.frames)) if isinstance(item, Clip) else item
 
     @property
@@ -172,41 +162,26 @@ class Video(Media[OneItem]):
         return [item for item in self._items if isinstance(item, Clip)]
 
     def _with_ranges(self, ranges: Sequence[AnyRange]) -> Self:
-        """Return the same videos, with other ranges for those that are frames."""
+        """Return the same videos with other ranges for those made of frames."""
         left = iter(ranges)
         items = (item._replace(value_range=next(left)) if isinstance(item, Clip) else item for item in self._items)
         return self._with(tuple(items), self._captions, self._scores)
 
 
 def _checked_rate(fps: float, file_format: VideoFormat) -> float:
-    if isinstance(fps, Real) and not isinstance(fps, bool) and SLOWEST <= fps <= fastest(file_format):
+    if isinstance(fps, Real) and not isinstance(fps, bool) and SLOWEST <= fps <= FORMATS[file_format].fastest:
         return float(fps)
     raise ValueError(
-        f'Video got fps={fps!r}; give frames a second, with format="{file_format}" a number from {SLOWEST} to'
-        f" {fastest(file_format)}."
+        f'Video got fps={fps!r}; expected frames per second, with format="{file_format}" a number from {SLOWEST} to'
+        f" {FORMATS[file_format].fastest}."
     )
 
 
-def _pictures(clips: Sequence[Clip], name: str) -> list[list[PIL.Image.Image]]:
-    """Return the frames of each video as Pillow has them, with a warning of what could not be shown."""
-    nan_count, outside = 0, Counter[str]()
-    pictures = []
+def _ranged_frames(clips: Sequence[Clip]) -> Iterator[tuple[NDArray[Any], AnyRange]]:
+    """Yield the frames of all videos and their ranges; one video at a time is on the host in full."""
     for clip in clips:
-        value_range = waited_for(clip.value_range)
-        frames = on_host(clip.frames, has_range=isinstance(clip.value_range, tuple))
-        drawn = [scaled_to_bytes(frame, value_range) for frame in frames]
-        pictures.append([as_pillow(one.picture) for one in drawn])
-        nan_count += sum(one.nan_count for one in drawn)
-        outside[in_words(clip.value_range)] += sum(one.outside_count for one in drawn)
-    _warn(f"{nan_count} pixels are NaN and drawn in magenta.", nan_count, name)
-    for words, count in outside.items():
-        _warn(f"{count} pixel values lie outside {words}", count, name)
-    return pictures
-
-
-def _warn(what: str, count: int, name: str) -> None:
-    if count:
-        warnings.warn(f"Video {name!r}: {what}", stacklevel=4)
+        for frame in on_host(clip.frames, has_range=isinstance(clip.value_range, tuple)):
+            yield frame, clip.value_range
 
 
 def _is_film(item: OneItem) -> bool:

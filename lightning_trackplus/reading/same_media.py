@@ -10,7 +10,7 @@ from lightning_trackplus.formats.event_files import CAPTIONS_SUFFIX
 from lightning_trackplus.formats.layout import MEDIA_INDEX
 from lightning_trackplus.formats.media_csv import MediaRecord
 from lightning_trackplus.reading.difference import Difference
-from lightning_trackplus.record import FILM_SUFFIXES, HistogramPayload, HtmlPayload
+from lightning_trackplus.record import HistogramPayload
 
 
 def media_differences(
@@ -47,11 +47,9 @@ def _other_counts(
         in_index = Counter(one.step for one in media)
         tags = shown[name] - {name + CAPTIONS_SUFFIX}
         in_tensorboard = sum((in_events.get(tag, Counter[int]()) for tag in tags), Counter[int]())
-        # TensorBoard has a note in place of pages and films, however many they are.
-        of_notes = {one.step for one in media if one.kind == HtmlPayload.kind or one.path.suffix in FILM_SUFFIXES}
         for step in sorted(in_index | in_tensorboard):
             one, other = in_index[step], in_tensorboard[step]
-            if one != other and not (other and step in of_notes):
+            if one != other:
                 yield Difference(name, step, _what(one, other))
 
 

@@ -16,8 +16,9 @@ from typing_extensions import Self, override
 
 from lightning_trackplus.lightning_internals import result_entries
 from lightning_trackplus.lightning_internals.lazy_metric import LazyMetric, bytes_of
+from lightning_trackplus.record import Counts
 from lightning_trackplus.reducers.pending_calls import Given
-from lightning_trackplus.reducers.samples import Counts, NanPolicy, Samples, Span, State
+from lightning_trackplus.reducers.samples import NanPolicy, Samples, Span, State
 from lightning_trackplus.reducers.stream import Stream, Summary
 from lightning_trackplus.runtime import distributed
 
@@ -284,7 +285,7 @@ class Reducer(LazyMetric):
 
     def _tensors(self, result: Any) -> Any:
         if isinstance(result, Counts):
-            result = result._asdict()
+            result = {name: getattr(result, name) for name in ("edges", "counts", "below", "above")}
         if isinstance(result, Mapping):
             return {name: self._tensors(part) for name, part in result.items()}
         dtype = self._dtype_of_results or (torch.float32 if self.device.type == "mps" else torch.float64)

@@ -44,23 +44,3 @@ def unbroadcast(numbers: NDArray[Number]) -> NDArray[Number]:
         numbers: The numbers, in one dimension.
     """
     return numbers[:1] if numbers.strides == (0,) else numbers
-
-
-class Counts(NamedTuple):
-    """How many values lie in each bin: half-open, ``[low, high)``, and only the last one closed.
-
-    Attributes:
-        edges: Where the bins begin and the last one ends, rising, shape ``(N + 1,)``.
-        counts: How many values lie in each, shape ``(N,)``; NaN if there was NaN and it propagates.
-        below: How many lie below the first edge.
-        above: How many lie above the last.
-    """
-
-    edges: Floats
-    counts: Floats
-    below: float
-    above: float
-
-    def as_nan(self) -> Counts:
-        """Return the same bins, with NaN for each count."""
-        return Counts(self.edges, np.full_like(self.counts, np.nan), np.nan, np.nan)

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from lightning_trackplus.record import Counts
 from lightning_trackplus.reducers.pending_calls import Batch, Call, Given, call_of, size_of
-from lightning_trackplus.reducers.samples import Counts, NanPolicy, Samples, Span, State
+from lightning_trackplus.reducers.samples import NanPolicy, Samples, Span, State
 
 _CALLS_PER_FOLD = 2048
 _VALUES_PER_FOLD = 65_536

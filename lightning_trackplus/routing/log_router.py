@@ -171,7 +171,7 @@ class LogRouter:
             for part, one in parts.items():
                 self._log_part(call.of_part(f"{name}/{part}", one)._replace(names=None, is_element=True))
         elif (media := _media_of(call)) is not None:
-            self._check_kind(call, media.kind)
+            self._check_kind(call, media.media_type)
             self._show_nothing(name, media)
             logged = self.media.log(call, media)
             if logged is not None and media is value:

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from lightning_trackplus.lightning_internals import result_entries, trainer_state
 from lightning_trackplus.lightning_internals.classes import MisconfigurationException
+from lightning_trackplus.record import Counts
 from lightning_trackplus.reducers.base import Reducer
 from lightning_trackplus.reducers.registry import OneReduction, Reduction, reducers_of
-from lightning_trackplus.reducers.samples import Counts, NanPolicy, Span
+from lightning_trackplus.reducers.samples import NanPolicy, Span
 from lightning_trackplus.reducers.stream import Reduces, Stream, Summary
 from lightning_trackplus.routing.log_call import Arguments
 from lightning_trackplus.routing.proxy_metrics import ProxyMetrics, is_epoch_end_hook

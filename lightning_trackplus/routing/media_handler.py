@@ -29,7 +29,7 @@ class LoggedMedia(NamedTuple):
 
     Attributes:
         handler: Takes the media.
-        kind: The kind of medium that the call had.
+        media_type: The type of medium that the call had.
         selections: The selections that were asked for, by the suffix of their name; none where none was.
         in_step: The name under which a medium is logged in the step; None where it is not.
         in_epoch: The name under which items are kept for the end of the epoch; None where they are not.
@@ -37,7 +37,7 @@ class LoggedMedia(NamedTuple):
     """
 
     handler: MediaHandler
-    kind: str
+    media_type: str
     selections: Mapping[str, Selection]
     in_step: str | None
     in_epoch: str | None
@@ -45,7 +45,7 @@ class LoggedMedia(NamedTuple):
 
     def add(self, value: object) -> bool:
         """Take the value of a further call; return False where it has to be checked first."""
-        if not isinstance(value, Media) or value.kind != self.kind:
+        if not isinstance(value, Media) or value.media_type != self.media_type:
             return False
         if value.scores is None and any(selection.needs_scores for selection in self.selections.values()):
             return False
@@ -97,7 +97,7 @@ class MediaHandler:
         name = result_entries.full_name(call.name, call.dataloader)
         logged = LoggedMedia(
             self,
-            media.kind,
+            media.media_type,
             selections,
             (f"{name}_step" if on_epoch else name) if on_step else None,
             (f"{name}_epoch" if on_step else name) if on_epoch else None,
@@ -156,9 +156,10 @@ class MediaHandler:
         kept = self._kept.get(key)
         if kept is None:
             kept = self._kept[key] = SelectedItems(selection, distributed.rank())
-        if kept.kind not in (None, media.kind):
+        if kept.media_type not in (None, media.media_type):
             raise ValueError(
-                f"self.log({key.name!r}, …) got {media.kind} after {kept.kind} in one epoch; log them under two names."
+                f"self.log({key.name!r}, …) got {media.media_type} after {kept.media_type} in one epoch; log them under"
+                " two names."
             )
         if kept.selection is not selection and repr(kept.selection) != repr(selection):
             raise MisconfigurationException(

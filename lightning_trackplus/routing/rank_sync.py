@@ -167,15 +167,15 @@ class _KeptItems(NamedTuple):
 
     Attributes:
         selection: The selection, in words.
-        kind: The kind of medium.
+        media_type: The type of medium.
         n: How many items are wanted.
         by_score: Whether the items are shown in the order of their scores.
         places: Where the best n items stand, in order.
-        conflict: The selection and the kind of a process that has others.
+        conflict: The selection and the type of a process that has others.
     """
 
     selection: str
-    kind: str
+    media_type: str
     n: int
     by_score: bool
     places: Sequence[SortKey]
@@ -189,9 +189,9 @@ _States: TypeAlias = tuple[_StreamStates, _MediaStates]
 def kept_items(kept: Mapping[SelectionKey, SelectedItems]) -> _MediaStates:
     """Return what this process has kept of an epoch."""
     return {
-        key: _KeptItems(repr(one.selection), one.kind, one.selection.n, one.selection.needs_scores, one.places())
+        key: _KeptItems(repr(one.selection), one.media_type, one.selection.n, one.selection.needs_scores, one.places())
         for key, one in kept.items()
-        if one.kind is not None
+        if one.media_type is not None
     }
 
 
@@ -201,8 +201,8 @@ def merge_kept(left: _MediaStates, right: _MediaStates) -> _MediaStates:
     for key in left.keys() & right.keys():
         one, other = left[key], right[key]
         conflict = one.conflict or other.conflict
-        if (one.selection, one.kind) != (other.selection, other.kind):
-            conflict = conflict or (other.selection, other.kind)
+        if (one.selection, one.media_type) != (other.selection, other.media_type):
+            conflict = conflict or (other.selection, other.media_type)
         both[key] = one._replace(places=sorted([*one.places, *other.places])[: one.n], conflict=conflict)
     return {**left, **right, **both}
 
@@ -238,9 +238,9 @@ def gather_media(kept: Mapping[SelectionKey, SelectedItems], states: _MediaState
 def _agree(key: SelectionKey, state: _KeptItems) -> bool:
     """Return whether the items of the processes can be put together; all of them come to the same answer."""
     if state.conflict is not None:
-        selection, kind = state.conflict
+        selection, media_type = state.conflict
         rank_zero_warn(
-            f"self.log({key.name!r}, …) got {state.kind} with {state.selection} in one process and {kind}"
+            f"self.log({key.name!r}, …) got {state.media_type} with {state.selection} in one process and {media_type}"
             f" with {selection} in another, and none of them is written; log them under two names."
         )
     return state.conflict is None

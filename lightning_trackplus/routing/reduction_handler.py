@@ -16,9 +16,10 @@ from lightning_trackplus.lightning_internals import result_entries, trainer_stat
 from lightning_trackplus.lightning_internals.classes import MisconfigurationException
 from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.histogram import Histogram
+from lightning_trackplus.record import Counts
 from lightning_trackplus.reducers.base import Reducer
 from lightning_trackplus.reducers.registry import OneReduction, Reduction, is_native, reducers_of
-from lightning_trackplus.reducers.samples import Counts, NanPolicy
+from lightning_trackplus.reducers.samples import NanPolicy
 from lightning_trackplus.reducers.stream import Summary
 from lightning_trackplus.routing import rank_sync
 from lightning_trackplus.routing.log_call import Arguments, LogCall

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 _MEANT = {
     "best": ("top", "bottom"),
@@ -44,6 +44,18 @@ def did_you_mean(given: str, names: Iterable[str], numbered: Iterable[str] = ())
     """
     found = _close(given.strip().lower(), list(names), list(numbered))
     return f" Did you mean {' or '.join(map(repr, found))}?" if found else ""
+
+
+def check_choice(owner: str, option: str, given: object, choices: Sequence[str]) -> None:
+    """Raise a ValueError if an option is none of the words that it may be.
+
+    Examples:
+        >>> check_choice("Image", "format", "png", ["png", "webp", "jpeg"])
+    """
+    if given not in choices:
+        *first, last = [f'"{choice}"' for choice in choices]
+        expected = f"{', '.join(first)} or {last}" if first else last
+        raise ValueError(f"{owner} got {option}={given!r}; expected {expected}.{did_you_mean(str(given), choices)}")
 
 
 def as_list(given: str, is_name: Callable[[str], bool]) -> list[str]:

@@ -13,8 +13,6 @@ import re
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
 from tensorboard.compat.proto.summary_pb2 import SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
@@ -31,17 +29,16 @@ from lightning_trackplus.formats.scalar_events import tag_of
 from lightning_trackplus.record import (
     AudioPayload,
     Cell,
+    Counts,
+    FilesPayload,
     HistogramPayload,
-    HtmlPayload,
     ImagePayload,
     MediaPayload,
     TableData,
     TablePayload,
     TextPayload,
-    VideoFilePayload,
     VideoPayload,
 )
-from lightning_trackplus.writers.finite_bins import finite_bins
 
 Fields: TypeAlias = dict[str, Any]
 """The fields of a message by name, which a message around them takes at less cost than the message itself."""
@@ -68,11 +65,11 @@ def media_values(name: str, media: MediaPayload) -> list[Fields]:
             values = [_texts(name, data)]
         case TablePayload():
             values = [_texts(name, [_markdown(table).encode("utf-8", "backslashreplace") for table in media.tables])]
-        case HtmlPayload() | VideoFilePayload():
-            # TensorBoard shows neither.
-            what = "HTML page(s)" if isinstance(media, HtmlPayload) else "video file(s)"
-            note = f"{len(data)} {what}, in the run directory under {media_folder(name)}/"
-            values = [_texts(name, [_plain(note).encode()])]
+        case FilesPayload():
+            # TensorBoard shows no such files.
+            where = f"in the run directory under {media_folder(name)}/"
+            notes = [f"{media.kind} file {number} of {len(data)}, {where}" for number in range(1, len(data) + 1)]
+            values = [_texts(name, [_plain(note).encode("utf-8", "backslashreplace") for note in notes])]
         case HistogramPayload():
             tags = [name] if len(data) == 1 else [f"{name}/{number}" for number in range(1, len(data) + 1)]
             values = [_histogram(tag, bins) for tag, bins in zip(tags, media.bins, strict=True)]
@@ -108,12 +105,8 @@ def _shown(cell: Cell) -> str:
     return "" if cell is None else _plain(str(cell))
 
 
-def _histogram(tag: str, table: NDArray[np.float64]) -> Fields:
-    low, high, counts = finite_bins(table)
-    # TensorBoard draws as far as there are bins, and does so too with the old form, where it drops empty ends.
-    filled = np.flatnonzero(counts > 0)
-    shown = slice(filled[0], filled[-1] + 1) if len(filled) else slice(0)
-    rows = np.stack([low, high, counts], axis=1)[shown]
+def _histogram(tag: str, bins: Counts) -> Fields:
+    rows = bins.buckets()
     dimensions = TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in rows.shape])
     tensor = TensorProto(dtype=DT_DOUBLE, double_val=rows.reshape(-1).tolist(), tensor_shape=dimensions)
     return {"tag": tag_of(tag), "tensor": tensor, "metadata": histogram.create_summary_metadata("", "")}

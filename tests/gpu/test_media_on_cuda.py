@@ -86,7 +86,7 @@ class MediaOnCuda(unittest.TestCase):
             histogram = Histogram(values, bins=64).snapshot()
         finally:
             torch.cuda.set_sync_debug_mode("default")
-        counted = histogram.encode("x").bins[0]
+        counted = histogram.encode("x").bins[0].rows()
         host = values.cpu().numpy()
         counts, edges = np.histogram(host, bins=64, range=(host.min(), host.max()))
         self.assertEqual(counted[:, 2].sum(), 1_000_000)

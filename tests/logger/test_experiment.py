@@ -322,8 +322,8 @@ def test_a_video_goes_only_to_tensorboard_and_is_encoded_later(tmp_path):
         ),
         (
             torch.zeros(1, 3, 3, 8, 8, dtype=torch.int64),
-            "Video got pixels of int64; give uint8 in [0, 255], bool, floats in [0, 1] or [0, 255], or any real numbers"
-            " with value_range=(black, white).",
+            "Video got pixels of int64; expected uint8 in [0, 255], bool, floats in [0, 1] or [0, 255], or any real"
+            " numbers with value_range=(black, white).",
         ),
     ],
 )

@@ -31,12 +31,14 @@ LAYOUTS = ["T", "CT", "TC", "NCT", "NTC", "NT"]
 RATES = st.sampled_from([1, 8000, 11025, 16000, 44100, 48000, 192000])
 
 SHAPE_MESSAGE = (
-    "Audio got samples of shape {}; give (T,), (C, T) or (T, C), or a batch of these with the batch first."
+    "Audio got samples of shape {}; expected (T,), (C, T) or (T, C), or a batch of these with the batch first."
     " C is 1 or 2, and no dimension is 0."
 )
-DTYPE_MESSAGE = "Audio got samples of {}; give int16 or int32 of full scale, uint8 around 128, or floats in [-1, 1]."
-TYPE_MESSAGE = "Audio got a {}; give a tensor, an array, a path, or a list of them."
-RATE_MESSAGE = "Audio got the sample rate {!r}; give samples a second as a whole number, such as 16000."
+DTYPE_MESSAGE = (
+    "Audio got samples of {}; expected int16 or int32 of full scale, uint8 around 128, or floats in [-1, 1]."
+)
+TYPE_MESSAGE = "Audio got a {}; expected a tensor, an array, a path, or a list of them."
+RATE_MESSAGE = "Audio got the sample rate {!r}; expected samples per second as a whole number, such as 16000."
 
 
 def read_back(audio, name="tone"):
@@ -412,7 +414,7 @@ def test_a_file_that_is_no_sound_for_two_ears_is_refused(shape, tmp_path):
         file.setparams((shape[1], 2, 8000, 0, "NONE", "not compressed"))
         file.writeframes(noise(shape).tobytes())
     message = (
-        f"Audio got the file {str(path)!r} with {shape[1]} channels of {shape[0]} samples; give a file of 1 or 2"
+        f"Audio got the file {str(path)!r} with {shape[1]} channels of {shape[0]} samples; expected a file of 1 or 2"
         " channels that is not empty."
     )
 
@@ -483,7 +485,7 @@ def test_flac_is_smaller():
 def test_another_format_is_refused(file_format):
     """A format that is not written raises where the sound is made."""
     guess = r" Did you mean 'wav'\?" if file_format == "WAV" else ""
-    with pytest.raises(ValueError, match=f'^Audio got format={file_format!r}; give "wav" or "flac".{guess}$'):
+    with pytest.raises(ValueError, match=f'^Audio got format={file_format!r}; expected "wav" or "flac".{guess}$'):
         Audio(torch.zeros(9), 8000, format=file_format)
 
 
@@ -491,7 +493,8 @@ def test_another_format_is_refused(file_format):
 def test_a_sample_rate_that_no_flac_has_is_refused(rate):
     """FLAC has whole numbers up to 65535 and tens up to 655350; a WAV takes the others."""
     message = (
-        f"Audio got the sample rate {rate}, which no FLAC has; above 65535 give a multiple of 10 up to 655350, or"
+        f"Audio got the sample rate {rate}, which no FLAC has; expected at most 65535, a multiple of 10 up to 655350,"
+        " or"
         ' format="wav".'
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
@@ -510,7 +513,8 @@ def test_a_sound_too_long_for_a_wav_is_refused():
     longest = (2**32 - 37) // 2
     samples = torch.zeros(1, dtype=torch.int16)
     message = (
-        f"Audio got a sound of {2 * (longest + 1)} bytes, and a WAV holds at most 4294967259; give a shorter one, or"
+        f"Audio got a sound of {2 * (longest + 1)} bytes, and a WAV holds at most 4294967259; expected a shorter one,"
+        " or"
         ' format="flac".'
     )
 
@@ -554,19 +558,19 @@ def test_an_array_that_holds_no_samples_is_refused(dtype):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: torch.zeros(2, 9).to_sparse(), "a sparse tensor; give a dense one, tensor.to_dense()."),
-        (lambda: torch.zeros(2, 9).to_sparse_csr(), "a sparse tensor; give a dense one, tensor.to_dense()."),
+        (lambda: torch.zeros(2, 9).to_sparse(), "a sparse tensor; expected a dense one, tensor.to_dense()."),
+        (lambda: torch.zeros(2, 9).to_sparse_csr(), "a sparse tensor; expected a dense one, tensor.to_dense()."),
         (
             lambda: torch.nested.nested_tensor([torch.zeros(3), torch.zeros(5)]),
-            "a nested tensor; give a list of its tensors, tensor.unbind().",
+            "a nested tensor; expected a list of its tensors, tensor.unbind().",
         ),
         (
             lambda: torch.quantize_per_tensor(torch.zeros(9), 0.1, 0, torch.qint8),
-            "a quantized tensor; give its numbers, tensor.dequantize().",
+            "a quantized tensor; expected its numbers, tensor.dequantize().",
         ),
         (
             lambda: torch.zeros(9, device="meta"),
-            "a tensor on the device 'meta', which holds no values; give one that does.",
+            "a tensor on the device 'meta', which holds no values; expected one that does.",
         ),
     ],
     ids=["sparse", "csr", "nested", "quantized", "meta"],
@@ -618,9 +622,9 @@ def test_an_empty_list_is_refused():
     [
         (
             {"caption": ["one"]},
-            "Audio got 3 items and 1 captions; give one caption for each item, or a single string for all.",
+            "Audio got 3 items and 1 captions; expected one caption for each item, or a single string for all.",
         ),
-        ({"score": [0.5, 0.25]}, "Audio got 3 items and 2 scores; give one number for each item."),
+        ({"score": [0.5, 0.25]}, "Audio got 3 items and 2 scores; expected one number for each item."),
     ],
     ids=["captions", "scores"],
 )

@@ -28,7 +28,7 @@ from lightning_trackplus.writers.event_file import EventFileWriter
 pytestmark = pytest.mark.filterwarnings("error")
 
 TYPE_MESSAGE = (
-    "Figure got a {}; give a figure of matplotlib, such as ax.figure, a figure of plotly, or a list of figures."
+    "Figure got a {}; expected a figure of matplotlib, such as ax.figure, a figure of plotly, or a list of figures."
 )
 
 
@@ -248,9 +248,9 @@ def test_a_list_of_both_sorts_is_refused():
         (
             [curve(), curve()],
             {"caption": ["one"]},
-            "Figure got 2 items and 1 captions; give one caption for each item, or a single string for all.",
+            "Figure got 2 items and 1 captions; expected one caption for each item, or a single string for all.",
         ),
-        ([curve()], {"score": [1.0, 2.0]}, "Figure got 1 items and 2 scores; give one number for each item."),
+        ([curve()], {"score": [1.0, 2.0]}, "Figure got 1 items and 2 scores; expected one number for each item."),
     ],
     ids=["none", "captions", "scores"],
 )

@@ -31,12 +31,12 @@ pytestmark = pytest.mark.filterwarnings("error")
 VIRIDIS = np.array(mpl.colormaps["viridis"].colors) * 255
 GREY = (190, 190, 190)
 TYPE_MESSAGE = (
-    "HeatMap got a {} that holds no array of numbers; give a tensor, an array, a list of numbers, or a list of tensors"
-    " or arrays."
+    "HeatMap got a {} that holds no array of numbers; expected a tensor, an array, a list of numbers, or a list of"
+    " tensors or arrays."
 )
 SHAPE_MESSAGE = (
-    "HeatMap got numbers of shape {}; give (rows, columns), or a batch of these with the batch first. No dimension is"
-    " 0."
+    "HeatMap got numbers of shape {}; expected (rows, columns), or a batch of these with the batch first. No"
+    " dimension is 0."
 )
 
 
@@ -261,6 +261,13 @@ def test_names_of_many_classes_do_not_overlap(count):
     assert np.count_nonzero(np.diff(has_ink.astype(int)) == 1) > 20
 
 
+def test_names_are_drawn_without_accents():
+    """The font has none: with them, it would draw a rectangle for the whole letter."""
+    accented, plain = (pictures(HeatMap(np.eye(2), names)) for names in (["Müller", "café"], ["Muller", "cafe"]))
+
+    np.testing.assert_array_equal(accented, plain)
+
+
 def test_names_are_of_the_matrix_they_came_with():
     """Joined maps and those that are taken have each their names, normalization, caption and score."""
     first = HeatMap([[1, 2], [3, 4]], ["a", "b"], "first", 0.5)
@@ -313,15 +320,20 @@ def test_a_pickle_is_the_same():
             torch.ones(2**13 + 1, 1).expand(-1, 2**13),
             {},
             ValueError,
-            "HeatMap got a matrix of shape (8193, 8192); give at most 67,108,864 cells.",
+            "HeatMap got a matrix of shape (8193, 8192); expected at most 67,108,864 cells.",
         ),
         (
             torch.ones(2, 2, dtype=torch.complex64),
             {},
             ValueError,
-            "HeatMap got numbers of torch.complex64; give real ones, for example their absolute values.",
+            "HeatMap got numbers of torch.complex64; expected real ones, for example their absolute values.",
         ),
-        (torch.eye(2).to_sparse(), {}, ValueError, "HeatMap got a sparse tensor; give a dense one, tensor.to_dense()."),
+        (
+            torch.eye(2).to_sparse(),
+            {},
+            ValueError,
+            "HeatMap got a sparse tensor; expected a dense one, tensor.to_dense().",
+        ),
         *(
             (matrix, {}, TypeError, TYPE_MESSAGE.format(name))
             for matrix, name in [("ab", "str"), (None, "NoneType"), ([[1, 2], [3]], "list"), ([["a"]], "list")]
@@ -330,34 +342,34 @@ def test_a_pickle_is_the_same():
             np.ones((2, 2)),
             {"class_names": ["a", "b", "c"]},
             ValueError,
-            "HeatMap got 3 class names and a matrix of shape (2, 2); give a name for each row, which is also that of"
-            " the column.",
+            "HeatMap got 3 class names and a matrix of shape (2, 2); expected a name for each row, which is also that"
+            " of the column.",
         ),
         (
             np.ones((2, 3)),
             {"class_names": ["a", "b"]},
             ValueError,
-            "HeatMap got 2 class names and a matrix of shape (2, 3); give a name for each row, which is also that of"
-            " the column.",
+            "HeatMap got 2 class names and a matrix of shape (2, 3); expected a name for each row, which is also that"
+            " of the column.",
         ),
-        (np.ones((2, 2)), {"class_names": "ab"}, TypeError, "HeatMap got class_names='ab'; give a list of names."),
+        (np.ones((2, 2)), {"class_names": "ab"}, TypeError, "HeatMap got class_names='ab'; expected a list of names."),
         (
             np.ones((2, 2)),
             {"normalize": "rows"},
             ValueError,
-            'HeatMap got normalize=\'rows\'; give "true", "pred", "all" or None.',
+            'HeatMap got normalize=\'rows\'; expected "true", "pred", "all" or None.',
         ),
         (
             np.ones((2, 2, 2)),
             {"caption": ["a"]},
             ValueError,
-            "HeatMap got 2 items and 1 captions; give one caption for each item, or a single string for all.",
+            "HeatMap got 2 items and 1 captions; expected one caption for each item, or a single string for all.",
         ),
         (
             np.ones((2, 2, 2)),
             {"score": [1.0]},
             ValueError,
-            "HeatMap got 2 items and 1 scores; give one number for each item.",
+            "HeatMap got 2 items and 1 scores; expected one number for each item.",
         ),
     ],
 )

@@ -27,12 +27,11 @@ from tensorboard.util import tensor_util
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.tensorboard import SummaryWriter
 
+from lightning_trackplus.media.counting import count_on_device, count_on_host, unpack
 from lightning_trackplus.media.histogram import Histogram as Medium
-from lightning_trackplus.media.histograms.counts_on_device import CountsOnDevice
-from lightning_trackplus.media.histograms.counts_on_host import counted_on_host
-from lightning_trackplus.record import Record
+from lightning_trackplus.record import Counts, Record
 from lightning_trackplus.reducers.histogram import Histogram
-from lightning_trackplus.reducers.samples import Counts, Samples
+from lightning_trackplus.reducers.samples import Samples
 from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.event_file import EventFileWriter
 
@@ -193,7 +192,7 @@ class TestReducer:
     def test_edges_that_do_not_rise_are_refused(self, edges):
         """Edges are at least two finite numbers, each above the one before."""
         message = (
-            f"Histogram got the edges {edges!r}; give at least two finite numbers, each above the one before, for"
+            f"Histogram got the edges {edges!r}; expected at least two finite numbers, each above the one before, for"
             " example [0, 0.5, 1]."
         )
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
@@ -214,8 +213,8 @@ class TestReducer:
     def test_a_number_of_bins_needs_a_range(self, given_bins):
         """At least one bin between two finite numbers."""
         message = (
-            "Histogram got bins={!r}, low={!r} and high={!r}; give at least 1 bin, and two finite numbers, low below"
-            " high, for example Histogram(20, 0.0, 1.0)."
+            "Histogram got bins={!r}, low={!r} and high={!r}; give at least 1 bin, and two finite numbers, low"
+            " below high, for example Histogram(20, 0.0, 1.0)."
         ).format(*given_bins)
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             Histogram(*given_bins)
@@ -232,12 +231,12 @@ class TestReducer:
 
 
 def on_host(values, bins):
-    return counted_on_host(values.numpy(), bins)
+    return count_on_host(values.numpy(), bins)
 
 
 def on_device(values, bins):
     """Count as on a device; that code waits for nothing, and so does not need one."""
-    return CountsOnDevice.of(values, bins).binned()
+    return unpack(count_on_device(values, bins))
 
 
 def numpys(values, bins):
@@ -251,7 +250,7 @@ def numpys(values, bins):
 
 def rows_of(histogram):
     (bins,) = histogram.encode("scores").bins
-    return bins.tolist()
+    return bins.rows().tolist()
 
 
 DTYPES = [
@@ -287,7 +286,7 @@ class TestCounting:
 
         found = counted(tensor, bins)
 
-        edges = found.table()[:, 0]
+        edges = found.rows()[:, 0]
         try:
             with np.errstate(all="ignore"):
                 expected = np.histogram_bin_edges(finite, bins)
@@ -295,7 +294,7 @@ class TestCounting:
             expected = found.edges
         if len(np.unique(expected)) == bins + 1 and np.isfinite(expected).all():
             np.testing.assert_array_equal(found.edges, expected)
-        inside = found.table()[int(found.below > 0) : len(edges) - int(found.above > 0)]
+        inside = found.rows()[int(found.below > 0) : len(edges) - int(found.above > 0)]
         bounds = [*inside[:, 0], inside[-1, 1]]
         assert (np.diff(bounds) > 0).all()
         np.testing.assert_array_equal(inside[:, 2], np.histogram(finite, bounds)[0])
@@ -315,7 +314,7 @@ class TestCounting:
         found = counted(tensor, np.array(EDGES))
 
         values = tensor.double().numpy()
-        assert found.table().tolist() == numpys(values, EDGES)
+        assert found.rows().tolist() == numpys(values, EDGES)
         assert (found.infinite, found.nan) == (np.isinf(values).sum(), np.isnan(values).sum())
 
     @pytest.mark.parametrize("counted", [on_host, on_device])
@@ -355,7 +354,7 @@ class TestCounting:
         tensor = values(torch.randn(200_001, generator=torch.manual_seed(0)))
         finite = tensor[tensor.double().isfinite()].double().numpy()
 
-        found = counted(tensor, bins).table()
+        found = counted(tensor, bins).rows()
 
         bounds = [*found[found[:, 0] > -np.inf][:, 0]]
         inside = found[np.isfinite(found[:, :2]).all(axis=1)]
@@ -367,7 +366,7 @@ class TestCounting:
         """A large tensor is counted in parts."""
         values = torch.randn(2**22 + 5, generator=torch.manual_seed(0))
 
-        assert on_device(values, 10).table().tolist() == numpys(values, 10)
+        assert on_device(values, 10).rows().tolist() == numpys(values, 10)
 
     @pytest.mark.parametrize("dtype", DTYPES, ids=str)
     def test_values_of_every_dtype_are_taken(self, dtype):
@@ -375,7 +374,7 @@ class TestCounting:
         values = torch.tensor([0.0, 1.0, 1.0, 3.0, 2.0, 12.0]).to(dtype)
 
         assert rows_of(Medium(values, bins=4).snapshot()) == numpys(values.double(), 4)
-        assert on_device(values, 4).table().tolist() == numpys(values.double(), 4)
+        assert on_device(values, 4).rows().tolist() == numpys(values.double(), 4)
 
     @pytest.mark.parametrize("arrangement", ARRANGEMENTS)
     @pytest.mark.parametrize("snapshot", [False, True], ids=["at once", "of a snapshot"])
@@ -474,7 +473,7 @@ class TestValues:
         items = histogram.snapshot().encode("scores").items
         assert [(item.caption, item.score) for item in items] == [("all", 0.5)] * count
         sizes = [torch.as_tensor(one).numel() for one in (values if count > 1 else [values])]
-        assert [table[:, 2].sum() for table in histogram.encode("scores").bins] == sizes
+        assert [counts.rows()[:, 2].sum() for counts in histogram.encode("scores").bins] == sizes
 
     @pytest.mark.parametrize("kind", [torch.tensor, np.array])
     def test_later_changes_do_not_reach_a_snapshot(self, kind):
@@ -525,31 +524,31 @@ class TestValues:
     @pytest.mark.parametrize(
         ("values", "error", "message"),
         [
-            (torch.zeros(0, 3), ValueError, "numbers of shape (0, 3); give at least one."),
-            (np.zeros(0), ValueError, "numbers of shape (0,); give at least one."),
-            ([], ValueError, "numbers of shape (0,); give at least one."),
-            ([torch.ones(1), torch.ones(0)], ValueError, "numbers of shape (0,); give at least one."),
+            (torch.zeros(0, 3), ValueError, "numbers of shape (0, 3); expected at least one."),
+            (np.zeros(0), ValueError, "numbers of shape (0,); expected at least one."),
+            ([], ValueError, "numbers of shape (0,); expected at least one."),
+            ([torch.ones(1), torch.ones(0)], ValueError, "numbers of shape (0,); expected at least one."),
             (
                 torch.zeros(2, dtype=torch.complex64),
                 ValueError,
-                "numbers of torch.complex64; give real ones, for example their absolute values.",
+                "numbers of torch.complex64; expected real ones, for example their absolute values.",
             ),
             (
                 np.zeros(2, complex),
                 ValueError,
-                "numbers of complex128; give real ones, for example their absolute values.",
+                "numbers of complex128; expected real ones, for example their absolute values.",
             ),
             (
                 torch.eye(2).to_sparse(),
                 ValueError,
-                "a sparse tensor; give a dense one, tensor.to_dense().",
+                "a sparse tensor; expected a dense one, tensor.to_dense().",
             ),
             *(
                 (
                     values,
                     TypeError,
-                    f"a {name} that holds no array of numbers; give a tensor, an array, a list of numbers, or a list of"
-                    " tensors or arrays.",
+                    f"a {name} that holds no array of numbers; expected a tensor, an array, a list of numbers, or a"
+                    " list of tensors or arrays.",
                 )
                 for values, name in [
                     ("0.5", "str"),
@@ -573,7 +572,8 @@ class TestValues:
     def test_a_number_of_bins_that_cannot_be_is_refused(self, bins):
         """From one to a million."""
         message = (
-            f"Histogram got bins={bins!r}; give how many, from 1 to 1,000,000, or their edges, for example [0, 0.5, 1]."
+            f"Histogram got bins={bins!r}; expected how many, from 1 to 1,000,000, or their edges, for example"
+            " [0, 0.5, 1]."
         )
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             Medium([1.0], bins)
@@ -581,15 +581,17 @@ class TestValues:
     def test_edges_that_do_not_rise_are_refused(self):
         """As they are where they come with counts."""
         message = (
-            "Histogram got the edges array([1., 1.]); give at least two finite numbers, each above the one before, for"
-            " example [0, 0.5, 1]."
+            "Histogram got the edges array([1., 1.]); expected at least two finite numbers, each above the one"
+            " before, for example [0, 0.5, 1]."
         )
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             Medium([1.0], bins=(1, 1))
 
     def test_edges_on_a_device_are_refused(self):
         """They are looked at, for which training would wait."""
-        message = "Histogram got bins on cuda:0, for which training would have to wait; give bins that are on the host."
+        message = (
+            "Histogram got bins on cuda:0, for which training would have to wait; expected bins that are on the host."
+        )
         with FakeTensorMode(), pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             Medium(torch.empty(3, device="cuda"), bins=torch.empty(3, device="cuda"))
 
@@ -598,9 +600,9 @@ class TestValues:
         [
             (
                 {"caption": ["one"]},
-                "Histogram got 2 items and 1 captions; give one caption for each item, or a single string for all.",
+                "Histogram got 2 items and 1 captions; expected one caption for each item, or a single string for all.",
             ),
-            ({"score": 0.5}, "Histogram got 2 items and 1 scores; give one number for each item."),
+            ({"score": 0.5}, "Histogram got 2 items and 1 scores; expected one number for each item."),
         ],
         ids=["captions", "scores"],
     )
@@ -630,7 +632,7 @@ class TestCounts:
         first = [(-math.inf, EDGES[0], outside[0])] if outside[0] else []
         last = [(EDGES[-1], math.inf, outside[1])] if outside[1] else []
         assert [tuple(map(float, row)) for row in rows] == [*first, *bins, *last]
-        np.testing.assert_array_equal(payload.bins[0], [*first, *bins, *last])
+        np.testing.assert_array_equal(payload.bins[0].rows(), [*first, *bins, *last])
 
     def test_whole_counts_are_written_as_such(self):
         """A count is `3` where it is whole."""
@@ -644,7 +646,7 @@ class TestCounts:
         found = Medium.of_counts(kind([3.0, 1.0]), kind([0.0, 0.5, 1.0]), "caption").encode("scores")
 
         assert [item.caption for item in found.items] == ["caption"]
-        assert found.bins[0].tolist() == [[0, 0.5, 3], [0.5, 1, 1]]
+        assert found.bins[0].rows().tolist() == [[0, 0.5, 3], [0.5, 1, 1]]
 
     def test_later_changes_do_not_reach_it(self):
         """The arrays that were given are copied at once."""
@@ -653,7 +655,7 @@ class TestCounts:
 
         counts[:], edges[:] = 7, 7
 
-        assert histogram.encode("scores").bins[0].tolist() == [[0, 0.5, 3], [0.5, 1, 1]]
+        assert histogram.encode("scores").bins[0].rows().tolist() == [[0, 0.5, 3], [0.5, 1, 1]]
 
     def test_histograms_join(self):
         """Several of one epoch are one medium, with their captions."""
@@ -677,15 +679,17 @@ class TestCounts:
         """There is one count for each bin, and none below 0."""
         below, above = outside.get("below", 0.0), 0.0
         message = (
-            f"Histogram got 3 edges and counts of shape {shape}, {below!r} below and {above!r} above; give one count"
-            " fewer than edges, and none below 0."
+            f"Histogram got 3 edges and counts of shape {shape}, {below!r} below and {above!r} above; expected one"
+            " count fewer than edges, and none below 0."
         )
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             Medium.of_counts(counts, [0, 1, 2], **outside)
 
     def test_edges_that_do_not_rise_are_refused(self):
         """As they are where values are counted."""
-        with pytest.raises(ValueError, match=r"^Histogram got the edges array\(\[0., 0.\]\); give at least two finite"):
+        with pytest.raises(
+            ValueError, match=r"^Histogram got the edges array\(\[0., 0.\]\); expected at least two finite"
+        ):
             Medium.of_counts([1], [0, 0])
 
 
@@ -810,7 +814,7 @@ def test_a_result_becomes_a_medium():
 
     payload = Medium.of_counts(counts.counts, counts.edges, below=counts.below, above=counts.above).encode("scores")
 
-    assert payload.bins[0].tolist() == [[-math.inf, 0, 3], [0, 1, 2], [1, math.inf, 1]]
+    assert payload.bins[0].rows().tolist() == [[-math.inf, 0, 3], [0, 1, 2], [1, math.inf, 1]]
     record = Record(0, None, 0.0, {"scores": payload})
     assert record.nbytes == len(payload.items[0].data) + payload.bins[0].nbytes
 

@@ -52,8 +52,8 @@ def test_pages_are_files_and_a_note(tmp_path):
     assert contents == [PAGE] * 4 + ["<p>plain</p>"]
     accumulator = EventAccumulator(logger.log_dir).Reload()
     (note,) = accumulator.Tensors("val/page")
-    text = note.tensor_proto.string_val[0].decode().replace("\\", "")
-    assert text == "3 HTML page(s), in the run directory under media/val-page/"
+    texts = [text.decode().replace("\\", "") for text in note.tensor_proto.string_val]
+    assert texts == [f"html file {number} of 3, in the run directory under media/val-page/" for number in (1, 2, 3)]
 
 
 @pytest.mark.parametrize(
@@ -70,8 +70,8 @@ def test_a_browser_knows_its_letters(page):
 @pytest.mark.parametrize(
     ("value", "error", "message"),
     [
-        (3, TypeError, "Html got a int; give a string, a path, or a list of these."),
-        ([io.StringIO("<p>")], TypeError, "Html got a StringIO; give a string, a path, or a list of these."),
+        (3, TypeError, "Html got a int; expected a string, a path, or a list of these."),
+        ([io.StringIO("<p>")], TypeError, "Html got a StringIO; expected a string, a path, or a list of these."),
         ([], ValueError, "Html got no items; log at least one, or leave the call out."),
         ("missing.html", FileNotFoundError, "[Errno 2] No such file or directory: 'missing.html'"),
     ],

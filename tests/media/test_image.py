@@ -32,14 +32,14 @@ LAYOUTS = ["CHW", "HWC", "HW", "NCHW", "NHWC", "NHW"]
 NO_CHANNELS = [2, 5, 6, 7, 9]
 
 SHAPE_MESSAGE = (
-    "Image got pixels of shape {}; give (C, H, W), (H, W, C) or (H, W), or a batch of these with the batch first."
+    "Image got pixels of shape {}; expected (C, H, W), (H, W, C) or (H, W), or a batch of these with the batch first."
     " C is 1, 3 or 4, and no dimension is 0."
 )
 DTYPE_MESSAGE = (
-    "Image got pixels of {}; give uint8 in [0, 255], bool, floats in [0, 1] or [0, 255], or any real numbers with"
+    "Image got pixels of {}; expected uint8 in [0, 255], bool, floats in [0, 1] or [0, 255], or any real numbers with"
     " value_range=(black, white)."
 )
-TYPE_MESSAGE = "Image got a {}; give a tensor, an array, a PIL image, a path, or a list of them."
+TYPE_MESSAGE = "Image got a {}; expected a tensor, an array, a PIL image, a path, or a list of them."
 
 
 def read_back(image, name="picture"):
@@ -389,7 +389,8 @@ def test_an_empty_list_is_refused():
 def test_another_number_of_captions_is_refused(captions):
     """Captions in a list are one for each image."""
     message = (
-        f"Image got 2 items and {len(captions)} captions; give one caption for each item, or a single string for all."
+        f"Image got 2 items and {len(captions)} captions; expected one caption for each item, or a single"
+        " string for all."
     )
 
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
@@ -403,7 +404,7 @@ def test_another_number_of_captions_is_refused(captions):
 )
 def test_another_number_of_scores_is_refused(scores, count):
     """Scores are one for each image."""
-    message = f"Image got 2 items and {count} scores; give one number for each item."
+    message = f"Image got 2 items and {count} scores; expected one number for each item."
 
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Image(torch.zeros(2, 5, 6), score=scores)
@@ -550,18 +551,21 @@ def test_floats_of_eight_bits_are_floats(dtype):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: torch.zeros(3, 5, 6).to_sparse(), "Image got a sparse tensor; give a dense one: pixels.to_dense()."),
+        (
+            lambda: torch.zeros(3, 5, 6).to_sparse(),
+            "Image got a sparse tensor; expected a dense one, tensor.to_dense().",
+        ),
         (
             lambda: torch.quantize_per_tensor(torch.zeros(3, 5, 6), 0.1, 0, torch.quint8),
-            "Image got a quantized tensor; give its numbers: pixels.dequantize().",
+            "Image got a quantized tensor; expected its numbers, tensor.dequantize().",
         ),
         (
             lambda: torch.nested.nested_tensor([torch.zeros(3, 5), torch.zeros(3, 6)]),
-            "Image got a nested tensor; give a list of its tensors: pixels.unbind().",
+            "Image got a nested tensor; expected a list of its tensors, tensor.unbind().",
         ),
         (
             lambda: torch.zeros(3, 5, 6, device="meta"),
-            "Image got a tensor on the device 'meta', where it has no pixels; give one with values.",
+            "Image got a tensor on the device 'meta', which holds no values; expected one that does.",
         ),
     ],
     ids=["sparse", "quantized", "nested", "meta"],

@@ -116,7 +116,7 @@ def test_scores_on_a_device_are_not_waited_for(selection, kind, monkeypatch):
     with FakeTensorMode():
         pixels = torch.empty(5, *[2] * (kind is Video), 3, 8, 8, device="cuda")
         keeping.add(kind(pixels, score=torch.empty(5, device="cuda")))
-    assert keeping.kind == kind.__name__
+    assert keeping.media_type == kind.__name__
 
 
 class TestNames:
@@ -141,7 +141,7 @@ class TestNames:
     def test_what_selects_nothing(self, asked):
         """What is no selection is refused with an example of one."""
         message = (
-            f"reduce_fx={asked!r} selects no media; give first, last, sample, top or bottom with a number of items,"
+            f"reduce_fx={asked!r} selects no media; expected first, last, sample, top or bottom with a number of items,"
             ' such as reduce_fx="top8", an object such as Top(8), or a list of these.'
         )
         with pytest.raises(MisconfigurationException, match=re.escape(message)):
@@ -153,7 +153,10 @@ class TestNames:
             ("best8", "or a list of these. Did you mean 'top8' or 'bottom8'?"),
             ("tpo8", "or a list of these. Did you mean 'top8'?"),
             ("random 3", "or a list of these. Did you mean 'sample3'?"),
-            ("top8, last(2)", "reduce_fx='top8, last(2)' is one string; give a list, reduce_fx=['top8', 'last(2)']."),
+            (
+                "top8, last(2)",
+                "reduce_fx='top8, last(2)' is one string; expected a list, reduce_fx=['top8', 'last(2)'].",
+            ),
         ],
     )
     def test_what_was_meant(self, asked, end):
@@ -164,11 +167,15 @@ class TestNames:
     @pytest.mark.parametrize("n", [0, -1, 2.0, True, "8"], ids=repr)
     def test_a_number_of_items(self, n):
         """The number is an integer of at least 1."""
-        with pytest.raises(ValueError, match=re.escape(f"Top got n={n!r}; give an integer of at least 1, for example")):
+        with pytest.raises(
+            ValueError, match=re.escape(f"Top got n={n!r}; expected an integer of at least 1, for example")
+        ):
             Top(n)
 
     @pytest.mark.parametrize("seed", [-1, 0.5, None], ids=repr)
     def test_a_seed(self, seed):
         """A seed is an integer from 0 on."""
-        with pytest.raises(ValueError, match=re.escape(f"Sample got seed={seed!r}; give an integer from 0 on.")):
+        with pytest.raises(
+            ValueError, match=re.escape(f"Sample got seed={seed!r}; expected an integer of at least 0.")
+        ):
             Sample(4, seed=seed)

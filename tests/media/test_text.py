@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lightning_trackplus import TrackPlusLogger
 from lightning_trackplus.media.text import Text
 
-TYPE_MESSAGE = "Text got a {}; give a string or a list of strings."
+TYPE_MESSAGE = "Text got a {}; expected a string or a list of strings."
 
 
 @given(st.lists(st.text(), min_size=1, max_size=4))
@@ -88,9 +88,9 @@ def test_an_empty_list_is_refused():
     [
         (
             {"caption": ["one"]},
-            "Text got 2 items and 1 captions; give one caption for each item, or a single string for all.",
+            "Text got 2 items and 1 captions; expected one caption for each item, or a single string for all.",
         ),
-        ({"score": [0.5, 0.25, 0.125]}, "Text got 2 items and 3 scores; give one number for each item."),
+        ({"score": [0.5, 0.25, 0.125]}, "Text got 2 items and 3 scores; expected one number for each item."),
     ],
     ids=["captions", "scores"],
 )

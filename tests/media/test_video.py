@@ -37,14 +37,14 @@ DTYPES = {
 LAYOUTS = ["TCHW", "THWC", "NTCHW", "NTHWC"]
 
 SHAPE_MESSAGE = (
-    "Video got frames of shape {}; give (T, C, H, W) or (T, H, W, C), or a batch of these with the batch first."
+    "Video got frames of shape {}; expected (T, C, H, W) or (T, H, W, C), or a batch of these with the batch first."
     " C is 1, 3 or 4, and no dimension is 0. Single frames make a video by torch.stack(frames)."
 )
 DTYPE_MESSAGE = (
-    "Video got pixels of {}; give uint8 in [0, 255], bool, floats in [0, 1] or [0, 255], or any real numbers with"
+    "Video got pixels of {}; expected uint8 in [0, 255], bool, floats in [0, 1] or [0, 255], or any real numbers with"
     " value_range=(black, white)."
 )
-TYPE_MESSAGE = "Video got a {}; give a tensor, an array, a path, a BytesIO, or a list of them."
+TYPE_MESSAGE = "Video got a {}; expected a tensor, an array, a path, a BytesIO, or a list of them."
 
 
 def read_back(video, name="film"):
@@ -318,7 +318,7 @@ def test_a_film_is_taken_as_it_is(tmp_path, suffix, way):
     )
     (note,) = EventAccumulator(str(tmp_path)).Reload().Tensors("val/film")
     text = note.tensor_proto.string_val[0].decode().replace("\\", "")
-    assert text == "1 video file(s), in the run directory under media/val-film/"
+    assert text == "video file 1 of 1, in the run directory under media/val-film/"
 
 
 def test_films_beside_other_videos_are_refused():
@@ -342,7 +342,7 @@ def test_a_file_of_another_format_is_refused(name, content, tmp_path):
     path = tmp_path / name
     path.write_bytes(content)
     message = (
-        "Video got {}, which is neither WebP, GIF, MP4, WebM nor Ogg; give one of these, which ffmpeg makes of any"
+        "Video got {}, which is neither WebP, GIF, MP4, WebM nor Ogg; expected one of these, which ffmpeg makes of any"
         " film, or the frames as a tensor of shape (T, C, H, W)."
     )
 
@@ -383,7 +383,7 @@ def test_pixels_that_cannot_be_drawn_are_counted_in_a_warning(channels, dtype):
 
     assert [str(warning.message) for warning in caught] == [
         "Video 'val/film': 256 pixels are NaN and drawn in magenta.",
-        "Video 'val/film': 4 pixel values lie outside [0, 1] or [0, 255] and are clipped; give"
+        "Video 'val/film': 4 pixel values lie outside [0, 1] or [0, 255] and are clipped; use"
         " value_range=(black, white) for another range.",
     ]
     assert len(durations) == 3
@@ -417,7 +417,9 @@ def test_a_range_that_is_given_counts(dtype):
 
 def test_a_range_that_is_none_is_refused():
     """In the words of the medium that it was given to."""
-    with pytest.raises(ValueError, match=r"^Video got value_range=\(1, 0\); give two numbers, which values are black"):
+    with pytest.raises(
+        ValueError, match=r"^Video got value_range=\(1, 0\); expected two numbers, which values are black"
+    ):
         Video(torch.zeros(2, 3, 8, 8), value_range=(1, 0))
 
 
@@ -463,10 +465,10 @@ def test_a_dtype_that_has_no_range_is_refused(kind, dtype):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: torch.zeros(5, 3, 8, 8).to_sparse(), "a sparse tensor; give a dense one, tensor.to_dense()."),
+        (lambda: torch.zeros(5, 3, 8, 8).to_sparse(), "a sparse tensor; expected a dense one, tensor.to_dense()."),
         (
             lambda: torch.zeros(5, 3, 8, 8, device="meta"),
-            "a tensor on the device 'meta', which holds no values; give one that does.",
+            "a tensor on the device 'meta', which holds no values; expected one that does.",
         ),
     ],
     ids=["sparse", "meta"],
@@ -511,7 +513,9 @@ def test_an_empty_list_is_refused():
 )
 def test_a_rate_that_no_file_has_is_refused(fps, file_format, most):
     """A rate that is no number, or out of what the format can say, raises where the video is made."""
-    message = f'Video got fps={fps!r}; give frames a second, with format="{file_format}" a number from 0.01 to {most}.'
+    message = (
+        f'Video got fps={fps!r}; expected frames per second, with format="{file_format}" a number from 0.01 to {most}.'
+    )
 
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Video(torch.zeros(2, 1, 8, 8), fps, format=file_format)
@@ -528,7 +532,7 @@ def test_a_rate_may_be_numpys():
 def test_another_format_is_refused(file_format):
     """A format that is not written raises where the video is made."""
     guess = r" Did you mean 'webp'\?" if file_format == "WEBP" else ""
-    with pytest.raises(ValueError, match=f'^Video got format={file_format!r}; give "webp" or "gif".{guess}$'):
+    with pytest.raises(ValueError, match=f'^Video got format={file_format!r}; expected "webp" or "gif".{guess}$'):
         Video(torch.zeros(2, 1, 8, 8), format=file_format)
 
 
@@ -538,9 +542,7 @@ def test_another_format_is_refused(file_format):
 def test_frames_too_large_for_the_format_are_refused(file_format, title, longest, too_long):
     """A side that the format cannot say raises where the video is made, and holds no memory here."""
     pixel = torch.zeros(1, 1, 1, 1, dtype=torch.uint8)
-    message = (
-        f"Video got frames of 2 x {too_long} pixels, and {title} has at most {longest} on a side; give smaller ones."
-    )
+    message = f"Video got 2 x {too_long} pixels, and {title} has at most {longest} on a side; expected a smaller size."
 
     assert len(Video(pixel.expand(2, 1, longest, longest), format=file_format)) == 1
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
@@ -552,9 +554,9 @@ def test_frames_too_large_for_the_format_are_refused(file_format, title, longest
     [
         (
             {"caption": ["one"]},
-            "Video got 3 items and 1 captions; give one caption for each item, or a single string for all.",
+            "Video got 3 items and 1 captions; expected one caption for each item, or a single string for all.",
         ),
-        ({"score": [0.5, 0.25]}, "Video got 3 items and 2 scores; give one number for each item."),
+        ({"score": [0.5, 0.25]}, "Video got 3 items and 2 scores; expected one number for each item."),
     ],
     ids=["captions", "scores"],
 )

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics import MetricCollection
 
-from lightning_trackplus.reducers.samples import Counts
+from lightning_trackplus.record import Counts
 from lightning_trackplus.reducers.stream import Stream
 from lightning_trackplus.reducers.sum import NanCount
 from tests.support.reducer_cases import basic, distribution, series

@@ -131,7 +131,7 @@ def test_what_cannot_be_told_is_said_once(tmp_path):
 def test_pictures_that_cannot_be_shown_do_not_end_the_training(tmp_path):
     """What `Image` would raise is a warning here, where nobody has written the call."""
     integers = DataLoader(TensorDataset(torch.zeros(4, 1, 4, 4, dtype=torch.int64)), batch_size=2)
-    with pytest.warns(UserWarning, match="logs nothing of 'val': Image got pixels of int64; give uint8"):
+    with pytest.warns(UserWarning, match="logs nothing of 'val': Image got pixels of int64; expected uint8"):
         assert run(tmp_path, {"val": 2}, integers) is None
 
 
@@ -163,7 +163,7 @@ def test_a_selection_by_score_needs_scores(tmp_path, stage, step):
         ({"valid": 8}, "'valid'; the stages are 'train', 'val' and 'test'. Did you mean 'val'?"),
         ("top8", "TrackPlus got samples='top8'; give a number or a selection for each stage, such as"),
         ({"val": ["top8"]}, "TrackPlus(samples=…) has ['top8'] for 'val'; give one number or one selection for"),
-        ({"val": "p95"}, "reduce_fx='p95' selects no media; give first, last, sample, top or bottom"),
+        ({"val": "p95"}, "reduce_fx='p95' selects no media; expected first, last, sample, top or bottom"),
     ],
 )
 def test_what_is_no_stage_or_selection(samples, message):

@@ -294,7 +294,8 @@ def test_without_the_callback_a_medium_is_refused_at_the_users_line(tmp_path):
         (
             lambda m, b, i: m.log("img", Image(grey(1)), reduce_fx="p95"),
             MisconfigurationException,
-            "reduce_fx='p95' selects no media; give first, last, sample, top or bottom with a number of items, such as"
+            "reduce_fx='p95' selects no media; expected first, last, sample, top or bottom with a number of items,"
+            " such as"
             ' reduce_fx="top8", an object such as Top(8), or a list of these.',
         ),
         (
@@ -318,8 +319,8 @@ def test_without_the_callback_a_medium_is_refused_at_the_users_line(tmp_path):
         (
             lambda m, b, i: m.log("img", Image(torch.rand(5))),
             ValueError,
-            "Image got pixels of shape (5,); give (C, H, W), (H, W, C) or (H, W), or a batch of these with the batch"
-            " first. C is 1, 3 or 4, and no dimension is 0.",
+            "Image got pixels of shape (5,); expected (C, H, W), (H, W, C) or (H, W), or a batch of these with the"
+            " batch first. C is 1, 3 or 4, and no dimension is 0.",
         ),
     ],
 )

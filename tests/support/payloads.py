@@ -10,22 +10,22 @@ import PIL.Image
 
 from lightning_trackplus.record import (
     AudioPayload,
+    Counts,
+    FilesPayload,
     HistogramPayload,
-    HtmlPayload,
     ImagePayload,
     Item,
     Record,
     TableData,
     TablePayload,
     TextPayload,
-    VideoFilePayload,
     VideoPayload,
 )
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 6, 9, 3), dtype=np.uint8)
 SHADES = (10, 90, 200)
 SAMPLES = (np.sin(np.arange(800) * 0.3) * 20000).astype("<i2")
-BINS = np.array([[-np.inf, 0, 3], [0, 0.5, 2], [0.5, 1, 4], [1, np.inf, 1]])
+BINS = Counts(np.array([0, 0.5, 1]), np.array([2.0, 4.0]), below=3, above=1)
 CELLS = ((7, 0.5, "seven", True), (None, 1.5, "ünï, code", False))
 MARKDOWN = ("### Epoch 3\n\n| a | b |\n|---|---|\n| 1 | 2 |", "zwei: ü")
 HTML = "<html><head></head><body><p>ü</p></body></html>"
@@ -59,7 +59,7 @@ def videos():
 
 
 def films():
-    return VideoFilePayload((Item(b"\0\0\0\x18ftypisom", ".mp4", "a film"), Item(b"OggS", ".ogg")))
+    return FilesPayload((Item(b"\0\0\0\x18ftypisom", ".mp4", "a film"), Item(b"OggS", ".ogg")), "video")
 
 
 def texts():
@@ -67,7 +67,11 @@ def texts():
 
 
 def pages():
-    return HtmlPayload((Item(HTML.encode(), ".html", "a page"),))
+    return FilesPayload((Item(HTML.encode(), ".html", "a page"),), "html")
+
+
+def files():
+    return FilesPayload((Item(b"ply", ".ply", "a cloud", 0.5), Item(b"ply 2", ".ply")), "point_cloud")
 
 
 def histograms(count=1):
@@ -87,6 +91,7 @@ KINDS = {
     "film": films,
     "text": texts,
     "page": pages,
+    "file": files,
     "histogram": histograms,
     "table": tables,
 }

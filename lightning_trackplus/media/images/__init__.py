@@ -1,1 +1,1 @@
-"""Pictures: pixels, drawings and files."""
+"""The pixels, drawings and files of images and videos."""

@@ -10,29 +10,28 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from lightning_trackplus.media.images.text import LINE, shortened, width_of, write, write_upwards
+from lightning_trackplus.media.images.text import LINE, WHITE, contrasting, shortened, width_of, write, write_upwards
 
-_BLACK, _WHITE, _GREY = (0, 0, 0), (255, 255, 255), (190, 190, 190)
-_BRIGHT = 140
+_GREY = (190, 190, 190)
 _GAP, _SCALE = 8, 14
 _LONGEST_NAME = 24
 _LARGEST_CELL, _USUAL_WIDTH = 64, 640
-# A map that had to be wider than this, and have cells smaller than that, shows no numbers.
+# A map shows no numbers if it would be wider than this, or its cells smaller than that.
 _LARGEST_WIDTH, _SMALLEST_CELL = 1024, 20
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where things stand, in pixels.
+    """The layout of a heat map, in pixels.
 
     Attributes:
         cell: The side of a cell.
-        left: Where the map begins; its upper edge is a gap from above.
+        left: The left edge of the map; its upper edge is one gap below the top.
         width: The map's.
         height: The map's.
         below: The room below it.
-        step: Of how many rows or columns one has a name, where cells are lower than letters.
-        is_upright: Whether the names of columns run upwards.
+        step: Every how many rows or columns there is a name, if cells are smaller than letters.
+        is_upright: Whether the names of columns are rotated.
     """
 
     cell: int
@@ -45,16 +44,9 @@ class _Layout:
 
 
 def drawn(matrix: NDArray[np.float64], names: Sequence[str] | None) -> NDArray[np.uint8]:
-    """Return the picture of a matrix, with the scale of its colours, and with its numbers where they fit.
+    """Return the RGB picture of a matrix, with a colour scale, and with its numbers if they fit.
 
-    NaN is grey; what is infinite has the last colours of the scale.
-
-    Args:
-        matrix: The matrix, shape ``(rows, columns)``.
-        names: What rows and columns stand for; rows are what is true, columns what is predicted.
-
-    Returns:
-        Red, green and blue, shape ``(3, height, width)``.
+    NaN is grey; infinite numbers have the end colours of the scale. Rows are true classes, columns predicted ones.
     """
     finite = matrix[np.isfinite(matrix)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (math.nan, math.nan)
@@ -63,7 +55,7 @@ def drawn(matrix: NDArray[np.float64], names: Sequence[str] | None) -> NDArray[n
     layout = _layout(matrix.shape[0], matrix.shape[1], numbers, shown)
     ends = (_number(high), _number(low))
     width = layout.left + layout.width + 2 * _GAP + _SCALE + 4 + max(map(width_of, ends))
-    sheet = PIL.Image.new("RGB", (width, _GAP + max(layout.height, 3 * LINE) + layout.below + _GAP), _WHITE)
+    sheet = PIL.Image.new("RGB", (width, _GAP + max(layout.height, 3 * LINE) + layout.below + _GAP), WHITE)
     colours = _colours(matrix, low, high)
     pixels = colours.repeat(layout.cell, axis=0).repeat(layout.cell, axis=1)
     sheet.paste(PIL.Image.fromarray(pixels), (layout.left, _GAP))
@@ -74,7 +66,7 @@ def drawn(matrix: NDArray[np.float64], names: Sequence[str] | None) -> NDArray[n
 
 
 def _colours(matrix: NDArray[np.float64], low: float, high: float) -> NDArray[np.uint8]:
-    # By halves, since the distance of two finite numbers can be infinite.
+    # Halved, since the difference of two finite numbers can overflow.
     span = high / 2 - low / 2
     with np.errstate(invalid="ignore"):
         heights = ((matrix / 2 - low / 2) / (span or 1.0)).clip(0, 1)
@@ -85,7 +77,7 @@ def _colours(matrix: NDArray[np.float64], low: float, high: float) -> NDArray[np
 
 
 def _numbers(matrix: NDArray[np.float64]) -> list[list[str]]:
-    """Return the numbers to write, none where the map would become too large."""
+    """Return the numbers to write, or none if the map would become too large."""
     most = max(matrix.shape)
     if most * _SMALLEST_CELL > _LARGEST_WIDTH:
         return []
@@ -121,12 +113,11 @@ def _layout(rows: int, columns: int, numbers: list[list[str]], names: list[str])
 def _write_numbers(
     sheet: PIL.Image.Image, layout: _Layout, numbers: list[list[str]], colours: NDArray[np.uint8]
 ) -> None:
-    brightness = colours @ np.array([0.299, 0.587, 0.114])  # As in ITU-R BT.601.
     middle = layout.cell // 2
     for row, texts in enumerate(numbers):
         for column, text in enumerate(texts):
             place = layout.left + column * layout.cell + middle, _GAP + row * layout.cell + middle
-            write(sheet, place, text, "mm", _BLACK if brightness[row, column] > _BRIGHT else _WHITE)
+            write(sheet, place, text, "mm", colour=contrasting(*colours[row, column].tolist()))
 
 
 def _write_names(sheet: PIL.Image.Image, layout: _Layout, names: list[str]) -> None:
@@ -145,7 +136,7 @@ def _write_names(sheet: PIL.Image.Image, layout: _Layout, names: list[str]) -> N
 
 
 def _draw_scale(sheet: PIL.Image.Image, layout: _Layout, ends: tuple[str, str]) -> None:
-    """Draw the colours from the lowest to the highest number beside the map."""
+    """Draw the colour scale beside the map."""
     height, left = max(layout.height, 3 * LINE), layout.left + layout.width + _GAP
     colours = viridis(np.linspace(1, 0, height))[:, np.newaxis].repeat(_SCALE, axis=1)
     sheet.paste(PIL.Image.fromarray(colours), (left, _GAP))
@@ -174,13 +165,7 @@ _COLOURS = _between()
 
 
 def viridis(heights: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Return colours, from dark violet to bright yellow.
-
-    Args:
-        heights: How high each stands on the scale, in [0, 1], any shape ``(...)``.
-
-    Returns:
-        Red, green and blue, shape ``(..., 3)``.
+    """Return RGB colours, shape ``(..., 3)``, for heights in [0, 1]: from dark violet to bright yellow.
 
     Examples:
         >>> viridis(np.array([0.0, 1.0])).tolist()

@@ -1,8 +1,9 @@
-"""Images in any form, as tensors of one."""
+"""Images and videos in any form, as tensors of one or as files that are taken as they are."""
 
 from __future__ import annotations
 
 import functools
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +16,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_trackplus.media.tensors import as_tensor, has_numbers
+from lightning_trackplus.media.tensors import has_numbers, readable
 
 OneImage: TypeAlias = "Tensor | np.ndarray[Any, Any] | PIL.Image.Image | str | os.PathLike[str]"
 
+OneVideo: TypeAlias = "Tensor | np.ndarray[Any, Any] | str | os.PathLike[str] | io.BytesIO"
+
+FILM_SUFFIXES = (".mp4", ".webm", ".ogg")
+"""The suffixes of films, which TensorBoard does not play."""
+
 _CHANNELS = (1, 3, 4)
+_SUFFIXES = {"WEBP": ".webp", "GIF": ".gif"}
+# Matroska, of which WebM is a part, says in its first bytes which of both it is.
+_MATROSKA, _WEBM, _HEAD = b"\x1a\x45\xdf\xa3", b"webm", 64
 _STEPS_OF_16_BITS = 65535 / 255
 
 
@@ -28,7 +37,7 @@ class Batch(NamedTuple):
 
     Attributes:
         pixels: Their pixels, shape ``(N, C, H, W)``.
-        is_own: Whether nobody else can change them.
+        is_own: Whether no other code can change them.
     """
 
     pixels: Tensor
@@ -36,18 +45,12 @@ class Batch(NamedTuple):
 
 
 def batches(image: OneImage, *, has_range: bool) -> Iterator[Batch]:
-    """Yield the images that one value stands for; those of a tensor or an array are views of it.
-
-    Raises:
-        ValueError: If it has a shape, a dtype or a layout that images have not.
-        TypeError: If it is of another type.
-        FileNotFoundError: If a path leads nowhere.
-    """
+    """Yield the images of one value; those of a tensor or an array are views of it."""
     match image:
         case Tensor():
-            yield Batch(_batch(_dense(image.detach()), channels_first=True, has_range=has_range), is_own=False)
+            yield Batch(_batch(image, channels_first=True, has_range=has_range), is_own=False)
         case np.ndarray():
-            yield Batch(_batch(_from_array(image), channels_first=False, has_range=has_range), is_own=False)
+            yield Batch(_batch(image, channels_first=False, has_range=has_range), is_own=False)
         case PIL.Image.Image():
             pixels = torch.from_numpy(_from_pillow(image, has_range=has_range))
             yield Batch(_batch(pixels, channels_first=False, has_range=has_range), is_own=True)
@@ -56,30 +59,13 @@ def batches(image: OneImage, *, has_range: bool) -> Iterator[Batch]:
                 yield from batches(opened, has_range=has_range)
         case _:
             raise TypeError(
-                f"Image got a {type(image).__name__}; give a tensor, an array, a PIL image, a path, or a list of them."
+                f"Image got a {type(image).__name__}; expected a tensor, an array, a PIL image, a path, or a list of"
+                " them."
             )
 
 
-def _dense(pixels: Tensor) -> Tensor:
-    if pixels.is_nested:
-        raise ValueError("Image got a nested tensor; give a list of its tensors: pixels.unbind().")
-    if pixels.is_quantized:
-        raise ValueError("Image got a quantized tensor; give its numbers: pixels.dequantize().")
-    if pixels.layout is not torch.strided:
-        raise ValueError("Image got a sparse tensor; give a dense one: pixels.to_dense().")
-    if pixels.is_meta:
-        raise ValueError("Image got a tensor on the device 'meta', where it has no pixels; give one with values.")
-    return pixels
-
-
-def _from_array(array: NDArray[Any]) -> Tensor:
-    if array.dtype.kind not in "biuf":
-        raise ValueError(_wrong_dtype(array.dtype))
-    return as_tensor(array)
-
-
 def _from_pillow(image: PIL.Image.Image, *, has_range: bool) -> NDArray[Any]:
-    # A camera's file can say that it is to be shown turned, and the file we write cannot.
+    # A camera's file can say that it has to be rotated, and the file we write cannot.
     image = PIL.ImageOps.exif_transpose(image)
     if image.mode == "F":
         return np.array(image)
@@ -94,10 +80,9 @@ def _from_pillow(image: PIL.Image.Image, *, has_range: bool) -> NDArray[Any]:
     return np.array(image if image.mode in {"1", "L", "RGB"} else image.convert("RGB"))
 
 
-def _batch(pixels: Tensor, *, channels_first: bool, has_range: bool) -> Tensor:
+def _batch(image: Tensor | NDArray[Any], *, channels_first: bool, has_range: bool) -> Tensor:
     """Return the images of shape (N, C, H, W) in a tensor of any shape that `Image` takes."""
-    if not is_image_dtype(pixels.dtype, has_range=has_range):
-        raise ValueError(_wrong_dtype(pixels.dtype))
+    pixels = _readable_pixels(image, "Image", has_range=has_range)
     shape = tuple(pixels.shape)
     batch = None
     if pixels.ndim == 2:
@@ -109,7 +94,7 @@ def _batch(pixels: Tensor, *, channels_first: bool, has_range: bool) -> Tensor:
         batch = _with_channels(pixels, channels)
     if batch is None or not batch.numel():
         raise ValueError(
-            f"Image got pixels of shape {shape}; give (C, H, W), (H, W, C) or (H, W), or a batch of these with the"
+            f"Image got pixels of shape {shape}; expected (C, H, W), (H, W, C) or (H, W), or a batch of these with the"
             " batch first. C is 1, 3 or 4, and no dimension is 0."
         )
     return batch
@@ -128,13 +113,8 @@ def _with_channels(batch: Tensor, dim: int) -> Tensor:
 
 
 @functools.cache
-def is_image_dtype(dtype: torch.dtype, *, has_range: bool) -> bool:
-    """Return whether pixels may have a dtype.
-
-    Args:
-        dtype: The dtype.
-        has_range: Whether it was said which pixels are black and white.
-    """
+def _is_image_dtype(dtype: torch.dtype, *, has_range: bool) -> bool:
+    """Return whether pixels may have a dtype."""
     if dtype.is_complex:
         return False
     if dtype.is_floating_point or has_range:
@@ -142,8 +122,81 @@ def is_image_dtype(dtype: torch.dtype, *, has_range: bool) -> bool:
     return dtype in (torch.uint8, torch.bool)
 
 
-def _wrong_dtype(dtype: torch.dtype | np.dtype[Any]) -> str:
-    return (
-        f"Image got pixels of {str(dtype).removeprefix('torch.')}; give uint8 in [0, 255], bool, floats in [0, 1] or"
-        " [0, 255], or any real numbers with value_range=(black, white)."
-    )
+def _readable_pixels(given: Tensor | NDArray[Any], owner: str, *, has_range: bool) -> Tensor:
+    """Return pixels as a dense tensor; raise a ValueError if pixels cannot have that dtype or layout."""
+    pixels = readable(given, owner)
+    if pixels is None or not _is_image_dtype(pixels.dtype, has_range=has_range):
+        raise ValueError(
+            f"{owner} got pixels of {str(given.dtype).removeprefix('torch.')}; expected uint8 in [0, 255], bool, floats"
+            " in [0, 1] or [0, 255], or any real numbers with value_range=(black, white)."
+        )
+    return pixels
+
+
+class VideoFile(NamedTuple):
+    """A video that came as a file.
+
+    Attributes:
+        data: The bytes of the file.
+        suffix: With its dot.
+        width: In pixels; 0 for a film, which is not opened.
+        height: In pixels; 0 for a film.
+    """
+
+    data: bytes
+    suffix: str
+    width: int
+    height: int
+
+
+def videos_of(video: OneVideo, *, has_range: bool) -> Iterator[Tensor | VideoFile]:
+    """Yield the videos of one value, shape ``(T, C, H, W)``; those of a tensor or an array are views of it."""
+    match video:
+        case str() | os.PathLike():
+            yield _file(Path(video).read_bytes(), f"the file {os.fspath(video)!r}")
+        case io.BytesIO():
+            yield _file(video.getvalue(), "a file of bytes")
+        case Tensor() | np.ndarray():
+            yield from _split(video, has_range=has_range)
+        case _:
+            raise TypeError(
+                f"Video got a {type(video).__name__}; expected a tensor, an array, a path, a BytesIO, or a list of"
+                " them."
+            )
+
+
+def _file(data: bytes, described: str) -> VideoFile:
+    try:
+        with PIL.Image.open(io.BytesIO(data), formats=tuple(_SUFFIXES)) as opened:
+            return VideoFile(data, _SUFFIXES[str(opened.format)], *opened.size)
+    except PIL.UnidentifiedImageError as error:
+        if suffix := _film_suffix(data):
+            return VideoFile(data, suffix, 0, 0)
+        raise ValueError(
+            f"Video got {described}, which is neither WebP, GIF, MP4, WebM nor Ogg; expected one of these, which ffmpeg"
+            " makes of any film, or the frames as a tensor of shape (T, C, H, W)."
+        ) from error
+
+
+def _film_suffix(data: bytes) -> str | None:
+    """Return the suffix of a film, or None if browsers do not play it."""
+    if data[4:8] == b"ftyp" and data[8:12] != b"qt  ":
+        return ".mp4"
+    if data.startswith(_MATROSKA) and _WEBM in data[:_HEAD]:
+        return ".webm"
+    return ".ogg" if data.startswith(b"OggS") else None
+
+
+def _split(video: Tensor | NDArray[Any], *, has_range: bool) -> tuple[Tensor, ...]:
+    """Return the videos of shape (T, C, H, W) in a tensor of any shape that `Video` takes."""
+    frames = _readable_pixels(video, "Video", has_range=has_range)
+    shape = tuple(frames.shape)
+    fitting = [dim for dim in (frames.ndim - 3, frames.ndim - 1) if frames.ndim in (4, 5) and shape[dim] in _CHANNELS]
+    if not fitting or not frames.numel():
+        raise ValueError(
+            f"Video got frames of shape {shape}; expected (T, C, H, W) or (T, H, W, C), or a batch of these with the"
+            " batch first. C is 1, 3 or 4, and no dimension is 0. Single frames make a video by torch.stack(frames)."
+        )
+    channels = fitting[0] if isinstance(video, Tensor) else fitting[-1]
+    batch = frames.movedim(channels, frames.ndim - 3)
+    return batch.unbind() if batch.ndim == 5 else (batch,)

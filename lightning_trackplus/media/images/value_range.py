@@ -1,10 +1,10 @@
-"""Pixels of any numbers as bytes: which are black and which are white, and what is none of them."""
+"""Pixels of any dtype as bytes: which values are black and white, and what to do with NaN and values outside."""
 
 from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Real
 from typing import Any, NamedTuple, TypeAlias
 
@@ -21,7 +21,7 @@ Picture: TypeAlias = NDArray[np.uint8]
 ValueRange: TypeAlias = tuple[float, float]
 """Which values are black and white."""
 
-# Beyond, float32 has no room for the difference of two.
+# Beyond this, the difference of two values overflows float32.
 _LARGEST = 1e30
 _BRIGHTEST_UNIT_PIXEL = 2.0
 _UNIT, _BYTES = (0.0, 1.0), (0.0, 255.0)
@@ -29,7 +29,7 @@ _MAGENTA = (255, 0, 255, 255)
 
 
 class DetectedRange:
-    """Which floats are black and white in pictures that came together: the brightest pixel of all tells.
+    """Detects whether floats are in [0, 1] or [0, 255]: by the brightest pixel of all pictures of a batch.
 
     Examples:
         >>> DetectedRange([torch.tensor([0.5, 3.0])], 1).wait()
@@ -45,13 +45,13 @@ class DetectedRange:
         self._range: ValueRange | None = None
 
     def measure(self) -> None:
-        """Look at all pixels where they lie, and keep them no longer; waits for no device."""
+        """Measure all pixels on their device without waiting for it, and release them."""
         if self._unmeasured:
             self._are_bytes = [_are_bytes(one) for one in self._unmeasured if one.is_floating_point()]
             self._unmeasured = ()
 
     def wait(self) -> ValueRange:
-        """Return the range; waits for the device."""
+        """Return the range, after waiting for the device."""
         if self._range is None:
             self.measure()
             self._range = _BYTES if any(map(bool, self._are_bytes)) else _UNIT
@@ -63,7 +63,7 @@ AnyRange: TypeAlias = ValueRange | DetectedRange | None
 
 
 def detected_range(pixels: Sequence[Tensor], *, are_batches: bool) -> DetectedRange | None:
-    """Return the range of pictures that came together; None if none has floats."""
+    """Return the range of the pictures of one batch; None if none of them has floats."""
     for one in pixels:
         if one.is_floating_point():
             return DetectedRange(pixels, sum(map(len, pixels)) if are_batches else len(pixels))
@@ -71,14 +71,14 @@ def detected_range(pixels: Sequence[Tensor], *, are_batches: bool) -> DetectedRa
 
 
 def waited_for(value_range: AnyRange) -> ValueRange:
-    """Return a range once it is known."""
+    """Return a range, after waiting for its detection."""
     return value_range.wait() if isinstance(value_range, DetectedRange) else value_range or _UNIT
 
 
 def range_of_copies(value_range: AnyRange, copies: Sequence[Tensor], count: int) -> AnyRange:
-    """Return the range of copies of pictures that came together; waits for no device.
+    """Return the range of copies of pictures of one batch, without waiting for a device.
 
-    Where all of them were copied, the copies are looked at when they are encoded. Of a part, the rest is looked at now.
+    If all pictures were copied, the copies are measured when they are encoded. Otherwise the originals are, now.
     """
     if isinstance(value_range, DetectedRange):
         if value_range.count == count:
@@ -88,14 +88,14 @@ def range_of_copies(value_range: AnyRange, copies: Sequence[Tensor], count: int)
 
 
 def ranges_of_copies(ranges: Sequence[AnyRange], copies: Sequence[Tensor]) -> list[AnyRange]:
-    """Return the ranges of copies of pictures, whether they came together or not; waits for no device."""
+    """Return the ranges of copies of pictures of one batch or several, without waiting for a device."""
     if all(one is ranges[0] for one in ranges[1:]):
         return [range_of_copies(one, copies, len(ranges)) for one in ranges[:1]] * len(ranges)
     return [range_of_copies(one, (), 0) for one in ranges]
 
 
 class ScaledPicture(NamedTuple):
-    """A picture, and what of it could not be shown.
+    """A picture, and how many of its pixels could not be shown.
 
     Attributes:
         picture: The picture.
@@ -109,43 +109,29 @@ class ScaledPicture(NamedTuple):
 
 
 def checked_range(value_range: Any, owner: str) -> ValueRange:
-    """Return a range that was given.
-
-    Raises:
-        ValueError: If it is none.
-    """
+    """Return a range from the user; raise a ValueError if it is not one."""
     if is_list(value_range) and len(value_range) == 2 and all(isinstance(one, Real) for one in value_range):
         black, white = value_range
         if -_LARGEST < black < white < _LARGEST and white - black > 1 / _LARGEST:
             return float(black), float(white)
     raise ValueError(
-        f"{owner} got value_range={value_range!r}; give two numbers, which values are black and which are white, such"
-        " as (-1.0, 1.0)."
+        f"{owner} got value_range={value_range!r}; expected two numbers, which values are black and which are white,"
+        " such as (-1.0, 1.0)."
     )
 
 
 def on_host(pixels: Tensor, *, has_range: bool) -> NDArray[Any]:
-    """Return pixels as bytes, bools or floats of numpy.
-
-    Args:
-        pixels: The pixels, of any dtype and on any device.
-        has_range: Whether a range of values was given for them.
-    """
+    """Return pixels as bytes, bools or floats of numpy; ``has_range`` says that the user gave a range."""
     pixels = pixels.cpu().resolve_neg()
     if pixels.dtype == torch.bool or (pixels.dtype == torch.uint8 and not has_range):
         return pixels.numpy()
-    # A range that was given can be narrow and far from 0, where float32 has no room for it.
+    # A range can be narrow and far from 0, where float32 is not exact enough.
     is_wide = pixels.element_size() >= 4 and pixels.dtype != torch.float32
     return (pixels.double() if has_range and is_wide else pixels.float()).numpy()
 
 
 def scaled_to_bytes(pixels: NDArray[Any], value_range: ValueRange) -> ScaledPicture:
-    """Return a picture of pixels.
-
-    Args:
-        pixels: Shape ``(C, H, W)``; bytes and bools are taken as they are.
-        value_range: Which floats are black and white.
-    """
+    """Return a picture of pixels of shape ``(C, H, W)``; bytes and bools are taken as they are."""
     if pixels.dtype == np.uint8:
         return ScaledPicture(pixels)
     if pixels.dtype == np.bool_:
@@ -161,37 +147,33 @@ def scaled_to_bytes(pixels: NDArray[Any], value_range: ValueRange) -> ScaledPict
     return _marked(levels)
 
 
-def pictures_of(pixels: Sequence[NDArray[Any]], ranges: Sequence[AnyRange], name: str) -> list[Picture]:
-    """Return pictures of pixels, with a warning of what could not be shown.
-
-    Args:
-        pixels: Bytes, bools or floats of each picture, shape ``(C, H, W)``.
-        ranges: Which floats are black and white in each.
-        name: The name they were logged under, for the warning.
-    """
-    drawn = [scaled_to_bytes(one, waited_for(value_range)) for one, value_range in zip(pixels, ranges, strict=True)]
-    if nan_count := sum(one.nan_count for one in drawn):
-        warnings.warn(f"Image {name!r}: {nan_count} pixels are NaN and drawn in magenta.", stacklevel=2)
-    outside = Counter[str]()
-    for one, value_range in zip(drawn, ranges, strict=True):
-        outside[in_words(value_range)] += one.outside_count
+def pictures_of(ranged_pixels: Iterable[tuple[NDArray[Any], AnyRange]], logged: str) -> list[Picture]:
+    """Return pictures of pixels of shape ``(C, H, W)``; warn of NaN and of values outside of their ranges."""
+    pictures, nan_count, outside = [], 0, Counter[str]()
+    for pixels, value_range in ranged_pixels:
+        scaled = scaled_to_bytes(pixels, waited_for(value_range))
+        pictures.append(scaled.picture)
+        nan_count += scaled.nan_count
+        outside[_in_words(value_range)] += scaled.outside_count
+    if nan_count:
+        warnings.warn(f"{logged}: {nan_count} pixels are NaN and drawn in magenta.", stacklevel=2)
     for words, count in (+outside).items():
-        warnings.warn(f"Image {name!r}: {count} pixel values lie outside {words}", stacklevel=2)
-    return [one.picture for one in drawn]
+        warnings.warn(f"{logged}: {count} pixel values lie outside {words}", stacklevel=2)
+    return pictures
 
 
-def in_words(value_range: AnyRange) -> str:
-    """Return outside of what values are clipped."""
+def _in_words(value_range: AnyRange) -> str:
+    """Return the end of the warning about clipped values."""
     if not isinstance(value_range, tuple):
-        return "[0, 1] or [0, 255] and are clipped; give value_range=(black, white) for another range."
+        return "[0, 1] or [0, 255] and are clipped; use value_range=(black, white) for another range."
     return "[{:g}, {:g}] and are clipped.".format(*value_range)
 
 
 def _are_bytes(pixels: Tensor) -> Tensor | bool:
-    """Return whether floats are in [0, 255]; of those on a device, a tensor there."""
+    """Return whether floats are in [0, 255]; for floats on a device, a tensor there."""
     if pixels.device.type == "cpu":
         return _brightest(on_host(pixels, has_range=False)) > _BRIGHTEST_UNIT_PIXEL
-    # Those of one byte cannot be compared.
+    # Floats of one byte cannot be compared.
     pixels = pixels.float() if pixels.element_size() == 1 else pixels
     return ((pixels > _BRIGHTEST_UNIT_PIXEL) & (pixels < torch.inf)).any()
 
@@ -205,7 +187,7 @@ def _brightest(pixels: NDArray[Any]) -> float:
 
 
 def _marked(levels: NDArray[Any]) -> ScaledPicture:
-    """Return a picture of levels of which some are NaN or outside of [0, 256)."""
+    """Return a picture of levels, some of which are NaN or outside [0, 256)."""
     is_nan = np.isnan(levels)
     outside_count = int(((levels < 0) | (levels >= 256)).sum())
     picture = np.where(is_nan, 0, levels).clip(0, 255).astype(np.uint8)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from lightning_trackplus.record import (
     AudioPayload,
+    FilesPayload,
     ImagePayload,
     MediaPayload,
     Payload,
     Record,
     TextPayload,
-    VideoFilePayload,
     VideoPayload,
 )
 from lightning_trackplus.writers.foreign.base import ForeignWriter, about, item_files, playable
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers import CometLogger
 
 
-_NOT_VIDEOS = (".webm", ".ogg")
-"""Videos that Comet refuses."""
+_VIDEO_FILES = (".gif", ".mp4")
+"""Comet refuses WebM and Ogg."""
 
 
 class CometWriter(ForeignWriter):
@@ -50,8 +50,10 @@ class CometWriter(ForeignWriter):
                         experiment.log_image(path, name, metadata=about(item))
                     case AudioPayload():
                         experiment.log_audio(path, file_name=name + item.suffix, metadata=about(item))
-                    case VideoPayload() | VideoFilePayload() if item.suffix not in _NOT_VIDEOS:
+                    case VideoPayload():
                         experiment.log_video(playable(path), name, metadata=about(item))
+                    case FilesPayload() if item.suffix in _VIDEO_FILES:
+                        experiment.log_video(path, name, metadata=about(item))
                     case TextPayload():
                         experiment.log_text(item.data.decode(), metadata={"name": name, **about(item)})
                     case _:

@@ -5,21 +5,22 @@ W&B takes files by path, so nothing is encoded again; only an animated WebP is c
 
 from __future__ import annotations
 
+import glob
 import itertools
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import assert_never
 
-from lightning_trackplus.formats.layout import MEDIA_FOLDER, media_folder
+from lightning_trackplus.formats.layout import MEDIA_FOLDER, media_file, media_folder
 from lightning_trackplus.record import (
     AudioPayload,
     Cell,
+    FilesPayload,
     HistogramPayload,
-    HtmlPayload,
     ImagePayload,
     Item,
     MediaPayload,
@@ -27,10 +28,8 @@ from lightning_trackplus.record import (
     Record,
     TablePayload,
     TextPayload,
-    VideoFilePayload,
     VideoPayload,
 )
-from lightning_trackplus.writers.finite_bins import finite_bins
 from lightning_trackplus.writers.foreign.base import ForeignWriter, about, item_files, playable
 
 if TYPE_CHECKING:
@@ -42,13 +41,15 @@ CAPTIONS_SUFFIX = "/captions"
 _LONGEST_KEY = 70
 _HASH = 18
 _MOST_BINS = 512
+_VIDEO_SUFFIXES = (".gif", ".mp4", ".webm", ".ogg")
 
 
 class WandbWriter(ForeignWriter):
     """Logs media to a W&B run as WandbLogger logs its own: with its prefix, and with ``trainer/global_step``.
 
-    Texts are a table, as those of ``WandbLogger.log_text`` are. Where W&B has no place for captions, they are a
-    table too, ``<name>/captions``.
+    Texts are a table, as those of ``WandbLogger.log_text`` are; so are files of a kind that W&B does not show, with
+    their paths among the files of the run. Where W&B has no place for captions, they are a table too,
+    ``<name>/captions``.
     """
 
     def __init__(self, logger: WandbLogger) -> None:
@@ -57,8 +58,18 @@ class WandbWriter(ForeignWriter):
 
     def _write_media(self, name: str, media: MediaPayload, record: Record[Payload]) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            # It adds the prefix.
-            self._logger.log_metrics(_values(_key(name), media, folder), record.step)
+            values = _values(_key(name), media, folder, partial(self._save, name, record.step))
+            self._logger.log_metrics(values, record.step)  # It adds the prefix.
+
+    def _save(self, name: str, step: int, item: Item) -> str:
+        """Keep a file that W&B does not show among the files of the run, and return its path there."""
+        run = self._logger.experiment
+        file = media_file(Path(run.dir), name, step, item.suffix)
+        path = Path(run.dir, file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(item.data)
+        run.save(glob.escape(str(path)), base_path=run.dir, policy="now")
+        return file
 
 
 def _key(name: str) -> str:
@@ -70,7 +81,7 @@ def _key(name: str) -> str:
     return folder if len(folder) <= _LONGEST_KEY else folder[: _LONGEST_KEY - _HASH] + folder[-_HASH:]
 
 
-def _values(key: str, media: MediaPayload, folder: str) -> dict[str, Any]:
+def _values(key: str, media: MediaPayload, folder: str, save: Callable[[Item], str]) -> dict[str, Any]:
     # Imported here, since it takes seconds.
     import wandb  # noqa: PLC0415
 
@@ -83,16 +94,20 @@ def _values(key: str, media: MediaPayload, folder: str) -> dict[str, Any]:
             return _numbered(key, [list(part) for part in _parts(images, wandb.Image.MAX_ITEMS)])
         case AudioPayload():
             return {key: [wandb.Audio(path, caption=line) for path, line in _files(items, folder)]}
-        case VideoPayload() | VideoFilePayload():
+        case VideoPayload():
             return {key: [wandb.Video(playable(path), caption=line) for path, line in _files(items, folder)]}
+        case FilesPayload() if all(item.suffix in _VIDEO_SUFFIXES for item in items):
+            return {key: [wandb.Video(path, caption=line) for path, line in _files(items, folder)]}
         case TextPayload():
             return {key: _about(items, "text", [item.data.decode() for item in items])}
-        case HtmlPayload():
+        case FilesPayload() if all(item.suffix == ".html" for item in items):
             values = {key: [wandb.Html(item.data.decode(), inject=False) for item in items]}
+        case FilesPayload():
+            return {key: _about(items, "file", list(map(save, items)))}
         case TablePayload():
             values = _numbered(key, [_table(table.columns, table.rows) for table in media.tables])
         case HistogramPayload():
-            values = _numbered(key, [wandb.Histogram(np_histogram=_histogram(bins)) for bins in media.bins])
+            values = _numbered(key, [wandb.Histogram(np_histogram=bins.coarse(_MOST_BINS)) for bins in media.bins])
         case _:
             assert_never(media)
     if any(map(about, items)):
@@ -138,11 +153,3 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> wandb.Tabl
     except TypeError:
         # W&B expects one type in each column unless it is told otherwise.
         return wandb.Table(columns=list(columns), data=data, allow_mixed_types=True)
-
-
-def _histogram(bins: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return counts and edges. Open bins are made as wide as their neighbours."""
-    low, high, counts = finite_bins(bins)
-    # Where there are more bins than W&B takes, neighbours are joined. Unknown counts become 0.
-    starts = np.arange(0, len(counts), -(-len(counts) // _MOST_BINS))
-    return np.add.reduceat(np.nan_to_num(counts), starts), np.append(low[starts], high[-1])

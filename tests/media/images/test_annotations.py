@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_trackplus.media.image import Image
-from lightning_trackplus.media.images.label_drawing import colour_of_class
+from lightning_trackplus.media.images.drawing import colour_of_class
 
 # An encoding that warns where it should be silent fails its test.
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
@@ -406,16 +406,16 @@ def test_annotations_are_drawn_in_every_format_and_in_grids(form):
 )
 def test_another_number_of_annotations_is_refused(key, value, number):
     """Boxes and masks are one for each image."""
-    message = f"Image got 2 items and {number} as {key}; give a list with a dict or None for each item."
+    message = f"Image got 2 items and {number} as {key}; expected a list with a dict or None for each item."
 
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Image([GREY, GREY], **{key: value})
 
 
-POSITION = 'give a dict with "minX", "maxX", "minY" and "maxY", or with "middle", "width" and "height".'
+POSITION = 'expected a dict with "minX", "maxX", "minY" and "maxY", or with "middle", "width" and "height".'
 CORNERS = {"minX": 0, "maxX": 1, "minY": 0, "maxY": 1}
 BOX_DATA = (
-    "give a list of dicts, or a tensor of shape (K, 4) with the minX, minY, maxX and maxY of each box in pixels, or"
+    "expected a list of dicts, or a tensor of shape (K, 4) with the minX, minY, maxX and maxY of each box in pixels, or"
     " (K, 5) with its class behind them."
 )
 
@@ -425,7 +425,7 @@ BOX_DATA = (
     [
         (
             {"p": []},
-            """Image got a list as boxes['p']; give a dict such as {"box_data": […], "class_labels": {…}}.""",
+            """Image got a list as boxes['p']; expected a dict such as {"box_data": […], "class_labels": {…}}.""",
         ),
         ({"p": {}}, f"Image got nothing as boxes['p']['box_data']; {BOX_DATA}"),
         ({"p": {"box_data": {}}}, f"Image got a dict as boxes['p']['box_data']; {BOX_DATA}"),
@@ -439,66 +439,66 @@ BOX_DATA = (
         ),
         (
             {"p": {"box_data": [3]}},
-            """Image got 3 as boxes['p']['box_data'][0]; give a dict such as {"position": {…}, "class_id": 1}.""",
+            """Image got 3 as boxes['p']['box_data'][0]; expected a dict such as {"position": {…}, "class_id": 1}.""",
         ),
         ({"p": {"box_data": [{}]}}, f"Image got nothing as boxes['p']['box_data'][0]['position']; {POSITION}"),
         (
             {"p": {"box_data": [{"position": {"minX": 0, "maxX": 1, "minY": 0}}]}},
-            "Image got nothing as boxes['p']['box_data'][0]['position']['maxY']; give a number.",
+            "Image got nothing as boxes['p']['box_data'][0]['position']['maxY']; expected a number.",
         ),
         (
             {"p": {"box_data": [{"position": CORNERS | {"minX": "0"}}]}},
-            "Image got '0' as boxes['p']['box_data'][0]['position']['minX']; give a number.",
+            "Image got '0' as boxes['p']['box_data'][0]['position']['minX']; expected a number.",
         ),
         (
             {"p": {"box_data": [{"position": CORNERS | {"minX": torch.zeros(2)}}]}},
-            "Image got float32 of shape (2,) as boxes['p']['box_data'][0]['position']['minX']; give a number.",
+            "Image got float32 of shape (2,) as boxes['p']['box_data'][0]['position']['minX']; expected a number.",
         ),
         (
             {"p": {"box_data": [{"position": {"middle": 3, "width": 1, "height": 1}}]}},
-            "Image got 3 as boxes['p']['box_data'][0]['position']['middle']; give two numbers, [x, y].",
+            "Image got 3 as boxes['p']['box_data'][0]['position']['middle']; expected two numbers, [x, y].",
         ),
         (
             {"p": {"box_data": [{"position": {"middle": [1, None], "width": 1, "height": 1}}]}},
-            "Image got nothing as boxes['p']['box_data'][0]['position']['middle'][1]; give a number.",
+            "Image got nothing as boxes['p']['box_data'][0]['position']['middle'][1]; expected a number.",
         ),
         (
             {"p": {"box_data": [{"position": {"middle": [1, 2], "height": 1}}]}},
-            "Image got nothing as boxes['p']['box_data'][0]['position']['width']; give a number.",
+            "Image got nothing as boxes['p']['box_data'][0]['position']['width']; expected a number.",
         ),
         (
             {"p": {"box_data": [{"position": CORNERS, "domain": "pixels"}]}},
-            "Image got 'pixels' as boxes['p']['box_data'][0]['domain']; give \"pixel\", or leave it out for fractions"
-            " of the width and height.",
+            "Image got 'pixels' as boxes['p']['box_data'][0]['domain']; expected \"pixel\", or leave it out for"
+            " fractions of the width and height.",
         ),
         (
             {"p": {"box_data": [{"position": CORNERS, "class_id": 1.5}]}},
-            "Image got 1.5 as boxes['p']['box_data'][0]['class_id']; give an integer.",
+            "Image got 1.5 as boxes['p']['box_data'][0]['class_id']; expected an integer.",
         ),
         (
             {"p": {"box_data": [{"position": CORNERS, "class_id": torch.tensor(1.5)}]}},
-            "Image got float32 of shape () as boxes['p']['box_data'][0]['class_id']; give an integer.",
+            "Image got float32 of shape () as boxes['p']['box_data'][0]['class_id']; expected an integer.",
         ),
         (
             {"p": {"box_data": [{"position": CORNERS, "box_caption": 7}]}},
-            "Image got 7 as boxes['p']['box_data'][0]['box_caption']; give a string.",
+            "Image got 7 as boxes['p']['box_data'][0]['box_caption']; expected a string.",
         ),
         (
             {"p": {"box_data": [{"position": CORNERS, "scores": [0.5]}]}},
-            "Image got a list as boxes['p']['box_data'][0]['scores']; give a dict of numbers by name.",
+            "Image got a list as boxes['p']['box_data'][0]['scores']; expected a dict of numbers by name.",
         ),
         (
             {"p": {"box_data": [{"position": CORNERS, "scores": {"acc": "high"}}]}},
-            "Image got 'high' as boxes['p']['box_data'][0]['scores']['acc']; give a number.",
+            "Image got 'high' as boxes['p']['box_data'][0]['scores']['acc']; expected a number.",
         ),
         (
             {"p": {"box_data": [], "class_labels": ["a"]}},
-            "Image got a list as boxes['p']['class_labels']; give a dict of class ids to names, such as"
+            "Image got a list as boxes['p']['class_labels']; expected a dict of class ids to names, such as"
             ' {0: "road", 1: "car"}.',
         ),
         (
             {"p": {"box_data": [], "class_labels": {"a": "b"}}},
-            "Image got \"'a': 'b'\" as boxes['p']['class_labels']; give a dict of class ids to names, such as"
+            "Image got \"'a': 'b'\" as boxes['p']['class_labels']; expected a dict of class ids to names, such as"
             ' {0: "road", 1: "car"}.',
         ),
     ],
@@ -511,13 +511,13 @@ def test_wrong_notation_of_boxes_is_refused(boxes, message):
         Image([GREY, GREY], boxes=[None, boxes])
 
 
-CLASSES = "give the class of each pixel, shape (H, W)."
+CLASSES = "expected the class of each pixel, shape (H, W)."
 
 
 @pytest.mark.parametrize(
     ("masks", "message"),
     [
-        ({"m": 3}, """Image got 3 as masks['m']; give a dict such as {"mask_data": …, "class_labels": {…}}."""),
+        ({"m": 3}, """Image got 3 as masks['m']; expected a dict such as {"mask_data": …, "class_labels": {…}}."""),
         ({"m": {}}, f"Image got nothing as masks['m']['mask_data']; {CLASSES}"),
         ({"m": {"mask_data": [[0, 1]]}}, f"Image got a list as masks['m']['mask_data']; {CLASSES}"),
         (
@@ -532,10 +532,10 @@ CLASSES = "give the class of each pixel, shape (H, W)."
             {"m": {"mask_data": torch.zeros(1, 300, 400, dtype=torch.bool)}},
             f"Image got bool of shape (1, 300, 400) as masks['m']['mask_data']; {CLASSES}",
         ),
-        ({"m": {"path": 3}}, "Image got 3 as masks['m']['path']; give the path of an image file."),
+        ({"m": {"path": 3}}, "Image got 3 as masks['m']['path']; expected the path of an image file."),
         (
             {"m": {"mask_data": np.zeros((300, 400), int), "class_labels": {1: 2}}},
-            "Image got '1: 2' as masks['m']['class_labels']; give a dict of class ids to names, such as"
+            "Image got '1: 2' as masks['m']['class_labels']; expected a dict of class ids to names, such as"
             ' {0: "road", 1: "car"}.',
         ),
     ],

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_sample_images
 
 from lightning_trackplus.media.image import Image
-from lightning_trackplus.media.images.png import png
+from lightning_trackplus.media.images.files import png
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -175,7 +175,7 @@ def test_a_jpeg_has_white_behind_what_is_transparent():
 def test_another_format_is_refused(form, meant):
     """A format that is not ours raises where the image is made, with the one that was meant."""
     guess = f" Did you mean {meant!r}?" if meant else ""
-    message = f'Image got format={form!r}; give "png", "webp" or "jpeg".{guess}'
+    message = f'Image got format={form!r}; expected "png", "webp" or "jpeg".{guess}'
 
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Image(np.zeros((5, 6)), format=form)
@@ -185,8 +185,8 @@ def test_another_format_is_refused(form, meant):
 def test_a_picture_that_is_too_long_for_its_format_is_refused(form, title, longest):
     """The longest picture of a format is written, and a longer one raises where it is made."""
     message = (
-        f"Image got a picture of {longest + 1} x 1 pixels, and {title} has at most {longest} on a side; give a smaller"
-        ' one, or format="png".'
+        f"Image got {longest + 1} x 1 pixels, and {title} has at most {longest} on a side; expected a"
+        ' smaller size, or format="png".'
     )
 
     (item,) = Image(np.zeros((1, longest)), format=form).encode("picture").items
@@ -267,7 +267,7 @@ def test_a_grid_has_the_captions_of_all_in_one(captions, joined):
 @pytest.mark.parametrize("columns", [0, -1, 1.5, "2", True, (2,)], ids=repr)
 def test_a_grid_without_columns_is_refused(columns):
     """A number of columns that is none raises where the image is made."""
-    message = f"Image got grid={columns!r}; give a number of columns, an integer of at least 1."
+    message = f"Image got grid={columns!r}; expected a number of columns, an integer of at least 1."
 
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Image(torch.zeros(2, 5, 6), grid=columns)
@@ -277,8 +277,7 @@ def test_a_grid_without_columns_is_refused(columns):
 def test_a_grid_that_is_too_large_for_its_format_is_refused(columns, size):
     """The picture of all images has to fit into the file, not each of them."""
     message = (
-        f"Image got a picture of {size} pixels, and WebP has at most 16383 on a side; give a smaller one, or"
-        ' format="png".'
+        f'Image got {size} pixels, and WebP has at most 16383 on a side; expected a smaller size, or format="png".'
     )
 
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):

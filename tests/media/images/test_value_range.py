@@ -17,7 +17,7 @@ from lightning_trackplus.media.image import Image
 # An encoding that warns where it should be silent fails its test.
 pytestmark = pytest.mark.filterwarnings("error")
 
-OUTSIDE = "lie outside [0, 1] or [0, 255] and are clipped; give value_range=(black, white) for another range."
+OUTSIDE = "lie outside [0, 1] or [0, 255] and are clipped; use value_range=(black, white) for another range."
 DTYPES = [
     *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32, torch.uint64),
     *(torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.float8_e4m3fn),
@@ -108,8 +108,8 @@ def test_a_range_may_darken_bytes():
 def test_a_range_that_is_none_is_refused(value_range):
     """Anything but two numbers in their order, which floats can tell apart, raises where the image is made."""
     message = (
-        f"Image got value_range={value_range!r}; give two numbers, which values are black and which are white, such as"
-        " (-1.0, 1.0)."
+        f"Image got value_range={value_range!r}; expected two numbers, which values are black and which are white,"
+        " such as (-1.0, 1.0)."
     )
 
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from lightning_trackplus.reducers.samples import Counts, Samples
+from lightning_trackplus.record import Counts
+from lightning_trackplus.reducers.samples import Samples
 
 FIXED = {
     "far from zero": 1e6 + np.random.default_rng(0).uniform(-1, 1, 400),

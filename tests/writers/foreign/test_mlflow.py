@@ -139,4 +139,4 @@ def test_other_readers_read_the_artifacts(stored):
     assert PIL.Image.open(files(stored, "video")["0000000022-000.webp"]).n_frames == len(payloads.SHADES)
     assert list(pandas.read_csv(files(stored, "table")["0000000022-000.csv"])["s"]) == ["seven", "ünï, code"]
     bins = pandas.read_csv(files(stored, "histogram")["0000000022-000.csv"])
-    np.testing.assert_array_equal(bins.to_numpy(), payloads.BINS)
+    np.testing.assert_array_equal(bins.to_numpy(), payloads.BINS.rows())

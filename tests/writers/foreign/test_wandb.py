@@ -11,7 +11,14 @@ import PIL.Image
 import pytest
 import soundfile
 
-from lightning_trackplus.record import HistogramPayload, Item, TableData, TablePayload, TensorBoardEvent
+from lightning_trackplus.record import (
+    Counts,
+    HistogramPayload,
+    Item,
+    TableData,
+    TablePayload,
+    TensorBoardEvent,
+)
 from lightning_trackplus.writers.foreign.wandb import WandbWriter
 from tests.flavour.pytorch.loggers import WandbLogger
 from tests.support import payloads
@@ -52,10 +59,9 @@ def run(tmp_path_factory):
 
 
 def wide_histogram():
-    edges = np.arange(1101.0)
-    bins = np.stack([edges[:-1], edges[1:], np.full(1100, 2.0)], axis=1)
-    bins[7, 2] = np.nan
-    return HistogramPayload((Item(b"", ".csv"),), (bins,))
+    counts = np.full(1100, 2.0)
+    counts[7] = np.nan
+    return HistogramPayload((Item(b"", ".csv"),), (Counts(np.arange(1101.0), counts, 0, 0),))
 
 
 def mixed_table():
@@ -163,6 +169,14 @@ def test_pages_are_html_as_they_are(run):
     assert shown["_type"] == "html"
     assert content(run, shown["html"][0]["path"]).decode() == payloads.HTML
     assert cells(run, "page/captions") == (["number", "caption"], [[1, "a page"]])
+
+
+def test_files_that_wandb_does_not_show_are_files_of_the_run(run):
+    """A table names them, with their captions and scores."""
+    columns, (first, second) = cells(run, "file")
+    assert (columns, first[1:], second[1:]) == (["file", "caption", "score"], ["a cloud", 0.5], [None, None])
+    assert [first[0], second[0]] == ["media/file/0000000022-000.ply", "media/file/0000000022-001.ply"]
+    assert [content(run, path) for path in (first[0], second[0])] == [b"ply", b"ply 2"]
 
 
 def test_tables_keep_cells_and_score(run):
