@@ -95,13 +95,8 @@ class Function(Reducer):
             ) from error
 
     def _limited(self, columns: Floats) -> State:
-        if columns.shape[1] > self.max_values:
-            self._warn_of_limit()
-            # By steps: the first that were added could be all values of one rank and none of another.
-            columns = _in_order(columns)[:, : self.max_values]
-        return columns.reshape(-1)
-
-    def _warn_of_limit(self) -> None:
+        if columns.shape[1] <= self.max_values:
+            return columns.reshape(-1)
         if not self._has_warned:
             self._has_warned = True
             warnings.warn(
@@ -110,6 +105,8 @@ class Function(Reducer):
                 " such as 'p95' or a Reducer of your own, or raise the limit with Function(…, max_values=…).",
                 stacklevel=2,
             )
+        # By steps: the first that were added could be all values of one rank and none of another.
+        return _in_order(columns)[:, : self.max_values].reshape(-1)
 
 
 def _in_order(columns: Floats) -> Floats:

@@ -66,13 +66,13 @@ class TopK(Reducer):
 
     @override
     def result(self, state: State) -> Mapping[str, float]:
-        values, steps = state.reshape(2, -1)
+        padded = np.full((2, self.k), np.nan)
+        padded[:, : len(state) // 2] = state.reshape(2, -1)
         results: dict[str, float] = {}
-        for index in range(self.k):
-            is_present = index < len(values)
-            results[f"{self._end}{index + 1}"] = float(values[index]) if is_present else np.nan
+        for number, (value, step) in enumerate(padded.T.tolist(), start=1):
+            results[f"{self._end}{number}"] = value
             if self.steps:
-                results[f"{self._end}{index + 1}_step"] = float(steps[index]) if is_present else np.nan
+                results[f"{self._end}{number}_step"] = step
         return results
 
     def _first_k(self, values: Floats, steps: Floats) -> State:
