@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from lightning_trackplus.reducers.pending_calls import Batch, call_of
+from lightning_trackplus.reducers.pending_calls import PendingCalls, call_of
 from lightning_trackplus.reducers.registry import reducers_of
 from lightning_trackplus.reducers.stream import Stream
 
@@ -53,7 +53,7 @@ def main() -> None:
     with no_waiting() as how:
         scalar, vector = torch.empty((), device="cuda"), torch.empty(64, device="cuda")
         calls = [call_of(value, 1.0, 1, step) for step in range(1_000) for value in (scalar, vector)]
-        Batch(calls)
+        PendingCalls(calls)
         waits = 0
         try:
             scalar.item()

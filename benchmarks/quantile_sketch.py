@@ -19,8 +19,7 @@ import datasketches
 import numpy as np
 import torch
 
-from lightning_trackplus.reducers.quantile import Quantile
-from lightning_trackplus.reducers.sketches.distribution import Method
+from lightning_trackplus.reducers.quantile import Method, Quantile
 from lightning_trackplus.reducers.stream import Stream
 
 CHUNK, VALUES, ROUNDS, WAYS = 65_536, 10_000_000, 7, 8

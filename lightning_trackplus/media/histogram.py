@@ -48,6 +48,8 @@ class Histogram(Media[Distribution]):
     Numbers on a device are counted there. The counts are those of `numpy.histogram` for the numbers in
     float64. NaN and infinities are in none of the bins, and counted in a warning.
 
+    It is not `lightning_trackplus.reducers.Histogram`, which counts the values of a name over an epoch.
+
     Args:
         values: A tensor, an array or a list of real numbers of any shape and type, at least one, such as
             weights, gradients or activations; a list of tensors or arrays gives a histogram of each.

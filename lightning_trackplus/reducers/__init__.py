@@ -1,4 +1,4 @@
-"""Reducers: how the values logged over an epoch become one number, or a few."""
+"""Reducers of the values logged over an epoch."""
 
 from lightning_trackplus.record import Counts
 from lightning_trackplus.reducers.base import Reducer
@@ -14,9 +14,8 @@ from lightning_trackplus.reducers.moments import CV, SEM, Kurtosis, Skew, Std, V
 from lightning_trackplus.reducers.norms import L1, L2, RMS
 from lightning_trackplus.reducers.quantile import IQR, Quantile
 from lightning_trackplus.reducers.robust import MAD, TrimmedMean, WinsorizedMean
-from lightning_trackplus.reducers.running import Running
+from lightning_trackplus.reducers.running import Running, SinceLogged
 from lightning_trackplus.reducers.samples import Samples, State
-from lightning_trackplus.reducers.since_logged import SinceLogged
 from lightning_trackplus.reducers.sum import Count, InfCount, NanCount, Sum
 from lightning_trackplus.reducers.top_k import BottomK, TopK
 

@@ -1,4 +1,4 @@
-"""What a reducer is."""
+"""The base class of reducers."""
 
 from __future__ import annotations
 
@@ -23,36 +23,33 @@ from lightning_trackplus.reducers.stream import Stream, Summary
 from lightning_trackplus.runtime import distributed
 
 Result: TypeAlias = float | Mapping[str, float] | Counts
-"""What a reducer returns: a number, several by what stands behind the logged name of each, or a histogram."""
+"""What a reducer returns: one number, several numbers by the suffix of each, or a histogram."""
 
 
 class Reducer(LazyMetric):
-    """How a stream of weighted values becomes one number, or a few.
+    """Reduces a stream of weighted values to one number, or to a few.
 
-    To ``self.log(…, reduce_fx=…)`` a reducer is a description that has seen nothing: what it needs to
-    remember of a stream is a state, an array of its own choice. So a stream of any length can be cut
-    into parts, over time and over processes, and each part summarized where it is.
+    `summarize` turns a part of the stream into a state, an array of floats; `merge` joins two states; and `result`
+    computes the result from a state. A stream can therefore be cut anywhere, over time and over processes, and each
+    part is summarized where it is. In ``self.log(…, reduce_fx=…)`` a reducer only describes this and holds no values.
 
-    It is a torchmetrics Metric as well, with a stream of its own: `update`, `compute`, `reset`,
-    `forward`. Between processes it merges states, and so gives what one process would have given.
+    A reducer is also a torchmetrics Metric with a stream of its own: `update`, `compute`, `reset`, `forward`.
+    It merges the states of all processes, so its result equals that of a single process over all values.
 
-    Subclass it for a reducer of your own, with `name`, `summarize`, `merge` and `result`.
+    To write a reducer, subclass this with `name`, `summarize`, `merge` and `result`.
 
     Args:
-        nan_policy: What NaN among the values does: ``"omit"`` leaves it out, ``"propagate"`` makes the
-            result NaN, ``"raise"`` raises ValueError when the result is asked for.
+        nan_policy: What happens to NaN: ``"omit"`` leaves it out, ``"propagate"`` makes the result NaN, ``"raise"``
+            raises ValueError when the result is computed.
 
     Raises:
-        ValueError: If ``nan_policy`` is none of these.
+        ValueError: If ``nan_policy`` is not one of these.
 
     Examples:
         >>> import numpy as np
         >>> class LargestJump(Reducer):
+        ...     name = "jump"
         ...     weighted = False
-        ...
-        ...     @property
-        ...     def name(self):
-        ...         return "jump"
         ...
         ...     def summarize(self, samples):
         ...         if not len(samples.values):
@@ -77,45 +74,47 @@ class Reducer(LazyMetric):
     is_differentiable = False
 
     full_state_update = False
-    """Whether the order of updates matters, for those of torchmetrics' wrappers that join states in another one."""
+    """Whether the order of updates matters; torchmetrics' wrappers that merge states ask for it."""
 
-    # Without an annotation, which TorchScript could not read where an object has its own.
+    # Not annotated: TorchScript cannot read the annotation of an attribute that an object sets.
     weighted = True
-    """Whether a scalar that is logged counts as often as its batch has samples; if not, it counts once."""
+    """Whether a logged scalar counts once for each sample of its batch; otherwise it counts once."""
 
     span: ClassVar[Span] = "epoch"
     """Which values count together."""
 
     counts_nan = False
-    """Whether NaN is what it counts, so that none is left out."""
+    """Whether it counts NaN, so that NaN is not left out."""
 
     def __init__(self, *, nan_policy: NanPolicy = "omit") -> None:
         super().__init__()
         if nan_policy not in get_args(NanPolicy):
             raise ValueError(
-                f"{type(self).__name__} got nan_policy={nan_policy!r}; give 'omit', 'propagate' or 'raise'."
+                f"{type(self).__name__} got nan_policy={nan_policy!r}; expected 'omit', 'propagate' or 'raise'."
             )
         self.nan_policy = nan_policy
         self.updates = 0
-        """How often it was updated, which is the step of its next values."""
-        self._dtype_of_results: torch.dtype | None = None
+        """The number of updates, which is the step of the next values."""
+        self._result_dtype: torch.dtype | None = None
         self.has_warned_of_nan = False
-        """Whether it was said that values that are NaN are left out."""
 
     @functools.cached_property
     def stream(self) -> Stream:
-        """What it has seen by itself, through `update`."""
-        # It asks for states, so that a subclass must have set what it needs for them.
+        """The values from `update`."""
+        # Created on first use: `summarize` may need attributes that a subclass sets after `super().__init__()`.
         return Stream([self])
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """What stands behind the logged name where several reducers are asked for: ``val/loss_<name>``."""
+        """The suffix of the logged name where several reducers are used, ``val/loss_<name>``.
+
+        Set it as an attribute of the class; a class with arguments replaces it in its ``__init__``.
+        """
 
     @property
     def state_key(self) -> Hashable:
-        """Reducers of one stream with equal keys have equal states of it, which are kept once."""
+        """Reducers of one stream with equal keys share one state; the `name` unless a class sets another."""
         return self.name
 
     @abstractmethod
@@ -123,21 +122,21 @@ class Reducer(LazyMetric):
         """Return the state of a part of the stream.
 
         Args:
-            samples: The part; of no samples, the state is one that changes no other by `merge`.
+            samples: The part. The state of no samples must change no other state in `merge`.
         """
 
     @abstractmethod
     def merge(self, left: State, right: State) -> State:
-        """Return the state of two parts together, and change neither.
+        """Return the state of two parts together, without changing either.
 
         Args:
-            left: The state of the part that comes first, or of the lower rank.
+            left: The state of the earlier part, or of the lower rank.
             right: The state of the other part.
         """
 
     @abstractmethod
     def result(self, state: State) -> Result:
-        """Return the number, NaN where nothing was seen; or several, by their names; or counts over bins.
+        """Return a number, several numbers by name, or counts over bins; NaN if there were no values.
 
         Args:
             state: The state of the whole stream.
@@ -146,20 +145,20 @@ class Reducer(LazyMetric):
     @property
     @override
     def parts(self) -> list[Tensor]:
-        """What it has seen, as a state of torchmetrics: a tensor of bytes, or none where it has seen nothing."""
+        """The torchmetrics state: one tensor of bytes, or none before the first update."""
         if not self.updates:
             return []
-        (summary,) = self.stream.glance()
-        return [Part(kind_of(self.state_key), self.updates, id(self), summary).tensor()]
+        (summary,) = self.stream.peek()
+        return [_Part(self._state_kind, self.updates, id(self), summary).to_bytes()]
 
     @parts.setter
     def parts(self, parts: Sequence[Tensor]) -> None:
-        found = [Part.of(part) for part in parts]
+        found = [_Part.from_bytes(part) for part in parts]
         for part in found:
-            if part.kind != (kind := kind_of(self.state_key)):
+            if part.kind != self._state_kind:
                 raise ValueError(
-                    f"{type(self).__name__} got a state of the kind {part.kind!r} where its own is {kind!r}; states are"
-                    " those of reducers of one kind with the same parameters."
+                    f"{type(self).__name__} got a state of kind {part.kind!r}; expected kind {self._state_kind!r}, the"
+                    " state of a reducer of the same class with the same arguments."
                 )
         self.updates = sum(part.updates for part in found)
         if "stream" in vars(self):
@@ -169,11 +168,11 @@ class Reducer(LazyMetric):
 
     @override
     def update(self, value: Given, weight: Given = 1.0) -> None:
-        """Take values.
+        """Add values.
 
         Args:
             value: A number, a tensor of any shape and device, an array, or a list of numbers.
-            weight: What each counts, at least 0: a number, or a tensor that can be expanded to the
+            weight: The weight of each value, at least 0: a number, or a tensor that can be expanded to the
                 shape of ``value``.
 
         Raises:
@@ -184,11 +183,11 @@ class Reducer(LazyMetric):
 
     @override
     def compute(self) -> Any:
-        """Return the result of all values since the last reset, of all processes if there are several.
+        """Return the result of all values since the last reset, over all processes.
 
         Returns:
-            A float64 tensor of one element (float32 on Apple's GPUs, and the type of `set_dtype`); a dict of these
-            if the reducer gives several numbers, and of longer ones if it gives `Counts`.
+            A float64 tensor of one element (float32 on Apple's GPUs, or the type of `set_dtype`); a dict of such
+            tensors for several numbers, and a dict with tensors of several elements for `Counts`.
 
         Raises:
             ValueError: If there was NaN and ``nan_policy="raise"``.
@@ -198,24 +197,19 @@ class Reducer(LazyMetric):
             summaries = distributed.all_reduce_object(
                 summaries, lambda left, right: self.stream.merged([left, right]), self.process_group
             )
-        (result,) = self.stream.results(summaries)
-        self._warn_of_nan(summaries[0].nan_count)
-        return self._tensors(result)
+        return self._compute(summaries)
 
     @torch.jit.unused
     @override
     def forward(self, value: Given, weight: Given = 1.0) -> Any:
-        """Take values and return the result of these alone; for ``span="run"``, of all so far.
+        """Add values and return the result of these values alone; with ``span="run"``, of all values so far.
 
         Args:
             value: As for `update`.
             weight: As for `update`.
         """
         self.update(value, weight)
-        summaries = self.stream.latest()
-        (result,) = self.stream.results(summaries)
-        self._warn_of_nan(summaries[0].nan_count)
-        latest = self._tensors(result)
+        latest = self._compute(self.stream.latest())
         result_entries.set_step_value(self, latest)
         return latest
 
@@ -227,18 +221,18 @@ class Reducer(LazyMetric):
 
     @override
     def set_dtype(self, dst_type: str | torch.dtype) -> Self:
-        """Set the type of results; what was seen is kept in float64.
+        """Set the type of results; states stay in float64.
 
         Args:
             dst_type: The type, such as ``torch.float32``.
         """
         super().set_dtype(dst_type)
-        self._dtype_of_results = self.dtype
+        self._result_dtype = self.dtype
         return self
 
     @override
     def merge_state(self, incoming_state: Metric | dict[str, Any]) -> None:
-        """Add what another reducer of this kind has seen.
+        """Add the values of another reducer of the same kind.
 
         Args:
             incoming_state: The other reducer, or its ``metric_state``; its values count as the earlier ones.
@@ -250,62 +244,58 @@ class Reducer(LazyMetric):
             incoming_state = incoming_state.metric_state
         if not isinstance(incoming_state, dict) or "parts" not in incoming_state:
             raise ValueError(
-                f"{type(self).__name__}.merge_state got a {type(incoming_state).__name__}; give a reducer of the same"
-                " kind, or its metric_state."
+                f"{type(self).__name__}.merge_state got a {type(incoming_state).__name__}; expected a reducer of the"
+                " same kind, or its metric_state."
             )
         merged = [*incoming_state["parts"], *self.parts]
-        self.update(torch.empty(0))  # So that torchmetrics knows of values.
+        self._mark_updated()
         self.parts = merged
 
     def load_saved(self, parts: Sequence[tuple[int, Sequence[Summary]]]) -> None:
-        """Go on from what was saved of it, in place of what it has seen.
-
-        Args:
-            parts: How often it was updated, and what its stream remembers, of each process.
-        """
+        """Replace its values by saved ones: of each process, the number of updates and the summaries."""
         self.reset()
         if parts:
-            self.update(torch.empty(0))  # So that torchmetrics knows of values.
+            self._mark_updated()
             self.updates = max(updates for updates, _ in parts)
             self.stream.restore(self.stream.merged([summaries for _, summaries in parts]))
 
-    # A Metric builds a composition of `==`, which is true whatever it compares.
+    # `==` of a Metric builds a composition, which is true whatever is compared.
     __eq__ = object.__eq__  # type: ignore[assignment]
     __hash__ = object.__hash__
 
-    def _warn_of_nan(self, nan_count: int) -> None:
-        """Say once that values are left out, as torchmetrics does."""
+    @property
+    def _state_kind(self) -> str:
+        return str(self.state_key).replace("\n", " ")
+
+    def _mark_updated(self) -> None:
+        """Let torchmetrics count an update, or it warns that there was none."""
+        self.update(torch.empty(0))
+
+    def _compute(self, summaries: Sequence[Summary]) -> Any:
+        (result,) = self.stream.results(summaries)
+        nan_count = summaries[0].nan_count
         if nan_count and not self.has_warned_of_nan and self.nan_policy == "omit" and not self.counts_nan:
             self.has_warned_of_nan = True
             warnings.warn(
-                f"{type(self).__name__} leaves out values that are NaN, so far {nan_count}. With nan_policy='propagate'"
-                " the result is NaN, with 'raise' it is an error. This is said once.",
+                f"{type(self).__name__} leaves out NaN, {nan_count} values so far. Use nan_policy='propagate' for a"
+                " result of NaN, or 'raise' for an error. This warning is shown once.",
                 stacklevel=4,
             )
+        return self._tensors(result)
 
     def _tensors(self, result: Any) -> Any:
         if isinstance(result, Counts):
             result = {name: getattr(result, name) for name in ("edges", "counts", "below", "above")}
         if isinstance(result, Mapping):
             return {name: self._tensors(part) for name, part in result.items()}
-        dtype = self._dtype_of_results or (torch.float32 if self.device.type == "mps" else torch.float64)
+        dtype = self._result_dtype or (torch.float32 if self.device.type == "mps" else torch.float64)
         return torch.tensor(result, dtype=dtype, device=self.device)
 
 
-class Part(NamedTuple):
-    """A part of what a reducer has seen.
+class _Part(NamedTuple):
+    """A summary as bytes, which casts to other types leave as they are.
 
-    Attributes:
-        kind: What kind of state it is, the text of a reducer's ``state_key``.
-        updates: How many updates it is of.
-        owner: The number of the reducer, of which no two have the same. A MetricCollection takes metrics with equal
-            states for one, and asks for the state with each update.
-        summary: What is remembered of them.
-
-    Examples:
-        >>> part = Part("mean", 2, 0, Summary(0, np.array([1.5, 2.0])))
-        >>> Part.of(part.tensor()).updates
-        2
+    ``owner`` is the id of the reducer: a MetricCollection lets metrics with equal states share one.
     """
 
     kind: str
@@ -314,26 +304,11 @@ class Part(NamedTuple):
     summary: Summary
 
     @classmethod
-    def of(cls, tensor: Tensor) -> Part:
-        """Return what a tensor of `tensor` holds.
-
-        Args:
-            tensor: The tensor.
-        """
+    def from_bytes(cls, tensor: Tensor) -> _Part:
         head, _, state = bytes_of(tensor).partition(b"\n")
         kind, updates, owner, nan_count = head.decode().rsplit(" ", 3)
         return cls(kind, int(updates), int(owner), Summary(int(nan_count), np.frombuffer(state)))
 
-    def tensor(self) -> Tensor:
-        """Return it as bytes, which casts to other types leave as they are."""
+    def to_bytes(self) -> Tensor:
         head = f"{self.kind} {self.updates} {self.owner} {self.summary.nan_count}\n".encode()
         return torch.frombuffer(bytearray(head + self.summary.state.tobytes()), dtype=torch.uint8)
-
-
-def kind_of(state_key: object) -> str:
-    """Return what kind of state a reducer has, in one line.
-
-    Args:
-        state_key: Its ``state_key``.
-    """
-    return str(state_key).replace("\n", " ")

@@ -1,4 +1,4 @@
-"""Exponentially weighted mean and standard deviation, over steps."""
+"""Exponentially weighted mean and standard deviation over steps."""
 
 from __future__ import annotations
 
@@ -17,21 +17,20 @@ _ALPHA = 0.1
 class EMA(Reducer):
     """The exponentially weighted mean over steps, ``Σw_t·x_t / Σw_t``, ``w_t = (1 - alpha)^(T-t)``, T the last step.
 
-    Dividing by the weights takes away the bias of a short series; so does ``pandas.Series.ewm(alpha=…)``,
-    of a series with a row for each step. A step in which nothing was logged makes what came before older.
-    Several values of a step count as their weighted mean, and each step counts once.
+    The division by the weights removes the bias of a short series, as in ``pandas.Series.ewm(alpha=…)`` with a row for
+    each step. A step in which nothing was logged makes the earlier ones older. The values of a step count as their
+    weighted mean, and each step counts once.
 
-    Of several processes, each step of each process counts: where all of them log at the same steps, the
-    result is that of the mean over the processes' values of each step. Two parts of a stream are taken
-    for parts of two processes if more than the step where one ends and the other begins is common to them;
-    if not, that step was cut in two.
+    With several processes, each step of each process counts: if all of them log at the same steps, the result is that
+    of the mean over processes at each step. Two parts of a stream are taken for parts of two processes if they have
+    more in common than the step where one ends and the other begins.
 
     Args:
-        alpha: How much the latest step counts against all before it, in (0, 1]; 1 is the latest step alone.
+        alpha: The weight of the latest step against all before it, in (0, 1]; 1 is the latest step alone.
         nan_policy: As for `Reducer`.
 
     Raises:
-        ValueError: If alpha lies outside (0, 1].
+        ValueError: If alpha is outside (0, 1].
 
     Examples:
         >>> ema = EMA(alpha=0.5)
@@ -41,6 +40,7 @@ class EMA(Reducer):
         tensor(2., dtype=torch.float64)
     """
 
+    name = "ema"
     span = "run"
     full_state_update = True
 
@@ -48,14 +48,11 @@ class EMA(Reducer):
         super().__init__(nan_policy=nan_policy)
         if not 0 < alpha <= 1:
             raise ValueError(
-                f"{type(self).__name__} got alpha={alpha!r}; give a number above 0 and at most 1, for example 0.1."
+                f"{type(self).__name__} got alpha={alpha!r}; expected a number above 0 and at most 1, for example 0.1."
             )
         self.alpha = alpha
-
-    @property
-    @override
-    def name(self) -> str:
-        return self._named("ema")
+        if alpha != _ALPHA:
+            self.name = f"{self.name}{alpha:g}"
 
     @property
     @override
@@ -64,26 +61,19 @@ class EMA(Reducer):
 
     @override
     def summarize(self, samples: Samples) -> State:
-        return decayed_steps(samples, self._decay).state() if len(samples.values) else np.empty(0)
+        return _summarized(samples, 1 - self.alpha).state() if len(samples.values) else np.empty(0)
 
     @override
     def merge(self, left: State, right: State) -> State:
         if not len(left) or not len(right):
             return left if len(left) else right
-        return merged(DecayedSteps.of(left), DecayedSteps.of(right), self._decay).state()
+        return _Part.of(left).merged(_Part.of(right), 1 - self.alpha).state()
 
     @override
     def result(self, state: State) -> float:
-        return self._result(DecayedSteps.of(state).whole(self._decay)) if len(state) else math.nan
+        return self._of_moments(_Part.of(state).moments(1 - self.alpha)) if len(state) else math.nan
 
-    def _named(self, prefix: str) -> str:
-        return prefix if self.alpha == _ALPHA else f"{prefix}{self.alpha:g}"
-
-    @property
-    def _decay(self) -> float:
-        return 1.0 - self.alpha
-
-    def _result(self, moments: Moments) -> float:
+    def _of_moments(self, moments: _Moments) -> float:
         return moments.mean
 
 
@@ -91,15 +81,14 @@ class EWMStd(EMA):
     """The exponentially weighted standard deviation over steps, without bias; NaN for fewer than two steps.
 
     With the weights and the mean of `EMA`, it is ``√(Σw_t · Σw_t·(x_t - mean)² / ((Σw_t)² - Σw_t²))``, as
-    ``pandas.Series.ewm(alpha=…).std()``. Which values count, and how those of several processes do, is as
-    for `EMA`.
+    ``pandas.Series.ewm(alpha=…).std()``. Steps and processes count as for `EMA`.
 
     Args:
-        alpha: How much the latest step counts against all before it, in (0, 1].
+        alpha: The weight of the latest step against all before it, in (0, 1].
         nan_policy: As for `Reducer`.
 
     Raises:
-        ValueError: If alpha lies outside (0, 1].
+        ValueError: If alpha is outside (0, 1].
 
     Examples:
         >>> std = EWMStd(alpha=0.5)
@@ -109,168 +98,126 @@ class EWMStd(EMA):
         tensor(2.1213, dtype=torch.float64)
     """
 
-    @property
-    @override
-    def name(self) -> str:
-        return self._named("ewm_std")
+    name = "ewm_std"
 
     @override
-    def _result(self, moments: Moments) -> float:
+    def _of_moments(self, moments: _Moments) -> float:
         if not moments.pairs or not math.isfinite(moments.mean):
             return math.nan
         return math.sqrt(moments.squares / moments.pairs * moments.total)
 
 
-class Moments(NamedTuple):
-    """Complete steps, each with a weight.
+class _Moments(NamedTuple):
+    """Moments of complete steps with weights w."""
 
-    Attributes:
-        total: ``Σw``.
-        pairs: ``Σw_i·w_j`` over all ordered pairs, which is ``(Σw)² - Σw²`` without its cancellation.
-        mean: ``Σwx / Σw``.
-        squares: ``Σw(x - mean)²``.
-    """
+    total: float  # Σw
+    pairs: float  # Σw_i·w_j over all ordered pairs, which is (Σw)² - Σw² without its cancellation.
+    mean: float  # Σwx / Σw
+    squares: float  # Σw(x - mean)²
 
-    total: float
-    pairs: float
-    mean: float
-    squares: float
+    def decayed(self, factor: float) -> _Moments:
+        return _Moments(self.total * factor, self.pairs * factor * factor, self.mean, self.squares * factor)
 
-    def aged(self, factor: float) -> Moments:
-        """Return the same steps with all weights multiplied."""
-        return Moments(self.total * factor, self.pairs * factor * factor, self.mean, self.squares * factor)
+    def added(self, other: _Moments) -> _Moments:
+        if not self.total or not other.total:
+            return self if self.total else other
+        total, delta = self.total + other.total, other.mean - self.mean
+        share = other.total / total
+        # The first form has the smaller rounding error, but infinite means have no difference.
+        mean = (
+            self.mean + delta * share if math.isfinite(delta) else self.mean * (self.total / total) + other.mean * share
+        )
+        pairs = self.pairs + other.pairs + 2 * self.total * other.total
+        return _Moments(total, pairs, mean, self.squares + other.squares + delta * delta * self.total * share)
+
+    def with_steps(self, steps: tuple[_Step, ...], now: float, decay: float) -> _Moments:
+        moments = self
+        for one in steps:
+            if one.weight:
+                moments = moments.added(_Moments(1.0, 0.0, one.mean, 0.0).decayed(decay ** (now - one.step)))
+        return moments
 
 
-class Step(NamedTuple):
-    """One step.
-
-    Attributes:
-        step: Which.
-        mean: The weighted mean of its values so far.
-        weight: Their weight; 0 if the step is counted elsewhere.
-    """
+class _Step(NamedTuple):
+    """A step that may get more values: their weighted mean, and their weight, 0 if it is counted elsewhere."""
 
     step: float
     mean: float
     weight: float
 
+    def joined(self, other: _Step) -> _Step:
+        if not self.weight or not other.weight:
+            return self if self.weight else other
+        weight = self.weight + other.weight
+        return _Step(self.step, self.mean * (self.weight / weight) + other.mean * (other.weight / weight), weight)
 
-class DecayedSteps(NamedTuple):
-    """A part of a stream.
 
-    Attributes:
-        first: The first step.
-        between: The steps between, weighted by their age at the last step.
-        last: The last step; the same as the first if there is only one.
+class _Part(NamedTuple):
+    """A part of a stream: its first and last step, which may be the same one, and the moments of those between.
+
+    The moments are weighted by the age of steps at the last one.
     """
 
-    first: Step
-    between: Moments
-    last: Step
+    first: _Step
+    between: _Moments
+    last: _Step
 
     @classmethod
-    def of(cls, state: State) -> DecayedSteps:
-        """Return what `state` made an array of."""
+    def of(cls, state: State) -> _Part:
         numbers = state.tolist()
-        return cls(Step(*numbers[:3]), Moments(*numbers[3:7]), Step(*numbers[7:]))
+        return cls(_Step(*numbers[:3]), _Moments(*numbers[3:7]), _Step(*numbers[7:]))
 
     def state(self) -> State:
-        """Return all numbers as one array."""
         return np.array([*self.first, *self.between, *self.last])
 
     def is_one_step(self) -> bool:
-        """Return whether the first step is the last."""
         return self.first.step == self.last.step
 
-    def whole(self, decay: float) -> Moments:
-        """Return the moments of all steps, weighted by their age at the last."""
+    def moments(self, decay: float) -> _Moments:
         ends = (self.last,) if self.is_one_step() else (self.first, self.last)
-        return _with_steps(self.between, ends, self.last.step, decay)
+        return self.between.with_steps(ends, self.last.step, decay)
+
+    def merged(self, other: _Part, decay: float) -> _Part:
+        if self.last.step <= other.first.step:
+            return self._followed_by(other, decay)
+        if other.last.step <= self.first.step:
+            return other._followed_by(self, decay)
+        # Of two processes.
+        first, last = min(self.first.step, other.first.step), max(self.last.step, other.last.step)
+        one, two = (part.moments(decay).decayed(decay ** (last - part.last.step)) for part in (self, other))
+        return _Part(_Step(first, 0.0, 0.0), one.added(two), _Step(last, 0.0, 0.0))
+
+    def _followed_by(self, later: _Part, decay: float) -> _Part:
+        border: tuple[_Step, ...] = (self.last, later.first)
+        if self.last.step == later.first.step:
+            border = (self.last.joined(later.first),)
+        first = border[0] if self.is_one_step() else self.first
+        last = border[-1] if later.is_one_step() else later.last
+        # Steps at the border that are neither the first nor the last one are now complete.
+        complete = border[self.is_one_step() : len(border) - later.is_one_step()]
+        before = self.between.decayed(decay ** (last.step - self.last.step))
+        return _Part(first, before.with_steps(complete, last.step, decay).added(later.between), last)
 
 
-def decayed_steps(samples: Samples, decay: float) -> DecayedSteps:
-    """Return samples as a part."""
-    with np.errstate(all="ignore"):
-        steps, means, weights = _by_step(samples)
-        between = _moments(decay ** (steps[-1] - steps[1:-1]), means[1:-1])
-    first, last = (Step(float(steps[i]), float(means[i]), float(weights[i])) for i in (0, -1))
-    return DecayedSteps(first, between, last)
-
-
-def merged(left: DecayedSteps, right: DecayedSteps, decay: float) -> DecayedSteps:
-    """Return two parts as one.
-
-    Parts that have no step in common, or only that where one ends and the other begins, follow each
-    other, and that step was cut in two. Others are of two processes: each step of each counts.
-    """
-    if left.last.step <= right.first.step:
-        return _in_time(left, right, decay)
-    if right.last.step <= left.first.step:
-        return _in_time(right, left, decay)
-    return _together(left, right, decay)
-
-
-def _in_time(earlier: DecayedSteps, later: DecayedSteps, decay: float) -> DecayedSteps:
-    border: tuple[Step, ...] = (earlier.last, later.first)
-    if earlier.last.step == later.first.step:
-        border = (_joined(*border),)
-    first = border[0] if earlier.is_one_step() else earlier.first
-    last = border[-1] if later.is_one_step() else later.last
-    # What is neither the first nor the last step now is complete.
-    complete = border[earlier.is_one_step() : len(border) - later.is_one_step()]
-    before = earlier.between.aged(decay ** (last.step - earlier.last.step))
-    return DecayedSteps(first, _added(_with_steps(before, complete, last.step, decay), later.between), last)
-
-
-def _together(left: DecayedSteps, right: DecayedSteps, decay: float) -> DecayedSteps:
-    first, last = min(left.first.step, right.first.step), max(left.last.step, right.last.step)
-    parts = [part.whole(decay).aged(decay ** (last - part.last.step)) for part in (left, right)]
-    return DecayedSteps(Step(first, 0.0, 0.0), _added(*parts), Step(last, 0.0, 0.0))
-
-
-def _joined(left: Step, right: Step) -> Step:
-    if not left.weight or not right.weight:
-        return left if left.weight else right
-    weight = left.weight + right.weight
-    return Step(left.step, left.mean * (left.weight / weight) + right.mean * (right.weight / weight), weight)
-
-
-def _with_steps(moments: Moments, steps: tuple[Step, ...], now: float, decay: float) -> Moments:
-    for one in steps:
-        if one.weight:
-            moments = _added(moments, Moments(1.0, 0.0, one.mean, 0.0).aged(decay ** (now - one.step)))
-    return moments
-
-
-def _added(left: Moments, right: Moments) -> Moments:
-    if not left.total or not right.total:
-        return left if left.total else right
-    total, delta = left.total + right.total, right.mean - left.mean
-    share = right.total / total
-    return Moments(
-        total,
-        left.pairs + right.pairs + 2 * left.total * right.total,
-        # Of what is infinite there is no difference; elsewhere this form is rounded less.
-        left.mean + delta * share if math.isfinite(delta) else left.mean * (left.total / total) + right.mean * share,
-        left.squares + right.squares + delta * delta * left.total * share,
-    )
-
-
-def _by_step(samples: Samples) -> tuple[Floats, Floats, Floats]:
-    """Return the steps, and the weighted mean and the total weight of each."""
+def _summarized(samples: Samples, decay: float) -> _Part:
     starts = np.flatnonzero(np.diff(samples.steps, prepend=samples.steps[0] - 1))
+    steps = samples.steps[starts].astype(np.float64)
     totals = np.add.reduceat(samples.weights, starts)
-    shares = samples.weights / np.repeat(totals, np.diff(starts, append=len(samples.steps)))
-    return samples.steps[starts].astype(np.float64), np.add.reduceat(shares * samples.values, starts), totals
+    with np.errstate(all="ignore"):
+        shares = samples.weights / np.repeat(totals, np.diff(starts, append=len(samples.steps)))
+        means = np.add.reduceat(shares * samples.values, starts)
+        between = _moments(decay ** (steps[-1] - steps[1:-1]), means[1:-1])
+    first, last = (_Step(float(steps[i]), float(means[i]), float(totals[i])) for i in (0, -1))
+    return _Part(first, between, last)
 
 
-def _moments(weights: Floats, values: Floats) -> Moments:
-    # What is too old to count at all may be infinite.
+def _moments(weights: Floats, values: Floats) -> _Moments:
+    # A value too old to count may be infinite.
     values, weights = values[weights > 0], weights[weights > 0]
     if not len(values):
-        return Moments(0.0, 0.0, 0.0, 0.0)
+        return _Moments(0.0, 0.0, 0.0, 0.0)
     total = weights.sum()
     mean = (weights / total) @ values
     before = np.concatenate([[0.0], weights.cumsum()[:-1]])
     moments = (total, 2 * (weights @ before), mean, weights @ (values - mean) ** 2)
-    return Moments(*(float(moment) for moment in moments))
+    return _Moments(*(float(moment) for moment in moments))

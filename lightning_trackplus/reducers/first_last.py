@@ -1,14 +1,11 @@
 """The first and the last value.
 
-States of equal steps can come together in two ways, which `merge` has to tell apart: what one process logged
-in one step can have been summarized in two parts, of which one comes first; and several processes can have
-logged in the same step, of which none does. A stream merges each part, as `summarize` made it, into what it
-has. So a state says whether it is as it was made: if the right one is not, it is what another process has.
+`merge` has to distinguish two states with the same step: either one process logged both in that step, and one part is
+the earlier one; or two processes did, and neither is. A stream merges each new part, as `summarize` returned it, into
+its own state. A state therefore says whether it is new: if the right one is not, it is the state of another process.
 """
 
 from __future__ import annotations
-
-from collections.abc import Hashable
 
 import numpy as np
 from typing_extensions import override
@@ -16,14 +13,14 @@ from typing_extensions import override
 from lightning_trackplus.reducers.base import Reducer
 from lightning_trackplus.reducers.samples import Floats, Samples, State
 
-_FIRST, _LAST, _AS_MADE = slice(3), slice(3, 6), 6
+_FIRST, _LAST, _IS_NEW = slice(3), slice(3, 6), 6
 
 
 class Delta(Reducer):
-    """The last value less the first, ``x[-1] - x[0]``; a weight plays no part.
+    """The difference of the last and the first value, ``x[-1] - x[0]``; weights are ignored.
 
-    Over several processes, the first value is the mean of the first of each that began in the earliest step,
-    and likewise the last; and so it is with two reducers and ``merge_state``.
+    With several processes, or ``merge_state``, the first value is the mean over those that began in the earliest
+    step, and the last value the mean over those that ended in the latest step.
 
     Args:
         nan_policy: As for `Reducer`.
@@ -36,22 +33,14 @@ class Delta(Reducer):
         tensor(-3., dtype=torch.float64)
     """
 
+    name = "delta"
+    state_key = "ends"
     weighted = False
     full_state_update = True
 
-    @property
-    @override
-    def name(self) -> str:
-        return "delta"
-
-    @property
-    @override
-    def state_key(self) -> Hashable:
-        return "ends"
-
     @override
     def summarize(self, samples: Samples) -> State:
-        """Return both ends, each by its step, of the last negated, a sum and a count; and 1: as it was made."""
+        """Return both ends, each as its step (negated for the last), a sum and a count; and 1, since it is new."""
         values, _, steps, *_ = samples
         if not len(values):
             return np.array([np.inf, 0, 0, np.inf, 0, 0, 1])
@@ -59,9 +48,9 @@ class Delta(Reducer):
 
     @override
     def merge(self, left: State, right: State) -> State:
-        of_one_process = bool(right[_AS_MADE])
-        first = _outer(left[_FIRST], right[_FIRST], of_one_process=of_one_process)
-        last = _outer(right[_LAST], left[_LAST], of_one_process=of_one_process)
+        is_same_process = bool(right[_IS_NEW])
+        first = _outer(left[_FIRST], right[_FIRST], is_same_process=is_same_process)
+        last = _outer(right[_LAST], left[_LAST], is_same_process=is_same_process)
         return np.array([*first, *last, 0])
 
     @override
@@ -71,10 +60,11 @@ class Delta(Reducer):
 
 
 class First(Delta):
-    """The first value, ``x[0]``; a weight plays no part.
+    """The first value, ``x[0]``; weights are ignored.
 
-    Over several processes, it is the mean of the first of each that began in the earliest step; and so it is
-    with two reducers and ``merge_state``.
+    With several processes, or ``merge_state``, it is the mean over those that began in the earliest step.
+
+    It is not `lightning_trackplus.media.selection.First`, which selects the first media of an epoch.
 
     Args:
         nan_policy: As for `Reducer`.
@@ -87,10 +77,7 @@ class First(Delta):
         tensor(5., dtype=torch.float64)
     """
 
-    @property
-    @override
-    def name(self) -> str:
-        return "first"
+    name = "first"
 
     @override
     def result(self, state: State) -> float:
@@ -98,10 +85,11 @@ class First(Delta):
 
 
 class Last(Delta):
-    """The last value, ``x[-1]``; a weight plays no part.
+    """The last value, ``x[-1]``; weights are ignored.
 
-    Over several processes, it is the mean of the last of each that ended in the latest step; and so it is
-    with two reducers and ``merge_state``.
+    With several processes, or ``merge_state``, it is the mean over those that ended in the latest step.
+
+    It is not `lightning_trackplus.media.selection.Last`, which selects the last media of an epoch.
 
     Args:
         nan_policy: As for `Reducer`.
@@ -114,21 +102,18 @@ class Last(Delta):
         tensor(2., dtype=torch.float64)
     """
 
-    @property
-    @override
-    def name(self) -> str:
-        return "last"
+    name = "last"
 
     @override
     def result(self, state: State) -> float:
         return float(_mean(state[_LAST]))
 
 
-def _outer(preferred: Floats, other: Floats, *, of_one_process: bool) -> Floats:
-    """Return the end that lies farther out; of two in one step, the preferred, or both if nothing orders them."""
+def _outer(preferred: Floats, other: Floats, *, is_same_process: bool) -> Floats:
+    """Return the end that is farther out; of two in one step the preferred one, or the sum over both processes."""
     if preferred[0] != other[0]:
         return preferred if preferred[0] < other[0] else other
-    if of_one_process:
+    if is_same_process:
         return preferred
     with np.errstate(over="ignore", invalid="ignore"):
         return np.array([preferred[0], *(preferred[1:] + other[1:])])

@@ -1,4 +1,4 @@
-"""Which values are frequent, and how many there are."""
+"""The most frequent value, and the number of different values."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import math
 import numpy as np
 from typing_extensions import override
 
+from lightning_trackplus.reducers.quantile import Distribution
 from lightning_trackplus.reducers.samples import State
-from lightning_trackplus.reducers.sketches.distribution import Distribution
 
 
 class Mode(Distribution):
     """The most frequent value, ``argmax over v of Σ w[x = v]``; of several, the smallest.
 
-    NaN where not all values were kept: with ``method="auto"`` above 65,536 values.
+    NaN if not all values are stored: with ``method="auto"`` above 65,536 values.
 
     Args:
-        method: How the distribution is kept; see `Distribution`.
+        method: How the distribution is stored; see `Distribution`.
         nan_policy: As for `Reducer`.
 
     Raises:
-        ValueError: If ``method`` is not known.
+        ValueError: If ``method`` is unknown.
 
     Examples:
         >>> import torch
@@ -31,31 +31,28 @@ class Mode(Distribution):
         tensor(3., dtype=torch.float64)
     """
 
-    @property
-    @override
-    def name(self) -> str:
-        return "mode"
+    name = "mode"
 
     @override
     def result(self, state: State) -> float:
         points = self.points(state)
         if not points.exact or not len(points.values):
             return math.nan
-        different, places = np.unique(points.values, return_inverse=True)
-        return float(different[np.argmax(np.bincount(places, weights=points.weights))])
+        different, indices = np.unique(points.values, return_inverse=True)
+        return float(different[np.argmax(np.bincount(indices, weights=points.weights))])
 
 
 class NUnique(Distribution):
-    """The number of different values, ``|{x}|``; a weight plays no part. 0 of no values.
+    """The number of different values, ``|{x}|``; weights are ignored. 0 of no values.
 
-    NaN where not all values were kept: with ``method="auto"`` above 65,536 values.
+    NaN if not all values are stored: with ``method="auto"`` above 65,536 values.
 
     Args:
-        method: How the distribution is kept; see `Distribution`.
+        method: How the distribution is stored; see `Distribution`.
         nan_policy: As for `Reducer`.
 
     Raises:
-        ValueError: If ``method`` is not known.
+        ValueError: If ``method`` is unknown.
 
     Examples:
         >>> import torch
@@ -65,10 +62,7 @@ class NUnique(Distribution):
         tensor(3., dtype=torch.float64)
     """
 
-    @property
-    @override
-    def name(self) -> str:
-        return "n_unique"
+    name = "n_unique"
 
     @override
     def result(self, state: State) -> float:

@@ -1,4 +1,4 @@
-"""Any function of all values."""
+"""A function of all values."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _BYTES_PER_VALUE = 16
 
 
 class Function(Reducer):
-    """What a function makes of all values, ``f(x_1, …, x_N)``.
+    """The result of a function of all values, ``f(x_1, …, x_N)``.
 
     Args:
         function: Takes the values, a float64 tensor on the CPU of shape ``(N,)``, N at least 1, in the
-            order of the steps and, in a step, of the ranks; returns a number or a tensor of one
-            element. Weights play no part. Where nothing was seen the result is NaN, without a call.
-        max_values: How many values are kept at most, 16 bytes for each. Of more than these, those of
-            the first steps are kept, a warning says so once, and the result is of those alone.
+            order of the steps and, within a step, of the ranks; returns a number or a tensor of one
+            element. Weights are ignored. Without values, the result is NaN and the function is not called.
+        max_values: The largest number of values to store, 16 bytes for each. If there are more, those of
+            the first steps are stored and used, and a warning is shown once.
         nan_policy: As for `Reducer`.
 
     Raises:
-        ValueError: If ``max_values`` is no whole number or below 1.
+        ValueError: If ``max_values`` is not an integer of at least 1.
 
     Examples:
         >>> spread = Function(lambda x: x.max() - x.min())
@@ -43,6 +43,7 @@ class Function(Reducer):
         'lambda'
     """
 
+    name = "function"
     weighted = False
     full_state_update = True
 
@@ -55,15 +56,11 @@ class Function(Reducer):
     ) -> None:
         super().__init__(nan_policy=nan_policy)
         if not isinstance(max_values, int) or isinstance(max_values, bool) or max_values < 1:
-            raise ValueError(f"Function got max_values={max_values!r}; give a whole number, at least 1.")
+            raise ValueError(f"Function got max_values={max_values!r}; expected an integer of at least 1.")
         self.max_values = max_values
+        self.name = _name_of(function)
         self._function = function
         self._has_warned = False
-
-    @property
-    @override
-    def name(self) -> str:
-        return _name_of(self._function)
 
     @property
     @override
@@ -72,15 +69,15 @@ class Function(Reducer):
 
     @override
     def summarize(self, samples: Samples) -> State:
-        return self._kept(np.stack([samples.steps.astype(np.float64), samples.values]))
+        return self._limited(np.stack([samples.steps.astype(np.float64), samples.values]))
 
     @override
     def merge(self, left: State, right: State) -> State:
-        return self._kept(np.concatenate([left.reshape(2, -1), right.reshape(2, -1)], axis=1))
+        return self._limited(np.concatenate([left.reshape(2, -1), right.reshape(2, -1)], axis=1))
 
     @override
     def result(self, state: State) -> float:
-        """Return what the function returns; NaN, without a call, where nothing was seen.
+        """Return the result of the function; NaN, without a call, if there are no values.
 
         Raises:
             ValueError: If the function returns anything but one number.
@@ -93,31 +90,27 @@ class Function(Reducer):
             return float(torch.as_tensor(result, dtype=torch.float64, device="cpu").detach().reshape(()))
         except (TypeError, ValueError, RuntimeError) as error:
             raise ValueError(
-                f"reduce_fx={self.name} was given {len(values)} values and returned {result!r};"
-                " a reduction returns one number or a tensor of one element."
+                f"reduce_fx={self.name} returned {result!r} for {len(values)} values;"
+                " expected one number or a tensor of one element."
             ) from error
 
-    def _kept(self, columns: Floats) -> State:
-        if columns.shape[1] > self.max_values:
-            self._warn_once()
-            # Not the first that came: that would be all values of one rank and none of another.
-            columns = _in_order(columns)[:, : self.max_values]
-        return columns.reshape(-1)
-
-    def _warn_once(self) -> None:
+    def _limited(self, columns: Floats) -> State:
+        if columns.shape[1] <= self.max_values:
+            return columns.reshape(-1)
         if not self._has_warned:
             self._has_warned = True
             warnings.warn(
-                f"reduce_fx={self.name}: {self.max_values} values are kept, in"
-                f" {self.max_values * _BYTES_PER_VALUE / 1e6:.3g} MB, and no more: what comes after them is left out"
-                " of the result. Use a reducer that needs not keep them, such as 'p95' or a Reducer of your own,"
-                " or give Function(…, max_values=…) more.",
+                f"reduce_fx={self.name} uses the first {self.max_values} values only, which take"
+                f" {self.max_values * _BYTES_PER_VALUE / 1e6:.3g} MB. Use a reducer that does not store all values,"
+                " such as 'p95' or a Reducer of your own, or raise the limit with Function(…, max_values=…).",
                 stacklevel=2,
             )
+        # By steps: the first that were added could be all values of one rank and none of another.
+        return _in_order(columns)[:, : self.max_values].reshape(-1)
 
 
 def _in_order(columns: Floats) -> Floats:
-    """Return a copy in the order of the steps, and in a step as before."""
+    """Return a copy in the order of the steps, stable within a step."""
     return columns[:, columns[0].argsort(kind="stable")]
 
 

@@ -1,4 +1,4 @@
-"""How many values lie in each bin."""
+"""The number of values in each bin."""
 
 from __future__ import annotations
 
@@ -20,20 +20,22 @@ _SMALLEST_EDGE, _LARGEST_EDGE, _GROWTH = 1e-12, 1e20, 1.1
 
 
 class Histogram(Reducer):
-    """How many values lie in each bin, ``c_i = Σw·[e_i ≤ x < e_{i+1}]``; the last bin has its end as well.
+    """The number of values in each bin, ``c_i = Σw·[e_i ≤ x < e_{i+1}]``; the last bin includes its upper edge.
 
-    These are the bins of ``numpy.histogram``. Values outside of all of them are counted apart, and a
-    scalar that is logged counts with its batch size.
+    These are the bins of ``numpy.histogram``. Values outside of all bins are counted separately, and a logged scalar
+    counts once for each sample of its batch.
+
+    It is not `lightning_trackplus.Histogram`, which is a medium and counts the numbers of one call.
 
     Args:
-        bins: The edges of the bins, finite and rising; or how many bins of one width lie between ``low``
+        bins: The edges of the bins, finite and increasing; or the number of bins of equal width between ``low``
             and ``high``; or None for the bins of TensorBoard's own writers, ``±1e-12 · 1.1^k`` up to 1e20.
-        low: Where the first bin begins, if ``bins`` is a number.
-        high: Where the last bin ends, if ``bins`` is a number.
-        nan_policy: As for `Reducer`; NaN that propagates makes each count NaN.
+        low: The lower edge of the first bin, if ``bins`` is a number.
+        high: The upper edge of the last bin, if ``bins`` is a number.
+        nan_policy: As for `Reducer`; with ``"propagate"``, NaN makes each count NaN.
 
     Raises:
-        ValueError: If ``bins`` is none of these, or ``low`` and ``high`` do not belong to it.
+        ValueError: If ``bins`` is not one of these, or ``low`` and ``high`` are given without a number of bins.
 
     Examples:
         >>> import torch
@@ -45,6 +47,8 @@ class Histogram(Reducer):
         >>> result["above"]
         tensor(1., dtype=torch.float64)
     """
+
+    name = "histogram"
 
     def __init__(
         self,
@@ -59,17 +63,12 @@ class Histogram(Reducer):
 
     @property
     @override
-    def name(self) -> str:
-        return "histogram"
-
-    @property
-    @override
     def state_key(self) -> Hashable:
         return "histogram", self.edges.tobytes()
 
     @override
     def summarize(self, samples: Samples) -> State:
-        # 0 is below all bins, and the number of edges above all of them.
+        # Index 0 is below all bins, and the last one above all bins.
         index = np.searchsorted(self.edges, samples.values, side="right")
         index[samples.values == self.edges[-1]] -= 1
         return np.bincount(index, samples.weights, minlength=len(self.edges) + 1).astype(np.float64)
@@ -88,8 +87,8 @@ def _edges(bins: int | Sequence[float] | NDArray[Any] | None, low: float | None,
         return _even_edges(bins, low, high)
     if low is not None or high is not None:
         raise ValueError(
-            f"Histogram got bins={bins!r}, low={low!r} and high={high!r}; low and high go with a number of bins, for"
-            " example Histogram(20, 0.0, 1.0)."
+            f"Histogram got bins={bins!r}, low={low!r} and high={high!r}; expected low and high only with a number"
+            " of bins, for example Histogram(20, 0.0, 1.0)."
         )
     return checked_edges(_tensorboard_edges() if bins is None else bins, owner="Histogram")
 
@@ -98,14 +97,14 @@ def _even_edges(bins: int, low: float | None, high: float | None) -> Floats:
     first, last = (math.nan if end is None else end for end in (low, high))
     if isinstance(bins, bool) or bins < 1 or not -math.inf < first < last < math.inf:
         raise ValueError(
-            f"Histogram got bins={bins!r}, low={low!r} and high={high!r}; give at least 1 bin, and two finite numbers,"
-            " low below high, for example Histogram(20, 0.0, 1.0)."
+            f"Histogram got bins={bins!r}, low={low!r} and high={high!r}; expected at least 1 bin and two finite"
+            " numbers, low below high, for example Histogram(20, 0.0, 1.0)."
         )
     return checked_edges(np.linspace(first, last, bins + 1), owner="Histogram")
 
 
 def _tensorboard_edges() -> list[float]:
-    # One product after the other, as TensorBoard's writers take them: a power would be rounded differently.
+    # Repeated products, as in TensorBoard's writers: powers would be rounded differently.
     growing = itertools.accumulate(
         itertools.repeat(_GROWTH), lambda edge, growth: edge * growth, initial=_SMALLEST_EDGE
     )

@@ -1,4 +1,4 @@
-"""Sums and means of exponentials, by their logarithms."""
+"""Logarithms of sums and means of exponentials."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from lightning_trackplus.reducers.samples import Samples, State
 
 
 class LogSumExp(Reducer):
-    """The logarithm of the sum of exponentials, ``log Σw exp x``; a batch size plays no part.
+    """The logarithm of the sum of exponentials, ``log Σw exp x``; the batch size is ignored.
 
-    The largest value is taken out of the sum, so that no exponential overflows: P. Blanchard, D. J. Higham,
+    The largest value is factored out of the sum, so that no exponential overflows: P. Blanchard, D. J. Higham,
     N. J. Higham, "Accurately computing the log-sum-exp and softmax functions", IMA Journal of Numerical
     Analysis 41 (4), 2021.
 
@@ -27,12 +27,8 @@ class LogSumExp(Reducer):
         1000.6931
     """
 
+    name = "logsumexp"
     weighted = False
-
-    @property
-    @override
-    def name(self) -> str:
-        return "logsumexp"
 
     @override
     def summarize(self, samples: Samples) -> State:
@@ -71,12 +67,8 @@ class LogMeanExp(LogSumExp):
         tensor(1000., dtype=torch.float64)
     """
 
+    name = "logmeanexp"
     weighted = True
-
-    @property
-    @override
-    def name(self) -> str:
-        return "logmeanexp"
 
     @override
     def summarize(self, samples: Samples) -> State:

@@ -1,15 +1,13 @@
-"""Means, and what is a mean of something else."""
+"""Arithmetic, geometric and harmonic mean, and perplexity."""
 
 from __future__ import annotations
-
-from collections.abc import Hashable
 
 import numpy as np
 from typing_extensions import override
 
 from lightning_trackplus.reducers.base import Reducer
-from lightning_trackplus.reducers.compensated_sum import added, compensated_sum
 from lightning_trackplus.reducers.samples import Floats, Samples, State
+from lightning_trackplus.reducers.sum import add_compensated, compensated_sum
 
 
 class Mean(Reducer):
@@ -26,10 +24,7 @@ class Mean(Reducer):
         tensor(3., dtype=torch.float64)
     """
 
-    @property
-    @override
-    def name(self) -> str:
-        return "mean"
+    name = "mean"
 
     @override
     def summarize(self, samples: Samples) -> State:
@@ -37,19 +32,19 @@ class Mean(Reducer):
 
     @override
     def merge(self, left: State, right: State) -> State:
-        return np.array([left[0] + right[0], *added(left[1:], right[1:])])
+        return np.array([left[0] + right[0], *add_compensated(left[1:], right[1:])])
 
     @override
     def result(self, state: State) -> float:
-        # Of nothing, it is 0 / 0, which is NaN.
+        # Without values this is 0 / 0, which is NaN.
         with np.errstate(invalid="ignore"):
             return float(state[1:].sum() / state[0])
 
 
 class Perplexity(Mean):
-    """The exponential of the mean, ``exp(Σwx / Σw)``: the perplexity, if the values are cross entropies in nats.
+    """The exponential of the mean, ``exp(Σwx / Σw)``: the perplexity if the values are cross entropies in nats.
 
-    Let a value count for as many tokens as it stands for, by its weight or by ``batch_size``.
+    Count each value once for each of its tokens, by a weight or by ``batch_size``.
 
     Args:
         nan_policy: As for `Reducer`.
@@ -62,15 +57,8 @@ class Perplexity(Mean):
         2.3784
     """
 
-    @property
-    @override
-    def name(self) -> str:
-        return "perplexity"
-
-    @property
-    @override
-    def state_key(self) -> Hashable:
-        return "mean"
+    name = "perplexity"
+    state_key = "mean"
 
     @override
     def result(self, state: State) -> float:
@@ -91,10 +79,7 @@ class GeometricMean(Mean):
         4.0
     """
 
-    @property
-    @override
-    def name(self) -> str:
-        return "gmean"
+    name = "gmean"
 
     @override
     def summarize(self, samples: Samples) -> State:
@@ -119,10 +104,7 @@ class HarmonicMean(Mean):
         40.0
     """
 
-    @property
-    @override
-    def name(self) -> str:
-        return "hmean"
+    name = "hmean"
 
     @override
     def summarize(self, samples: Samples) -> State:

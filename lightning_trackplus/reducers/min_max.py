@@ -1,8 +1,6 @@
-"""The smallest and the largest value, and where they stand."""
+"""The smallest and the largest value, and their steps."""
 
 from __future__ import annotations
-
-from collections.abc import Hashable
 
 import numpy as np
 from typing_extensions import override
@@ -12,7 +10,7 @@ from lightning_trackplus.reducers.samples import Samples, State
 
 
 class Range(Reducer):
-    """The largest value less the smallest, ``max x - min x``; a weight plays no part.
+    """The range, ``max x - min x``; weights are ignored.
 
     Args:
         nan_policy: As for `Reducer`.
@@ -25,21 +23,13 @@ class Range(Reducer):
         tensor(8., dtype=torch.float64)
     """
 
+    name = "range"
+    state_key = "extremes"
     weighted = False
-
-    @property
-    @override
-    def name(self) -> str:
-        return "range"
-
-    @property
-    @override
-    def state_key(self) -> Hashable:
-        return "extremes"
 
     @override
     def summarize(self, samples: Samples) -> State:
-        """Return the smallest and the largest value; NaN, which `merge` passes over, if there is none."""
+        """Return the smallest and the largest value; NaN, which `merge` ignores, without values."""
         values = samples.values
         return np.array([values.min(), values.max()]) if len(values) else np.array([np.nan, np.nan])
 
@@ -55,7 +45,7 @@ class Range(Reducer):
 
 
 class Min(Range):
-    """The smallest value, ``min x``; a weight plays no part.
+    """The smallest value, ``min x``; weights are ignored.
 
     Args:
         nan_policy: As for `Reducer`.
@@ -68,10 +58,7 @@ class Min(Range):
         tensor(1., dtype=torch.float64)
     """
 
-    @property
-    @override
-    def name(self) -> str:
-        return "min"
+    name = "min"
 
     @override
     def result(self, state: State) -> float:
@@ -79,7 +66,7 @@ class Min(Range):
 
 
 class Max(Range):
-    """The largest value, ``max x``; a weight plays no part.
+    """The largest value, ``max x``; weights are ignored.
 
     Args:
         nan_policy: As for `Reducer`.
@@ -92,10 +79,7 @@ class Max(Range):
         tensor(9., dtype=torch.float64)
     """
 
-    @property
-    @override
-    def name(self) -> str:
-        return "max"
+    name = "max"
 
     @override
     def result(self, state: State) -> float:
@@ -103,9 +87,9 @@ class Max(Range):
 
 
 class ArgMax(Reducer):
-    """The step of the largest value, ``argmax x``: of several such steps, the lowest; a weight plays no part.
+    """The step of the largest value, ``argmax x``: of several steps, the first; weights are ignored.
 
-    As a torchmetrics Metric of its own, a step is one call of ``update``, the first of which is 0.
+    Used as a torchmetrics Metric, a step is one call of ``update``, from 0.
 
     Args:
         nan_policy: As for `Reducer`.
@@ -118,18 +102,10 @@ class ArgMax(Reducer):
         tensor(1., dtype=torch.float64)
     """
 
+    name = "argmax"
+    state_key = "arg_extremes"
     weighted = False
     full_state_update = True
-
-    @property
-    @override
-    def name(self) -> str:
-        return "argmax"
-
-    @property
-    @override
-    def state_key(self) -> Hashable:
-        return "arg_extremes"
 
     @override
     def summarize(self, samples: Samples) -> State:
@@ -146,9 +122,9 @@ class ArgMax(Reducer):
 
 
 class ArgMin(ArgMax):
-    """The step of the smallest value, ``argmin x``: of several such steps, the lowest; a weight plays no part.
+    """The step of the smallest value, ``argmin x``: of several steps, the first; weights are ignored.
 
-    As a torchmetrics Metric of its own, a step is one call of ``update``, the first of which is 0.
+    Used as a torchmetrics Metric, a step is one call of ``update``, from 0.
 
     Args:
         nan_policy: As for `Reducer`.
@@ -161,10 +137,7 @@ class ArgMin(ArgMax):
         tensor(1., dtype=torch.float64)
     """
 
-    @property
-    @override
-    def name(self) -> str:
-        return "argmin"
+    name = "argmin"
 
     @override
     def result(self, state: State) -> float:
@@ -173,7 +146,7 @@ class ArgMin(ArgMax):
 
 def _first_largest(samples: Samples, values: State) -> State:
     if not len(values):
-        # Any value that there is comes before this, -inf by its step.
+        # Any value is larger, or, if it is -inf, has a lower step.
         return np.array([-np.inf, np.inf])
     index = values.argmax()
     return np.array([values[index], samples.steps[index]])

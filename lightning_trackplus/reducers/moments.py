@@ -1,29 +1,28 @@
-"""Mean, variance, standard deviation and further moments."""
+"""Variance, standard deviation, skewness, kurtosis, and what follows from them."""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Hashable
 from typing import NamedTuple
 
 import numpy as np
 from typing_extensions import override
 
 from lightning_trackplus.reducers.base import Reducer
-from lightning_trackplus.reducers.compensated_sum import added, two_sum
 from lightning_trackplus.reducers.samples import Samples, State
+from lightning_trackplus.reducers.sum import add_compensated, two_sum
 
 
-class Central(NamedTuple):
-    """The moments of at least one value.
+class CentralMoments(NamedTuple):
+    """The central moments of at least one value.
 
     Attributes:
-        n: The sum of the weights.
-        mean: The mean.
-        m2: The sum of the squares of the deviations from the mean, each by its weight.
-        m3: The sum of their cubes.
-        m4: The sum of their fourth powers.
+        n: ``Σw``.
+        mean: ``Σwx / Σw``.
+        m2: ``Σw(x - mean)²``.
+        m3: ``Σw(x - mean)³``.
+        m4: ``Σw(x - mean)⁴``.
     """
 
     n: np.float64
@@ -34,21 +33,19 @@ class Central(NamedTuple):
 
 
 class Moments(Reducer):
-    """The count, the mean and ``Σw(x - mean)ᵖ`` for p = 2, 3, 4; what they are used for, a subclass says.
+    """Base class of reducers that need the mean and ``Σw(x - mean)ᵖ`` for p = 2, 3, 4; all of them share one state.
 
     Parts are merged by the formulas of T. F. Chan, G. H. Golub and R. J. LeVeque, "Updating formulae and a
     pairwise algorithm for computing sample variances" (1979), and for p above 2 of P. Pébay, "Formulas for
-    robust, one-pass parallel computation of covariances and arbitrary-order statistical moments" (2008): no
-    sum of squares cancels. What rounding takes from the mean is kept beside it, since far from zero the
-    difference of two means would be wrong by that.
+    robust, one-pass parallel computation of covariances and arbitrary-order statistical moments" (2008), in which
+    no sum of squares cancels. The rounding error of the mean is kept beside it: far from zero, it would dominate
+    the difference of two means.
 
     Examples:
         >>> import numpy as np
         >>> import torch
         >>> class IndexOfDispersion(Moments):
-        ...     @property
-        ...     def name(self):
-        ...         return "dispersion"
+        ...     name = "dispersion"
         ...
         ...     def of_moments(self, moments):
         ...         return moments.m2 / moments.n / moments.mean
@@ -58,14 +55,11 @@ class Moments(Reducer):
         tensor(0.5000, dtype=torch.float64)
     """
 
-    @abstractmethod
-    def of_moments(self, moments: Central) -> float:
-        """Return the result; numpy gives no warning here, whatever is divided by zero."""
+    state_key = "moments"
 
-    @property
-    @override
-    def state_key(self) -> Hashable:
-        return "moments"
+    @abstractmethod
+    def of_moments(self, moments: CentralMoments) -> float:
+        """Return the result; numpy shows no warning here, whatever is divided by zero."""
 
     @override
     def summarize(self, samples: Samples) -> State:
@@ -74,12 +68,12 @@ class Moments(Reducer):
         if not n:
             return np.zeros(6)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            # From a value near the mean, not from the mean: so the deviations of equal values are zero.
+            # Deviations from a value near the mean, not from the mean: those of equal values are exactly zero.
             center = values[np.abs(values - (weights * values).sum() / n).argmin()]
             deviations = values - center
             offset = (weights * deviations).sum() / n
             deviations -= offset
-            # numpy takes twenty times as long for powers above 2.
+            # Products, since numpy's powers above 2 are twenty times as slow.
             squares = deviations * deviations
             weighted = weights * squares
             sums = weighted.sum(), (weighted * deviations).sum(), (weighted * squares).sum()
@@ -87,15 +81,15 @@ class Moments(Reducer):
 
     @override
     def merge(self, left: State, right: State) -> State:
-        # Of a few numbers, Python's own arithmetic takes a fraction of numpy's time.
+        # For a few numbers, Python's own arithmetic is much faster than numpy.
         a, *_, left2, left3, left4 = left.tolist()
         b, *_, right2, right3, right4 = right.tolist()
         if not a or not b:
             return left if a else right
         n = a + b
-        delta = math.fsum(added(right[1:3], -left[1:3]).tolist())
-        mean = added(left[1:3], np.array([delta * b / n, 0.0])).tolist()
-        # Products, since Python's powers raise where these are infinite.
+        delta = math.fsum(add_compensated(right[1:3], -left[1:3]).tolist())
+        mean = add_compensated(left[1:3], np.array([delta * b / n, 0.0])).tolist()
+        # Products, since Python's powers raise on overflow.
         delta2 = delta * delta
         m2 = left2 + right2 + delta2 * a * b / n
         m3 = left3 + right3 + delta * delta2 * a * b * (a - b) / (n * n) + 3 * delta * (a * right2 - b * left2) / n
@@ -105,11 +99,11 @@ class Moments(Reducer):
 
     @override
     def result(self, state: State) -> float:
-        n, mean, lost, *sums = state
+        n, mean, error, *sums = state
         if not n:
             return np.nan
         with np.errstate(all="ignore"):
-            return float(self.of_moments(Central(n, mean + lost, *sums)))
+            return float(self.of_moments(CentralMoments(n, mean + error, *sums)))
 
 
 class Variance(Moments):
@@ -126,13 +120,10 @@ class Variance(Moments):
         tensor(4., dtype=torch.float64)
     """
 
-    @property
-    @override
-    def name(self) -> str:
-        return "var"
+    name = "var"
 
     @override
-    def of_moments(self, moments: Central) -> float:
+    def of_moments(self, moments: CentralMoments) -> float:
         return moments.m2 / (moments.n - 1) if moments.n > 1 else np.nan
 
 
@@ -144,19 +135,16 @@ class Std(Variance):
 
     Examples:
         >>> import torch
-        >>> deviation = Std()
-        >>> deviation.update(torch.tensor([1.0, 3.0, 5.0]))
-        >>> deviation.compute()
+        >>> std = Std()
+        >>> std.update(torch.tensor([1.0, 3.0, 5.0]))
+        >>> std.compute()
         tensor(2., dtype=torch.float64)
     """
 
-    @property
-    @override
-    def name(self) -> str:
-        return "std"
+    name = "std"
 
     @override
-    def of_moments(self, moments: Central) -> float:
+    def of_moments(self, moments: CentralMoments) -> float:
         return float(np.sqrt(super().of_moments(moments)))
 
 
@@ -174,20 +162,17 @@ class SEM(Std):
         1.1547
     """
 
-    @property
-    @override
-    def name(self) -> str:
-        return "sem"
+    name = "sem"
 
     @override
-    def of_moments(self, moments: Central) -> float:
+    def of_moments(self, moments: CentralMoments) -> float:
         return float(super().of_moments(moments) / np.sqrt(moments.n))
 
 
 class CV(Std):
     """The coefficient of variation, ``s / mean``, with s as for `Std`; NaN for fewer than two values.
 
-    It has a meaning for values above 0; that of a mean below 0 is negative.
+    It is meant for values above 0; with a mean below 0 it is negative.
 
     Args:
         nan_policy: As for `Reducer`.
@@ -200,13 +185,10 @@ class CV(Std):
         tensor(0.5000, dtype=torch.float64)
     """
 
-    @property
-    @override
-    def name(self) -> str:
-        return "cv"
+    name = "cv"
 
     @override
-    def of_moments(self, moments: Central) -> float:
+    def of_moments(self, moments: CentralMoments) -> float:
         return super().of_moments(moments) / moments.mean
 
 
@@ -224,13 +206,10 @@ class Skew(Moments):
         0.7071
     """
 
-    @property
-    @override
-    def name(self) -> str:
-        return "skew"
+    name = "skew"
 
     @override
-    def of_moments(self, moments: Central) -> float:
+    def of_moments(self, moments: CentralMoments) -> float:
         n, _, m2, m3, _ = moments
         return m3 / n / (m2 / n) ** 1.5
 
@@ -249,12 +228,9 @@ class Kurtosis(Moments):
         -1.5
     """
 
-    @property
-    @override
-    def name(self) -> str:
-        return "kurtosis"
+    name = "kurtosis"
 
     @override
-    def of_moments(self, moments: Central) -> float:
+    def of_moments(self, moments: CentralMoments) -> float:
         n, _, m2, _, m4 = moments
         return m4 / n / (m2 / n) ** 2 - 3

@@ -1,4 +1,4 @@
-"""The reducers of values by their names, and how a name is read."""
+"""The names of reducers in ``reduce_fx``, such as ``"p95"``, ``"ema(0.05)"`` or ``"running(100, median)"``."""
 
 from __future__ import annotations
 
@@ -27,49 +27,19 @@ from lightning_trackplus.reducers.sum import Count, InfCount, NanCount, Sum
 from lightning_trackplus.reducers.top_k import BottomK, TopK
 from lightning_trackplus.runtime.suggestions import as_list, did_you_mean
 
-PLAIN: dict[str, Callable[..., Reducer]] = {
-    "mean": Mean,
-    "sum": Sum,
-    "count": Count,
-    "nan_count": NanCount,
-    "inf_count": InfCount,
-    "min": Min,
-    "max": Max,
-    "range": Range,
-    "argmin": ArgMin,
-    "argmax": ArgMax,
-    "var": Variance,
-    "std": Std,
-    "sem": SEM,
-    "cv": CV,
-    "skew": Skew,
-    "kurtosis": Kurtosis,
-    "rms": RMS,
-    "l1": L1,
-    "l2": L2,
-    "gmean": GeometricMean,
-    "hmean": HarmonicMean,
-    "perplexity": Perplexity,
-    "logsumexp": LogSumExp,
-    "logmeanexp": LogMeanExp,
+_CLASSES: tuple[type[Any], ...] = (
+    *(Mean, Sum, Count, NanCount, InfCount, Min, Max, Range, ArgMin, ArgMax),
+    *(Variance, Std, SEM, CV, Skew, Kurtosis, RMS, L1, L2),
+    *(GeometricMean, HarmonicMean, Perplexity, LogSumExp, LogMeanExp),
+    *(Quantile, IQR, MAD, TrimmedMean, WinsorizedMean, Mode, NUnique, Histogram),
+    *(TopK, BottomK, First, Last, Delta, EMA, EWMStd),
+)
+
+REDUCERS_OF_VALUES: dict[str, Callable[..., Reducer]] = {
+    **{one.name: one for one in _CLASSES},
     "median": functools.partial(Quantile, 0.5, name="median"),
-    "quantile": Quantile,
-    "iqr": IQR,
-    "mad": MAD,
-    "trimmed_mean": TrimmedMean,
-    "winsorized_mean": WinsorizedMean,
-    "mode": Mode,
-    "n_unique": NUnique,
-    "histogram": Histogram,
-    "topk": TopK,
-    "bottomk": BottomK,
-    "first": First,
-    "last": Last,
-    "delta": Delta,
-    "ema": EMA,
-    "ewm_std": EWMStd,
 }
-"""The reducers of values, without those of other reducers."""
+"""The reducers by the names of their classes, without those that wrap another reducer."""
 
 ALIASES = {
     "avg": "mean",
@@ -86,7 +56,7 @@ _NUMBERED: list[tuple[re.Pattern[str], Callable[..., Any]]] = [
     (re.compile(r"top(\d+)"), lambda k, **policy: TopK(int(k), **policy)),
     (re.compile(r"bottom(\d+)"), lambda k, **policy: BottomK(int(k), **policy)),
 ]
-"""The names that end in a number, and what it is given to."""
+"""The names that end in an argument."""
 
 _EXAMPLES = {
     "running": "running(100)",
@@ -100,61 +70,58 @@ _EXAMPLES = {
     "topk": "topk(5)",
     "bottomk": "bottomk(5)",
 }
-"""How those are written that have arguments."""
+"""Examples of names with arguments, for messages."""
 
 _CALL = re.compile(r"(\w+)\s*(?:\((.*)\))?")
 
 
-def known(table: Iterable[str]) -> str:
-    """Return the names of a table as a message lists them."""
+def known_names(table: Iterable[str]) -> str:
+    """Return the names of a table as messages list them."""
     listed = ", ".join(name for name in table if name not in ("topk", "bottomk", "quantile"))
     return f"{listed}, p0 … p100 (also p99.9), top5, bottom5"
 
 
-def named(text: str, table: Mapping[str, Callable[..., Reducer]], nan_policy: NanPolicy) -> Reducer:
-    """Return the reducer that a name stands for, such as ``p95``, ``ema(0.05)`` or ``running(100, median)``.
-
-    Args:
-        text: The name, with or without arguments, which are those of the class.
-        table: The classes by their names.
-        nan_policy: The policy, if the arguments do not say.
+def reducer_by_name(text: str, table: Mapping[str, Callable[..., Reducer]], nan_policy: NanPolicy) -> Reducer:
+    """Return the reducer of a name in a table; ``nan_policy`` is for names that do not set their own.
 
     Raises:
         MisconfigurationException: If the name is unknown, or the arguments do not fit.
     """
     if several := as_list(text, lambda one: _is_name(one, table)):
-        raise MisconfigurationException(f"reduce_fx={text!r} is one string; give a list, reduce_fx={several!r}.")
+        raise MisconfigurationException(
+            f"reduce_fx={text!r} is one string; expected a list for several reducers, reduce_fx={several!r}."
+        )
     lower = text.strip().lower()
-    for pattern, numbered in _NUMBERED:
+    for pattern, make in _NUMBERED:
         if match := pattern.fullmatch(lower):
-            return _built(text, numbered, match[1], nan_policy=nan_policy)
-    if (call := _CALL.fullmatch(text.strip())) and (name := _whole(call[1])) in table:
+            return _build(text, make, match[1], nan_policy=nan_policy)
+    if (call := _CALL.fullmatch(text.strip())) and (name := _resolve_alias(call[1])) in table:
         values, options = _arguments(text, call[2] or "")
-        return _built(text, table[name], *values, **{"nan_policy": nan_policy, **options})
+        return _build(text, table[name], *values, **{"nan_policy": nan_policy, **options})
     guess = did_you_mean(lower, [*table, *ALIASES], numbered=("p", "top", "bottom"))
-    raise MisconfigurationException(f"reduce_fx={text!r} is no reducer; give one of {known(table)}.{guess}")
+    raise MisconfigurationException(f"Unknown reduce_fx {text!r}; expected one of {known_names(table)}.{guess}")
 
 
 def _is_name(text: str, table: Mapping[str, Callable[..., Reducer]]) -> bool:
     call = _CALL.fullmatch(text)
     is_numbered = any(pattern.fullmatch(text.lower()) for pattern, _ in _NUMBERED)
-    return is_numbered or (call is not None and _whole(call[1]) in table)
+    return is_numbered or (call is not None and _resolve_alias(call[1]) in table)
 
 
-def _whole(name: str) -> str:
+def _resolve_alias(name: str) -> str:
     return ALIASES.get(name.lower(), name.lower())
 
 
 def _arguments(text: str, arguments: str) -> tuple[list[Any], dict[str, Any]]:
-    """Return the positional and the named arguments in a call such as ``running(100, median)``."""
+    """Return the positional and the named arguments of a call such as ``running(100, median)``."""
     try:
         call = ast.parse(f"f({arguments})", mode="eval").body
         positional, named = getattr(call, "args", []), getattr(call, "keywords", [])
         return [_argument(one) for one in positional], {str(one.arg): _argument(one.value) for one in named}
     except (SyntaxError, ValueError) as error:
         raise MisconfigurationException(
-            f"reduce_fx={text!r} cannot be read; write a name with numbers or names in brackets, such as 'ema(0.05)' or"
-            " 'running(100, median)'."
+            f"reduce_fx={text!r} cannot be read; expected a name with numbers or names in brackets, such as"
+            " 'ema(0.05)' or 'running(100, median)'."
         ) from error
 
 
@@ -163,12 +130,12 @@ def _argument(one: ast.expr) -> Any:
     return ast.unparse(one) if isinstance(one, ast.Name | ast.Call) else ast.literal_eval(one)
 
 
-def _built(text: str, make: Callable[..., Reducer], *values: Any, **options: Any) -> Reducer:
+def _build(text: str, make: Callable[..., Reducer], *values: Any, **options: Any) -> Reducer:
     signature = inspect.signature(make)
     try:
         signature.bind(*values, **options)
     except TypeError as error:
-        name = _whole(text.strip().partition("(")[0])
+        name = _resolve_alias(text.strip().partition("(")[0])
         raise MisconfigurationException(
             f"reduce_fx={text!r} does not fit {name}, which takes {', '.join(signature.parameters)} ({error}); write"
             f" its arguments in brackets, such as {_EXAMPLES.get(name, f'{name}()')!r}."

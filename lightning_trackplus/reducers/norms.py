@@ -1,4 +1,4 @@
-"""Norms of all values as one vector."""
+"""Norms of the vector of all values."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from lightning_trackplus.reducers.base import Reducer
 from lightning_trackplus.reducers.samples import Samples, State
 
 _LOWEST = -1074
-"""The exponent of the smallest float64 above 0: that of a vector of zeros, so that any other outweighs it."""
+"""The exponent of the smallest float64 above 0, for a vector of zeros, so that any other vector has a larger one."""
 
 
 class L1(Reducer):
-    """The sum of the absolute values, ``Σw|x|``; a batch size plays no part. Of no values it is 0.
+    """The sum of the absolute values, ``Σw|x|``; the batch size is ignored. 0 of no values.
 
     Args:
         nan_policy: As for `Reducer`.
@@ -26,12 +26,8 @@ class L1(Reducer):
         tensor(7., dtype=torch.float64)
     """
 
+    name = "l1"
     weighted = False
-
-    @property
-    @override
-    def name(self) -> str:
-        return "l1"
 
     @override
     def summarize(self, samples: Samples) -> State:
@@ -49,10 +45,10 @@ class L1(Reducer):
 
 
 class L2(Reducer):
-    """The Euclidean norm, ``√Σwx²``; a batch size plays no part. Of no values it is 0.
+    """The Euclidean norm, ``√Σwx²``; the batch size is ignored. 0 of no values.
 
-    The squares are those of the values divided by a power of two near the largest, as in LAPACK's ``dlassq``:
-    values beyond 1e154, whose squares no float64 holds, have a norm as well, and the scale costs no rounding.
+    As in LAPACK's ``dlassq``, values are divided by a power of two near the largest before they are squared: values
+    above 1e154, whose squares overflow, have a norm as well, and the division does not round.
 
     Args:
         nan_policy: As for `Reducer`.
@@ -65,12 +61,8 @@ class L2(Reducer):
         tensor(5., dtype=torch.float64)
     """
 
+    name = "l2"
     weighted = False
-
-    @property
-    @override
-    def name(self) -> str:
-        return "l2"
 
     @override
     def summarize(self, samples: Samples) -> State:
@@ -106,12 +98,8 @@ class RMS(L2):
         tensor(5., dtype=torch.float64)
     """
 
+    name = "rms"
     weighted = True
-
-    @property
-    @override
-    def name(self) -> str:
-        return "rms"
 
     @override
     def result(self, state: State) -> float:

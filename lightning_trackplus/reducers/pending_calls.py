@@ -1,4 +1,4 @@
-"""Calls that left values, and the samples they hold."""
+"""Calls that are not yet summarized, and their samples."""
 
 from __future__ import annotations
 
@@ -16,17 +16,13 @@ from lightning_trackplus.runtime.device_transfer import HostCopy
 _Value: TypeAlias = float | Floats | Tensor
 
 Given: TypeAlias = "float | Tensor | np.ndarray[Any, Any] | Sequence[Any]"
-"""What a reducer is given."""
+"""The values that a reducer accepts."""
 
 
 class Call(NamedTuple):
-    """What one call left.
+    """The values of one call, or of several: then ``repeat`` and ``step`` are arrays as long as the value.
 
-    Attributes:
-        value: A number, an array on the host, or a tensor on a device, these in one dimension.
-        weight: What each value counts.
-        repeat: For how many samples a value stands.
-        step: When it was. Like the repeat, an array as long as the value where one call stands for many.
+    The value is a number, or one-dimensional: an array on the host, or a tensor on a device.
     """
 
     value: _Value
@@ -36,18 +32,7 @@ class Call(NamedTuple):
 
 
 def call_of(value: Given, weight: Given, repeat: int, step: int) -> Call:
-    """Return a call, with a copy of the values that no later change reaches; waits for no device.
-
-    Args:
-        value: A number, a tensor of any shape, or what ``numpy.asarray`` makes real numbers of.
-        weight: What each value counts, at least 0: a number, or a tensor that can be expanded to the
-            shape of the value; a tensor on a device is waited for.
-        repeat: For how many samples a value stands.
-        step: When it was.
-
-    Raises:
-        ValueError: If a weight is below 0 or not finite, the shapes do not fit, or a value is complex.
-    """
+    """Return a call with a copy of its values, without waiting for a device; weights on a device are waited for."""
     if not isinstance(value, Tensor | float | int):
         value = _tensor(value)
     if isinstance(weight, int | float) and 0 <= weight < np.inf:
@@ -55,55 +40,41 @@ def call_of(value: Given, weight: Given, repeat: int, step: int) -> Call:
     return Call(_snapshot(value), _checked_weights(value, weight), repeat, step)
 
 
-def _tensor(value: Any) -> Tensor:
-    """Return an array, or a list of numbers, as a tensor."""
-    array = np.asarray(value)
-    if array.dtype.kind not in "biufc":
-        raise TypeError(f"A reducer got a {type(value).__name__}, {value!r}; give a number, a tensor, or an array.")
-    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("=")))
-
-
 def size_of(call: Call) -> int:
-    """Return how many values a call left."""
+    """Return the number of values in a call."""
     return 1 if isinstance(call.value, float) else len(call.value)
 
 
-class Batch:
-    """Some calls, whose values are on their way to the host, those of each device and dtype in one piece."""
+class PendingCalls:
+    """Some calls, whose values are being copied to the host, those of each device and dtype in one piece."""
 
     def __init__(self, calls: Sequence[Call]) -> None:
         self._calls = calls
         tensors: dict[str, list[Tensor]] = {}
         for call in calls:
             if isinstance(call.value, Tensor):
-                tensors.setdefault(_home(call.value), []).append(call.value)
-        self._copies = {home: HostCopy(torch.cat(several)) for home, several in tensors.items()}
+                tensors.setdefault(_source(call.value), []).append(call.value)
+        self._copies = {source: HostCopy(torch.cat(several)) for source, several in tensors.items()}
 
     def has_arrived(self) -> bool:
-        """Return whether all values are on the host; does not wait."""
+        """Return whether all values are on the host, without waiting."""
         return all(copied.has_arrived() for copied in self._copies.values())
 
     def samples(self) -> tuple[Samples, Samples]:
-        """Return the samples in the calls; waits until they have arrived.
-
-        Returns:
-            The samples with their weights, and the same where each value also counts for as many samples
-            as it stands for.
-        """
+        """Return the samples with their weights, and the same with weights multiplied by ``repeat``; waits for them."""
         sizes = [size_of(call) for call in self._calls]
-        values = self._values(sizes)
+        values, weights = self._values(sizes), self._weights(sizes)
         steps = _expand([call.step for call in self._calls], sizes)
-        weights = self._weights(sizes)
         repeat = _expand([call.repeat for call in self._calls], sizes)
-        missing = np.isnan(values)
-        # What has no weight is left out, NaN or not.
-        nan_count = int(np.count_nonzero(weights[missing])) if missing.any() else 0
+        is_nan = np.isnan(values)
+        # Values of weight 0 are left out, NaN or not.
+        nan_count = int(np.count_nonzero(weights[is_nan])) if is_nan.any() else 0
         if nan_count or not unbroadcast(weights).all():
-            present = ~missing & (weights > 0)
+            present = ~is_nan & (weights > 0)
             values, weights = values[present], weights[present]
             steps, repeat = steps[present], repeat[present]
         once = Samples(values, weights, steps, nan_count)
-        return once, _copied(once, repeat)
+        return once, _repeated(once, repeat)
 
     def _values(self, sizes: list[int]) -> Floats:
         if len(self._calls) == 1 and isinstance(self._calls[0].value, np.ndarray):
@@ -114,25 +85,24 @@ class Batch:
         if not self._copies:
             return np.concatenate([np.atleast_1d(call.value) for call in self._calls])
         values = np.empty(sum(sizes))
-        # Where each value comes from: a number, an array on the host, or a piece from a device.
-        homes = np.repeat([_home(call.value) for call in self._calls], sizes)
-        values[homes == "number"] = numbers
+        sources = np.repeat([_source(call.value) for call in self._calls], sizes)
+        values[sources == "number"] = numbers
         arrays = [call.value for call in self._calls if isinstance(call.value, np.ndarray)]
-        values[homes == "host"] = np.concatenate([np.empty(0), *arrays])
-        for home, copied in self._copies.items():
-            values[homes == home] = _floats(copied.wait())
+        values[sources == "host"] = np.concatenate([np.empty(0), *arrays])
+        for source, copied in self._copies.items():
+            values[sources == source] = _floats(copied.wait())
         return values
 
     def _weights(self, sizes: list[int]) -> Floats:
         numbers = [call.weight for call in self._calls if isinstance(call.weight, float)]
         if len(numbers) == len(self._calls):
-            return _repeated(np.array(numbers, dtype=np.float64), sizes)
+            return _repeat(np.array(numbers, dtype=np.float64), sizes)
         each = [np.broadcast_to(call.weight, (size,)) for call, size in zip(self._calls, sizes, strict=True)]
         return np.concatenate(each)
 
 
-def _copied(samples: Samples, repeat: NDArray[np.int64]) -> Samples:
-    """Return samples of which each counts for as many; those that stand for none are left out."""
+def _repeated(samples: Samples, repeat: NDArray[np.int64]) -> Samples:
+    """Return samples with their weights multiplied by ``repeat``, without those where it is 0."""
     if (unbroadcast(repeat) == 1).all():
         return samples
     some = repeat > 0
@@ -143,20 +113,34 @@ def _copied(samples: Samples, repeat: NDArray[np.int64]) -> Samples:
 
 
 def _expand(each: list[int | NDArray[np.int64]], sizes: list[int]) -> NDArray[np.int64]:
-    """Return what calls say once, or of each of their values, for each value."""
+    """Return an attribute of calls for each of their values."""
     first = each[0] if len(each) == 1 else None
     if isinstance(first, np.ndarray):
         return first
     if all(isinstance(one, int) for one in each):
-        return _repeated(np.array(each, dtype=np.int64), sizes)
+        return _repeat(np.array(each, dtype=np.int64), sizes)
     return np.concatenate([np.broadcast_to(one, (size,)) for one, size in zip(each, sizes, strict=True)])
+
+
+def _repeat(numbers: NDArray[Number], sizes: list[int]) -> NDArray[Number]:
+    """Return ``np.repeat``; of a single number a view that needs no memory."""
+    return np.broadcast_to(numbers, sizes) if len(sizes) == 1 else np.repeat(numbers, sizes)
+
+
+def _tensor(value: Any) -> Tensor:
+    array = np.asarray(value)
+    if array.dtype.kind not in "biufc":
+        raise TypeError(
+            f"A reducer got a {type(value).__name__}, {value!r}; expected a number, a tensor, or an array of numbers."
+        )
+    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("=")))
 
 
 def _snapshot(value: float | Tensor) -> _Value:
     if not isinstance(value, Tensor):
         return float(value)
     if value.is_complex():
-        raise ValueError("A reducer got complex values; give it `.abs()`, or `.real` and `.imag`.")
+        raise ValueError("A reducer got complex values; expected real numbers, such as `.abs()`, `.real` or `.imag`.")
     value = value.detach()
     if value.device.type != "cpu":
         return value.reshape(-1).clone()
@@ -177,21 +161,16 @@ def _checked_weights(value: float | Tensor, weight: Given) -> Floats:
         weights = weights.expand(shape)
     except RuntimeError as error:
         raise ValueError(
-            f"A reducer got values of shape {tuple(shape)} and weights of shape {tuple(weights.shape)}; give one"
+            f"A reducer got values of shape {tuple(shape)} and weights of shape {tuple(weights.shape)}; expected one"
             " weight for each value, or a single number."
         ) from error
     if not bool(((weights >= 0) & (weights < torch.inf)).all()):
-        raise ValueError(f"A reducer got the weights {weight!r}; a weight is a finite number, at least 0.")
+        raise ValueError(f"A reducer got the weights {weight!r}; expected finite numbers of at least 0.")
     return weights.reshape(-1).numpy().copy()
 
 
-def _repeated(numbers: NDArray[Number], sizes: list[int]) -> NDArray[Number]:
-    """Return numbers, each so many times; of a single one without room for each."""
-    return np.broadcast_to(numbers, sizes) if len(sizes) == 1 else np.repeat(numbers, sizes)
-
-
-def _home(value: _Value) -> str:
+def _source(value: _Value) -> str:
     if isinstance(value, float):
         return "number"
-    # By dtypes, since torch joins long integers and halves to halves.
+    # By dtype: torch would concatenate long integers and half floats as half floats.
     return "host" if isinstance(value, np.ndarray) else f"{value.device} {value.dtype}"

@@ -1,4 +1,4 @@
-"""Location and spread that a few outliers do not move."""
+"""Robust statistics: mean and spread that a few outliers do not change."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 
 from typing_extensions import override
 
+from lightning_trackplus.reducers.quantile import Distribution, Method
 from lightning_trackplus.reducers.samples import NanPolicy, State
-from lightning_trackplus.reducers.sketches.distribution import Distribution, Method
 from lightning_trackplus.reducers.sketches.points import WeightedPoints
 
 
@@ -17,11 +17,11 @@ class MAD(Distribution):
     NaN if the median is infinite. A value of weight w counts as w equal values.
 
     Args:
-        method: How the distribution is kept; see `Distribution`.
+        method: How the distribution is stored; see `Distribution`.
         nan_policy: As for `Reducer`.
 
     Raises:
-        ValueError: If ``method`` is not known.
+        ValueError: If ``method`` is unknown.
 
     Examples:
         >>> import torch
@@ -31,10 +31,7 @@ class MAD(Distribution):
         tensor(1., dtype=torch.float64)
     """
 
-    @property
-    @override
-    def name(self) -> str:
-        return "mad"
+    name = "mad"
 
     @override
     def result(self, state: State) -> float:
@@ -50,11 +47,11 @@ class TrimmedMean(Distribution):
 
     Args:
         proportion: p, from 0 to below 0.5.
-        method: How the distribution is kept; see `Distribution`.
+        method: How the distribution is stored; see `Distribution`.
         nan_policy: As for `Reducer`.
 
     Raises:
-        ValueError: If ``proportion`` lies outside [0, 0.5), or ``method`` is not known.
+        ValueError: If ``proportion`` is outside [0, 0.5), or ``method`` is unknown.
 
     Examples:
         >>> import torch
@@ -64,19 +61,16 @@ class TrimmedMean(Distribution):
         tensor(3., dtype=torch.float64)
     """
 
+    name = "trimmed_mean"
+
     def __init__(self, proportion: float = 0.1, method: Method = "auto", *, nan_policy: NanPolicy = "omit") -> None:
         if not 0 <= proportion < 0.5:  # noqa: PLR2004  (half from each end is everything)
             raise ValueError(
-                f"{type(self).__name__} got proportion={proportion!r}; give a number from 0 to below 0.5,"
+                f"{type(self).__name__} got proportion={proportion!r}; expected a number from 0 to below 0.5,"
                 " for example 0.1."
             )
         self.proportion = proportion
         super().__init__(method, nan_policy=nan_policy)
-
-    @property
-    @override
-    def name(self) -> str:
-        return "trimmed_mean"
 
     @override
     def result(self, state: State) -> float:
@@ -84,21 +78,21 @@ class TrimmedMean(Distribution):
         return self._mean(points, math.floor(self.proportion * points.total)) if len(points.values) else math.nan
 
     def _mean(self, points: WeightedPoints, cut: int) -> float:
-        return points.kept(cut).mean()
+        return points.trimmed(cut).mean()
 
 
 class WinsorizedMean(TrimmedMean):
-    """The mean where the ``⌊pn⌋`` smallest of n values count as the next larger one, and the largest likewise.
+    """The mean where the ``⌊pn⌋`` smallest of n values are replaced by the next larger one, the largest likewise.
 
     A value of weight w counts as w equal values.
 
     Args:
         proportion: p, from 0 to below 0.5.
-        method: How the distribution is kept; see `Distribution`.
+        method: How the distribution is stored; see `Distribution`.
         nan_policy: As for `Reducer`.
 
     Raises:
-        ValueError: If ``proportion`` lies outside [0, 0.5), or ``method`` is not known.
+        ValueError: If ``proportion`` is outside [0, 0.5), or ``method`` is unknown.
 
     Examples:
         >>> import torch
@@ -108,14 +102,11 @@ class WinsorizedMean(TrimmedMean):
         tensor(3., dtype=torch.float64)
     """
 
-    @property
-    @override
-    def name(self) -> str:
-        return "winsorized_mean"
+    name = "winsorized_mean"
 
     @override
     def _mean(self, points: WeightedPoints, cut: int) -> float:
         total = points.total
-        smallest, largest = points.at(cut), points.at(max(total - cut - 1, 0.0))
-        kept, replaced = points.kept(cut).mean(), cut / total
-        return kept * (1 - 2 * replaced) + (smallest * replaced + largest * replaced if cut else 0.0)
+        smallest, largest = points.value_at(cut), points.value_at(max(total - cut - 1, 0.0))
+        trimmed, replaced = points.trimmed(cut).mean(), cut / total
+        return trimmed * (1 - 2 * replaced) + (smallest * replaced + largest * replaced if cut else 0.0)

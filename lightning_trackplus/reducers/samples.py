@@ -1,4 +1,4 @@
-"""What a reducer sees of a stream, and what it remembers of it."""
+"""The types that reducers take and return."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 Floats: TypeAlias = NDArray[np.float64]
 
 State: TypeAlias = Floats
-"""What a reducer remembers of a stream: numbers of its own choice, in an array of one dimension."""
+"""The state of a reducer: numbers of its own choice, in a one-dimensional array."""
 
 NanPolicy: TypeAlias = Literal["omit", "propagate", "raise"]
-"""What NaN among the values does: it is left out, makes the result NaN, or raises. The term is scipy's."""
+"""What happens to NaN: it is left out, makes the result NaN, or raises. The term is scipy's."""
 
 Number = TypeVar("Number", np.int64, np.float64)
 
@@ -25,10 +25,10 @@ class Samples(NamedTuple):
     """A part of a stream. The arrays have the shape ``(N,)``; N may be 0.
 
     Attributes:
-        values: The values, float64; infinite ones among them, but no NaN.
-        weights: What each counts, float64, above 0.
-        steps: The step at which each was logged, int64, never falling.
-        nan_count: How many values were NaN and are not in ``values``.
+        values: The values, float64; they may be infinite, but not NaN.
+        weights: The weight of each value, float64, above 0.
+        steps: The step of each value, int64, never decreasing.
+        nan_count: The number of NaN, which are not in ``values``.
     """
 
     values: Floats
@@ -38,9 +38,5 @@ class Samples(NamedTuple):
 
 
 def unbroadcast(numbers: NDArray[Number]) -> NDArray[Number]:
-    """Return numbers, but only one if all are the same place in memory, as where numpy broadcasts one.
-
-    Args:
-        numbers: The numbers, in one dimension.
-    """
+    """Return one element of a row that numpy broadcast from it, and any other row as it is."""
     return numbers[:1] if numbers.strides == (0,) else numbers

@@ -1,101 +1,62 @@
-"""The values logged under one name, and what its reducers make of them."""
+"""The stream of values under one name."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from lightning_trackplus.record import Counts
-from lightning_trackplus.reducers.pending_calls import Batch, Call, Given, call_of, size_of
-from lightning_trackplus.reducers.samples import NanPolicy, Samples, Span, State
+from lightning_trackplus.reducers.pending_calls import Call, Given, PendingCalls, call_of, size_of
+from lightning_trackplus.reducers.samples import Span, State
 
-_CALLS_PER_FOLD = 2048
-_VALUES_PER_FOLD = 65_536
+if TYPE_CHECKING:
+    from lightning_trackplus.reducers.base import Reducer
 
-
-class Reduces(Protocol):
-    """What a stream asks of a reducer."""
-
-    @property
-    def name(self) -> str:
-        """As in `Reducer`."""
-
-    @property
-    def state_key(self) -> Hashable:
-        """As in `Reducer`."""
-
-    @property
-    def nan_policy(self) -> NanPolicy:
-        """As in `Reducer`."""
-
-    @property
-    def weighted(self) -> bool:
-        """As in `Reducer`."""
-
-    @property
-    def span(self) -> Span:
-        """As in `Reducer`."""
-
-    @property
-    def counts_nan(self) -> bool:
-        """As in `Reducer`."""
-
-    def summarize(self, samples: Samples) -> State:
-        """As in `Reducer`."""
-
-    def merge(self, left: State, right: State) -> State:
-        """As in `Reducer`."""
-
-    def result(self, state: State) -> Any:
-        """As in `Reducer`."""
+_MAX_PENDING_CALLS = 2048
+_MAX_PENDING_VALUES = 65_536
 
 
 class Summary(NamedTuple):
-    """What is remembered of one stream for one reducer, or several that need the same.
-
-    Attributes:
-        nan_count: How many values were NaN.
-        state: The reducer's state.
-    """
+    """The number of NaN in a stream, and the state of a reducer, or of several with the same ``state_key``."""
 
     nan_count: int
     state: State
 
 
 class Stream:
-    """One stream, shared by all reducers that were asked of it.
+    """One stream, shared by all reducers of a name.
 
-    A call only leaves its values; they are summarized many calls at a time, on the host. Values on a
-    device are sent there in one piece, and nothing waits for them before a result is asked for.
+    A call only stores its values; many calls are summarized at once, on the host. Values on a device are copied in
+    one piece, and nothing waits for them until a result is computed.
     """
 
-    def __init__(self, reducers: Sequence[Reduces]) -> None:
+    def __init__(self, reducers: Sequence[Reducer]) -> None:
         self.reducers = tuple(reducers)
-        # Of reducers that need the same, the first keeps it for all.
-        self._keepers: dict[Hashable, Reduces] = {}
+        # The first reducer with a state_key summarizes and merges for all others with that key.
+        self._by_key: dict[Hashable, Reducer] = {}
         for one in self.reducers:
-            self._keepers.setdefault(one.state_key, one)
+            self._by_key.setdefault(one.state_key, one)
         self._calls: list[Call] = []
         self._size = 0
-        # Numbers that came after these calls. Lists of numbers cost less than as many calls.
+        # The values, repeats and steps of numbers after these calls: lists are cheaper than a Call for each.
         self._numbers: tuple[list[float], list[int], list[int]] = ([], [], [])
-        self._on_their_way: deque[Batch] = deque()
+        self._in_transfer: deque[PendingCalls] = deque()
         self._latest: Call | None = None
-        self._empty = self._summarized(Batch([]))
+        self._empty = self._summarized(PendingCalls([]))
         self._summaries = self._empty
 
     def add(self, value: Given, weight: Given = 1.0, *, repeat: int = 1, step: int = 0, keep: bool = True) -> None:
-        """Take the values of one call.
+        """Add the values of one call.
 
         Args:
             value: A number, a tensor or an array of any shape, or a list of numbers.
-            weight: What each value counts, at least 0: a number, or a tensor that can be expanded to the
+            weight: The weight of each value, at least 0: a number, or a tensor that can be expanded to the
                 shape of the value.
-            repeat: For how many samples a value stands, with reducers that are ``weighted``.
-            step: When it was; not below that of the last call.
+            repeat: The number of samples for which a value counts with reducers that are ``weighted``.
+            step: The step; not below that of the last call.
             keep: Whether the values count for more than `latest`.
 
         Raises:
@@ -105,118 +66,109 @@ class Stream:
         if keep and isinstance(call.value, float) and call.weight == 1.0:
             self.add_number(call.value, repeat, step)
         elif keep:
-            self._add(call)
+            self._gather_numbers()
+            self._calls.append(call)
+            self._size += size_of(call)
+            if len(self._calls) >= _MAX_PENDING_CALLS or self._size >= _MAX_PENDING_VALUES:
+                self._summarize_pending(wait=False)
 
     def add_number(self, value: float, repeat: int, step: int) -> None:
-        """Take one number, as `add` does, with nothing to check; `latest` does not know of it."""
-        values, copied, steps = self._numbers
+        """Add one number without checks; `latest` does not include it."""
+        values, repeats, steps = self._numbers
         values.append(value)
-        copied.append(repeat)
+        repeats.append(repeat)
         steps.append(step)
-        if len(values) >= _CALLS_PER_FOLD:
-            self._send()
-            self._take_in(wait=False)
+        if len(values) >= _MAX_PENDING_CALLS:
+            self._summarize_pending(wait=False)
 
     def latest(self) -> list[Summary]:
-        """Return what is remembered of the last call alone, or of a reducer's span if that is longer."""
-        alone = self._summarized(Batch([] if self._latest is None else [self._latest]))
+        """Return the summaries of the last call alone, or of a reducer's span if that is longer."""
+        alone = self._summarized(PendingCalls([] if self._latest is None else [self._latest]))
         if any(one.span != "epoch" for one in self.reducers):
-            whole = self.summary()
-            alone = [
-                one if keeper.span == "epoch" else longer
-                for keeper, one, longer in zip(self._keepers.values(), alone, whole, strict=True)
-            ]
+            whole = zip(self._by_key.values(), alone, self.summary(), strict=True)
+            alone = [last if reducer.span == "epoch" else longer for reducer, last, longer in whole]
         return alone
 
     def summary(self) -> list[Summary]:
-        """Return what is remembered of all calls; waits for those on their way from a device."""
-        self._send()
-        self._take_in(wait=True)
+        """Return the summaries of all calls; waits for values that are still being copied from a device."""
+        self._summarize_pending(wait=True)
         return self._summaries
 
-    def glance(self) -> list[Summary]:
-        """Return what `summary` does, and leave the stream uncut: later results are the same to the last bit."""
+    def peek(self) -> list[Summary]:
+        """Return what `summary` does without a cut in the stream: later results are the same to the last bit."""
         self._gather_numbers()
-        self._take_in(wait=True)
-        return self.merged([self._summaries, self._summarized(Batch(self._calls))])
+        self._merge_arrived(wait=True)
+        return self.merged([self._summaries, self._summarized(PendingCalls(self._calls))])
 
     def merged(self, parts: Sequence[Sequence[Summary]]) -> list[Summary]:
-        """Return what is remembered of several parts of the stream together."""
+        """Return the summaries of several parts of the stream as one."""
         merged, *others = [list(part) for part in parts]
         for other in others:
             merged = [
-                Summary(left.nan_count + right.nan_count, keeper.merge(left.state, right.state))
-                for keeper, left, right in zip(self._keepers.values(), merged, other, strict=True)
+                Summary(left.nan_count + right.nan_count, reducer.merge(left.state, right.state))
+                for reducer, left, right in zip(self._by_key.values(), merged, other, strict=True)
             ]
         return merged
 
     def results(self, summaries: Sequence[Summary]) -> list[Any]:
-        """Return what each reducer makes of the stream.
+        """Return the result of each reducer.
 
         Raises:
-            ValueError: If there was NaN and a reducer's policy is to raise.
+            ValueError: If there was NaN and a reducer's ``nan_policy`` is ``"raise"``.
         """
-        by_key = dict(zip(self._keepers, summaries, strict=True))
-        return [_result(one, by_key[one.state_key]) for one in self.reducers]
+        by_key = dict(zip(self._by_key, summaries, strict=True))
+        return [_result_with_nan_policy(one, by_key[one.state_key]) for one in self.reducers]
 
     def restore(self, summaries: list[Summary]) -> None:
-        """Remember something else instead."""
+        """Replace all values by summaries."""
         self._calls, self._size, self._numbers = [], 0, ([], [], [])
-        self._on_their_way.clear()
+        self._in_transfer.clear()
         self._summaries = summaries
 
     def reset(self, *spans: Span) -> None:
-        """Forget what counts for some spans."""
+        """Forget the values of reducers with these spans."""
         if all(one.span in spans for one in self.reducers):
-            self.restore(self._empty)  # What is on its way from a device need not be waited for.
+            self.restore(self._empty)  # Need not wait for a copy from a device.
             return
-        kept = zip(self._keepers.values(), self.summary(), self._empty, strict=True)
-        self._summaries = [new if keeper.span in spans else old for keeper, old, new in kept]
-
-    def _add(self, call: Call) -> None:
-        self._gather_numbers()
-        self._calls.append(call)
-        self._size += size_of(call)
-        if len(self._calls) >= _CALLS_PER_FOLD or self._size >= _VALUES_PER_FOLD:
-            self._send()
-            self._take_in(wait=False)
+        parts = zip(self._by_key.values(), self.summary(), self._empty, strict=True)
+        self._summaries = [empty if reducer.span in spans else summary for reducer, summary, empty in parts]
 
     def _gather_numbers(self) -> None:
-        values, repeat, steps = self._numbers
+        values, repeats, steps = self._numbers
         if values:
-            self._calls.append(Call(np.array(values, np.float64), 1.0, np.array(repeat), np.array(steps)))
+            self._calls.append(Call(np.array(values, np.float64), 1.0, np.array(repeats), np.array(steps)))
             self._numbers = ([], [], [])
 
-    def _send(self) -> None:
+    def _summarize_pending(self, *, wait: bool) -> None:
         self._gather_numbers()
         if self._calls:
-            self._on_their_way.append(Batch(self._calls))
+            self._in_transfer.append(PendingCalls(self._calls))
             self._calls, self._size = [], 0
+        self._merge_arrived(wait=wait)
 
-    def _take_in(self, *, wait: bool) -> None:
-        while self._on_their_way and (wait or self._on_their_way[0].has_arrived()):
-            arrived = self._summarized(self._on_their_way.popleft())
+    def _merge_arrived(self, *, wait: bool) -> None:
+        while self._in_transfer and (wait or self._in_transfer[0].has_arrived()):
+            arrived = self._summarized(self._in_transfer.popleft())
             self._summaries = self.merged([self._summaries, arrived])
 
-    def _summarized(self, batch: Batch) -> list[Summary]:
-        once, counted = batch.samples()
+    def _summarized(self, calls: PendingCalls) -> list[Summary]:
+        once, repeated = calls.samples()
         return [
-            Summary(once.nan_count, keeper.summarize(counted if keeper.weighted else once))
-            for keeper in self._keepers.values()
+            Summary(once.nan_count, reducer.summarize(repeated if reducer.weighted else once))
+            for reducer in self._by_key.values()
         ]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Wait for what is on its way, which no copy could be told of."""
+        """Wait for copies from a device, which cannot be pickled."""
         self.summary()
         return self.__dict__
 
 
-def _result(reducer: Reduces, summary: Summary) -> Any:
-    """Return a result as the reducer's policy for NaN wants it."""
+def _result_with_nan_policy(reducer: Reducer, summary: Summary) -> Any:
     if summary.nan_count and reducer.nan_policy == "raise":
         raise ValueError(
-            f"{reducer.name} was given {summary.nan_count} values that are NaN, and nan_policy='raise'."
-            " Find where they come from, or leave them out with nan_policy='omit'."
+            f"{reducer.name} got {summary.nan_count} values that are NaN, and nan_policy='raise'. Find where they come"
+            " from, or leave them out with nan_policy='omit'."
         )
     result = reducer.result(summary.state)
     if not summary.nan_count or reducer.nan_policy != "propagate":

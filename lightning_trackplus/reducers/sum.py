@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from typing import TypeVar
+
 import numpy as np
 from typing_extensions import override
 
 from lightning_trackplus.reducers.base import Reducer
-from lightning_trackplus.reducers.compensated_sum import added, compensated_sum
-from lightning_trackplus.reducers.samples import NanPolicy, Samples, State
+from lightning_trackplus.reducers.samples import Floats, NanPolicy, Samples, State
 
 
 class Sum(Reducer):
-    """The sum of the values, ``Σwx``; as in Lightning's own sum, a batch size plays no part.
+    """The sum of the values, ``Σwx``. As in Lightning's own sum, the batch size is ignored.
 
-    What rounding takes from the sum is kept beside it, so that values of both signs may cancel.
+    The rounding error of the sum is kept beside it, so that values of both signs may cancel: T. Ogita, S. M. Rump,
+    S. Oishi, "Accurate sum and dot product", SIAM Journal on Scientific Computing 26 (6), 2005.
 
     Args:
         nan_policy: As for `Reducer`.
@@ -26,12 +29,8 @@ class Sum(Reducer):
         tensor(3., dtype=torch.float64)
     """
 
+    name = "sum"
     weighted = False
-
-    @property
-    @override
-    def name(self) -> str:
-        return "sum"
 
     @override
     def summarize(self, samples: Samples) -> State:
@@ -40,7 +39,7 @@ class Sum(Reducer):
 
     @override
     def merge(self, left: State, right: State) -> State:
-        return added(left, right)
+        return add_compensated(left, right)
 
     @override
     def result(self, state: State) -> float:
@@ -48,7 +47,7 @@ class Sum(Reducer):
 
 
 class Count(Reducer):
-    """The number of samples, ``Σw``: a scalar that is logged counts with its batch size.
+    """The number of samples, ``Σw``; a logged scalar counts once for each sample of its batch.
 
     Args:
         nan_policy: As for `Reducer`.
@@ -61,10 +60,7 @@ class Count(Reducer):
         tensor(2., dtype=torch.float64)
     """
 
-    @property
-    @override
-    def name(self) -> str:
-        return "count"
+    name = "count"
 
     @override
     def summarize(self, samples: Samples) -> State:
@@ -80,10 +76,10 @@ class Count(Reducer):
 
 
 class NanCount(Count):
-    """How many values are NaN, ``Σ[x is NaN]``; each counts once, whatever its weight above 0.
+    """The number of values that are NaN, ``Σ[x is NaN]``; each counts once, whatever its weight above 0.
 
     Args:
-        nan_policy: Plays no part, since NaN is what it counts.
+        nan_policy: Ignored, since NaN is counted.
 
     Examples:
         >>> import torch
@@ -93,6 +89,7 @@ class NanCount(Count):
         tensor(1., dtype=torch.float64)
     """
 
+    name = "nan_count"
     weighted = False
     counts_nan = True
 
@@ -100,18 +97,13 @@ class NanCount(Count):
         super().__init__(nan_policy=nan_policy)
         self.nan_policy = "omit"
 
-    @property
-    @override
-    def name(self) -> str:
-        return "nan_count"
-
     @override
     def summarize(self, samples: Samples) -> State:
         return np.array([float(samples.nan_count)])
 
 
 class InfCount(Count):
-    """How many values are infinite, ``Σ[|x| = ∞]``; each counts once, whatever its weight above 0.
+    """The number of infinite values, ``Σ[|x| = ∞]``; each counts once, whatever its weight above 0.
 
     Args:
         nan_policy: As for `Reducer`.
@@ -124,13 +116,56 @@ class InfCount(Count):
         tensor(1., dtype=torch.float64)
     """
 
+    name = "inf_count"
     weighted = False
-
-    @property
-    @override
-    def name(self) -> str:
-        return "inf_count"
 
     @override
     def summarize(self, samples: Samples) -> State:
         return np.array([float(np.isinf(samples.values).sum())])
+
+
+_Number = TypeVar("_Number", float, Floats)
+_FEW = 512  # Up to this many values, Python's exact sum is faster than numpy.
+
+
+def compensated_sum(values: Floats) -> Floats:
+    """Return the sum of values and its rounding error, together as exact as a sum in twice the precision."""
+    if len(values) <= _FEW and np.isfinite(values).all():
+        return _exact_sum(values.tolist())
+    error = np.float64(0)
+    # The two halves are added, not neighbours, so each round is a few operations on whole arrays.
+    with np.errstate(over="ignore", invalid="ignore"):
+        while len(values) > 1:
+            half = len(values) // 2
+            sums, errors = two_sum(values[:half], values[half : 2 * half])
+            error += errors.sum()
+            values = np.append(sums, values[2 * half :])
+        return _normalized(float(values[0]) if len(values) else 0.0, float(error))
+
+
+def add_compensated(left: Floats, right: Floats) -> Floats:
+    """Return the sum of two results of `compensated_sum`."""
+    # For two numbers, Python's own arithmetic is much faster than numpy.
+    (left_total, left_error), (right_total, right_error) = left.tolist(), right.tolist()
+    total, error = two_sum(left_total, right_total)
+    return _normalized(total, error + left_error + right_error)
+
+
+def two_sum(left: _Number, right: _Number) -> tuple[_Number, _Number]:
+    """Return a sum and its rounding error, which together are exact."""
+    total = left + right
+    of_right = total - left
+    return total, (left - (total - of_right)) + (right - of_right)
+
+
+def _exact_sum(values: list[float]) -> Floats:
+    try:
+        total = math.fsum(values)
+        return np.array([total, math.fsum([*values, -total])])
+    except OverflowError:
+        return np.array([math.copysign(math.inf, sum(value / len(values) for value in values)), 0.0])
+
+
+def _normalized(total: float, error: float) -> Floats:
+    # An infinite sum has no rounding error.
+    return np.array(two_sum(total, error) if math.isfinite(total) else (total, 0.0))

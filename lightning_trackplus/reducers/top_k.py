@@ -12,17 +12,17 @@ from lightning_trackplus.reducers.samples import Floats, NanPolicy, Samples, Sta
 
 
 class TopK(Reducer):
-    """The k largest values, ``x₍₁₎ ≥ … ≥ x₍ₖ₎``, as ``top1`` … ``topk``; a weight plays no part.
+    """The k largest values, ``x₍₁₎ ≥ … ≥ x₍ₖ₎``, as ``top1`` … ``topk``; weights are ignored.
 
-    Where there are fewer than k, the others are NaN. Of equal values, the earlier stands first.
+    If there are fewer than k values, the others are NaN. Of equal values, the earlier is first.
 
     Args:
-        k: How many, at least 1.
-        steps: Whether the step of each is given as well, as ``top1_step`` and so on.
+        k: The number of values, at least 1.
+        steps: Whether the result has the step of each value as well, as ``top1_step`` and so on.
         nan_policy: As for `Reducer`.
 
     Raises:
-        ValueError: If k is no integer above 0.
+        ValueError: If k is not an integer of at least 1.
 
     Examples:
         >>> import torch
@@ -32,6 +32,7 @@ class TopK(Reducer):
         {'top1': tensor(9., dtype=torch.float64), 'top2': tensor(4., dtype=torch.float64)}
     """
 
+    name = "topk"
     weighted = False
     _end = "top"
     _sign = -1
@@ -39,14 +40,10 @@ class TopK(Reducer):
     def __init__(self, k: int = 5, *, steps: bool = False, nan_policy: NanPolicy = "omit") -> None:
         super().__init__(nan_policy=nan_policy)
         if not isinstance(k, int) or isinstance(k, bool) or k < 1:
-            raise ValueError(f"{type(self).__name__} got k={k!r}; give an integer of at least 1, for example 5.")
+            raise ValueError(f"{type(self).__name__} got k={k!r}; expected an integer of at least 1, for example 5.")
         self.k = k
         self.steps = steps
-
-    @property
-    @override
-    def name(self) -> str:
-        return f"{self._end}{self.k}"
+        self.name = f"{self._end}{k}"
 
     @property
     @override
@@ -69,13 +66,13 @@ class TopK(Reducer):
 
     @override
     def result(self, state: State) -> Mapping[str, float]:
-        values, steps = state.reshape(2, -1)
+        padded = np.full((2, self.k), np.nan)
+        padded[:, : len(state) // 2] = state.reshape(2, -1)
         results: dict[str, float] = {}
-        for index in range(self.k):
-            is_present = index < len(values)
-            results[f"{self._end}{index + 1}"] = float(values[index]) if is_present else np.nan
+        for number, (value, step) in enumerate(padded.T.tolist(), start=1):
+            results[f"{self._end}{number}"] = value
             if self.steps:
-                results[f"{self._end}{index + 1}_step"] = float(steps[index]) if is_present else np.nan
+                results[f"{self._end}{number}_step"] = step
         return results
 
     def _first_k(self, values: Floats, steps: Floats) -> State:
@@ -85,17 +82,17 @@ class TopK(Reducer):
 
 
 class BottomK(TopK):
-    """The k smallest values, ``x₍₁₎ ≤ … ≤ x₍ₖ₎``, as ``bottom1`` … ``bottomk``; a weight plays no part.
+    """The k smallest values, ``x₍₁₎ ≤ … ≤ x₍ₖ₎``, as ``bottom1`` … ``bottomk``; weights are ignored.
 
-    Where there are fewer than k, the others are NaN. Of equal values, the earlier stands first.
+    If there are fewer than k values, the others are NaN. Of equal values, the earlier is first.
 
     Args:
-        k: How many, at least 1.
-        steps: Whether the step of each is given as well, as ``bottom1_step`` and so on.
+        k: The number of values, at least 1.
+        steps: Whether the result has the step of each value as well, as ``bottom1_step`` and so on.
         nan_policy: As for `Reducer`.
 
     Raises:
-        ValueError: If k is no integer above 0.
+        ValueError: If k is not an integer of at least 1.
 
     Examples:
         >>> import torch
@@ -105,5 +102,6 @@ class BottomK(TopK):
         {'bottom1': tensor(1., dtype=torch.float64), 'bottom2': tensor(4., dtype=torch.float64)}
     """
 
+    name = "bottomk"
     _end = "bottom"
     _sign = 1

@@ -315,7 +315,7 @@ def test_the_policy_raise_stops_at_the_end_of_the_epoch(tmp_path, where):
     """The error names the call; the Trainer can be used again."""
     step = lambda m, b, i: m.log("x", torch.where(b[:, 0] == 4, torch.nan, b[:, 0]), reduce_fx="p95", on_epoch=True)  # noqa: E731
     message = re.escape(
-        "self.log('x', …): p95 was given 1 values that are NaN, and nan_policy='raise'. Find where they come from, or"
+        "self.log('x', …): p95 got 1 values that are NaN, and nan_policy='raise'. Find where they come from, or"
         " leave them out with nan_policy='omit'."
     )
     with pytest.raises(ValueError, match=message):
@@ -332,7 +332,7 @@ def test_objects_have_a_policy_of_their_own(tmp_path):
     metrics = validated(tmp_path, step)
     assert math.isnan(metrics["x_mean"])
     assert (metrics["x_max"], metrics["x_count"]) == (9.0, 9.0)
-    with pytest.raises(ValueError, match="max was given 1 values that are NaN"):
+    with pytest.raises(ValueError, match="max got 1 values that are NaN"):
         validated(
             tmp_path,
             lambda m, b, i: m.log(

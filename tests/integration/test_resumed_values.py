@@ -12,7 +12,7 @@ import torch
 
 from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.reducers.histogram import Histogram
-from lightning_trackplus.reducers.since_logged import SinceLogged
+from lightning_trackplus.reducers.running import SinceLogged
 from lightning_trackplus.reducers.sum import Count
 from tests.flavour.pytorch.callbacks import Callback, OnExceptionCheckpoint
 from tests.support.forking import two_ranks

@@ -213,8 +213,8 @@ class TestReducer:
     def test_a_number_of_bins_needs_a_range(self, given_bins):
         """At least one bin between two finite numbers."""
         message = (
-            "Histogram got bins={!r}, low={!r} and high={!r}; give at least 1 bin, and two finite numbers, low"
-            " below high, for example Histogram(20, 0.0, 1.0)."
+            "Histogram got bins={!r}, low={!r} and high={!r}; expected at least 1 bin and two finite numbers, low below"
+            " high, for example Histogram(20, 0.0, 1.0)."
         ).format(*given_bins)
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             Histogram(*given_bins)
@@ -223,8 +223,8 @@ class TestReducer:
     def test_a_range_without_a_number_of_bins_is_refused(self, given_bins):
         """Edges, given or usual, leave no room for a range."""
         message = (
-            "Histogram got bins={!r}, low={!r} and high={!r}; low and high go with a number of bins, for example"
-            " Histogram(20, 0.0, 1.0)."
+            "Histogram got bins={!r}, low={!r} and high={!r}; expected low and high only with a number of bins, for"
+            " example Histogram(20, 0.0, 1.0)."
         ).format(*given_bins)
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             Histogram(*given_bins)

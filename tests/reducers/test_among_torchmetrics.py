@@ -209,11 +209,17 @@ class TestMergeState:
     @pytest.mark.parametrize(
         ("other", "message"),
         [
-            (Quantile(0.5), "Mean got a state of the kind \"('distribution', 'auto')\" where its own is 'mean'"),
-            (Std(), "Mean got a state of the kind 'moments' where its own is 'mean'"),
-            (MeanMetric(), "Mean.merge_state got a MeanMetric; give a reducer of the same kind, or its metric_state."),
-            ({"mean_value": torch.tensor(1.0)}, "Mean.merge_state got a dict; give a reducer of the same kind, or its"),
-            ("a text", "Mean.merge_state got a str; give a reducer of the same kind, or its metric_state."),
+            (Quantile(0.5), "Mean got a state of kind \"('distribution', 'auto')\"; expected kind 'mean'"),
+            (Std(), "Mean got a state of kind 'moments'; expected kind 'mean'"),
+            (
+                MeanMetric(),
+                "Mean.merge_state got a MeanMetric; expected a reducer of the same kind, or its metric_state.",
+            ),
+            (
+                {"mean_value": torch.tensor(1.0)},
+                "Mean.merge_state got a dict; expected a reducer of the same kind, or its",
+            ),
+            ("a text", "Mean.merge_state got a str; expected a reducer of the same kind, or its metric_state."),
         ],
     )
     def test_of_something_else(self, other, message):
@@ -258,7 +264,7 @@ def test_a_state_of_another_reducer_is_refused():
     one, other = torch.nn.ModuleDict({"it": Mean()}), torch.nn.ModuleDict({"it": Max()})
     one["it"].persistent(True)
     one["it"].update(1.0)
-    with pytest.raises(ValueError, match="Max got a state of the kind 'mean' where its own is"):
+    with pytest.raises(ValueError, match="Max got a state of kind 'mean'; expected kind"):
         other.load_state_dict(one.state_dict())
 
 
@@ -317,8 +323,8 @@ class TestNan:
     """A reducer alone says that it leaves values out, as torchmetrics' aggregators do."""
 
     MESSAGE = (
-        "Mean leaves out values that are NaN, so far 1. With nan_policy='propagate' the result is NaN, with 'raise' it"
-        " is an error. This is said once."
+        "Mean leaves out NaN, 1 values so far. Use nan_policy='propagate' for a result of NaN, or 'raise' for an error."
+        " This warning is shown once."
     )
 
     @pytest.mark.parametrize("forward", [True, False])
@@ -379,6 +385,6 @@ def test_results_can_be_plotted(reducer):
 @pytest.mark.parametrize("value", ["text", ["a"], object(), None])
 def test_what_is_no_number_is_refused(value):
     """The error says what it takes."""
-    message = f"A reducer got a {type(value).__name__}, {value!r}; give a number, a tensor, or an array."
+    message = f"A reducer got a {type(value).__name__}, {value!r}; expected a number, a tensor, or an array of numbers."
     with pytest.raises(TypeError, match=re.escape(message)):
         Mean().update(value)

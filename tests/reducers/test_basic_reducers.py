@@ -223,6 +223,6 @@ class TestExtremes:
     @pytest.mark.parametrize("k", [0, -1, 2.0, True, "5", None])
     def test_k_is_a_whole_number(self, kind, k):
         """Anything else is refused, with what to write instead."""
-        message = f"{kind.__name__} got k={k!r}; give an integer of at least 1, for example 5."
+        message = f"{kind.__name__} got k={k!r}; expected an integer of at least 1, for example 5."
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             kind(k)

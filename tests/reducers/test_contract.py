@@ -195,7 +195,7 @@ class TestNan:
         for number in result.values() if isinstance(result, dict) else [result]:
             assert number.isnan().all()
         message = (
-            f"{raising.name} was given 4 values that are NaN, and nan_policy='raise'."
+            f"{raising.name} got 4 values that are NaN, and nan_policy='raise'."
             " Find where they come from, or leave them out with nan_policy='omit'."
         )
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
@@ -220,7 +220,7 @@ class TestNan:
         given = {name: getattr(made, name, len) for name in needed}
         expected = "omit" if kind is NanCount else "propagate"
         assert kind(**given, nan_policy="propagate").nan_policy == expected
-        message = f"{kind.__name__} got nan_policy='ignore'; give 'omit', 'propagate' or 'raise'."
+        message = f"{kind.__name__} got nan_policy='ignore'; expected 'omit', 'propagate' or 'raise'."
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             kind(**given, nan_policy="ignore")
 

@@ -128,10 +128,7 @@ def test_what_is_no_number_is_refused(returned):
     def odd(values):
         return returned
 
-    message = (
-        f"reduce_fx=odd was given 2 values and returned {returned!r}; a reduction returns one number or a tensor of"
-        " one element."
-    )
+    message = f"reduce_fx=odd returned {returned!r} for 2 values; expected one number or a tensor of one element."
     reducer = Function(odd)
     reducer.update(torch.tensor([1.0, 2.0]))
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
@@ -165,9 +162,8 @@ def test_no_more_than_so_many_values_are_kept(sizes):
     seen = Seen()
     reducer = Function(seen, max_values=4)
     message = (
-        "reduce_fx=Seen: 4 values are kept, in 6.4e-05 MB, and no more: what comes after them is left out of the"
-        " result. Use a reducer that needs not keep them, such as 'p95' or a Reducer of your own, or give"
-        " Function(…, max_values=…) more."
+        "reduce_fx=Seen uses the first 4 values only, which take 6.4e-05 MB. Use a reducer that does not store all"
+        " values, such as 'p95' or a Reducer of your own, or raise the limit with Function(…, max_values=…)."
     )
     values, steps = np.arange(12.0), np.arange(12)
     ends = np.cumsum(sizes)[:-1]
@@ -187,7 +183,7 @@ def test_of_several_processes_the_first_steps_are_kept():
     seen = Seen()
     parts = [samples_of(range(3), [rank * 10, rank * 10 + 1, rank * 10 + 2]) for rank in range(3)]
 
-    with pytest.warns(UserWarning, match="4 values are kept"):
+    with pytest.warns(UserWarning, match="the first 4 values only"):
         give(Function(seen, max_values=4), parts)
 
     assert [call.tolist() for call in seen.calls] == [[0, 10, 20, 1]]
@@ -205,6 +201,6 @@ def test_as_many_values_as_fit_are_no_reason_for_a_warning():
 @pytest.mark.parametrize("max_values", [0, -1, 1e6, True, "many"])
 def test_a_cap_that_is_no_number_of_values_is_refused(max_values):
     """A cap is a whole number, at least 1."""
-    message = f"Function got max_values={max_values!r}; give a whole number, at least 1."
+    message = f"Function got max_values={max_values!r}; expected an integer of at least 1."
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Function(len, max_values)

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lightning_trackplus.reducers.frequency import Mode, NUnique
-from lightning_trackplus.reducers.quantile import IQR, Quantile
+from lightning_trackplus.reducers.quantile import IQR, Distribution, Quantile
 from lightning_trackplus.reducers.robust import MAD, TrimmedMean, WinsorizedMean
 from lightning_trackplus.reducers.samples import Samples
-from lightning_trackplus.reducers.sketches.distribution import Distribution
 
 METHODS = ("auto", "exact", "sketch", "hist")
 QUANTILES = (0.001, 0.05, 0.5, 0.75, 0.95, 0.99, 0.999)
@@ -380,7 +379,7 @@ class TestParameters:
         """A q that is no share of the values is refused."""
         with pytest.raises(ValueError) as raised:
             Quantile(q)
-        assert str(raised.value) == f"Quantile got q={q!r}; give a number from 0 to 1, for example 0.95."
+        assert str(raised.value) == f"Quantile got q={q!r}; expected a number from 0 to 1, for example 0.95."
 
     @pytest.mark.parametrize("kind", [TrimmedMean, WinsorizedMean])
     @pytest.mark.parametrize("proportion", [-0.1, 0.5, 10, float("nan")])
@@ -389,7 +388,7 @@ class TestParameters:
         with pytest.raises(ValueError) as raised:
             kind(proportion)
         assert str(raised.value) == (
-            f"{kind.__name__} got proportion={proportion!r}; give a number from 0 to below 0.5, for example 0.1."
+            f"{kind.__name__} got proportion={proportion!r}; expected a number from 0 to below 0.5, for example 0.1."
         )
 
     @pytest.mark.parametrize("kind", [IQR, MAD, TrimmedMean, WinsorizedMean, Mode, NUnique])
@@ -397,7 +396,9 @@ class TestParameters:
         """A method that there is not is refused."""
         with pytest.raises(ValueError) as raised:
             kind(method="tdigest")
-        assert str(raised.value) == (f"{kind.__name__} got method='tdigest'; give 'auto', 'exact', 'sketch' or 'hist'.")
+        assert str(raised.value) == (
+            f"{kind.__name__} got method='tdigest'; expected 'auto', 'exact', 'sketch' or 'hist'."
+        )
 
     def test_names(self):
         """A quantile is named by its percentage, unless it is given a name."""

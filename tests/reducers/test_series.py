@@ -20,9 +20,8 @@ from hypothesis import strategies as st
 from lightning_trackplus.reducers.ema import EMA, EWMStd
 from lightning_trackplus.reducers.function import Function
 from lightning_trackplus.reducers.mean import Mean
-from lightning_trackplus.reducers.running import Running
+from lightning_trackplus.reducers.running import Running, SinceLogged
 from lightning_trackplus.reducers.samples import Samples
-from lightning_trackplus.reducers.since_logged import SinceLogged
 from lightning_trackplus.reducers.stream import Stream
 from lightning_trackplus.reducers.sum import Count, NanCount, Sum
 
@@ -341,7 +340,7 @@ def test_names(reducer, name):
 @pytest.mark.parametrize("kind", [EMA, EWMStd])
 def test_an_alpha_outside_of_its_range_is_refused(kind, alpha):
     """A weight that would not fall raises where the reducer is made."""
-    message = f"{kind.__name__} got alpha={alpha!r}; give a number above 0 and at most 1, for example 0.1."
+    message = f"{kind.__name__} got alpha={alpha!r}; expected a number above 0 and at most 1, for example 0.1."
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         kind(alpha)
 
@@ -349,7 +348,7 @@ def test_an_alpha_outside_of_its_range_is_refused(kind, alpha):
 @pytest.mark.parametrize("window", [0, -3, 2.0, True, "5", None])
 def test_a_window_that_is_no_number_of_steps_is_refused(window):
     """A window is a whole number, at least 1."""
-    message = f"Running got window={window!r}; give a whole number of steps, at least 1."
+    message = f"Running got window={window!r}; expected a number of steps, an integer of at least 1."
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Running(window)
 
@@ -359,7 +358,7 @@ def test_a_window_that_is_no_number_of_steps_is_refused(window):
 def test_what_is_no_reducer_is_refused(make, title, reducer):
     """A function or a class inside of another reducer raises where it is given."""
     message = (
-        f"{title} got the reducer {reducer!r}; give a name or an object, for example 'max' or Max(), or leave it out"
+        f"{title} got the reducer {reducer!r}; expected a name or an object, for example 'max' or Max(), or None"
         " for the mean."
     )
     with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
@@ -368,7 +367,7 @@ def test_what_is_no_reducer_is_refused(make, title, reducer):
 
 def test_a_window_cannot_count_nan():
     """NaN is counted for all steps together, which would be wrong for the last ones."""
-    message = "Running got NanCount(), but steps know nothing of NaN; give SinceLogged(NanCount())."
+    message = "Running got NanCount(), but its steps do not include NaN; expected SinceLogged(NanCount())."
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Running(3, NanCount())
 
@@ -456,7 +455,7 @@ def test_nan_is_left_out_makes_nan_or_raises(make):
         if policy != "raise":
             found[policy] = reducer.compute().item()
         else:
-            with pytest.raises(ValueError, match="was given 1 values that are NaN"):
+            with pytest.raises(ValueError, match="got 1 values that are NaN"):
                 reducer.compute()
     assert found["omit"] == 3
     assert math.isnan(found["propagate"])

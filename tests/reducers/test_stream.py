@@ -17,7 +17,7 @@ import torch
 
 from lightning_trackplus.reducers.function import Function
 from lightning_trackplus.reducers.mean import Mean
-from lightning_trackplus.reducers.since_logged import SinceLogged
+from lightning_trackplus.reducers.running import SinceLogged
 from lightning_trackplus.reducers.stream import Stream
 from lightning_trackplus.reducers.sum import Sum
 from lightning_trackplus.reducers.top_k import TopK
@@ -92,7 +92,7 @@ class TestWeights:
         """A weight below 0 or not finite is refused, and nothing of the call is kept."""
         reducer = logged(Mean(), VALUES)
         before = computed(reducer)
-        message = f"A reducer got the weights {weight!r}; a weight is a finite number, at least 0."
+        message = f"A reducer got the weights {weight!r}; expected finite numbers of at least 0."
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             reducer.update(tensor([[7.0, 8.0]]), weight)
         assert_same(computed(reducer), before)
@@ -108,7 +108,7 @@ class TestWeights:
     )
     def test_weights_of_another_shape(self, value, weight, shapes):
         """Weights that do not fit the values are refused."""
-        message = f"A reducer got values of shape {shapes}; give one weight for each value, or a single number."
+        message = f"A reducer got values of shape {shapes}; expected one weight for each value, or a single number."
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             Mean().update(value, weight)
 

@@ -424,15 +424,15 @@ def test_a_validation_alone_says_nothing_of_patterns_for_training(tmp_path):
 @pytest.mark.parametrize(
     ("reducers", "message"),
     [
-        ({"x": "medain"}, r"reduce_fx='medain' is no reducer; give one of .* Did you mean 'median'\?"),
+        ({"x": "medain"}, r"Unknown reduce_fx 'medain'; expected one of .* Did you mean 'median'\?"),
         ({"x": ["p95", "p101"]}, "p101"),
         ("median", "TrackPlus got reducers='median'; give reducers by the logged name that they are for, such as"),
         (["median"], r"TrackPlus got reducers=\['median'\]; give reducers by the logged name"),
-        ({"x": 3}, "reduce_fx=3 is no reducer"),
+        ({"x": 3}, "Unknown reduce_fx 3"),
         ({"x": []}, "asks for nothing"),
-        ({"x": ["p50", "p50"]}, "each a name of its own"),
-        ({"x": None}, "is no reducer"),
-        ({"x": Quantile}, "reduce_fx=Quantile is a class; give a reducer of it"),
+        ({"x": ["p50", "p50"]}, "each with a name of its own"),
+        ({"x": None}, "Unknown reduce_fx None"),
+        ({"x": Quantile}, "reduce_fx=Quantile is a class; expected an object"),
         ({"x": "ema(2)"}, r"ema\(2\)"),
     ],
     ids=str,
@@ -464,7 +464,7 @@ def test_the_policy_for_nan_is_that_of_configured_names(tmp_path, policy, expect
 
 def test_the_policy_raise_names_the_call(tmp_path):
     """The error comes at the end of the epoch and says under which name NaN was logged."""
-    with pytest.raises(ValueError, match=r"self.log\('x', …\): .*max was given 3 values that are NaN"):
+    with pytest.raises(ValueError, match=r"self.log\('x', …\): .*max got 3 values that are NaN"):
         validated(tmp_path, {"x": "max"}, lambda m, b, i: m.log("x", torch.nan, batch_size=1), nan_policy="raise")
 
 

@@ -117,11 +117,8 @@ def test_a_reducer_of_ones_own_works_like_a_built_in(tmp_path):
     """Any object of a `Reducer` class can be passed, and made anew in each call."""
 
     class Range(Reducer):
+        name = "range"
         weighted = False
-
-        @property
-        def name(self):
-            return "range"
 
         def summarize(self, samples):
             return np.array([samples.values.min(initial=np.inf), samples.values.max(initial=-np.inf)])
@@ -333,44 +330,50 @@ def refused(tmp_path, step, error=MisconfigurationException):
 
 KNOWN = (
     "mean, sum, count, nan_count, inf_count, min, max, range, argmin, argmax, var, std, sem, cv, skew, kurtosis, rms,"
-    " l1, l2, gmean, hmean, perplexity, logsumexp, logmeanexp, median, iqr, mad, trimmed_mean, winsorized_mean, mode,"
-    " n_unique, histogram, first, last, delta, ema, ewm_std, running, since_logged, p0 … p100 (also p99.9), top5,"
-    " bottom5"
+    " l1, l2, gmean, hmean, perplexity, logsumexp, logmeanexp, iqr, mad, trimmed_mean, winsorized_mean, mode,"
+    " n_unique, histogram, first, last, delta, ema, ewm_std, median, running, since_logged, p0 … p100 (also p99.9),"
+    " top5, bottom5"
 )
 
 
 @pytest.mark.parametrize(
     ("reduction", "message"),
     [
-        ("medain", f"reduce_fx='medain' is no reducer; give one of {KNOWN}. Did you mean 'median'?"),
-        ("p101", "reduce_fx='p101': Quantile got q=1.01; give a number from 0 to 1, for example 0.95."),
+        ("medain", f"Unknown reduce_fx 'medain'; expected one of {KNOWN}. Did you mean 'median'?"),
+        ("p101", "reduce_fx='p101': Quantile got q=1.01; expected a number from 0 to 1, for example 0.95."),
         ("ema(2)", "reduce_fx='ema(2)': "),
-        ("ema(", f"reduce_fx='ema(' is no reducer; give one of {KNOWN}. Did you mean 'ema'?"),
+        ("ema(", f"Unknown reduce_fx 'ema('; expected one of {KNOWN}. Did you mean 'ema'?"),
         (
             "ema(0.1 0.2)",
-            "reduce_fx='ema(0.1 0.2)' cannot be read; write a name with numbers or names in brackets, such as"
+            "reduce_fx='ema(0.1 0.2)' cannot be read; expected a name with numbers or names in brackets, such as"
             " 'ema(0.05)' or 'running(100, median)'.",
         ),
         (
             "running(10, medain)",
-            f"reduce_fx='medain' is no reducer; give one of {KNOWN.replace(' running, since_logged,', '')}."
+            f"Unknown reduce_fx 'medain'; expected one of {KNOWN.replace(' running, since_logged,', '')}."
             " Did you mean 'median'?",
         ),
-        ("qqqq", f"reduce_fx='qqqq' is no reducer; give one of {KNOWN}."),
-        ("best8", f"reduce_fx='best8' is no reducer; give one of {KNOWN}. Did you mean 'top8' or 'bottom8'?"),
-        ("tpo8", f"reduce_fx='tpo8' is no reducer; give one of {KNOWN}. Did you mean 'top8'?"),
-        ("p-5", f"reduce_fx='p-5' is no reducer; give one of {KNOWN}. Did you mean 'p5'?"),
-        ("q0.95", f"reduce_fx='q0.95' is no reducer; give one of {KNOWN}. Did you mean 'p95'?"),
-        ("pct(95)", f"reduce_fx='pct(95)' is no reducer; give one of {KNOWN}. Did you mean 'p95'?"),
-        ("largest", f"reduce_fx='largest' is no reducer; give one of {KNOWN}. Did you mean 'max'?"),
-        (Quantile, "reduce_fx=Quantile is a class; give a reducer of it, Quantile(…), or a name."),
-        ("variance", f"reduce_fx='variance' is no reducer; give one of {KNOWN}. Did you mean 'var'?"),
-        ("top8.5", f"reduce_fx='top8.5' is no reducer; give one of {KNOWN}."),
-        ("p95, p99", "reduce_fx='p95, p99' is one string; give a list, reduce_fx=['p95', 'p99']."),
-        (["max mean"], "reduce_fx='max mean' is one string; give a list, reduce_fx=['max', 'mean']."),
+        ("qqqq", f"Unknown reduce_fx 'qqqq'; expected one of {KNOWN}."),
+        ("best8", f"Unknown reduce_fx 'best8'; expected one of {KNOWN}. Did you mean 'top8' or 'bottom8'?"),
+        ("tpo8", f"Unknown reduce_fx 'tpo8'; expected one of {KNOWN}. Did you mean 'top8'?"),
+        ("p-5", f"Unknown reduce_fx 'p-5'; expected one of {KNOWN}. Did you mean 'p5'?"),
+        ("q0.95", f"Unknown reduce_fx 'q0.95'; expected one of {KNOWN}. Did you mean 'p95'?"),
+        ("pct(95)", f"Unknown reduce_fx 'pct(95)'; expected one of {KNOWN}. Did you mean 'p95'?"),
+        ("largest", f"Unknown reduce_fx 'largest'; expected one of {KNOWN}. Did you mean 'max'?"),
+        (Quantile, "reduce_fx=Quantile is a class; expected an object, Quantile(…), or a name."),
+        ("variance", f"Unknown reduce_fx 'variance'; expected one of {KNOWN}. Did you mean 'var'?"),
+        ("top8.5", f"Unknown reduce_fx 'top8.5'; expected one of {KNOWN}."),
+        (
+            "p95, p99",
+            "reduce_fx='p95, p99' is one string; expected a list for several reducers, reduce_fx=['p95', 'p99'].",
+        ),
+        (
+            ["max mean"],
+            "reduce_fx='max mean' is one string; expected a list for several reducers, reduce_fx=['max', 'mean'].",
+        ),
         (
             "ema(0.1); running(5, max)",
-            "reduce_fx='ema(0.1); running(5, max)' is one string; give a list,"
+            "reduce_fx='ema(0.1); running(5, max)' is one string; expected a list for several reducers,"
             " reduce_fx=['ema(0.1)', 'running(5, max)'].",
         ),
         (
@@ -385,15 +388,15 @@ KNOWN = (
         ),
         (
             3,
-            f"reduce_fx=3 is no reducer; give one of {KNOWN}, a Reducer object, a function of a 1-D tensor,"
+            f"Unknown reduce_fx 3; expected one of {KNOWN}, a Reducer object, a function of a 1-D tensor,"
             " or a list of these.",
         ),
         (
             ["p50", Quantile(0.5)],
-            "asks for p50, p50; a list needs at least one reducer, and each a name of its own."
+            "asks for p50, p50; expected at least one reducer, each with a name of its own."
             " A function written with `def` has its own name.",
         ),
-        ([], "reduce_fx=[] asks for nothing; a list needs at least one reducer, and each a name of its own."),
+        ([], "reduce_fx=[] asks for nothing; expected at least one reducer, each with a name of its own."),
     ],
 )
 def test_what_is_no_reducer_is_refused_at_the_users_line(tmp_path, reduction, message):
@@ -505,7 +508,7 @@ def test_other_arguments_in_a_later_call_are_refused_in_lightnings_words(tmp_pat
 def test_a_function_that_returns_no_number_is_named(tmp_path):
     """The error of a user's function says what it got and gave."""
     trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()])
-    message = re.escape("reduce_fx=sort was given 10 values and returned") + "(?s:.*)" + re.escape("returns one number")
+    message = re.escape("reduce_fx=sort returned") + "(?s:.*)" + re.escape("for 10 values; expected one number")
     with pytest.raises(ValueError, match=message):
         trainer.validate(
             LoggingModule(validation_step=lambda m, b, i: m.log("x", b[:, 0], reduce_fx=torch.sort)), loader()

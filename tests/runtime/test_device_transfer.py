@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from lightning_trackplus.reducers.pending_calls import Batch, Call, call_of
+from lightning_trackplus.reducers.pending_calls import Call, PendingCalls, call_of
 from lightning_trackplus.runtime.device_transfer import HostCopy
 
 
@@ -16,7 +16,7 @@ def test_values_on_a_device_are_taken_and_sent_without_being_read():
     with FakeTensorMode():
         scalar, vector = torch.empty((), device="cuda"), torch.empty(64, device="cuda")
         calls = [call_of(value, 1.0, 1, step) for step in range(100) for value in (scalar, vector)]
-        assert Batch(calls).has_arrived()
+        assert PendingCalls(calls).has_arrived()
         with pytest.raises(DataDependentOutputException):
             scalar.item()
 
@@ -31,5 +31,5 @@ def test_a_copy_holds_what_the_tensor_held():
 def test_values_of_several_dtypes_are_not_rounded_to_one():
     """Pieces are sent by dtype, since torch would join long integers and halves to halves."""
     values = [torch.tensor([70001]), torch.tensor([0.5], dtype=torch.float16), torch.tensor([2**24 + 1])]
-    once, _ = Batch([Call(value, 1.0, 1, step) for step, value in enumerate(values)]).samples()
+    once, _ = PendingCalls([Call(value, 1.0, 1, step) for step, value in enumerate(values)]).samples()
     assert once.values.tolist() == [70001.0, 0.5, 2**24 + 1]

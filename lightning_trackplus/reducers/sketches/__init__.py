@@ -1,1 +1,1 @@
-"""What quantiles are computed from."""
+"""States that describe the distribution of all values."""

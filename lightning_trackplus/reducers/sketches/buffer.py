@@ -1,7 +1,7 @@
-"""All values of a stream with their weights, as a state.
+"""All values with their weights.
 
-A state is a head of two numbers, its form and the weight that all values have in common, and the values
-behind them. Values and weights that are numbers of float32 take half the room.
+A state is a head of two numbers, its form and the common weight of all values, and then the values. Values and weights
+that are float32 numbers take half the memory.
 """
 
 from __future__ import annotations
@@ -12,14 +12,12 @@ from lightning_trackplus.reducers.samples import Floats, State
 from lightning_trackplus.reducers.sketches.points import are_equal, float32_if_lossless
 
 _HEAD = 2
-# The form is the sum of what applies.
+# A form is the sum of these; it is below `tdigest.FORM`.
 _WEIGHTED = 1  # Each value is followed by its weight.
-_WIDE = 2  # The numbers need all of float64.
-FORMS = _WEIGHTED + _WIDE + 1
-"""All forms are below this number."""
+_WIDE = 2  # The numbers need float64.
 
 
-def buffered(values: Floats, weights: Floats) -> State:
+def summarize(values: Floats, weights: Floats) -> State:
     """Return the state of some values."""
     weighted = not are_equal(weights)
     numbers = _interleave(values, weights) if weighted else values
@@ -28,18 +26,7 @@ def buffered(values: Floats, weights: Floats) -> State:
     return _state(form, weight, numbers)
 
 
-def contents(state: State) -> tuple[Floats, Floats]:
-    """Return the values and their weights, in the order in which they came."""
-    form, weight = int(state[0]), state[1:2]
-    body = state[_HEAD:] if form & _WIDE else state[_HEAD:].view(np.float32)
-    # NaN fills up where the room is made for an even number; it is never a value.
-    numbers = body.astype(np.float64)[~np.isnan(body)]
-    if form & _WEIGHTED:
-        return numbers[0::2], numbers[1::2]
-    return numbers, np.broadcast_to(weight, numbers.shape)
-
-
-def concatenated(left: State, right: State) -> State:
+def merge(left: State, right: State) -> State:
     """Return the state of two parts together."""
     if len(left) == _HEAD or len(right) == _HEAD:
         return right if len(left) == _HEAD else left
@@ -47,7 +34,7 @@ def concatenated(left: State, right: State) -> State:
     if not form & _WEIGHTED and weight != right[1]:
         form += _WEIGHTED
     if form & _WEIGHTED:
-        # The weight that the values of a part had in common now stands behind each of them.
+        # The common weight of a part is now stored with each of its values.
         common = [part[1] for part in (left, right) if not int(part[0]) & _WEIGHTED]
         form |= _WIDE * (float32_if_lossless(np.array(common)) is None)
         weight = 1.0
@@ -55,14 +42,25 @@ def concatenated(left: State, right: State) -> State:
     return np.concatenate([left, right[_HEAD:]])
 
 
-def count(state: State) -> int:
-    """Return how many values a state holds, or one more for each time that an odd number was added."""
+def contents(state: State) -> tuple[Floats, Floats]:
+    """Return the values and their weights, in the order in which they were added."""
+    form, weight = int(state[0]), state[1:2]
+    body = state[_HEAD:] if form & _WIDE else state[_HEAD:].view(np.float32)
+    # NaN is never a value: it pads an odd number of float32.
+    numbers = body.astype(np.float64)[~np.isnan(body)]
+    if form & _WEIGHTED:
+        return numbers[0::2], numbers[1::2]
+    return numbers, np.broadcast_to(weight, numbers.shape)
+
+
+def size(state: State) -> int:
+    """Return the number of values, padding included: an upper bound without a look at them."""
     form = int(state[0])
     return (len(state) - _HEAD) * (1 if form & _WIDE else 2) // (2 if form & _WEIGHTED else 1)
 
 
 def _in_form(state: State, form: int, weight: float) -> State:
-    """Return a state in a form that takes no less."""
+    """Return a state in a form that needs as much memory or more."""
     if int(state[0]) == form:
         return state
     values, weights = contents(state)

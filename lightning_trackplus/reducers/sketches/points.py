@@ -1,4 +1,4 @@
-"""A distribution as a line of points."""
+"""A distribution as points: sorted values with weights."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _FEW = 1024
 
 
 class WeightedPoints(NamedTuple):
-    """What is known of a distribution: values that rise, and what each stands for.
+    """A distribution, exact or estimated.
 
     Attributes:
-        values: The values, in rising order; infinite ones among them.
-        weights: What each stands for: so many values.
-        exact: Whether these are the values themselves, so that nothing was lost.
-        spread: Whether the values that a point stands for lie around it, in place of being equal to it.
+        values: The values in increasing order; they may be infinite.
+        weights: The number of values that each point stands for.
+        exact: Whether these are the values themselves.
+        spread: Whether the values of a point lie around it, and are not equal to it.
     """
 
     values: Floats
@@ -31,34 +31,34 @@ class WeightedPoints(NamedTuple):
 
     @property
     def total(self) -> float:
-        """How many values these stand for."""
+        """The number of values."""
         common = unbroadcast(self.weights)
         return float(common[0] * len(self.weights) if len(common) == 1 else self.weights.sum())
 
     def quantile(self, q: float) -> float:
-        """Return a quantile by numpy's ``linear`` interpolation, NaN of no values."""
-        # If each is repeated as often as its weight says, the values stand at 0 … total - 1.
-        return self.at(max((self.total - 1) * q, 0.0)) if len(self.values) else math.nan
+        """Return a quantile by numpy's ``linear`` interpolation; NaN of no values."""
+        # With each value repeated by its weight, the values are at 0 … total - 1.
+        return self.value_at(max((self.total - 1) * q, 0.0)) if len(self.values) else math.nan
 
-    def at(self, position: float) -> float:
-        """Return the value at a position among the values in rising order."""
+    def value_at(self, position: float) -> float:
+        """Return the value at a position among the sorted values."""
         return self._between_centres(position) if self.spread else self._between_values(position)
 
-    def kept(self, cut: float) -> WeightedPoints:
-        """Return what is left if some values are taken away at both ends."""
+    def trimmed(self, cut: float) -> WeightedPoints:
+        """Return the points without ``cut`` values at each end."""
         ends = np.cumsum(self.weights)
         weights = np.diff(np.clip(ends, cut, ends[-1] - cut), prepend=cut)
         return self._replace(values=self.values[weights > 0], weights=weights[weights > 0])
 
     def mean(self) -> float:
-        """Return the mean; NaN if it is of infinities of both signs, or of nothing."""
+        """Return the mean; NaN of infinities of both signs, and of no values."""
         if not len(self.values):
             return math.nan
         with np.errstate(invalid="ignore"):
             return float(np.sum(self.values * (self.weights / self.weights.sum())))
 
     def distances(self, centre: float) -> WeightedPoints:
-        """Return how far the values lie from one, as a distribution."""
+        """Return the distribution of the distances from a value."""
         with np.errstate(over="ignore"):
             distances = np.abs(self.values - centre)
         order = np.argsort(distances)
@@ -76,22 +76,22 @@ class WeightedPoints(NamedTuple):
 
     def _between_centres(self, position: float) -> float:
         infinite = np.isinf(self.values)
-        before = float(self.weights[infinite & (self.values < 0)].sum())
-        behind = self.total - float(self.weights[infinite & (self.values > 0)].sum())
-        if infinite.all() or position < before or math.ceil(position) >= behind:
+        below = float(self.weights[infinite & (self.values < 0)].sum())
+        above = self.total - float(self.weights[infinite & (self.values > 0)].sum())
+        if infinite.all() or position < below or math.ceil(position) >= above:
             return self._between_values(position)
         weights = self.weights[~infinite]
-        # The value at position i takes up the place from i to i + 1 and stands in its middle.
-        middles = np.cumsum(weights) - weights / 2
-        return float(np.interp(position - before + 0.5, middles, self.values[~infinite]))
+        # The value at position i covers i to i + 1, and its centre is in the middle.
+        centres = np.cumsum(weights) - weights / 2
+        return float(np.interp(position - below + 0.5, centres, self.values[~infinite]))
 
 
 def in_order(values: Floats, weights: Floats) -> tuple[NDArray[np.floating], Floats]:
-    """Return values in rising order with their weights, as float32 if all are numbers of it."""
+    """Return sorted values with their weights, as float32 if that loses nothing."""
     if not are_equal(weights):
         order = np.argsort(values)
         return values[order], weights[order]
-    # To sort float32 takes half the time, where there are many.
+    # Many float32 numbers are sorted in half the time.
     narrow = float32_if_lossless(values) if len(values) > _FEW else None
     rising = values.copy() if narrow is None else narrow
     rising.sort()
@@ -115,8 +115,8 @@ def _interpolated(below: float, above: float, share: float) -> float:
     if below == above:
         return below
     if math.isinf(below) or math.isinf(above):
-        # An infinity has no difference to a value: what lies between is infinite.
+        # The difference would be infinite or NaN.
         return below + above
-    # As numpy has it, so that results are equal to the last bit.
+    # As numpy does, so that results are equal to the last bit.
     difference = above - below
     return below + difference * share if share < _HALF else above - difference * (1 - share)

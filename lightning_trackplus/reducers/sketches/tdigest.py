@@ -1,12 +1,12 @@
-"""The t-digest: a distribution in 16 KiB, finest at its ends.
+"""The t-digest: a distribution in 16 KiB, most accurate at its ends.
 
-Sorted values are cut into clusters, each remembered by its mean and its weight; a cluster takes the
-less weight the nearer it is to an end. After Dunning and Ertl, "Computing extremely accurate quantiles
-using t-digests" (2019), https://arxiv.org/abs/1902.04023, as their merging digest but with boundaries
-that are the same for all streams: so a cut is a search in a table and no loop over values.
+Sorted values are cut into clusters, each stored as its mean and its weight; clusters near an end have less weight.
+This is the merging digest of Dunning and Ertl, "Computing extremely accurate quantiles using t-digests" (2019),
+https://arxiv.org/abs/1902.04023, with boundaries that are the same for all streams: a cut is then a search in a
+table, without a loop over values.
 
-A state is a head of four numbers (its form, the weight of the finite values, of -∞, of +∞), the means,
-and the share that each has of the weight of the finite values, two of these in the room of one number.
+A state is a head of four numbers (its form, the weight of the finite values, of -∞, of +∞), the means, and the
+weights as shares of the weight of the finite values, in float32.
 """
 
 from __future__ import annotations
@@ -22,15 +22,14 @@ from lightning_trackplus.reducers.sketches.points import WeightedPoints, are_equ
 FORM = 8
 CLUSTERS = 1360
 _HEAD = 4
-_REACH = 12.0  # The outermost boundaries are e to minus this from the ends.
+_REACH = 12.0  # The outermost boundaries are e^-12 from the ends.
 _TINY = float(np.finfo(np.float32).tiny)
 
 
 def _boundaries() -> Floats:
-    """Return where, among all values, one cluster ends and the next begins, as shares of their number.
+    """Return the ranks, from 0 to 1, at which a cluster ends and the next begins.
 
-    It is Dunning and Ertl's scale k₂: the width of a cluster is in proportion to q(1 - q). What a quantile is
-    off by goes with the square root of that width, so that the middle can well be wider for the ends.
+    This is Dunning and Ertl's scale k₂, in which the width of a cluster is proportional to q(1 - q).
     """
     return np.asarray(1 / (1 + np.exp(-_REACH * (2 * np.arange(1, CLUSTERS) / CLUSTERS - 1))))
 
@@ -38,10 +37,10 @@ def _boundaries() -> Floats:
 _BOUNDARIES = _boundaries()
 
 
-def digested(values: Floats, weights: Floats) -> State:
+def summarize(values: Floats, weights: Floats) -> State:
     """Return the state of some values."""
     rising, weights = in_order(values, weights)
-    # An infinity of their own type, or numpy converts all of them.
+    # An infinity of the same dtype, or numpy converts all values.
     infinity = rising.dtype.type(np.inf)
     first, end = np.searchsorted(rising, -infinity, side="right"), np.searchsorted(rising, infinity)
     below, above = weights[:first].sum(), weights[end:].sum()
@@ -50,7 +49,7 @@ def digested(values: Floats, weights: Floats) -> State:
     return _state(total, below, above, *_clustered(rising, weights))
 
 
-def merged(left: State, right: State) -> State:
+def merge(left: State, right: State) -> State:
     """Return the state of two parts together."""
     total, below, above = left[1:_HEAD] + right[1:_HEAD]
     means, weights = (np.concatenate(both) for both in zip(_clusters(left), _clusters(right), strict=True))
@@ -69,7 +68,7 @@ def points(state: State) -> WeightedPoints:
 
 def _state(total: float, below: float, above: float, means: Floats, weights: Floats) -> State:
     shares = np.ones(len(means) + len(means) % 2, dtype=np.float32)
-    # None vanishes beside the others, however small: the smallest and the largest value are kept.
+    # No share is rounded to 0, so that the smallest and the largest value are kept.
     shares[: len(means)] = np.maximum(np.ldexp(weights, -_exponent(total)), _TINY)
     return np.concatenate([[FORM, total, below, above], means, shares.view(np.float64)])
 
@@ -81,23 +80,23 @@ def _clusters(state: State) -> tuple[Floats, Floats]:
 
 
 def _exponent(total: float) -> int:
-    """Return the power of two by which weights are divided: whole ones stay exact, and none is too large."""
+    """Return the power of two that divides the weights: whole weights stay exact, and none is too large."""
     return int(np.frexp(total)[1])
 
 
 def _clustered(values: NDArray[np.floating], weights: Floats) -> tuple[Floats, Floats]:
-    """Cut values in rising order into clusters."""
+    """Return the means and weights of the clusters of sorted values."""
     if not len(values) or not are_equal(weights):
         return _cut(values.astype(np.float64), weights)
     starts, counts = _equal_cuts(len(values))
-    # No sum of float32 is too large for float64, but one of float64 can be.
+    # A sum of float32 always fits into float64; a sum of float64 may not.
     share = 1.0 if values.dtype == np.float32 else 1 / len(values)
     terms = values if values.dtype == np.float32 else values * share
     return _means(terms, counts * share, values, starts), counts * weights[0]
 
 
 def _cut(values: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """Cut points in rising order into clusters."""
+    """Return the means and weights of the clusters of sorted points."""
     if len(values) <= CLUSTERS:
         return values, weights
     total = weights.sum()
@@ -109,13 +108,13 @@ def _cut(values: Floats, weights: Floats) -> tuple[Floats, Floats]:
 
 @functools.lru_cache(maxsize=8)
 def _equal_cuts(count: int) -> tuple[NDArray[np.intp], Floats]:
-    """Return where clusters begin in so many values of one weight, and how many each has."""
+    """Return the start of each cluster of ``count`` values of one weight, and the number of its values."""
     starts = _starts((np.arange(count) + 0.5) / count) if count > CLUSTERS else np.arange(count)
     return starts, np.diff(starts, append=count).astype(np.float64)
 
 
 def _starts(ranks: Floats) -> NDArray[np.intp]:
-    """Return where clusters begin; the first and the last point are clusters of their own."""
+    """Return the start of each cluster; the first and the last point are clusters of their own."""
     starts = np.searchsorted(ranks, _BOUNDARIES)
     starts = starts[(starts > 1) & (starts < len(ranks) - 1)]
     different = np.concatenate([starts[:1], starts[1:][starts[1:] != starts[:-1]]])
@@ -125,8 +124,8 @@ def _starts(ranks: Floats) -> NDArray[np.intp]:
 def _means(
     terms: NDArray[np.floating], divisors: Floats, values: NDArray[np.floating], starts: NDArray[np.intp]
 ) -> Floats:
-    """Return the means of clusters, held between their ends: of equal values it is that value, to the last bit."""
+    """Return the means of clusters, clipped to their ends: of equal values it is that value, to the last bit."""
     means = np.add.reduceat(terms, starts, dtype=np.float64) / divisors
     last = np.append(starts[1:], len(values)) - 1
-    held: Floats = np.minimum(np.maximum(means, values[starts]), values[last])
-    return held
+    clipped: Floats = np.minimum(np.maximum(means, values[starts]), values[last])
+    return clipped

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from lightning_trackplus.reducers.function import Function
-from lightning_trackplus.reducers.since_logged import SinceLogged
+from lightning_trackplus.reducers.running import SinceLogged
 from lightning_trackplus.reducers.sum import Count
 from tests.support.reducer_cases.case import Case
 
