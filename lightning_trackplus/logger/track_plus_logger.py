@@ -19,6 +19,7 @@ from lightning_trackplus.delivery.async_writer import DEFAULT_MAX_BYTES
 from lightning_trackplus.delivery.byte_budget import Overflow, check_queue
 from lightning_trackplus.formats.hparams import check_hparam_metrics, flatten_hparams
 from lightning_trackplus.formats.layout import RUN_FILE
+from lightning_trackplus.formats.x_axis import check_x_axis, prefixed_axes
 from lightning_trackplus.lightning_internals import lightning_loggers, trainer_state
 from lightning_trackplus.lightning_internals.flavours import installed_flavours
 from lightning_trackplus.lightning_internals.running_trainers import current_run
@@ -33,9 +34,8 @@ from lightning_trackplus.run.journal import Way
 from lightning_trackplus.run.run_writer import RunWriter
 from lightning_trackplus.run.writer_set import OutputOptions
 from lightning_trackplus.runtime.device_transfer import start_host_copy
-from lightning_trackplus.writers.directions import Mode, monitored_modes
+from lightning_trackplus.writers.best_values import Mode, monitored_modes
 from lightning_trackplus.writers.registry import WriterChoice, available
-from lightning_trackplus.writers.x_axis import check_x_axis, prefixed_axes
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl

@@ -16,8 +16,8 @@ from lightning_trackplus import TrackPlusLogger, read_run
 from lightning_trackplus.reading.verify import differences
 from lightning_trackplus.record import EvaluationBatch
 from lightning_trackplus.writers import metrics_table
-from lightning_trackplus.writers.history import read_history
 from lightning_trackplus.writers.metrics_table import MetricsTable
+from lightning_trackplus.writers.run_summary import read_history
 from tests.flavour.pytorch.loggers import CSVLogger
 
 OTHERS = "other names"
@@ -124,7 +124,7 @@ def test_where_no_wider_file_can_be_made_rows_wait_for_the_column_for_other_name
     beside.mkdir()
     for step in range(1, 4):
         table.write(step, 0, {"n1": 0.25, f"late {step}": 1.0})
-        with pytest.raises(IsADirectoryError, match=f"has no column yet for '{OTHERS}', and rows are written without"):
+        with pytest.raises(IsADirectoryError, match=f"has no column yet for '{OTHERS}'; rows are written without them"):
             table.flush()
         assert rows_of(path)[1:] == [{"step": str(one), "epoch": "0", "n1": "0.25"} for one in range(1, step + 1)]
     beside.rmdir()

@@ -9,7 +9,7 @@ from typing_extensions import Self, assert_never
 
 from lightning_trackplus.lightning_internals import lightning_loggers
 from lightning_trackplus.record import Encoded, Payload, Record, TensorBoardEvent
-from lightning_trackplus.writers.media_files import MediaFiles
+from lightning_trackplus.writers.csv import MediaFiles
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import CSVLogger
