@@ -16,6 +16,7 @@ from typing import IO
 from urllib.parse import parse_qsl, quote_plus
 
 from lightning_trackplus.formats.files import replace_file
+from lightning_trackplus.formats.layout import escaped
 
 _ENCODING = "utf-8"
 _BLOCK = 2**16
@@ -36,7 +37,7 @@ _UNQUOTED = "/:;()[]"
 
 def column_of(name: str) -> str:
     """Return the column of a metric; characters without UTF-8 are escaped."""
-    return _RENAMED.get(name) or name.encode(_ENCODING, "backslashreplace").decode(_ENCODING)
+    return _RENAMED.get(name) or escaped(name)
 
 
 def name_of(column: str) -> str:

@@ -14,6 +14,8 @@ from enum import Enum
 from types import SimpleNamespace
 from typing import Any, TypeAlias
 
+from lightning_trackplus.formats.layout import escaped
+
 HparamValue: TypeAlias = bool | int | float | str
 """A value in the HParams tab."""
 
@@ -150,5 +152,4 @@ def _described(value: Any) -> str:
 
 def _text(text: str) -> str:
     """Return text as valid UTF-8 that fits into a cell."""
-    text = text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "…"
-    return text.encode("utf-8", "backslashreplace").decode()
+    return escaped(text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "…")

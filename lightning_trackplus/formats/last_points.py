@@ -9,7 +9,7 @@ from typing import NamedTuple
 from lightning_trackplus.formats.csv_rows import OTHERS, filled_cells
 from lightning_trackplus.formats.event_files import event_files, read_events
 from lightning_trackplus.formats.layout import EVALUATIONS, METRICS_FILE, batches_folder
-from lightning_trackplus.formats.metrics_csv import EPOCH, STEP, StoredMetrics, number_in, read_stored, step_in
+from lightning_trackplus.formats.metrics_csv import EPOCH, STEP, StoredMetrics, number_in, read_stored, rows_with_steps
 
 
 class LastPoint(NamedTuple):
@@ -106,14 +106,7 @@ def _table(directory: Path) -> StoredMetrics | None:
 
 
 def _rows(stored: StoredMetrics) -> Iterator[tuple[int, list[str]]]:
-    """Yield the steps and the cells of the rows; rows whose step is not a number are skipped."""
-    position = stored.columns.index(STEP)
-    for cells in stored.rows(warns=False):
-        try:
-            step = step_in(cells[position])
-        except ValueError:
-            continue
-        yield step, cells
+    return rows_with_steps(stored.columns, stored.rows(warns=False))
 
 
 def _has_epoch(stored: StoredMetrics, cells: list[str]) -> bool:

@@ -52,6 +52,11 @@ def is_ours(directory: Path) -> bool:
     return (directory / RUN_FILE).is_file()
 
 
+def escaped(name: str) -> str:
+    """Return a name with characters that UTF-8 cannot encode as escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def batches_folder(stage: str) -> str:
     """Return the folder, relative to the run directory, with the events of an evaluation's batches."""
     return f"{stage}_batches"

@@ -164,6 +164,17 @@ def step_in(cell: str) -> int:
     return int(number)
 
 
+def rows_with_steps(columns: Sequence[str], rows: Iterable[list[str]]) -> Iterator[tuple[int, list[str]]]:
+    """Yield the steps and the cells of rows; rows whose step is not a number are skipped."""
+    position = columns.index(STEP)
+    for cells in rows:
+        try:
+            step = step_in(cells[position])
+        except (ValueError, IndexError):
+            continue
+        yield step, cells
+
+
 def step_rows(stored: StoredMetrics) -> Iterator[StepRow]:
     """Yield the rows of a ``metrics.csv``."""
     for row in stored.rows():

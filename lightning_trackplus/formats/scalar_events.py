@@ -23,7 +23,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.util.tensor_util import make_ndarray
 
 from lightning_trackplus.formats.event_files import event_files, read_records
-from lightning_trackplus.formats.layout import EVALUATIONS, batches_folder
+from lightning_trackplus.formats.layout import EVALUATIONS, batches_folder, escaped
 from lightning_trackplus.formats.metrics_csv import EPOCH, StepRow
 from lightning_trackplus.runtime.failures import warn
 
@@ -101,8 +101,8 @@ class _EventTemplate:
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
-        entries = [Summary(value=[{"tag": tag_of(name), "simple_value": 0.0}]).SerializeToString() for name in names]
-        event = Event(summary={"value": [{"tag": tag_of(name), "simple_value": 0.0} for name in names]})
+        entries = [Summary(value=[{"tag": escaped(name), "simple_value": 0.0}]).SerializeToString() for name in names]
+        event = Event(summary={"value": [{"tag": escaped(name), "simple_value": 0.0} for name in names]})
         head = event.SerializeToString().removesuffix(b"".join(entries))
         # The number is the last thing in each entry.
         parts = [entry[:-_FLOAT_BYTES] for entry in entries]
@@ -144,11 +144,6 @@ def _head(data: bytes) -> tuple[int, int]:
         if byte < _CONTINUATION_BIT:
             break
     return position, step - 2**64 if step >= 2**63 else step
-
-
-def tag_of(name: str) -> str:
-    """Return the tag of a name; characters without UTF-8 are escaped."""
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _float32(number: float) -> float:

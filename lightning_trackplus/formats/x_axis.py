@@ -16,11 +16,11 @@ from typing import Any
 from lightning_trackplus.formats.files import replace_file
 from lightning_trackplus.formats.last_points import last_points
 from lightning_trackplus.formats.layout import AXES_FILE
+from lightning_trackplus.formats.metrics_csv import EPOCH
 from lightning_trackplus.record import Payload, Record
 from lightning_trackplus.runtime.failures import warn
 from lightning_trackplus.runtime.name_patterns import matches
 
-EPOCH = "epoch"
 _LARGEST_STEP = 2**63
 
 

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_trackplus.formats.metrics_csv import EPOCH, StoredMetrics
-from lightning_trackplus.formats.x_axis import EPOCH as EPOCH_AXIS
 from lightning_trackplus.reading.number_chunks import RUN, Chunk, EventNumbers, csv_chunks
 
 # Lightning's TensorBoardLogger writes it once, before any metric.
@@ -57,7 +56,7 @@ def compare_numbers(
     in_events = _Checksums(events.chunks())
     in_csv = _Checksums(() if csv is None else csv_chunks(csv, axes, events.batch_names))
     # Over a scalar, the CSV does not determine the steps exactly.
-    inexact = {name for name, axis in axes.items() if axis != EPOCH_AXIS}
+    inexact = {name for name, axis in axes.items() if axis != EPOCH}
     unequal = {
         series: None
         for series in {**in_csv.sums, **in_events.sums}

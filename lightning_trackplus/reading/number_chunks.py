@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from lightning_trackplus.formats.csv_rows import name_of
 from lightning_trackplus.formats.layout import EVALUATIONS, batches_folder
 from lightning_trackplus.formats.metrics_csv import EPOCH, STEP, Filled, StoredMetrics, number_in, step_in
-from lightning_trackplus.formats.x_axis import EPOCH as EPOCH_AXIS
 
 RUN, BATCHES = "", "batches"
 """The parts of a name: numbers at global steps, and numbers of evaluation batches."""
@@ -49,7 +48,7 @@ def csv_chunks(
     stored: StoredMetrics, axes: Mapping[str, str], batch_names: Collection[str], *, warns: bool = True
 ) -> Iterator[Chunk]:
     """Yield the numbers of a ``metrics.csv``."""
-    scalar_axes = set(axes.values()) - {EPOCH_AXIS}
+    scalar_axes = set(axes.values()) - {EPOCH}
     latest: dict[str, float] = {}
     rows = stored.rows(warns=warns)
     while block := list(itertools.islice(rows, _ROWS_AT_ONCE)):
@@ -66,7 +65,7 @@ def csv_chunks(
             match axes.get(name):
                 case None:
                     pass
-                case axis if axis == EPOCH_AXIS:
+                case axis if axis == EPOCH:
                     at = before = _whole(_floats(epochs), steps)
                 case axis:
                     known = scalars[axis].values

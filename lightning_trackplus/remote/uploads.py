@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, ParamSpec
+from typing import ParamSpec
 
+from lightning_trackplus.formats.csv_rows import last_row
 from lightning_trackplus.formats.event_files import end_of_records
+from lightning_trackplus.formats.files import FilePart
 from lightning_trackplus.formats.layout import BACKUP_FOLDER, MEDIA_FOLDER, MEDIA_INDEX
 from lightning_trackplus.remote.remote_folder import RemoteFolder
 from lightning_trackplus.remote.spool import Spool, Stamp, top_folder
@@ -18,6 +21,7 @@ from lightning_trackplus.runtime.failures import describe_error, warn
 P = ParamSpec("P")
 
 _COPY = ".uploading"
+_BLOCK = 2**20
 _MAX_FAILURES_IN_A_ROW = 3
 # A file can change again within one tick of the clock of its modification time.
 _CLOCK_TICK_NS = 100_000_000
@@ -168,9 +172,6 @@ class UploadFailures:
             )
 
 
-_BLOCK = 2**20
-
-
 class WholeCopies:
     """Copies files up to the last complete record or row; it remembers the ends of event files' records."""
 
@@ -179,36 +180,18 @@ class WholeCopies:
 
     def copy(self, path: Path, copy: Path) -> int:
         """Copy a file, and return the size of the copy."""
-        with path.open("rb") as file, copy.open("w+b") as target:
-            size = os.fstat(file.fileno()).st_size
-            if "tfevents" in path.name:
-                size = self._end_of_records(path, file, size)
-            _copy_bytes(file, target, size)
-            if path.suffix == ".csv":
-                target.truncate(_end_of_lines(target))
+        size = self._end_of_records(path) if "tfevents" in path.name else path.stat().st_size
+        with FilePart(path, 0, size) as source, copy.open("w+b") as target:
+            shutil.copyfileobj(source, target, _BLOCK)
+            if path.suffix == ".csv" and not (last := last_row(target, 0)).endswith(b"\n"):
+                target.truncate(target.seek(0, os.SEEK_END) - len(last))
             return target.seek(0, os.SEEK_END)
 
-    def _end_of_records(self, path: Path, file: IO[bytes], size: int) -> int:
-        inode = os.fstat(file.fileno()).st_ino
-        known_inode, start = self._ends.get(path, (inode, 0))
-        end = end_of_records(file, start if known_inode == inode and start <= size else 0, size)
-        self._ends[path] = inode, end
+    def _end_of_records(self, path: Path) -> int:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            inode, start = self._ends.get(path, (status.st_ino, 0))
+            is_continued = inode == status.st_ino and start <= status.st_size
+            end = end_of_records(file, start if is_continued else 0, status.st_size)
+        self._ends[path] = status.st_ino, end
         return end
-
-
-def _copy_bytes(file: IO[bytes], target: IO[bytes], count: int) -> None:
-    file.seek(0)
-    while count > 0 and (block := file.read(min(count, _BLOCK))):
-        target.write(block)
-        count -= len(block)
-
-
-def _end_of_lines(file: IO[bytes]) -> int:
-    end = file.seek(0, os.SEEK_END)
-    while end > 0:
-        start = max(end - _BLOCK, 0)
-        file.seek(start)
-        if (last := file.read(end - start).rfind(b"\n")) >= 0:
-            return start + last + 1
-        end = start
-    return 0

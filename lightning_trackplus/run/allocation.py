@@ -68,9 +68,8 @@ class RunAllocation:
             # The caller, such as LightningCLI, may make the folder, which no other run must get.
             self._resolve_directory(run.trainer, run.checkpoint)
         if self._version is None:
-            version = auto_version(self._root, None) if self._given_version == AUTO else None
-            version = self._started_by_child() if version is None else version
-            self._version = next_version(self._root) if version is None else version
+            existing = self._existing_version(None)
+            self._version = next_version(self._root) if existing is None else existing
         return self._version
 
     def resolve(self, trainer: pl.Trainer) -> None:
@@ -145,12 +144,13 @@ class RunAllocation:
     def _choose_version(self, checkpoint: str | os.PathLike[str] | None) -> None:
         if self._given_version not in (None, AUTO):
             return
+        existing = self._existing_version(checkpoint)
+        wanted = self._version if isinstance(self._version, int) else None
+        self._version = reserve_version(self._root, wanted) if existing is None else existing
+
+    def _existing_version(self, checkpoint: str | os.PathLike[str] | None) -> int | str | None:
         version = auto_version(self._root, checkpoint) if self._given_version == AUTO else None
-        version = self._started_by_child() if version is None else version
-        if version is None:
-            wanted = self._version if isinstance(self._version, int) else None
-            version = reserve_version(self._root, wanted)
-        self._version = version
+        return self._started_by_child() if version is None else version
 
     def _started_by_child(self) -> int | None:
         """Return the run that this logger started in other processes, such as those of an earlier ``ddp_spawn``."""

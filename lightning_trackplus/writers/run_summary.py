@@ -15,8 +15,16 @@ import numpy as np
 
 from lightning_trackplus.formats.csv_rows import name_of
 from lightning_trackplus.formats.files import replace_file
-from lightning_trackplus.formats.layout import METRICS_FILE, SUMMARY_FILE
-from lightning_trackplus.formats.metrics_csv import EPOCH, STEP, Filled, StoredMetrics, number_in, read_stored, step_in
+from lightning_trackplus.formats.layout import METRICS_FILE, SUMMARY_FILE, escaped
+from lightning_trackplus.formats.metrics_csv import (
+    EPOCH,
+    STEP,
+    Filled,
+    StoredMetrics,
+    number_in,
+    read_stored,
+    rows_with_steps,
+)
 from lightning_trackplus.formats.x_axis import axes_to_continue
 from lightning_trackplus.record import NUMBERS, Payload, Record
 from lightning_trackplus.writers.best_values import MetricModes, Point, RunningExtremes, Series
@@ -108,7 +116,7 @@ class RunSummary:
             self._extremes = read_history(self._directory, self._modes)
         self._take_waiting()
         self._directory.mkdir(parents=True, exist_ok=True)
-        entries = {_text(name): self._entry(name, series) for name, series in self._extremes.series.items()}
+        entries = {escaped(name): self._entry(name, series) for name, series in self._extremes.series.items()}
         entries.pop("epoch", None)
         data = json.dumps(entries, indent=2, ensure_ascii=False, allow_nan=False)
         replace_file(self._directory / SUMMARY_FILE, data.encode() + b"\n")
@@ -122,7 +130,7 @@ class RunSummary:
             return entry | _point("min", series.lowest) | _point("max", series.highest)
         entry |= _point("best", series.lowest if mode == "min" else series.highest) | {"mode": mode}
         if (at_best := self._extremes.at_best.get(name)) is not None and name in self._extremes.watched:
-            entry["at_best"] = {_text(other): _json_number(value) for other, value in at_best.items()}
+            entry["at_best"] = {escaped(other): _json_number(value) for other, value in at_best.items()}
         return entry
 
     def _take_waiting(self) -> None:
@@ -137,11 +145,6 @@ def _stamp(path: Path) -> tuple[int, ...]:
         return ()
     status = path.stat()
     return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _text(name: str) -> str:
-    """Return a name as ``metrics.csv`` has it, with characters without UTF-8 escaped."""
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _point(name: str, point: Point | None) -> dict[str, float | str | None]:
@@ -180,17 +183,17 @@ def _take_table(path: Path, extremes: RunningExtremes) -> bool:
     if not set(stored.columns) - {STEP, EPOCH}:
         return False
     # The cells of a torn row count, except the last.
-    rows = itertools.chain(stored.rows(warns=False), filter(None, [stored.torn_row()]))
+    cells = itertools.chain(stored.rows(warns=False), [stored.torn_row()])
+    rows = rows_with_steps(stored.columns, cells)
     count = max(_FEWEST_ROWS, _CELLS_AT_ONCE // len(stored.columns))
     while block := list(itertools.islice(rows, count)):
-        _take_rows(stored, block, extremes)
+        _take_rows(stored, [step for step, _ in block], [row for _, row in block], extremes)
     return True
 
 
-def _take_rows(stored: StoredMetrics, rows: Sequence[Sequence[str]], extremes: RunningExtremes) -> None:
-    column = stored.columns.index(STEP)
-    rows = [row for row in rows if len(row) > column and _is_step(row[column])]
-    steps = [step_in(row[column]) for row in rows]
+def _take_rows(
+    stored: StoredMetrics, steps: Sequence[int], rows: Sequence[Sequence[str]], extremes: RunningExtremes
+) -> None:
     series = {name_of(column): filled for column, filled in stored.series(rows).items() if column != STEP}
     points = {
         name: _points(cells, [steps[position] for position in positions])
@@ -212,11 +215,6 @@ def _records(series: Mapping[str, Filled], steps: Sequence[int]) -> Iterator[Rec
                 numbers[position][name] = number
     for step, of_row in zip(steps, numbers, strict=True):
         yield Record(step, None, 0.0, of_row, only_numbers=True)
-
-
-def _is_step(cell: str) -> bool:
-    number = number_in(cell)
-    return not isinstance(number, str) and math.isfinite(number)
 
 
 def _points(cells: Sequence[str], steps: Sequence[int]) -> tuple[Sequence[float], Sequence[int]]:

@@ -20,7 +20,7 @@ from lightning_trackplus.run.lock import RunInUseError
 from tests.flavour.pytorch.callbacks import Callback, ModelCheckpoint
 from tests.flavour.pytorch.cli import LightningCLI
 from tests.flavour.pytorch.demos.boring_classes import BoringDataModule, BoringModel
-from tests.run.test_rewind import in_fast_loader, in_slow_loader, in_table
+from tests.run.test_resume import in_fast_loader, in_slow_loader, in_table
 from tests.support.forking import Forked, two_ranks
 from tests.support.resuming import Save
 from tests.support.training import LoggingModule, goes_on_exactly, loader, quiet_trainer
