@@ -19,7 +19,7 @@ from lightning_trackplus.formats.layout import escaped
 HparamValue: TypeAlias = bool | int | float | str
 """A value in the HParams tab."""
 
-_MOST_ELEMENTS = 100
+_MAX_ELEMENTS = 100
 _LONGEST_TEXT = 1000
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
@@ -133,7 +133,7 @@ def _plain(value: Any) -> Any:
 def _array(value: Any) -> Any:
     """Return the numbers of a tensor or an array; the type and shape of a large one."""
     shape = tuple(value.shape)
-    if math.prod(shape) > _MOST_ELEMENTS:
+    if math.prod(shape) > _MAX_ELEMENTS:
         return f"{type(value).__name__} of shape {shape}"
     try:
         numbers = value.tolist()

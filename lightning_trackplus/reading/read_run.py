@@ -14,7 +14,7 @@ from lightning_trackplus.reading.frames import Frames, check_frames, empty_frame
 from lightning_trackplus.run.journal import check_format
 
 _EVENT_FILES = "*tfevents*"
-_MOST_RUNS_NAMED = 5
+_MAX_RUNS_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def run_directory(path: str | os.PathLike[str]) -> Path:
     if not directory.exists():
         raise ValueError(f"{text} does not exist; expected the folder of a run, such as lightning_logs/version_0.")
     runs = sorted(below.name for below in directory.iterdir() if _is_run(below)) if directory.is_dir() else []
-    shown = ", ".join(runs[:_MOST_RUNS_NAMED]) + (", …" if len(runs) > _MOST_RUNS_NAMED else "")
+    shown = ", ".join(runs[:_MAX_RUNS_NAMED]) + (", …" if len(runs) > _MAX_RUNS_NAMED else "")
     hint = f" It contains runs; expected one of them: {shown}." if runs else ""
     raise ValueError(f"{text} is not a run: it has no {METRICS_FILE}, {MEDIA_INDEX} or event file.{hint}")
 

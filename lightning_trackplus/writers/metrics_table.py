@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from lightning_trackplus.formats.csv_rows import (
-    OTHERS,
-    cells_of,
-    filled_cells,
-    header_of,
-    is_whole,
-    last_row,
-    read_row,
-    row_bytes,
-    with_column_for_others,
-    without_torn,
-)
-from lightning_trackplus.formats.files import AtomicFile, FilePart
+from lightning_trackplus.formats.csv_rows import cells_of, filled_cells, is_whole, without_torn
 from lightning_trackplus.record import EvaluationBatch
 from lightning_trackplus.writers.metrics_rows import (
     FIRST_COLUMNS,
@@ -33,14 +17,12 @@ from lightning_trackplus.writers.metrics_rows import (
     number_cell,
     quoted,
 )
+from lightning_trackplus.writers.table_file import TableFile
 
 _LONGEST_TAIL = 1000
 _MAX_WAITING = 256 * 2**10
 # A new column costs a copy of the file.
 _MAX_WAITING_FOR_COLUMNS = 4 * 2**20
-# All copies together have at most this size plus this many times the size of the file.
-_MOST_COPIED, _MOST_COPIES = 256 * 2**20, 16
-_CHUNK = 2**20
 _NAMES_REPORTED = 5
 
 
@@ -57,22 +39,13 @@ class MetricsTable:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: AtomicFile | None = None
+        self._file = TableFile(path)
         self._columns = Columns(FIRST_COLUMNS)
-        # The number of columns in the file, and whether the one for other names is among them.
-        self._width = 0
-        self._has_others = False
-        self._copied = 0
-        self._body_start = 0
         # Rows that are complete and not in the file; then those that may get more cells, in the file or not.
         self._complete: list[RowText] = []
         self._complete_size = 0
         self._tail: list[Row] = []
         self._tail_waits = False
-        self._tail_start = self._end = 0
-        # The last row as the file has it; and an offset in the body, with the number of rows before it.
-        self._stored_tail = b""
-        self._counted = (0, 0)
         self._is_stored = True
         # Whether the last row has cells without columns in the file; and the error that the next flush raises.
         self._is_cut = False
@@ -82,7 +55,7 @@ class MetricsTable:
         self, step: int, epoch: float | None, numbers: Mapping[str, float], batch: EvaluationBatch | None = None
     ) -> None:
         """Add numbers to the row of a step."""
-        if self._file is None:
+        if not self._file.is_open:
             self._open()
         numbers = self._columns.by_column(numbers)
         row = self._row_of(Cell(step), epoch, numbers) if batch is None else self._new_batch_row(Cell(step), batch)
@@ -97,34 +70,25 @@ class MetricsTable:
 
     def seal(self) -> None:
         """Add nothing more to the existing rows."""
-        if self._file is None and self._path.is_file():
+        if not self._file.is_open and self._path.is_file():
             self._open()
         self._tail_waits = False
 
     def row_count(self) -> int:
-        """Return the number of rows in the file, after a flush; rows that were counted are not read again."""
-        if self._file is None:
-            return 0
-        offset, count = self._counted
-        with self._path.open("rb") as file:
-            file.seek(self._body_start + offset)
-            while (left := self._end - file.tell()) > 0 and (chunk := file.read(min(left, _CHUNK))):
-                count += chunk.count(b"\n")
-        # The last row may still grow.
-        self._counted = self._tail_start - self._body_start, count - self._stored_tail.count(b"\n")
-        return count
+        """Return the number of rows in the file, after a flush."""
+        return self._file.row_count()
 
     def flush(self) -> None:
         """Write all rows into the file, the last one as far as it is complete.
 
         It raises `OSError` if complete rows are lost since the last flush, because they could not be written or the
-        file was removed, and if they lost the cells of new names, because the file could not be widened.
+        file was removed, and if they lost the cells of new names, because the file could not get more columns.
         """
-        if self._file is not None and not self._is_stored:
+        if self._file.is_open and not self._is_stored:
             if not self._path.exists():
-                self._start_again(self._file)
-            elif not self._file.still_linked() or os.fstat(self._file.fileno()).st_size != self._end:
-                self._append_to_others(self._file)
+                self._start_again()
+            elif self._file.was_changed():
+                self._append_to_others()
             self._store()
         failure, self._failure = self._failure, None
         if failure is not None:
@@ -136,9 +100,7 @@ class MetricsTable:
             self._is_stored = self._is_stored and not self._is_cut
             self.flush()
         finally:
-            if self._file is not None:
-                self._file.close()
-                self._file = None
+            self._file.close()
 
     def _row_of(self, step: Cell, epoch: float | None, numbers: Mapping[str, float]) -> Row:
         """Return the row for more numbers of a step: the one that waits, or a new one."""
@@ -161,13 +123,13 @@ class MetricsTable:
 
     def _new_row(self, step: Cell) -> Row:
         if self._is_stored and not self._is_cut:
-            self._tail_start, self._stored_tail = self._end, b""
+            self._file.finish_last_row()
         else:
             for row in self._tail:
                 self._complete.append(text := self._columns.text(row))
                 self._complete_size += len(text.text)
             self._tail = []
-            is_wide_enough = len(self._columns) == self._width
+            is_wide_enough = len(self._columns) == len(self._file.columns)
             if self._complete_size > (_MAX_WAITING if is_wide_enough else _MAX_WAITING_FOR_COLUMNS):
                 self._store()
         self._tail = [{"step": step}]
@@ -175,11 +137,11 @@ class MetricsTable:
 
     def _store(self) -> None:
         """Write what is not in the file; the next flush raises errors."""
-        self._columns.let_grow(can_grow=self._copied <= _MOST_COPIED + _MOST_COPIES * self._end)
+        self._columns.let_grow(can_grow=self._file.can_be_copied)
         texts = [*self._complete, *map(self._columns.text, self._tail)]
         try:
-            if not self._widened(texts):
-                self._write_in_place(_lines(texts, self._width, self._has_others))
+            if self._has_columns_for(texts) or not self._add_columns(texts):
+                self._file.write(_lines(texts, len(self._file.columns), self._file.has_others))
         except OSError as error:
             self._failure = self._failure or error
             # The first row may have been in the file before; the others are lost.
@@ -187,10 +149,10 @@ class MetricsTable:
             return
         self._keep([])
         self._tail = self._tail[-1:]
-        self._stored_tail = _lines(texts[-1:], self._width, self._has_others) if self._tail else b""
-        self._tail_start = self._end - len(self._stored_tail)
         self._is_stored = True
         self._is_cut = bool(self._tail) and not self._has_columns_for(texts[-1:])
+        if not self._tail:
+            self._file.finish_last_row()
 
     def _keep(self, complete: list[RowText]) -> None:
         """Set the complete rows that wait."""
@@ -198,80 +160,24 @@ class MetricsTable:
         self._complete_size = sum(len(text.text) for text in complete)
 
     def _has_columns_for(self, texts: list[RowText]) -> bool:
-        is_wide_enough = len(self._columns) == self._width or all(text.width <= self._width for text in texts)
-        return is_wide_enough and self._columns.has_others == self._has_others
+        width = len(self._file.columns)
+        is_wide_enough = len(self._columns) == width or all(text.width <= width for text in texts)
+        return is_wide_enough and self._columns.has_others == self._file.has_others
 
-    def _write_in_place(self, rows: bytes) -> None:
-        """Write rows from where the file ends or its last row begins."""
-        if self._file is None:
-            return
-        # Most rows grow at their end. What the file has stays, also if a kill interrupts the write.
-        unchanged = _common_length(rows, self._stored_tail)
-        self._stored_tail = b""
-        self._file.seek(self._tail_start + unchanged)
+    def _add_columns(self, texts: list[RowText]) -> bool:
+        """Write rows together with the columns that they need; return False if the file cannot be copied."""
         try:
-            self._file.write(rows[unchanged:])
-        except OSError:
-            self._file.truncate(self._tail_start)
-            self._end = self._tail_start
-            raise
-        end = self._tail_start + len(rows)
-        if self._end > end:
-            self._file.truncate(end)
-        self._end = end
-
-    def _widened(self, texts: list[RowText]) -> bool:
-        """Write rows together with new columns, if they need some; return whether they are written."""
-        if self._has_columns_for(texts):
-            return False
-        try:
-            self._widen(texts)
+            self._file.add_columns(self._columns, _lines(texts, len(self._columns), self._columns.has_others))
         except OSError as error:
-            if self._file is None:
+            if not self._file.is_open:
                 raise
             # Without room for a copy, the file may still take the cells that it has columns for.
             self._failure = self._failure or self._missing_columns_error(error)
             return False
         return True
 
-    def _widen(self, texts: list[RowText]) -> None:
-        """Replace the file by a copy with more columns and with new rows."""
-        header = row_bytes(self._columns)
-        width, has_others = len(self._columns), self._columns.has_others
-        copy = self._path.with_suffix(".csv.new")
-        self._copied += self._end
-        try:
-            with copy.open("wb") as wider:
-                wider.write(header)
-                with io.BufferedReader(FilePart(self._path, self._body_start, self._tail_start), _CHUNK) as rows:
-                    if has_others == self._has_others:
-                        shutil.copyfileobj(rows, wider, _CHUNK)
-                    else:
-                        wider.writelines(map(with_column_for_others, iter(lambda: read_row(rows), b"")))
-                wider.write(_lines(texts, width, has_others))
-                end = wider.tell()
-            self._replace_file(copy)
-        except OSError:
-            with contextlib.suppress(OSError):
-                copy.unlink()
-            raise
-        if has_others != self._has_others:
-            self._counted = (0, 0)
-        self._width, self._has_others, self._body_start, self._end = width, has_others, len(header), end
-
-    def _replace_file(self, copy: Path) -> None:
-        """Replace the open file."""
-        opened, self._file = self._file, None
-        # Windows does not replace an open file.
-        if opened is not None:
-            opened.close()
-        try:
-            copy.replace(self._path)
-        finally:
-            self._file = AtomicFile(self._path, "r+b")
-
     def _missing_columns_error(self, error: OSError) -> OSError:
-        in_file = set(self._columns_in_file())
+        in_file = set(self._file.columns)
         names = [name for name in self._columns if name not in in_file]
         others = f" and {rest} others" if (rest := len(names) - _NAMES_REPORTED) > 0 else ""
         return OSError(
@@ -280,60 +186,48 @@ class MetricsTable:
             f"{others}; rows are written without them",
         )
 
-    def _columns_in_file(self) -> list[str]:
-        return [name for name in self._columns if self._has_others or name != OTHERS][: self._width]
-
-    def _start_again(self, removed: AtomicFile) -> None:
+    def _start_again(self) -> None:
         """Start a new file, since the open one was removed."""
-        self._file = None
-        removed.close()
         self._keep([])
         self._open(self._tail)
         self._failure = FileNotFoundError(
             f"{self._path} was removed during the run; its rows are lost. A new one is started."
         )
 
-    def _append_to_others(self, opened: AtomicFile) -> None:
+    def _append_to_others(self) -> None:
         """Append the rows that wait to what another process has written, such as one of ``ddp_fork``."""
         names, has_others = list(self._columns), self._columns.has_others
         rows = [cells_of(text.line(len(names), has_others=has_others).encode()) for text in self._complete]
         waiting: list[Row] = [{name: Cell(cell) for name, cell in filled_cells(names, cells).items()} for cells in rows]
-        stored = filled_cells(self._columns_in_file(), cells_of(self._stored_tail))
+        stored = filled_cells(self._file.columns, cells_of(self._file.last_row))
         first, *others = [*waiting, *self._tail]
         # The file has what the last row had; later numbers get a row of their own.
         first = {name: cell for name, cell in first.items() if name in {"step", "epoch"} or name not in stored}
-        self._file = None
-        opened.close()
         self._keep([])
         self._open([*([first] if first.keys() - {"step", "epoch"} else []), *others])
 
     def _open(self, tail: list[Row] | None = None) -> None:
-        """Open the file; by default, its last row can get more numbers of its step."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        header = header_of(self._path, FIRST_COLUMNS)
-        self._columns = Columns(cells_of(header))
-        self._body_start = len(header)
-        with self._path.open("rb") as file:
-            self._read_tail(last_row(file, self._body_start))
-        if tail is not None:
-            self._tail_start, self._tail, self._is_stored, self._stored_tail = self._end, tail, not tail, b""
-        self._width, self._has_others = len(self._columns), self._columns.has_others
-        self._is_cut, self._counted = False, (0, 0)
+        """Open the file to append rows; by default, its last row can get more numbers of its step."""
+        self._file.close()
+        self._file.open(FIRST_COLUMNS)
+        self._columns = Columns(self._file.columns)
+        self._is_cut = False
+        if tail is None:
+            self._read_tail(self._file.last_row)
+        else:
+            self._file.finish_last_row()
+            self._tail, self._is_stored = tail, not tail
         self._columns.add(FIRST_COLUMNS)
         for row in self._tail:
             self._columns.add_few(row)
-        self._file = AtomicFile(self._path, "r+b")
 
     def _read_tail(self, last: bytes) -> None:
         """Set the last row as the one that can get more numbers."""
-        self._end = self._path.stat().st_size
-        self._tail_start = self._end - len(last)
         self._is_stored = not last or is_whole(last)
-        self._stored_tail = last
         # Without a line end, the process was killed while it wrote the row; its last cell may be incomplete.
         cells = cells_of(last) if self._is_stored else without_torn(list(self._columns), cells_of(last))
         row: Row = {name: quoted(cell) for name, cell in filled_cells(self._columns, cells).items()}
-        self._tail = [row] if len(row) > 1 else []  # A step alone is no row.
+        self._tail = [row] if len(row) > 1 else []  # A step alone is not a row.
         self._tail_waits = "epoch" in row  # A batch's row takes nothing more.
 
 
@@ -343,21 +237,6 @@ def _fits(row: Row, epoch: float | None, numbers: Mapping[str, float]) -> bool:
     return is_same_epoch and row.keys() & numbers.keys() <= {"epoch"}
 
 
-def _lines(texts: list[RowText], width: int, has_others: bool) -> bytes:
+def _lines(texts: list[RowText], width: int, has_others: bool) -> list[bytes]:
     """Return rows as lines of a table with these columns."""
-    return "".join(
-        [
-            f"{text.text}\n"
-            if text.width <= width and text.has_others == has_others
-            else text.line(width, has_others=has_others)
-            for text in texts
-        ]
-    ).encode()
-
-
-def _common_length(first: bytes, second: bytes) -> int:
-    """Return the length of the common prefix."""
-    length = min(len(first), len(second))
-    if first[:length] == second[:length]:
-        return length
-    return next(position for position in range(length) if first[position] != second[position])
+    return [text.line(width, has_others=has_others).encode() for text in texts]
