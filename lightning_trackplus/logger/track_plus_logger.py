@@ -30,7 +30,7 @@ from lightning_trackplus.logger.step_tracker import StepTracker
 from lightning_trackplus.media.base import Media
 from lightning_trackplus.record import Record
 from lightning_trackplus.run.allocation import RunAllocation, local_or_url
-from lightning_trackplus.run.journal import Way
+from lightning_trackplus.run.journal import Lineage
 from lightning_trackplus.run.run_writer import RunWriter
 from lightning_trackplus.run.writer_set import OutputOptions
 from lightning_trackplus.runtime.device_transfer import start_host_copy
@@ -211,7 +211,7 @@ class TrackPlusLogger(TensorBoardLogger, MediaMethods):
         self._run.add_metric_modes({self._name_prefix + name: mode for name, mode in modes.items()})
 
     @rank_zero_only
-    def before_checkpoint(self) -> tuple[str, Way] | None:
+    def before_checkpoint(self) -> tuple[str, Lineage] | None:
         """Return what a checkpoint that is being saved has to carry, so that the run can go on from it.
 
         `TrackPlus` calls this, and the four methods below; without it, a callback that the package adds.
@@ -232,7 +232,7 @@ class TrackPlusLogger(TensorBoardLogger, MediaMethods):
         self._run.end_resuming()
 
     @rank_zero_only
-    def rewind(self, ways: Mapping[str, Way]) -> bool:
+    def rewind(self, ways: Mapping[str, Lineage]) -> bool:
         """Go on from a checkpoint: what the run has beyond it moves into a backup in its directory.
 
         Args:
@@ -279,10 +279,10 @@ class TrackPlusLogger(TensorBoardLogger, MediaMethods):
             # The epoch is the Trainer's; every record has it.
             numbers = {name if name == "epoch" else prefix + name: number for name, number in numbers.items()}
         if batch is not None:
-            numbers = self._run.without_batches_that_were_logged(numbers)
+            numbers = self._run.new_numbers(None, numbers)
             step = self._run.batch_step(numbers, step)
         else:
-            numbers = self._run.without_what_was_logged(step, numbers)
+            numbers = self._run.new_numbers(step, numbers)
         self._clock.set(step, epoch)
         if numbers:
             record = Record(step, epoch, time.time(), start_host_copy(numbers), only_numbers=True, batch=batch)

@@ -11,7 +11,7 @@ A *cut* has the number of rows of ``metrics.csv`` and the sizes of the other fil
 epoch of training begins after a checkpoint: everything logged before belongs to the checkpoint. To a checkpoint without
 a cut belongs everything, since nothing came after it.
 
-A checkpoint has the *way* to it: the sessions of the run so far, each with the number of its last checkpoint.
+A checkpoint has a *lineage*: the sessions of the run so far, each with the number of its last checkpoint.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from lightning_trackplus.formats.files import AtomicFile
 from lightning_trackplus.formats.layout import FORMAT, RUN_FILE
 from lightning_trackplus.run.lock import parents
 
-Way: TypeAlias = list[list[Any]]
+Lineage: TypeAlias = list[list[Any]]
 """The sessions up to a checkpoint, each with the number of its last checkpoint."""
 
 
@@ -87,12 +87,12 @@ class RunJournal:
         self._read()
         self.process = os.getpid()
         self._name = secrets.token_hex(8)
-        self._before: Way = [[session.name, session.saved] for session in self._sessions]
+        self._before: Lineage = [[session.name, session.saved] for session in self._sessions]
         self._is_known = bool(self.run)
         self.run = self.run or secrets.token_hex(16)
 
-    def save(self) -> tuple[int, Way]:
-        """Return the number of a new checkpoint and its way, which the checkpoint has to store."""
+    def save(self) -> tuple[int, Lineage]:
+        """Return the number of a new checkpoint and its lineage, which the checkpoint has to store."""
         self._number += 1
         return self._number, [*self._before, [self._name, self._number]]
 
@@ -116,28 +116,30 @@ class RunJournal:
         """Write what belongs to the checkpoints up to a number."""
         self._write({"cut": number, **_as_json(extent)})
 
-    def add_missing(self, way: Way) -> None:
+    def add_missing(self, lineage: Lineage) -> None:
         """Write that a checkpoint was saved, if its process was killed before it could do so."""
-        sessions = self._sessions
-        if [name for name, _ in way] == [session.name for session in sessions] and way[-1][1] > sessions[-1].saved:
+        if [name for name, _ in lineage] != [session.name for session in self._sessions]:
+            return
+        number, session = lineage[-1][1], self._sessions[-1]
+        if number > session.saved:
             self._start_lines()
-            self._write({"saved": way[-1][1], "of": sessions[-1].name})
+            self._write({"saved": number, "of": session.name})
 
-    def position(self, way: Way) -> Position | None:
-        """Return where the run continues from a checkpoint; None if nothing of its way is known."""
+    def position(self, lineage: Lineage) -> Position | None:
+        """Return where the run continues from a checkpoint; None if nothing of its lineage is known."""
         common = 0
-        for (name, _), session in zip(way, self._sessions, strict=False):
+        for (name, _), session in zip(lineage, self._sessions, strict=False):
             if name != session.name:
                 break
             common += 1
         if not common:
             return None
-        (_, number), session = way[common - 1], self._sessions[common - 1]
+        (_, number), session = lineage[common - 1], self._sessions[common - 1]
         is_last = common == len(self._sessions)
-        if common == len(way) and (is_last or number <= session.saved):
+        if common == len(lineage) and (is_last or number <= session.saved):
             return Position(self._belonging(common - 1, number), is_exact=True, saved=session.at_save.get(number))
         shared = min(number, session.saved)
-        if not shared and common == len(way):
+        if not shared and common == len(lineage):
             return Position(session.start, is_exact=False)
         return Position(self._belonging(common - 1, shared) if shared else session.start, is_exact=False)
 

@@ -20,7 +20,7 @@ from lightning_trackplus.formats.last_points import BatchSteps, last_step
 from lightning_trackplus.lightning_internals.running_trainers import current_run
 from lightning_trackplus.record import OwnEvent, Record
 from lightning_trackplus.run.allocation import RunAllocation
-from lightning_trackplus.run.journal import RunJournal, Way
+from lightning_trackplus.run.journal import Lineage, RunJournal
 from lightning_trackplus.run.lock import parents
 from lightning_trackplus.run.resume import ResumeFilter, complete_rewind, rewind, rewind_to_step
 from lightning_trackplus.run.writer_set import OutputOptions, WriterSet
@@ -115,7 +115,7 @@ class RunWriter:
         else:
             deliveries.put(Record(event.step, None, event.wall_time, {event.name: event.value}))
 
-    def save(self) -> tuple[str, Way] | None:
+    def save(self) -> tuple[str, Lineage] | None:
         """Note that a checkpoint is saved, and return what it has to store; None if there is no run yet.
 
         Lightning logs the numbers of this step after the checkpoint; they are flushed at once.
@@ -127,7 +127,7 @@ class RunWriter:
         journal, output = self._journal, self._output
         if journal is None:
             return None
-        number, way = journal.save()
+        number, lineage = journal.save()
         self._saved = number
         if output is None:
             # A run that has ended is not opened again for this. Its directory may be gone, which is not an error.
@@ -136,7 +136,7 @@ class RunWriter:
         else:
             self._flushes_next = True
             output.note_extent(functools.partial(journal.write_saved, number), seals=False)
-        return journal.run, way
+        return journal.run, lineage
 
     def begin_batch(self) -> None:
         """Note that a batch or epoch of training begins: what is logged now belongs to no checkpoint so far."""
@@ -161,10 +161,6 @@ class RunWriter:
         """Return whether the run directory may have files."""
         return self._output is None or self._output.deliveries.has_flushed()
 
-    def without_batches_that_were_logged(self, numbers: dict[str, NumberT]) -> dict[str, NumberT]:
-        """Return the numbers of an evaluation batch that a resumed run does not have yet."""
-        return numbers if self._resume_filter is None else self._resume_filter.new_numbers(None, numbers)
-
     def batch_step(self, names: Iterable[str], step: int) -> int:
         """Return the step of an evaluation batch, counted over all evaluations of the run."""
         self.deliveries()  # It reads the count of a continued run.
@@ -175,23 +171,23 @@ class RunWriter:
         self.deliveries()
         return last_step(self.allocation.directory)
 
-    def without_what_was_logged(self, step: int, numbers: dict[str, NumberT]) -> dict[str, NumberT]:
-        """Return the numbers that a resumed run does not have yet."""
+    def new_numbers(self, step: int | None, numbers: dict[str, NumberT]) -> dict[str, NumberT]:
+        """Return the numbers that a resumed run does not have yet; the step is None for an evaluation batch."""
         return numbers if self._resume_filter is None else self._resume_filter.new_numbers(step, numbers)
 
-    def rewind(self, ways: Mapping[str, Way]) -> bool:
+    def rewind(self, lineages: Mapping[str, Lineage]) -> bool:
         """Move everything after a checkpoint to a backup; return whether the checkpoint is of this run."""
         directory = self.allocation.open_directory()
         self.close(None)
         with contextlib.suppress(OSError):
             complete_rewind(directory)  # It may replace the journal.
         journal = RunJournal(directory)
-        position = journal.position(ways[journal.run]) if journal.run in ways else None
+        position = journal.position(lineages[journal.run]) if journal.run in lineages else None
         self._is_rewound = position is not None
         if position is None:
             return False
         with contextlib.suppress(OSError):
-            journal.add_missing(ways[journal.run])
+            journal.add_missing(lineages[journal.run])
         extent, saved = position.extent, position.saved
         backup = self._moved(lambda: None if extent is None else rewind(directory, extent))
         if saved is not None:

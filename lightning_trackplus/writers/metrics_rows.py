@@ -25,7 +25,7 @@ _FEWEST_COLUMNS = 1024
 _FILLED_PART = 64
 
 
-class Cell(str):
+class CellText(str):
     """The text of a cell that is not a float, or that was read from the file."""
 
     __slots__ = ()
@@ -33,7 +33,7 @@ class Cell(str):
     __repr__ = str.__str__
 
 
-Row: TypeAlias = "dict[str, float | Cell]"
+Row: TypeAlias = "dict[str, float | CellText]"
 """The non-empty cells of a row, by column."""
 
 
@@ -67,7 +67,7 @@ class _RowTemplate(NamedTuple):
     # Apart from the templates of events in `scalar_events.py`: those are bytes, and do not depend on columns.
 
     text: str
-    cells: Callable[[Row], tuple[float | Cell, ...]]
+    cells: Callable[[Row], tuple[float | CellText, ...]]
     width: int
     # The names in the column for other names.
     others: tuple[str, ...]
@@ -82,12 +82,12 @@ class Columns:
     Examples:
         >>> columns = Columns(["step", "epoch"])
         >>> numbers = columns.by_column({"loss": 0.5, "step": 3.0})
-        >>> columns.text({"step": Cell(7), "loss": 0.5})
+        >>> columns.text({"step": CellText(7), "loss": 0.5})
         RowText(text='7,,0.5', width=3, has_others=False)
         >>> list(columns)
         ['step', 'epoch', 'loss', 'step (logged)']
         >>> columns.let_grow(can_grow=False)
-        >>> columns.text({"step": Cell(8), "loss": 0.5, "acc": 0.25})
+        >>> columns.text({"step": CellText(8), "loss": 0.5, "acc": 0.25})
         RowText(text='8,,acc=0.25,0.5', width=4, has_others=True)
     """
 
@@ -144,7 +144,7 @@ class Columns:
         template = self._templates.get(names) or self._new_template(names)
         if template.others:
             texts = {name: repr(_spelled(row[name])) for name in template.others}
-            row = {**row, OTHERS: Cell(others_cell(texts))}
+            row = {**row, OTHERS: CellText(others_cell(texts))}
         text = template.text % template.cells(row)
         if "nan" in text:
             text = template.text % tuple(map(_spelled, template.cells(row)))
@@ -180,22 +180,22 @@ class Columns:
         return tuple(name for name in [*known, *new][count:] if name not in FIRST_COLUMNS)
 
 
-def _spelled(cell: float | Cell) -> float | Cell:
+def _spelled(cell: float | CellText) -> float | CellText:
     # polars reads a column as numbers only if NaN is spelled like this.
-    return Cell("NaN") if cell != cell else cell  # noqa: PLR0124
+    return CellText("NaN") if cell != cell else cell  # noqa: PLR0124
 
 
-def number_cell(number: float) -> float | Cell:
+def number_cell(number: float) -> float | CellText:
     """Return a number as float64; an integer that float64 cannot hold stays an integer."""
-    return Cell(number) if isinstance(number, int) and abs(number) > _LARGEST_EXACT else float(number)
+    return CellText(number) if isinstance(number, int) and abs(number) > _LARGEST_EXACT else float(number)
 
 
-def epoch_cell(epoch: float) -> Cell:
+def epoch_cell(epoch: float) -> CellText:
     """Return an epoch as a cell, a whole one as an integer."""
     number = number_cell(epoch)
-    return Cell(int(number)) if isinstance(number, float) and number.is_integer() else Cell(repr(number))
+    return CellText(int(number)) if isinstance(number, float) and number.is_integer() else CellText(repr(number))
 
 
-def quoted(cell: str) -> Cell:
+def quoted(cell: str) -> CellText:
     """Return the content of a cell as it is written, with quotes if needed."""
-    return Cell(row_bytes([cell]).decode().removesuffix("\n"))
+    return CellText(row_bytes([cell]).decode().removesuffix("\n"))

@@ -9,7 +9,7 @@ from lightning_trackplus.formats.csv_rows import cells_of, filled_cells, is_whol
 from lightning_trackplus.record import EvaluationBatch
 from lightning_trackplus.writers.metrics_rows import (
     FIRST_COLUMNS,
-    Cell,
+    CellText,
     Columns,
     Row,
     RowText,
@@ -58,14 +58,18 @@ class MetricsTable:
         if not self._file.is_open:
             self._open()
         numbers = self._columns.by_column(numbers)
-        row = self._row_of(Cell(step), epoch, numbers) if batch is None else self._new_batch_row(Cell(step), batch)
+        row = (
+            self._row_of(CellText(step), epoch, numbers)
+            if batch is None
+            else self._new_batch_row(CellText(step), batch)
+        )
         before = row.get("epoch")
         row.update(numbers)
         if set(map(type, numbers.values())) != {float}:
             row.update({name: number_cell(number) for name, number in numbers.items()})
         # The column `epoch` is the Trainer's; later numbers without an epoch leave it unchanged.
         is_known = before and "epoch" not in numbers
-        row["epoch"] = (before or Cell()) if is_known or epoch is None else epoch_cell(epoch)
+        row["epoch"] = (before or CellText()) if is_known or epoch is None else epoch_cell(epoch)
         self._is_stored = False
 
     def seal(self) -> None:
@@ -102,7 +106,7 @@ class MetricsTable:
         finally:
             self._file.close()
 
-    def _row_of(self, step: Cell, epoch: float | None, numbers: Mapping[str, float]) -> Row:
+    def _row_of(self, step: CellText, epoch: float | None, numbers: Mapping[str, float]) -> Row:
         """Return the row for more numbers of a step: the one that waits, or a new one."""
         if self._tail and self._tail_waits:
             row = self._tail[-1]
@@ -112,7 +116,7 @@ class MetricsTable:
         self._tail_waits = True
         return row
 
-    def _new_batch_row(self, step: Cell, batch: EvaluationBatch) -> Row:
+    def _new_batch_row(self, step: CellText, batch: EvaluationBatch) -> Row:
         """Return a new row, before the one that waits for validation results."""
         waits = self._tail_waits and self._tail[-1].get("step") == str(batch.waiting_step)
         if waits and len(self._tail) <= _LONGEST_TAIL:
@@ -121,7 +125,7 @@ class MetricsTable:
         self._tail_waits = False
         return self._new_row(step)
 
-    def _new_row(self, step: Cell) -> Row:
+    def _new_row(self, step: CellText) -> Row:
         if self._is_stored and not self._is_cut:
             self._file.finish_last_row()
         else:
@@ -198,7 +202,9 @@ class MetricsTable:
         """Append the rows that wait to what another process has written, such as one of ``ddp_fork``."""
         names, has_others = list(self._columns), self._columns.has_others
         rows = [cells_of(text.line(len(names), has_others=has_others).encode()) for text in self._complete]
-        waiting: list[Row] = [{name: Cell(cell) for name, cell in filled_cells(names, cells).items()} for cells in rows]
+        waiting: list[Row] = [
+            {name: CellText(cell) for name, cell in filled_cells(names, cells).items()} for cells in rows
+        ]
         stored = filled_cells(self._file.columns, cells_of(self._file.last_row))
         first, *others = [*waiting, *self._tail]
         # The file has what the last row had; later numbers get a row of their own.
