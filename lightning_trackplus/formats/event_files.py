@@ -62,8 +62,7 @@ class RecordWriter:
 
     def write(self, data: bytes) -> None:
         """Add a record; it is written by `flush`, or once 256 KiB are buffered."""
-        length = struct.pack("<Q", len(data))
-        self._buffered += (length, masked_checksum(length), data, masked_checksum(data))
+        self._buffered += (_header(len(data)), data, masked_checksum(data))
         self._size += len(data)
         if self._size >= _MAX_BUFFERED:
             self.flush()
@@ -100,10 +99,9 @@ def read_records(path: Path) -> Iterator[bytes]:
             header = file.read(_HEADER)
             # Records of one size have the same header.
             if header != checked:
-                length = header[:_LENGTH]
                 # The size in a damaged header may be more than any memory has.
-                size = struct.unpack("<Q", length)[0] if len(header) == _HEADER else left
-                checked = header if masked_checksum(length) == header[_LENGTH:] else b""
+                size = struct.unpack("<Q", header[:_LENGTH])[0] if len(header) == _HEADER else left
+                checked = _header(size)
             is_whole = header == checked and _HEADER + size + _FOOTER <= left
             data = file.read(size) if is_whole else b""
             if not is_whole or masked_checksum(data) != file.read(_FOOTER):
@@ -144,6 +142,13 @@ def events_with_ends(path: Path) -> Iterator[tuple[Event, int]]:
         except DecodeError:
             return
         yield event, end
+
+
+@functools.lru_cache(1024)
+def _header(size: int) -> bytes:
+    """Return the header of a record of some bytes."""
+    length = struct.pack("<Q", size)
+    return length + masked_checksum(length)
 
 
 def masked_checksum(data: bytes) -> bytes:

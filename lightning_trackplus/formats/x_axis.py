@@ -92,9 +92,15 @@ class XAxes:
         """Return the numbers of a record by their step in TensorBoard, those over the global step first."""
         if not self._used_axes:
             return [(record.step, numbers)]
-        by_axis: dict[str | None, dict[str, float]] = {None: {}}
+        if not numbers.keys() <= self._axis_of_name.keys():
+            self._axis_of_name |= {name: self._select_axis(name) for name in numbers if name not in self._axis_of_name}
+        over_steps: dict[str, float] = {}
+        by_axis: dict[str | None, dict[str, float]] = {None: over_steps}
         for name, number in numbers.items():
-            by_axis.setdefault(self._axis_of(name), {})[name] = number
+            if (axis := self._axis_of_name[name]) is None:
+                over_steps[name] = number
+            else:
+                by_axis.setdefault(axis, {})[name] = number
         if self._latest is None:
             # A continued run has values already.
             points = last_points(self._directory, self._used_axes - {EPOCH})
@@ -123,13 +129,8 @@ class XAxes:
             self._used = {*self._x_axis.values(), *self._axes.values()}
         return self._used
 
-    def _axis_of(self, name: str) -> str | None:
-        """Return the axis of a name; None for the global step."""
-        if name not in self._axis_of_name:
-            self._axis_of_name[name] = self._select_axis(name)
-        return self._axis_of_name[name]
-
     def _select_axis(self, name: str) -> str | None:
+        """Return the axis of a name; None for the global step."""
         if name == EPOCH:
             return None  # Each record has it, so that at least one number has the global step.
         if (stored := self._axes.get(name)) is not None:

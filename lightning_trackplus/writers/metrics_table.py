@@ -145,7 +145,7 @@ class MetricsTable:
         texts = [*self._complete, *map(self._columns.text, self._tail)]
         try:
             if self._has_columns_for(texts) or not self._add_columns(texts):
-                self._file.write(_lines(texts, len(self._file.columns), self._file.has_others))
+                self._file.write(*self._lines(texts, len(self._file.columns), self._file.has_others))
         except OSError as error:
             self._failure = self._failure or error
             # The first row may have been in the file before; the others are lost.
@@ -155,13 +155,21 @@ class MetricsTable:
         self._tail = self._tail[-1:]
         self._is_stored = True
         self._is_cut = bool(self._tail) and not self._has_columns_for(texts[-1:])
-        if not self._tail:
-            self._file.finish_last_row()
 
     def _keep(self, complete: list[RowText]) -> None:
         """Set the complete rows that wait."""
         self._complete = complete
         self._complete_size = sum(len(text.text) for text in complete)
+
+    def _lines(self, texts: list[RowText], width: int, has_others: bool) -> tuple[bytes, bytes]:
+        """Return rows as lines of a table with these columns, and the last one if it can get more cells."""
+        lines = [
+            f"{text.text}\n"
+            if text.width <= width and text.has_others == has_others
+            else text.line(width, has_others=has_others)
+            for text in texts
+        ]
+        return "".join(lines).encode(), lines[-1].encode() if self._tail else b""
 
     def _has_columns_for(self, texts: list[RowText]) -> bool:
         width = len(self._file.columns)
@@ -171,7 +179,7 @@ class MetricsTable:
     def _add_columns(self, texts: list[RowText]) -> bool:
         """Write rows together with the columns that they need; return False if the file cannot be copied."""
         try:
-            self._file.add_columns(self._columns, _lines(texts, len(self._columns), self._columns.has_others))
+            self._file.add_columns(self._columns, *self._lines(texts, len(self._columns), self._columns.has_others))
         except OSError as error:
             if not self._file.is_open:
                 raise
@@ -241,8 +249,3 @@ def _fits(row: Row, epoch: float | None, numbers: Mapping[str, float]) -> bool:
     """Return whether a row can get these numbers: it has none of the names, and no other epoch."""
     is_same_epoch = epoch is None or row.get("epoch") in (None, "", epoch_cell(epoch))
     return is_same_epoch and row.keys() & numbers.keys() <= {"epoch"}
-
-
-def _lines(texts: list[RowText], width: int, has_others: bool) -> list[bytes]:
-    """Return rows as lines of a table with these columns."""
-    return [text.line(width, has_others=has_others).encode() for text in texts]

@@ -70,11 +70,11 @@ class TableFile:
         """Let the next write append instead of replacing the last row."""
         self.last_row = b""
 
-    def write(self, lines: list[bytes]) -> None:
-        """Replace the last row by some lines; the file ends before them if that raises `OSError`."""
+    def write(self, rows: bytes, last: bytes) -> None:
+        """Replace the last row by rows that end with ``last``; after an `OSError`, the file ends before them."""
         if self._file is None:
             return
-        rows, start = b"".join(lines), self._last_start
+        start = self._last_start
         # Most rows grow at their end. What the file has stays, also if a kill interrupts the write.
         unchanged = _common_length(rows, self.last_row)
         self.last_row = b""
@@ -88,10 +88,10 @@ class TableFile:
         if self._end > start + len(rows):
             self._file.truncate(start + len(rows))
         self._end = start + len(rows)
-        self.last_row = lines[-1] if lines else b""
+        self.last_row = last
 
-    def add_columns(self, columns: Iterable[str], lines: list[bytes]) -> None:
-        """Replace the file by a copy with these columns, which include its own, and with lines for the last row."""
+    def add_columns(self, columns: Iterable[str], new_rows: bytes, last: bytes) -> None:
+        """Write rows as `write` does, into a copy with more columns, which replaces the file."""
         columns = list(columns)
         header = row_bytes(columns)
         has_others = OTHERS in columns
@@ -106,7 +106,7 @@ class TableFile:
                         wider.writelines(map(with_column_for_others, iter(lambda: read_row(rows), b"")))
                     else:
                         shutil.copyfileobj(rows, wider, _CHUNK)
-                wider.writelines(lines)
+                wider.write(new_rows)
                 end = wider.tell()
             self._replace(copy)
         except OSError:
@@ -116,7 +116,7 @@ class TableFile:
         if is_shifted:
             self._counted = (0, 0)
         self.columns, self.has_others, self._body_start, self._end = columns, has_others, len(header), end
-        self.last_row = lines[-1] if lines else b""
+        self.last_row = last
 
     def row_count(self) -> int:
         """Return the number of rows; rows that were counted before are not read again."""
