@@ -25,7 +25,7 @@ from lightning_trackplus import read_run
 from lightning_trackplus.reading.verify import compare
 from lightning_trackplus.record import Record
 from lightning_trackplus.run.journal import Extent, RunJournal
-from lightning_trackplus.run.rewind import rewind
+from lightning_trackplus.run.resume import rewind
 from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.metrics_table import MetricsTable
 from lightning_trackplus.writers.tensorboard import TensorBoardWriter

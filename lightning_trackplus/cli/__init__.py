@@ -1,6 +1,6 @@
 """The command ``trackplus``."""
 
-# ruff: noqa: T201  A command talks to a person.
+# ruff: noqa: T201  A command prints.
 
 from __future__ import annotations
 
@@ -9,22 +9,12 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-_MOST_SHOWN = 20
+_MAX_SHOWN = 20
 _SAME, _DIFFERENT, _NOT_COMPARED = 0, 1, 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Args:
-        argv: Its arguments; by default those of the process.
-
-    Returns:
-        The exit status: 0, 1 if ``verify`` found differences, or 2 if it had nothing to compare.
-
-    Raises:
-        SystemExit: If the arguments are wrong, with 2, or help was asked for, with 0.
-    """
+    """Run the command; return 0, 1 if ``verify`` found differences, or 2 if it had nothing to compare."""
     arguments = _parser().parse_args(argv)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
@@ -40,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="trackplus", description="Look into the runs that TrackPlusLogger wrote.")
+    parser = argparse.ArgumentParser(prog="trackplus", description="Inspect runs that TrackPlusLogger wrote.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     verify = commands.add_parser(
         "verify",
@@ -51,23 +41,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     verify.add_argument("run", metavar="RUN", help="the run directory, such as lightning_logs/version_0")
     verify.add_argument(
-        "csv_run", metavar="CSV_RUN", nargs="?", help="the directory of metrics.csv, where it is another one"
+        "csv_run", metavar="CSV_RUN", nargs="?", help="the directory of metrics.csv, if it is another one"
     )
-    verify.add_argument("--all", action="store_true", help=f"list all differences, not the first {_MOST_SHOWN} alone")
+    verify.add_argument("--all", action="store_true", help=f"list all differences, not only the first {_MAX_SHOWN}")
     return parser
 
 
 def _verify(run: str, csv_run: str | None, *, show_all: bool) -> int:
-    # Imported here, so that help is there at once.
+    # Imported here, so that --help is fast.
     from lightning_trackplus.reading.verify import compare  # noqa: PLC0415
 
     comparison = compare(run, csv_run)
-    found = comparison.differences
-    count = f"{len(found):,} difference{'' if len(found) == 1 else 's'}" if found else "no differences"
+    differences = comparison.differences
+    noun = "difference" if len(differences) == 1 else "differences"
+    count = f"{len(differences):,} {noun}" if differences else f"no {noun}"
     print(f"{comparison.values:,} value{'' if comparison.values == 1 else 's'} in both, {count}")
-    shown = found if show_all else found[:_MOST_SHOWN]
+    shown = differences if show_all else differences[:_MAX_SHOWN]
     for difference in shown:
         print(f"  {difference}")
-    if len(shown) < len(found):
-        print(f"  … and {len(found) - len(shown):,} more; --all lists them")
-    return _DIFFERENT if found else _SAME
+    if len(shown) < len(differences):
+        print(f"  … and {len(differences) - len(shown):,} more; --all lists them")
+    return _DIFFERENT if differences else _SAME

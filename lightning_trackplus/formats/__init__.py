@@ -1,1 +1,1 @@
-"""The files of a run directory: how they are named, written and parsed."""
+"""The files of a run directory: their names, formats and parsers."""

@@ -1,57 +1,54 @@
-"""Rows of a CSV file as bytes, written so that every reader finds the same cells, and read where they may be torn."""
+"""Rows of CSV files as bytes: written so that every reader finds the same cells, and read where they may be torn.
+
+``metrics.csv`` can have a column ``other names``, with those numbers of a row that have no column of their own, as in a
+URL: ``val/loss=0.5&layer+3=0.25``, which `urllib.parse.parse_qsl` reads. Such a cell needs no quotes: if a quoted cell
+is cut short, other readers refuse the whole file.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
+from urllib.parse import parse_qsl, quote_plus
 
-from lightning_trackplus.formats.atomic_file import replace_file
+from lightning_trackplus.formats.files import replace_file
+from lightning_trackplus.formats.layout import escaped
 
 _ENCODING = "utf-8"
 _BLOCK = 2**16
 
 LOGGED_STEP = "step (logged)"
-"""The column of a metric that is called step; the column ``step`` is the table's own."""
+"""The column of a metric named ``step``; the column ``step`` is the table's own."""
 
 OTHERS = "other names"
-"""The column of a wide table with what is in no other in a row; see `other_names.py`."""
+"""The column for numbers without a column of their own."""
 
-_TAKEN = {"step": LOGGED_STEP, OTHERS: f"{OTHERS} (logged)"}
-_NAMES = {column: name for name, column in _TAKEN.items()}
+OTHERS_POSITION = 2
+"""Its position, after the step and the epoch, so that rows without further cells stay short."""
+
+_RENAMED = {"step": LOGGED_STEP, OTHERS: f"{OTHERS} (logged)"}
+_NAMES = {column: name for name, column in _RENAMED.items()}
+_UNQUOTED = "/:;()[]"
 
 
 def column_of(name: str) -> str:
-    """Return the column for the name of a metric: some are the table's own, and what has no UTF-8 is an escape there.
-
-    Examples:
-        >>> column_of("loss"), column_of("step")
-        ('loss', 'step (logged)')
-    """
-    return _TAKEN.get(name) or name.encode(_ENCODING, "backslashreplace").decode(_ENCODING)
+    """Return the column of a metric; characters without UTF-8 are escaped."""
+    return _RENAMED.get(name) or escaped(name)
 
 
 def name_of(column: str) -> str:
-    """Return the name of the metric that a column is of.
-
-    Examples:
-        >>> name_of("loss"), name_of("step (logged)")
-        ('loss', 'step')
-    """
+    """Return the metric of a column."""
     return _NAMES.get(column, column)
 
 
 def row_bytes(cells: Iterable[object]) -> bytes:
-    """Return cells as one row; what has no UTF-8 is written as its escape.
-
-    Args:
-        cells: The cells; None is an empty one.
-    """
+    """Return cells as one row, None as an empty cell; characters without UTF-8 are escaped."""
     text = io.StringIO()
-    # With this line end, which is the standard's, cells with a carriage return are quoted as well.
+    # With the standard's line end, cells with a carriage return are quoted as well.
     csv.writer(text, lineterminator="\r\n").writerow(cells)
     return text.getvalue().removesuffix("\r\n").encode(_ENCODING, "backslashreplace") + b"\n"
 
@@ -60,7 +57,7 @@ def cells_of(row: bytes) -> list[str]:
     """Return the cells of one row."""
     if len(row) < csv.field_size_limit():
         return next(csv.reader(io.StringIO(row.decode(_ENCODING, "replace"), newline="")), [])
-    limit = csv.field_size_limit(sys.maxsize)  # A caption can be long; the limit is one for the whole process.
+    limit = csv.field_size_limit(sys.maxsize)  # A caption can be long; the limit is global to the process.
     try:
         return next(csv.reader(io.StringIO(row.decode(_ENCODING, "replace"), newline="")), [])
     finally:
@@ -68,10 +65,7 @@ def cells_of(row: bytes) -> list[str]:
 
 
 def read_row(file: IO[bytes]) -> bytes:
-    """Return the next row, over as many lines as its quoted cells have, and leave the file behind it.
-
-    A row that does not end with a line end was torn, and is the last; an empty one is the end of the file.
-    """
+    """Return the next row, with all lines of its quoted cells; empty at the end of the file."""
     lines, quotes = [], 0
     while line := file.readline():
         lines.append(line)
@@ -81,12 +75,13 @@ def read_row(file: IO[bytes]) -> bytes:
     return lines[0] if len(lines) == 1 else b"".join(lines)
 
 
-def header_of(path: Path, columns: Iterable[str]) -> bytes:
-    """Return the first row of a table, which gets one where it has none; nobody finds the file without it.
+def is_whole(row: bytes) -> bool:
+    """Return whether a row was written to its end."""
+    return row.endswith(b"\n") and row.count(b'"') % 2 == 0
 
-    Raises:
-        OSError: If it could not be written.
-    """
+
+def header_of(path: Path, columns: Iterable[str]) -> bytes:
+    """Return the header of a table; a table without one is given these columns, in one step."""
     header = b""
     if path.is_file():
         with path.open("rb") as file:
@@ -96,12 +91,12 @@ def header_of(path: Path, columns: Iterable[str]) -> bytes:
         try:
             replace_file(path, header)
         except OSError:
-            path.write_bytes(header)  # Nothing may be written beside it, but it itself.
+            path.write_bytes(header)  # The folder takes no new file, but the file itself may be writable.
     return header
 
 
 def last_row(file: IO[bytes], start: int) -> bytes:
-    """Return the last row of those that are one line each, whole or torn; an empty one if there is none."""
+    """Return the last row from an offset on, whole or torn, if rows are one line each; empty if there is none."""
     end = file.seek(0, io.SEEK_END)
     block = b""
     while end > start and b"\n" not in block[:-1]:
@@ -111,6 +106,54 @@ def last_row(file: IO[bytes], start: int) -> bytes:
     return block[block[:-1].rfind(b"\n") + 1 :]
 
 
-def is_whole(row: bytes) -> bool:
-    """Return whether a row was written to its end."""
-    return row.endswith(b"\n") and row.count(b'"') % 2 == 0
+def others_cell(cells: Mapping[str, str]) -> str:
+    """Return cells, by column, as one cell of `OTHERS`."""
+    return "&".join([f"{quote_plus(name, _UNQUOTED)}={quote_plus(cells[name])}" for name in cells])
+
+
+def cells_in(cell: str) -> dict[str, str]:
+    """Return the cells in a cell of `OTHERS`, by column; one that cannot be parsed stays a cell of `OTHERS`."""
+    try:
+        return dict(parse_qsl(cell, strict_parsing=True))
+    except ValueError:
+        return {OTHERS: cell}
+
+
+def filled_cells(columns: Iterable[str], row: Iterable[str]) -> dict[str, str]:
+    """Return the non-empty cells of a row by column, with those in `OTHERS`.
+
+    Examples:
+        >>> filled_cells(["step", "epoch", OTHERS, "loss"], ["7", "", "acc=0.25", "0.5"])
+        {'step': '7', 'loss': '0.5', 'acc': '0.25'}
+    """
+    cells = {name: cell for name, cell in zip(columns, row, strict=False) if cell}
+    return cells | cells_in(cells.pop(OTHERS)) if OTHERS in cells else cells
+
+
+def without_torn(columns: Sequence[str], row: Sequence[str]) -> list[str]:
+    """Return the cells of a row that was cut short, without the value that may be cut.
+
+    Examples:
+        >>> without_torn(["step", "epoch", OTHERS], ["7", "0", "acc=0.25&loss=0."])
+        ['7', '0', 'acc=0.25']
+        >>> without_torn(["step", "epoch", "loss"], ["7", "0", "0."])
+        ['7', '0']
+    """
+    *whole, torn = row or [""]
+    is_of_others = OTHERS in columns[len(whole) : len(whole) + 1]
+    return [*whole, torn.rpartition("&")[0]] if is_of_others else whole
+
+
+def with_column_for_others(row: bytes) -> bytes:
+    r"""Return a row with an empty cell for `OTHERS`, unless it ends before it.
+
+    Examples:
+        >>> with_column_for_others(b"7,0,0.5\n"), with_column_for_others(b"7,0\n")
+        (b'7,0,,0.5\n', b'7,0\n')
+    """
+    if b'"' in row:
+        cells = cells_of(row)
+        split = OTHERS_POSITION
+        return row_bytes([*cells[:split], "", *cells[split:]]) if len(cells) > split else row
+    parts = row.split(b",", OTHERS_POSITION)
+    return b",".join([*parts[:-1], b"", parts[-1]]) if len(parts) > OTHERS_POSITION else row

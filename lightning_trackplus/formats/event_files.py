@@ -1,85 +1,139 @@
-"""TensorBoard event files of a run directory, read as they lie there. Importing this needs tensorboard."""
+"""TensorBoard event files: their names, their records, their events.
+
+A record is framed as TensorFlow does it: its length as uint64, the checksum of the length as uint32, the data, the
+checksum of the data, all little-endian. The checksums are CRC-32C, masked as in ``tensorflow/core/lib/hash/crc32c.h``.
+"""
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import io
 import os
 import re
 import struct
 import time
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it ships no types
-from tensorboard.compat.proto.event_pb2 import Event
-
-from lightning_trackplus.formats.tfrecord import masked_checksum
+from lightning_trackplus.formats.files import AtomicFile
 from lightning_trackplus.runtime.failures import warn
 
-CAPTIONS_SUFFIX = "/captions"
-"""Behind the tag of media, the tag of the text that holds their captions."""
+if TYPE_CHECKING:
+    from tensorboard.compat.proto.event_pb2 import Event
 
-_HEADER, _FOOTER = 12, 4
-_A_MOMENT = 1e-6  # Of seconds since 1970, a float64 does not tell less from each other.
-_MOMENT = re.compile(r"events\.out\.tfevents\.(\d+)(\.\d{1,9}(?=\.))?")
+CAPTIONS_SUFFIX = "/captions"
+"""What the tag of media's captions adds to the tag of the media."""
+
+_MASK = 0xA282EAD8
+_MAX_BUFFERED = 256 * 2**10
+_LENGTH, _HEADER, _FOOTER = 8, 12, 4
+_CLOCK_RESOLUTION = 1e-6  # Of seconds since 1970 in a float64.
+_TIME_IN_NAME = re.compile(r"events\.out\.tfevents\.(\d+)(\.\d{1,9}(?=\.))?")
 
 
 def event_files(directory: Path) -> list[Path]:
-    """Return the event files that lie in a folder itself, in the order in which TensorBoard reads them."""
+    """Return the event files directly in a folder, in the order in which TensorBoard reads them."""
     return sorted(directory.glob("*tfevents*"), key=lambda path: path.name) if directory.is_dir() else []
 
 
-def next_moment(directory: Path) -> float:
-    """Return the moment after which the next event file of a folder is to be named, in seconds since 1970.
+def next_file_time(directory: Path) -> float:
+    """Return the time for the name of a folder's next event file, in seconds since 1970.
 
-    TensorBoard reads the files in the order of their names: that is now, or behind those that are there, whatever
-    became of the clock.
+    TensorBoard reads files in the order of their names. So it is later than all that are there, even if the clock was
+    set back.
     """
-    found = [match for path in event_files(directory) if (match := _MOMENT.match(path.name))]
-    # A name without parts of a second stands behind all of that second.
-    after = [float(match[1] + match[2]) + _A_MOMENT if match[2] else int(match[1]) + 1 for match in found]
+    matches = [match for path in event_files(directory) if (match := _TIME_IN_NAME.match(path.name))]
+    # A name without fractions of a second sorts after all names of that second that have some.
+    after = [float(match[1] + match[2]) + _CLOCK_RESOLUTION if match[2] else int(match[1]) + 1 for match in matches]
     return max([time.time(), *after])
 
 
-def read_records(path: Path) -> Iterator[bytes]:
-    """Yield the records of an event file as they stand there, up to the first that is torn or damaged, with a warning.
+class RecordWriter:
+    """Writes a new event file, record by record."""
 
-    Examples:
-        >>> from lightning_trackplus.formats.tfrecord import TFRecordFile
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp(), "events")
-        >>> file = TFRecordFile(path)
-        >>> file.write(b"one")
-        >>> file.close()
-        >>> list(read_records(path))
-        [b'one']
-    """
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = AtomicFile(path, "x")
+        self._buffered: list[bytes] = []
+        self._size = 0
+
+    def write(self, data: bytes) -> None:
+        """Add a record; it is written by `flush`, or once 256 KiB are buffered."""
+        self._buffered += (_header(len(data)), data, masked_checksum(data))
+        self._size += len(data)
+        if self._size >= _MAX_BUFFERED:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the buffered records, all or none; if that raises `OSError`, they are lost."""
+        if self._buffered:
+            data, self._buffered, self._size = b"".join(self._buffered), [], 0
+            self._file.write(data)
+
+    def still_linked(self) -> bool:
+        """Return whether the open file is still at its path."""
+        return self._file.still_linked()
+
+    def reopen(self) -> None:
+        """Open the file again after `close`, to append to it."""
+        self._file = AtomicFile(self._path, "r+b")
+        self._file.seek(0, io.SEEK_END)
+
+    def close(self) -> None:
+        """Flush and close the file."""
+        try:
+            self.flush()
+        finally:
+            self._file.close()
+
+
+def read_records(path: Path) -> Iterator[bytes]:
+    """Yield the records of an event file; at the first torn or damaged one, warn and stop."""
     with path.open("rb", 2**18) as file:
         left = os.fstat(file.fileno()).st_size
-        sound, size = b"", 0
+        checked, size = b"", 0
         while left > 0:
             header = file.read(_HEADER)
-            # Records of one size have one header.
-            if header != sound:
-                length = header[:8]
-                # What a damaged header claims may be more than any memory has.
-                size = struct.unpack("<Q", length)[0] if len(header) == _HEADER else left
-                sound = header if masked_checksum(length) == header[8:] else b""
-            is_whole = header == sound and _HEADER + size + _FOOTER <= left
+            # Records of one size have the same header.
+            if header != checked:
+                # The size in a damaged header may be more than any memory has.
+                size = struct.unpack("<Q", header[:_LENGTH])[0] if len(header) == _HEADER else left
+                checked = _header(size)
+            is_whole = header == checked and _HEADER + size + _FOOTER <= left
             data = file.read(size) if is_whole else b""
             if not is_whole or masked_checksum(data) != file.read(_FOOTER):
-                warn(f"{path} is damaged: its last {left:,} bytes cannot be read, and are left out.")
+                warn(f"{path} is damaged: its last {left:,} bytes cannot be read and are skipped.")
                 return
             left -= _HEADER + size + _FOOTER
             yield data
 
 
+def end_of_records(file: IO[bytes], start: int, size: int) -> int:
+    """Return where the last whole record ends in the first bytes of an event file, from a record's start on."""
+    end = start
+    while end + _HEADER + _FOOTER <= size:
+        file.seek(end)
+        following = end + _HEADER + struct.unpack("<Q", file.read(_LENGTH))[0] + _FOOTER
+        if following > size:
+            break
+        end = following
+    return end
+
+
 def read_events(path: Path) -> Iterator[Event]:
-    """Yield the events of an event file, up to the first that is torn or damaged."""
-    return (event for event, _ in placed_events(path))
+    """Yield the events of an event file, up to the first that is torn or damaged; this needs tensorboard."""
+    return (event for event, _ in events_with_ends(path))
 
 
-def placed_events(path: Path) -> Iterator[tuple[Event, int]]:
-    """Yield the events of an event file, each with where it ends, up to the first that is torn or damaged."""
+def events_with_ends(path: Path) -> Iterator[tuple[Event, int]]:
+    """Yield the events of an event file as `read_events` does, each with the offset at which it ends."""
+    # Imported here, since it needs tensorboard.
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # noqa: PLC0415  it ships no types
+    from tensorboard.compat.proto.event_pb2 import Event  # noqa: PLC0415
+
     end = 0
     for record in read_records(path):
         end += _HEADER + len(record) + _FOOTER
@@ -88,3 +142,34 @@ def placed_events(path: Path) -> Iterator[tuple[Event, int]]:
         except DecodeError:
             return
         yield event, end
+
+
+@functools.lru_cache(1024)
+def _header(size: int) -> bytes:
+    """Return the header of a record of some bytes."""
+    length = struct.pack("<Q", size)
+    return length + masked_checksum(length)
+
+
+def masked_checksum(data: bytes) -> bytes:
+    """Return the checksum of data, as event files store it."""
+    checksum = _crc32c()(data)
+    return struct.pack("<I", ((checksum >> 15 | checksum << 17) + _MASK) & 0xFFFFFFFF)
+
+
+@functools.cache
+def _crc32c() -> Callable[[bytes], int]:
+    """Return CRC-32C of google-crc32c, in C, or TensorBoard's own, in Python, with a warning."""
+    if importlib.util.find_spec("google_crc32c") is not None:
+        import google_crc32c  # noqa: PLC0415  it may be missing
+
+        if google_crc32c.implementation == "c":
+            return google_crc32c.value  # type: ignore[no-any-return]  # it ships no types
+    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import crc32c as slow  # noqa: PLC0415  seldom wanted
+
+    warnings.warn(
+        "google-crc32c is not installed. The checksums of TensorBoard events are computed in Python, which keeps a"
+        " thread busy where media are large. `pip install google-crc32c` makes them a thousand times faster.",
+        stacklevel=2,
+    )
+    return slow  # type: ignore[no-any-return]  # it ships no types

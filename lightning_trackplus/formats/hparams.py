@@ -1,4 +1,4 @@
-"""Hyper-parameters as TensorBoard's HParams tab shows them."""
+"""Hyper-parameters, flattened for TensorBoard's HParams tab."""
 
 from __future__ import annotations
 
@@ -14,68 +14,67 @@ from enum import Enum
 from types import SimpleNamespace
 from typing import Any, TypeAlias
 
-HparamValue: TypeAlias = bool | int | float | str
-"""What a cell of the HParams tab holds."""
+from lightning_trackplus.formats.layout import escaped
 
-_MOST_ELEMENTS = 100
+HparamValue: TypeAlias = bool | int | float | str
+"""A value in the HParams tab."""
+
+_MAX_ELEMENTS = 100
 _LONGEST_TEXT = 1000
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def flatten_hparams(params: Any) -> dict[str, HparamValue]:
-    """Return hyper-parameters by their full names, each as something that can be shown.
+    """Flatten hyper-parameters into values that TensorBoard's HParams tab can show.
 
-    Mappings, namespaces, dataclasses, OmegaConf's configs and lists of these are flattened, ``outer/inner`` and
-    ``list/0/inner``. Numbers, bools and strings stay. All else becomes text: None ``"None"``, lists ``"[1, 2]"``, enums
-    their names, classes and functions theirs, NaN and infinity ``"nan"`` and ``"inf"``, since the tab would hide them.
+    Mappings, namespaces, dataclasses, OmegaConf configs and lists of these are flattened, to names such as
+    ``outer/inner`` and ``list/0/inner``. Numbers, bools and strings stay. Everything else becomes text: None is
+    ``"None"``, a list ``"[1, 2]"``, enums, classes and functions are their names. NaN and infinity are ``"nan"`` and
+    ``"inf"``, since the tab hides the numbers.
 
     Args:
-        params: A mapping, a namespace, a dataclass, or None for none.
+        params: A mapping, a namespace, a dataclass, an OmegaConf config, or None for no hyper-parameters.
 
     Returns:
-        The hyper-parameters in the order in which they stand there.
+        The hyper-parameters by full name, in their order.
 
     Raises:
-        TypeError: If ``params`` is none of these.
+        TypeError: If ``params`` is anything else.
 
     Examples:
         >>> flatten_hparams({"model": {"lr": 0.1, "sizes": [8, 4]}, "seed": None, "amp": True})
         {'model/lr': 0.1, 'model/sizes': '[8, 4]', 'seed': 'None', 'amp': True}
     """
     params = _plain_config({} if params is None else params)
-    inner = _parts(params)
-    if inner is None or isinstance(params, list):
+    parts = _parts(params)
+    if parts is None or isinstance(params, list):
         raise TypeError(
-            f"flatten_hparams got a {type(params).__name__}; give a dict, an argparse.Namespace, a dataclass or an"
+            f"flatten_hparams got a {type(params).__name__}; expected a dict, an argparse.Namespace, a dataclass or an"
             " OmegaConf config."
         )
-    return {_text(name): value for key, part in inner.items() for name, value in _flat(str(key), part)}
+    return {_text(name): value for key, part in parts.items() for name, value in _flat(str(key), part)}
 
 
 def check_hparam_metrics(modes: Mapping[str, Any]) -> None:
-    """Check that each name has ``"min"`` or ``"max"``.
-
-    Raises:
-        ValueError: If it is no mapping, or a name has something else.
-    """
+    """Raise `ValueError` unless ``modes`` maps each name to ``"min"`` or ``"max"``."""
     if not isinstance(modes, Mapping) or not all(mode in ("min", "max") for mode in modes.values()):
         raise ValueError(
-            f'hparam_metrics={modes!r}; give "min" or "max" for each name, for example {{"val/loss": "min"}}.'
+            f'hparam_metrics={modes!r}; expected "min" or "max" for each name, for example {{"val/loss": "min"}}.'
         )
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, HparamValue]]:
     value = _plain_config(value)
-    inner = _parts(value)
-    if not inner:
-        yield name, "{}" if inner is not None else _shown(value)
+    parts = _parts(value)
+    if not parts:
+        yield name, "{}" if parts is not None else _shown(value)
         return
-    for key, part in inner.items():
+    for key, part in parts.items():
         yield from _flat(f"{name}/{key}", part)
 
 
 def _parts(value: Any) -> Mapping[Any, Any] | None:
-    """Return what is to be flattened by its keys, or None for a value."""
+    """Return the parts of a value that is flattened; None for one that is not."""
     if isinstance(value, Mapping):
         return value
     if isinstance(value, Namespace | SimpleNamespace):
@@ -88,10 +87,10 @@ def _parts(value: Any) -> Mapping[Any, Any] | None:
 
 
 def _plain_config(value: Any) -> Any:
-    """Return a config of OmegaConf as dicts and lists; where something has no value, all as it was written."""
+    """Return an OmegaConf config as dicts and lists, without interpolation if a value is missing."""
     if not type(value).__module__.startswith("omegaconf."):
         return value
-    # It is there where one of its objects is, and is not needed otherwise.
+    # It is imported already, since this is one of its objects.
     omegaconf = sys.modules["omegaconf"]
     if not omegaconf.OmegaConf.is_config(value):
         return value
@@ -112,7 +111,7 @@ def _shown(value: Any) -> HparamValue:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as one of Python's own types; an item of a list is one too."""
+    """Return a value as one of Python's own types, items of lists as well."""
     if isinstance(value, Enum):
         return value.name
     if value is None or isinstance(value, bool | int | float | str):
@@ -132,9 +131,9 @@ def _plain(value: Any) -> Any:
 
 
 def _array(value: Any) -> Any:
-    """Return a tensor, an array or a scalar of numpy as numbers; of a large one, its type and shape."""
+    """Return the numbers of a tensor or an array; the type and shape of a large one."""
     shape = tuple(value.shape)
-    if math.prod(shape) > _MOST_ELEMENTS:
+    if math.prod(shape) > _MAX_ELEMENTS:
         return f"{type(value).__name__} of shape {shape}"
     try:
         numbers = value.tolist()
@@ -144,7 +143,7 @@ def _array(value: Any) -> Any:
 
 
 def _described(value: Any) -> str:
-    """Return an object's own words, without the address that differs from run to run."""
+    """Return ``str`` of an object, without the address, which differs from run to run."""
     try:
         return _ADDRESS.sub("", " ".join(str(value).split()))
     except Exception:  # noqa: BLE001  a class of the user may raise anything, and training has to go on
@@ -152,6 +151,5 @@ def _described(value: Any) -> str:
 
 
 def _text(text: str) -> str:
-    """Return text that fits into a cell and has UTF-8."""
-    text = text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "…"
-    return text.encode("utf-8", "backslashreplace").decode()
+    """Return text as valid UTF-8 that fits into a cell."""
+    return escaped(text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT] + "…")

@@ -1,4 +1,4 @@
-"""What lies where in a run directory.
+"""The files of a run directory.
 
 One run is one folder, ``save_dir/name/version_N/``::
 
@@ -8,10 +8,10 @@ One run is one folder, ``save_dir/name/version_N/``::
     media.csv                one row a media file
     media/                   the media files
     run.jsonl                the number of this format, and what belongs to each checkpoint
-    x_axis.json              which names stand over something else than the global step, if there are any
-    validation_batches/      what validation steps logged with on_step=True, as a run below; test_batches/ likewise
-    best/                    the best values so far, as a run below, with hparam_metrics
-    backup/<n>/              what a resumed training logs anew
+    x_axis.json              names whose X axis is not the global step, if there are any
+    validation_batches/      what validation steps logged with on_step=True, as a run; also test_batches/
+    best/                    with hparam_metrics, the best values so far, as a run
+    backup/<n>/              what a resumed training logs again
     config_<n>.yaml          the config of LightningCLI in the n-th session after the first
     hparams.yaml, config.yaml, checkpoints/    as Lightning writes them
 """
@@ -34,13 +34,13 @@ SUMMARY_FILE = "summary.json"
 BACKUP_FOLDER = "backup"
 BEST_FOLDER = "best"
 
-# Someone may have added words to the number.
+# Users may have added words to the number.
 VERSION_FOLDER = re.compile(r"version_(\d+)(_.*)?")
 
 EVALUATIONS = ("validation", "test")
 
 OUR_EVENTS = b"lightning_trackplus"
-"""Who wrote an event file, as its first event says."""
+"""The writer in the first event of our event files."""
 
 _LONGEST_FOLDER_NAME = 80
 _SAFE_NAME = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)*")
@@ -48,8 +48,13 @@ _DEVICE_NAMES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)")
 
 
 def is_ours(directory: Path) -> bool:
-    """Return whether a run was written by this package."""
+    """Return whether this package wrote a run."""
     return (directory / RUN_FILE).is_file()
+
+
+def escaped(name: str) -> str:
+    """Return a name with characters that UTF-8 cannot encode as escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def batches_folder(stage: str) -> str:
@@ -58,13 +63,10 @@ def batches_folder(stage: str) -> str:
 
 
 def media_folder(name: str) -> str:
-    """Return the folder, relative to the run directory, that holds the media files of a name.
+    """Return the folder of a name's media files, relative to the run directory, in POSIX form.
 
-    A slash becomes a dash. Where that or any other change could make two names meet, or a file
-    system could object (case, reserved names, length), a hash of the name keeps them apart.
-
-    Returns:
-        A path in POSIX form, made of ``a-z``, ``0-9``, ``_`` and ``-`` alone.
+    It consists of ``a-z``, ``0-9``, ``_`` and ``-``; a slash in a name becomes a dash. Where two names could get the
+    same folder, or a file system could refuse one (case, reserved names, length), it ends with a hash of the name.
 
     Examples:
         >>> media_folder("val/hard")
@@ -76,17 +78,13 @@ def media_folder(name: str) -> str:
     if not _SAFE_NAME.fullmatch(name) or _DEVICE_NAMES.fullmatch(folder) or len(folder) > _LONGEST_FOLDER_NAME:
         readable = re.sub(r"[^a-z0-9_]+", "-", name.lower()).strip("-")[:_LONGEST_FOLDER_NAME]
         digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
-        # No safe name has two dashes, so that none can meet this one.
+        # Safe names never have two dashes in a row.
         folder = f"{readable or '_'}--{digest}"
     return f"{MEDIA_FOLDER}/{folder}"
 
 
 def media_file(directory: Path, name: str, step: int, suffix: str, index: int = 0) -> str:
-    """Return a path for the next media file of a name at a step; no file has it yet.
-
-    Returns:
-        A path relative to the run directory, in POSIX form.
-    """
+    """Return a free path for a media file, relative to the run directory, in POSIX form."""
     folder = media_folder(name)
     while (directory / (path := f"{folder}/{step:010d}-{index:03d}{suffix}")).exists():
         index += 1

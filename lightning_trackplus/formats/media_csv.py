@@ -1,4 +1,4 @@
-"""What ``media.csv`` says of the media files of a run."""
+"""``media.csv``, the index of a run's media files."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from pathlib import Path
 
 from lightning_trackplus.formats.csv_rows import cells_of, is_whole, read_row
 from lightning_trackplus.formats.layout import MEDIA_INDEX
-from lightning_trackplus.formats.metrics_csv import warn_of_torn
+from lightning_trackplus.formats.metrics_csv import warn_torn_row
+
+COLUMNS = ("step", "epoch", "name", "kind", "file", "caption", "score", "wall_time")
 
 
 @dataclass(frozen=True, slots=True)
 class MediaRecord:
-    """One media file.
+    """One media file of a run.
 
     Attributes:
         step: The global step.
         epoch: The epoch, where it is known.
-        name: The name that the medium was logged under.
-        kind: ``"image"``, ``"video"``, ``"audio"``, ``"text"``, ``"html"``, ``"histogram"``, ``"table"``, or
-            the ``kind`` of a medium of your own.
-        path: The file, absolute.
+        name: The name under which it was logged.
+        kind: ``"image"``, ``"video"``, ``"audio"``, ``"text"``, ``"html"``, ``"histogram"``, ``"table"``, or the
+            ``kind`` of a medium of your own.
+        path: The absolute path of the file.
         caption: Its caption.
         score: The score by which it was selected.
         wall_time: When it was logged, in seconds since 1970-01-01 UTC.
@@ -41,26 +43,34 @@ class MediaRecord:
 def read_media(directory: Path) -> tuple[MediaRecord, ...]:
     """Return the records of ``media.csv``, none where there is no such file."""
     path = directory / MEDIA_INDEX
-    if not path.is_file():
-        return ()
-    rows = map(cells_of, _whole_rows(path))
-    columns = [column.removeprefix("\ufeff") for column in next(rows, [])]
-    records = [_media_record(directory, dict(zip(columns, row, strict=False))) for row in rows if row]
+    rows = [*media_rows(path)]
+    if rows and not rows[-1][1]:
+        warn_torn_row(path)
+        rows.pop()
+    records = [_media_record(directory, row) for row, _ in rows]
     if None in records:
-        warnings.warn(f"Rows of {path} that do not say what they are of were left out.", stacklevel=3)
+        warnings.warn(f"Damaged rows of {path} were skipped.", stacklevel=3)
     return tuple(filter(None, records))
 
 
-def _whole_rows(path: Path) -> Iterator[bytes]:
+def media_rows(path: Path, start: int = 0) -> Iterator[tuple[dict[str, str], bool]]:
+    """Yield the rows of a ``media.csv``, or those from an offset on, by column, each with whether it is whole."""
+    if not path.is_file():
+        return
     with path.open("rb") as file:
-        while is_whole(row := read_row(file)):
-            yield row
-    if row:
-        warn_of_torn(path)
+        header = read_row(file)
+        if not is_whole(header):
+            yield from [({}, False)] if header else ()
+            return
+        columns = [column.removeprefix("\ufeff") for column in cells_of(header)]
+        file.seek(max(start, file.tell()))
+        while row := read_row(file):
+            if cells := cells_of(row):
+                yield dict(zip(columns, cells, strict=False)), is_whole(row)
 
 
 def _media_record(directory: Path, row: dict[str, str]) -> MediaRecord | None:
-    """Return what a row says; None if it was damaged."""
+    """Return the record of a row; None if the row is damaged."""
     try:
         return MediaRecord(
             int(row["step"]),

@@ -1,4 +1,4 @@
-"""``metrics.csv`` as it lies there, ours or that of Lightning's CSVLogger, read without pandas or polars."""
+"""The parser of ``metrics.csv``, ours or that of Lightning's CSVLogger, without pandas and polars."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from lightning_trackplus.formats.csv_rows import OTHERS, cells_of, is_whole, last_row, read_row
-from lightning_trackplus.formats.file_part import FilePart
+from lightning_trackplus.formats.csv_rows import (
+    OTHERS,
+    cells_in,
+    cells_of,
+    filled_cells,
+    is_whole,
+    last_row,
+    read_row,
+    without_torn,
+)
+from lightning_trackplus.formats.files import FilePart
 from lightning_trackplus.formats.layout import METRICS_FILE
-from lightning_trackplus.formats.other_names import cells_in, filled_cells, without_torn
 
 STEP, EPOCH = "step", "epoch"
 _BOOLEANS = {"True": 1.0, "False": 0.0}
 
 Filled: TypeAlias = tuple[Sequence[int], Sequence[str]]
-"""The places of the rows that have something in a column, and what they have."""
+"""The positions of the rows that have a cell in a column, and these cells."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredMetrics:
-    """The whole rows of a ``metrics.csv``; they are read when they are asked for.
-
-    Attributes:
-        path: The file.
-        columns: The names of the columns.
-        start: Where the first row begins, in bytes.
-        end: Where the last whole row ends.
-    """
+    """The whole rows of a ``metrics.csv``, from the offset ``start`` to ``end``; they are read on demand."""
 
     path: Path
     columns: tuple[str, ...]
@@ -42,17 +43,17 @@ class StoredMetrics:
     end: int
 
     def body(self) -> io.BufferedReader:
-        """Return the rows as a file, open for reading."""
+        """Return the rows as an open file."""
         return io.BufferedReader(FilePart(self.path, self.start, self.end), 2**18)
 
     def torn_row(self) -> list[str]:
-        """Return the cells of a last row that was cut short, without what may be cut as well."""
+        """Return the cells of a last row that was cut short, without the cell that may be cut."""
         with self.path.open("rb") as file:
             file.seek(self.end)
             return without_torn(self.columns, cells_of(file.read()))
 
     def rows(self, *, warns: bool = True) -> Iterator[list[str]]:
-        """Yield the cells of each row up to its last one; one without a step is left out."""
+        """Yield the cells of each row; rows without a step are skipped, with a warning."""
         width, step = len(self.columns), self.columns.index(STEP)
         without_step = 0
         with io.TextIOWrapper(self.body(), "utf-8", "replace", newline="") as text:
@@ -64,73 +65,63 @@ class StoredMetrics:
         if without_step and warns:
             warnings.warn(
                 f"{without_step} {'row' if without_step == 1 else 'rows'} of {self.path} without a step"
-                f" {'was' if without_step == 1 else 'were'} left out.",
+                f" {'was' if without_step == 1 else 'were'} skipped.",
                 stacklevel=2,
             )
 
     def cells(self, row: Sequence[str]) -> dict[str, str]:
-        """Return what a row has, by column."""
+        """Return the non-empty cells of a row, by column."""
         return filled_cells(self.columns, row)
 
     def series(self, rows: Sequence[Sequence[str]]) -> dict[str, Filled]:
-        """Return what some rows have, by column; columns that are empty there are left out."""
-        found: dict[str, Filled] = {}
+        """Return the non-empty cells of some rows, by column; columns without any are left out."""
+        series: dict[str, Filled] = {}
         for name, column in zip(self.columns, itertools.zip_longest(*rows, fillvalue=""), strict=False):
             if "" not in column:
-                found[name] = range(len(column)), column
+                series[name] = range(len(column)), column
             elif any(column):
-                places = [place for place, cell in enumerate(column) if cell]
-                found[name] = places, [column[place] for place in places]
-        for name, others in others_series(*found.pop(OTHERS, ((), ()))).items():
-            merged = sorted([*zip(*found.get(name, ((), ())), strict=True), *zip(*others, strict=True)])
-            found[name] = [place for place, _ in merged], [cell for _, cell in merged]
-        return found
+                positions = [position for position, cell in enumerate(column) if cell]
+                series[name] = positions, [column[position] for position in positions]
+        for name, others in others_series(*series.pop(OTHERS, ((), ()))).items():
+            merged = sorted([*zip(*series.get(name, ((), ())), strict=True), *zip(*others, strict=True)])
+            series[name] = [position for position, _ in merged], [cell for _, cell in merged]
+        return series
 
 
-def others_series(places: Sequence[int], cells: Sequence[str]) -> dict[str, Filled]:
-    """Return what stands in the column for other names, by column."""
-    found: dict[str, tuple[list[int], list[str]]] = {}
-    for place, cell in zip(places, cells, strict=True):
+def others_series(positions: Sequence[int], cells: Sequence[str]) -> dict[str, Filled]:
+    """Return the cells in cells of the column for other names, by column."""
+    series: dict[str, tuple[list[int], list[str]]] = {}
+    for position, cell in zip(positions, cells, strict=True):
         for name, text in cells_in(cell).items():
-            at, texts = found.setdefault(name, ([], []))
-            at.append(place)
+            name_positions, texts = series.setdefault(name, ([], []))
+            name_positions.append(position)
             texts.append(text)
-    return {**found}
+    return {**series}
 
 
 @dataclass(slots=True)
 class StepRow:
-    """What was logged at one step.
-
-    Attributes:
-        step: The global step, or the number of a batch of an evaluation.
-        epoch: The epoch, where it is known.
-        values: The values by name; text where a cell is no number.
-    """
+    """What was logged at one global step, or in one batch of an evaluation; text where a cell is not a number."""
 
     step: int
     epoch: float | None
     values: Mapping[str, float | str]
 
     def takes(self, other: StepRow) -> bool:
-        """Return whether a row has nothing that this one has, and no other epoch."""
+        """Return whether another row can be merged into this one: no name twice, and not another epoch."""
         return other.epoch in {
             None,
             other.epoch if self.epoch is None else self.epoch,
         } and self.values.keys().isdisjoint(other.values)
 
     def with_more(self, other: StepRow) -> StepRow:
-        """Return this row with what another has."""
+        """Return this row merged with another."""
         epoch = self.epoch if other.epoch is None else other.epoch
         return StepRow(self.step, epoch, {**self.values, **other.values})
 
 
 def read_stored(path: Path, *, warns: bool = True) -> StoredMetrics:
-    """Return the whole rows of a ``metrics.csv``; a last one that was cut short is left out, with a warning.
-
-    Raises:
-        ValueError: If it has no column for the step.
-    """
+    """Return the whole rows of a ``metrics.csv``; a torn last row is skipped, with a warning."""
     with path.open("rb") as file:
         header = read_row(file)
         start = file.tell()
@@ -139,18 +130,18 @@ def read_stored(path: Path, *, warns: bool = True) -> StoredMetrics:
         end = size if last.endswith(b"\n") else size - len(last)
     if not is_whole(header):
         if header and warns:
-            warn_of_torn(path)
+            warn_torn_row(path)
         return StoredMetrics(path, (STEP, EPOCH), start, start)
     columns = tuple(cells_of(header.removeprefix(codecs.BOM_UTF8)))
     if STEP not in columns:
-        raise ValueError(f"{path} has no column {STEP!r}; give the metrics.csv of a run.")
+        raise ValueError(f"{path} has no column {STEP!r}; expected the metrics.csv of a run.")
     if end < size and warns:
-        warn_of_torn(path)
+        warn_torn_row(path)
     return StoredMetrics(path, columns, start, end)
 
 
 def number_in(cell: str) -> float | str:
-    """Return the number that stands in a cell, or the cell where it holds something else.
+    """Return the number in a cell, or the cell if it holds something else.
 
     Examples:
         >>> number_in("0.5"), number_in("True"), number_in("high")
@@ -163,22 +154,29 @@ def number_in(cell: str) -> float | str:
 
 
 def step_in(cell: str) -> int:
-    """Return the step that stands in a cell.
-
-    Raises:
-        ValueError: If it is no number.
-    """
+    """Return the step in a cell; anything else raises `ValueError`."""
     try:
         return int(cell)
     except ValueError:
         number = number_in(cell)
     if isinstance(number, str) or not math.isfinite(number):
-        raise ValueError(f"{cell!r} stands in the column {STEP!r} of {METRICS_FILE}, where a number must.")
+        raise ValueError(f"The column {STEP!r} of {METRICS_FILE} has {cell!r}; expected a number.")
     return int(number)
 
 
+def rows_with_steps(columns: Sequence[str], rows: Iterable[list[str]]) -> Iterator[tuple[int, list[str]]]:
+    """Yield the steps and the cells of rows; rows whose step is not a number are skipped."""
+    position = columns.index(STEP)
+    for cells in rows:
+        try:
+            step = step_in(cells[position])
+        except (ValueError, IndexError):
+            continue
+        yield step, cells
+
+
 def step_rows(stored: StoredMetrics) -> Iterator[StepRow]:
-    """Yield the rows with their numbers."""
+    """Yield the rows of a ``metrics.csv``."""
     for row in stored.rows():
         texts = stored.cells(row)
         step, epoch = step_in(texts.pop(STEP, "")), texts.pop(EPOCH, None)
@@ -187,10 +185,10 @@ def step_rows(stored: StoredMetrics) -> Iterator[StepRow]:
 
 
 def one_row_a_step(rows: Iterable[StepRow]) -> list[StepRow]:
-    """Return rows of which those of one step are one as long as no name comes again, as in our ``metrics.csv``.
+    """Merge the rows of a step until a name is repeated, as our ``metrics.csv`` has them.
 
-    Lightning writes what training and what validation logs at one step as two rows, between which the batches of the
-    validation have rows of their own, without an epoch. These come to stand before.
+    Lightning writes what training and what validation logs at one step as two rows. Between them are rows of the
+    validation's batches, without an epoch; these are moved before the merged row.
 
     Examples:
         >>> rows = [StepRow(4, 0, {"a": 1.0}), StepRow(0, None, {"b_step": 2.0}), StepRow(4, 0, {"b": 3.0})]
@@ -214,9 +212,9 @@ def one_row_a_step(rows: Iterable[StepRow]) -> list[StepRow]:
     return merged + of_batches
 
 
-def warn_of_torn(path: Path) -> None:
-    """Warn that the last row of a file is left out."""
+def warn_torn_row(path: Path) -> None:
+    """Warn that the last row of a file is skipped."""
     warnings.warn(
-        f"The last row of {path} was cut short, as when a process is killed while it writes; it is left out.",
+        f"The last row of {path} was incomplete, as after a process is killed while it writes; it is skipped.",
         stacklevel=3,
     )

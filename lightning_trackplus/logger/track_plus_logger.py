@@ -19,6 +19,7 @@ from lightning_trackplus.delivery.async_writer import DEFAULT_MAX_BYTES
 from lightning_trackplus.delivery.byte_budget import Overflow, check_queue
 from lightning_trackplus.formats.hparams import check_hparam_metrics, flatten_hparams
 from lightning_trackplus.formats.layout import RUN_FILE
+from lightning_trackplus.formats.x_axis import check_x_axis, prefixed_axes
 from lightning_trackplus.lightning_internals import lightning_loggers
 from lightning_trackplus.lightning_internals.flavours import installed_flavours
 from lightning_trackplus.logger.media_methods import MediaMethods
@@ -30,9 +31,8 @@ from lightning_trackplus.run.allocation import RunAllocation, local_or_url
 from lightning_trackplus.run.run_writer import RunWriter
 from lightning_trackplus.run.writer_set import OutputOptions
 from lightning_trackplus.runtime.device_transfer import start_host_copy
-from lightning_trackplus.writers.directions import Mode
+from lightning_trackplus.writers.best_values import Mode
 from lightning_trackplus.writers.registry import WriterChoice, available
-from lightning_trackplus.writers.x_axis import check_x_axis, prefixed_axes
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -200,10 +200,10 @@ class TrackPlusLogger(TensorBoardLogger, MediaMethods, TrainerHooks):
             # The epoch belongs to the record itself.
             numbers = {name if name == "epoch" else prefix + name: number for name, number in numbers.items()}
         if batch is not None:
-            numbers = self._run.without_batches_that_were_logged(numbers)
+            numbers = self._run.new_numbers(None, numbers)
             step = self._run.batch_step(numbers, step)
         else:
-            numbers = self._run.without_what_was_logged(step, numbers)
+            numbers = self._run.new_numbers(step, numbers)
         self._steps.set(step, epoch)
         if numbers:
             record = Record(step, epoch, time.time(), start_host_copy(numbers), only_numbers=True, batch=batch)

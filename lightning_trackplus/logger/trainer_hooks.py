@@ -12,9 +12,9 @@ from lightning_utilities.core.rank_zero import rank_zero_only, rank_zero_warn
 from lightning_trackplus.lightning_internals import trainer_state
 from lightning_trackplus.lightning_internals.running_trainers import current_run
 from lightning_trackplus.record import EvaluationBatch
-from lightning_trackplus.run.journal import Way
+from lightning_trackplus.run.journal import Lineage
 from lightning_trackplus.run.run_writer import RunWriter
-from lightning_trackplus.writers.directions import Mode, monitored_modes
+from lightning_trackplus.writers.best_values import Mode, monitored_modes
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -115,7 +115,7 @@ class TrainerHooks:
         self._run.add_metric_modes({self._name_prefix + name: mode for name, mode in modes.items()})
 
     @rank_zero_only
-    def before_checkpoint(self) -> tuple[str, Way] | None:
+    def before_checkpoint(self) -> tuple[str, Lineage] | None:
         """Return the run's id and its position, which the checkpoint stores; None if nothing is written."""
         return self._run.save()
 
@@ -130,7 +130,7 @@ class TrainerHooks:
         self._run.end_resuming()
 
     @rank_zero_only
-    def rewind(self, ways: Mapping[str, Way]) -> bool:
+    def rewind(self, ways: Mapping[str, Lineage]) -> bool:
         """Continue at a checkpoint: move everything logged after it into a backup in the run directory.
 
         Args:

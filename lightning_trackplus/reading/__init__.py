@@ -1,1 +1,1 @@
-"""Runs as they were written: read, and both formats compared."""
+"""Reading run directories, and comparing their two formats."""

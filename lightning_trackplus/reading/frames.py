@@ -1,4 +1,4 @@
-"""The numbers of a run as a frame of pandas or polars, which are imported here when they are asked for."""
+"""The numbers of a run as a frame of pandas or polars, which are imported on demand."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _FEW_ROWS = 100  # Bytes a column.
 
 
 def frame_of_csv(path: Path, frames: Frames) -> Any:
-    """Return ``metrics.csv`` as a frame; what Lightning's CSVLogger wrote in several rows of a step is one row."""
+    """Return ``metrics.csv`` as a frame; several rows of a step by Lightning's CSVLogger become one row."""
     stored = read_stored(path)
     parse, make = _FRAMES[frames]
     columns: dict[str, Any] = {}
@@ -45,7 +45,7 @@ def frame_of_csv(path: Path, frames: Frames) -> Any:
         columns = parse(_imported(frames), stored)
     names = tuple(dict.fromkeys((*(name for name in stored.columns if name != OTHERS), *columns)))
     if columns and np.isnan(steps := _array(columns[STEP])).any():
-        # Read as they are, rows without a step are left out, with a warning.
+        # `step_rows` skips rows without a step, with a warning.
         columns = _columns_of(list(step_rows(stored)), names)
     elif columns and not is_ours(path.parent) and _has_rows_of_one_step(steps, _array(columns.get(EPOCH))):
         columns = _columns_of(one_row_a_step(step_rows(stored)), names)
@@ -54,10 +54,10 @@ def frame_of_csv(path: Path, frames: Frames) -> Any:
 
 def frame_of_events(directory: Path, frames: Frames) -> Any:
     """Return the numbers in the event files of a run as a frame."""
-    from lightning_trackplus.reading.event_values import event_rows  # noqa: PLC0415  needs tensorboard
+    from lightning_trackplus.formats.scalar_events import event_rows  # noqa: PLC0415  needs tensorboard
 
-    found = event_rows(directory, read_axes(directory))
-    rows = one_row_a_step(StepRow(row.step, row.epoch, _as_columns(row.values)) for row in found)
+    of_events = event_rows(directory, read_axes(directory))
+    rows = one_row_a_step(StepRow(row.step, row.epoch, _as_columns(row.values)) for row in of_events)
     names = tuple(dict.fromkeys(name for row in rows for name in row.values))
     return _FRAMES[frames][1](_imported(frames), _in_order(_columns_of(rows, names), names))
 
@@ -68,14 +68,9 @@ def empty_frame(frames: Frames) -> Any:
 
 
 def check_frames(frames: str) -> None:
-    """Refuse what is neither pandas nor polars, and what is not installed.
-
-    Raises:
-        ValueError: If it is neither.
-        ImportError: If it is not installed.
-    """
+    """Raise unless ``frames`` is pandas or polars, and installed."""
     if frames not in get_args(Frames):
-        raise ValueError(f'read_run got frames={frames!r}; write "pandas" or "polars".')
+        raise ValueError(f'read_run got frames={frames!r}; expected "pandas" or "polars".')
     if importlib.util.find_spec(frames) is None:
         (other,) = set(get_args(Frames)) - {frames}
         raise ImportError(
@@ -86,7 +81,7 @@ def check_frames(frames: str) -> None:
 
 
 def _has_few_rows_of_many_columns(stored: StoredMetrics) -> bool:
-    """Return whether Python reads a file faster than pandas and polars, which take their time for each column."""
+    """Return whether Python reads a file faster than pandas and polars, which are slow for each column."""
     return len(stored.columns) > _MANY_COLUMNS and 0 < stored.end - stored.start < len(stored.columns) * _FEW_ROWS
 
 
@@ -99,7 +94,7 @@ def _as_columns(values: Mapping[str, float | str]) -> dict[str, float | str]:
 
 
 def _has_rows_of_one_step(steps: NDArray[Any], epochs: NDArray[Any]) -> bool:
-    """Return whether rows may have to become one; those without an epoch can stand between them."""
+    """Return whether some rows may have to be merged; rows without an epoch can be between them."""
     with_epoch = steps[~np.isnan(epochs)] if len(epochs) else steps
     return bool(np.any(np.diff(steps) == 0) or np.any(np.diff(with_epoch) == 0))
 
@@ -114,26 +109,26 @@ def _columns_of(rows: Sequence[StepRow], names: Sequence[str]) -> dict[str, Any]
 
 
 def _in_order(columns: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """Return the columns with step and epoch first, and these always there."""
+    """Return the columns with step and epoch first, which are always present."""
     height = len(next(iter(columns.values()), ()))
     return {name: columns.get(name, [None] * height) for name in dict.fromkeys((STEP, EPOCH, *names))}
 
 
 def _parsed_by_pandas(pandas: Any, stored: StoredMetrics) -> dict[str, Any]:
-    # Before, the default was fast and one unit in the last place off.
+    # Before pandas 3, the default was fast and one unit in the last place off.
     is_exact = int(pandas.__version__.split(".")[0]) >= _PANDAS_WITH_EXACT_FLOATS
     options: dict[str, Any] = {} if is_exact else {"float_precision": "round_trip"}
     numbered = range(len(stored.columns))
     if OTHERS in stored.columns:
         options["dtype"] = {stored.columns.index(OTHERS): str}
     frame = pandas.read_csv(stored.body(), header=None, names=numbered, index_col=False, low_memory=False, **options)
-    # To ask a frame of many columns for each would take longer than to read it.
+    # Asking a frame for each of many columns takes longer than reading it.
     is_number = np.array([dtype.kind in "biuf" for dtype in frame.dtypes])
     table = frame.to_numpy(np.float64) if is_number.all() else frame.loc[:, is_number].to_numpy(np.float64)
     numbers = iter(table.T)
     columns = {
-        name: next(numbers) if found else frame[number]
-        for number, (name, found) in enumerate(zip(stored.columns, is_number.tolist(), strict=True))
+        name: next(numbers) if is_float else frame[number]
+        for number, (name, is_float) in enumerate(zip(stored.columns, is_number.tolist(), strict=True))
     }
     # It stays an integer.
     columns[STEP] = frame[stored.columns.index(STEP)]
@@ -141,15 +136,15 @@ def _parsed_by_pandas(pandas: Any, stored: StoredMetrics) -> dict[str, Any]:
 
 
 def _with_others(columns: dict[str, Any], empty: Any) -> dict[str, Any]:
-    """Return columns with what one of them has of others; those that are not there begin as an empty one."""
+    """Return the columns with the numbers of the column for other names; new columns begin as ``empty``."""
     cells = [cell if isinstance(cell, str) else "" for cell in columns.pop(OTHERS, ())]
-    places = [place for place, cell in enumerate(cells) if cell]
-    for name, (at, texts) in others_series(places, [cells[place] for place in places]).items():
+    filled = [position for position, cell in enumerate(cells) if cell]
+    for name, (positions, texts) in others_series(filled, [cells[position] for position in filled]).items():
         numbers = [number_in(text) for text in texts]
         is_new = name not in columns and not any(isinstance(number, str) for number in numbers)
         column = empty.copy() if is_new else list(columns.get(name, empty))
-        for place, number in zip(at, numbers, strict=True):
-            column[place] = number
+        for position, number in zip(positions, numbers, strict=True):
+            column[position] = number
         columns[name] = column
     return columns
 
@@ -161,22 +156,22 @@ def _made_by_pandas(pandas: Any, columns: Mapping[str, Any]) -> Any:
         try:
             return np.asarray(column, np.float64)
         except ValueError:
-            # An integer beyond 64 bits makes text of all cells, also of those that are empty.
+            # An integer of more than 64 bits makes all cells text, empty ones too.
             cells = [(number_in(cell) if cell else np.nan) if isinstance(cell, str) else cell for cell in column]
         if any(isinstance(cell, str) for cell in cells):
-            texts[name] = column  # What was logged as text stays text.
+            texts[name] = column  # Logged text stays text.
             return np.full(len(cells), np.nan)
         return np.array(cells, np.float64)
 
-    found = [numbers(name, column) for name, column in columns.items()]
-    frame = pandas.DataFrame(np.column_stack(found), columns=list(columns))
+    table = np.column_stack([numbers(name, column) for name, column in columns.items()])
+    frame = pandas.DataFrame(table, columns=list(columns))
     for name, column in {STEP: np.asarray(columns[STEP], np.int64), **texts}.items():
         frame[name] = column
     return frame
 
 
 def _parsed_by_polars(polars: Any, stored: StoredMetrics) -> dict[str, Any]:
-    # Rows end with their last value, and polars asks the first one how many columns there are.
+    # Rows end with their last value, and polars takes the number of columns from the first row.
     numbered = [str(number) for number in range(len(stored.columns))]
     table = ",".join(numbered).encode() + b"\n" + stored.body().read()
     own = {STEP: polars.Int64, OTHERS: polars.String}
@@ -184,7 +179,7 @@ def _parsed_by_polars(polars: Any, stored: StoredMetrics) -> dict[str, Any]:
     try:
         frame = polars.read_csv(table, truncate_ragged_lines=True, schema=types)
     except polars.exceptions.ComputeError:
-        # A cell is no number to polars, for which it has to look at all.
+        # Some cell is not a number for polars; it has to look at all cells to infer the types.
         frame = polars.read_csv(table, truncate_ragged_lines=True, infer_schema_length=None)
     columns = {name: frame[number] for name, number in zip(stored.columns, numbered, strict=True)}
     return _with_others(columns, [None] * len(frame))
@@ -196,7 +191,7 @@ def _made_by_polars(polars: Any, columns: Mapping[str, Any]) -> Any:
             column = [None if cell is None else str(cell) for cell in column]
         series = polars.Series(name, column)
         cast = series.cast(polars.Int64 if name == STEP else polars.Float64, strict=False)
-        # What was logged as text stays text.
+        # Logged text stays text.
         return cast if cast.null_count() == series.null_count() else series
 
     return polars.DataFrame([numbers(name, column) for name, column in columns.items()])

@@ -1,4 +1,4 @@
-"""The numbers of a run, name by name, from the CSV and from the event files, some thousand rows at a time."""
+"""The numbers of a run by name, from the CSV and from the event files, some thousand rows at a time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,28 +14,20 @@ from numpy.typing import NDArray
 from lightning_trackplus.formats.csv_rows import name_of
 from lightning_trackplus.formats.layout import EVALUATIONS, batches_folder
 from lightning_trackplus.formats.metrics_csv import EPOCH, STEP, Filled, StoredMetrics, number_in, step_in
-from lightning_trackplus.formats.x_axis import EPOCH as OVER_EPOCHS
 
 RUN, BATCHES = "", "batches"
-"""The parts of a series: what stands over the global step, and what is of the batches of evaluations."""
+"""The parts of a name: numbers at global steps, and numbers of evaluation batches."""
 
 _ROWS_AT_ONCE = 2048
 _LARGEST_STEP = 2.0**63
-_MOST_STEP = 2**63 - 1
+_MAX_STEP = 2**63 - 1
 
 
 class Chunk(NamedTuple):
-    """Numbers of one name that follow each other.
+    """Consecutive numbers of one name, and the cells that are not numbers, with their steps.
 
-    Attributes:
-        name: The name.
-        part: `RUN` or `BATCHES`.
-        steps: The step of each in TensorBoard, int64.
-        other_steps: Another one, int64; each may have any from the one to the other. Where the axis is a scalar, it is
-            the value before the row: a row does not tell which of its numbers were logged first, nor which values the
-            axis had before the one that stands there.
-        values: The numbers, float64.
-        texts: Cells that hold no number, with their steps.
+    A number's step in TensorBoard is between ``steps`` and ``other_steps``. They differ where the X axis is a scalar:
+    a row does not tell which of its numbers were logged first, so the step may be the axis' value before the row.
     """
 
     name: str
@@ -45,39 +37,41 @@ class Chunk(NamedTuple):
     values: NDArray[np.float64]
     texts: tuple[tuple[int, str], ...] = ()
 
+    def at(self, selection: NDArray[Any]) -> Chunk:
+        """Return the numbers that an index or a mask of numpy selects."""
+        return self._replace(
+            steps=self.steps[selection], other_steps=self.other_steps[selection], values=self.values[selection]
+        )
+
 
 def csv_chunks(
-    stored: StoredMetrics, axes: Mapping[str, str], of_batches: Collection[str], *, warns: bool = True
+    stored: StoredMetrics, axes: Mapping[str, str], batch_names: Collection[str], *, warns: bool = True
 ) -> Iterator[Chunk]:
-    """Yield the numbers of a ``metrics.csv``.
-
-    Raises:
-        ValueError: If something else than a number stands in the column of the step.
-    """
-    others = set(axes.values()) - {OVER_EPOCHS}
+    """Yield the numbers of a ``metrics.csv``."""
+    scalar_axes = set(axes.values()) - {EPOCH}
     latest: dict[str, float] = {}
     rows = stored.rows(warns=warns)
-    while some := list(itertools.islice(rows, _ROWS_AT_ONCE)):
-        series = stored.series(some)
-        _, cells_of_steps = series.pop(STEP)
-        steps = np.array([min(max(step_in(cell), -_MOST_STEP - 1), _MOST_STEP) for cell in cells_of_steps], np.int64)
-        epochs = _each(series.get(EPOCH), len(some))
-        scalars = {axis: _Axis(_each(series.get(axis), len(some)), latest.get(axis, np.nan)) for axis in others}
-        for column, (places, cells) in series.items():
+    while block := list(itertools.islice(rows, _ROWS_AT_ONCE)):
+        series = stored.series(block)
+        _, step_cells = series.pop(STEP)
+        steps = np.array([min(max(step_in(cell), -_MAX_STEP - 1), _MAX_STEP) for cell in step_cells], np.int64)
+        epochs = _each(series.get(EPOCH), len(block))
+        scalars = {axis: _Axis(_each(series.get(axis), len(block)), latest.get(axis, np.nan)) for axis in scalar_axes}
+        for column, (positions, cells) in series.items():
             name = name_of(column)
-            filled = np.arange(len(some)) if len(places) == len(some) else np.array(places, np.intp)
+            filled = np.arange(len(block)) if len(positions) == len(block) else np.array(positions, np.intp)
             values, texts = _numbers(cells)
             at = before = steps
             match axes.get(name):
                 case None:
                     pass
-                case axis if axis == OVER_EPOCHS:
+                case axis if axis == EPOCH:
                     at = before = _whole(_floats(epochs), steps)
                 case axis:
                     known = scalars[axis].values
                     at, before = _whole(known[1:], steps), _whole(known[:-1], steps)
             is_batch = np.zeros(len(filled), np.bool_)
-            if name in of_batches:
+            if name in batch_names:
                 is_batch[:] = [not epochs[index] for index in filled]
             for part, chosen in ((RUN, ~is_batch), (BATCHES, is_batch)):
                 at_text = [index for index in texts if chosen[index]]
@@ -95,38 +89,37 @@ def csv_chunks(
 
 
 class EventNumbers:
-    """The numbers in the event files of a run, and what else stands there. Reading them needs tensorboard.
+    """The numbers in the event files of a run, which need tensorboard.
 
-    Attributes:
-        of_batches: The names of the batches of evaluations, once `chunks` was read to its end.
-        media: How many items each tag of media has at each of its steps, likewise.
+    After `chunks` was read to its end, ``batch_names`` has the names of evaluation batches, and ``media`` the number of
+    items by tag and step.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self.of_batches: set[str] = set()
+        self.batch_names: set[str] = set()
         self.media: dict[str, Counter[int]] = {}
 
     def chunks(self) -> Iterator[Chunk]:
-        """Yield the numbers, those of the batches of evaluations last; of the media, take account."""
+        """Yield the numbers, those of evaluation batches last, and count the media."""
         self.media = {}
         yield from self._chunks_of(self._directory, RUN)
         for stage in EVALUATIONS:
             for chunk in self._chunks_of(self._directory / batches_folder(stage), BATCHES):
-                self.of_batches.add(chunk.name)
+                self.batch_names.add(chunk.name)
                 yield chunk
 
     def _chunks_of(self, folder: Path, part: str) -> Iterator[Chunk]:
-        from lightning_trackplus.reading.event_values import event_numbers  # noqa: PLC0415  needs tensorboard
+        from lightning_trackplus.formats.scalar_events import event_numbers  # noqa: PLC0415  needs tensorboard
 
-        # The rows of events of the same names; a name may stand in several of these, and keeps its order.
+        # Rows of events with the same names. A name can be in several of these, and must keep its order.
         waiting: dict[tuple[str, ...], tuple[list[int], list[Sequence[float]]]] = {}
         last_of: dict[str, tuple[str, ...]] = {}
         latest: tuple[str, ...] = ()
         media = self.media if part == RUN else {}
         for step, names, numbers in event_numbers(folder, media):
             rows = waiting.get(names)
-            # An event with the names of the one before it changes nothing of where they wait.
+            # An event with the names of the one before needs no look at where these wait.
             if rows is None or (names is not latest and any(last_of[name] is not names for name in names)):
                 for other in {last_of[name] for name in names if name in last_of} - {names}:
                     yield from _chunks(waiting.pop(other, ([], [])), other, part)
@@ -150,56 +143,48 @@ def _chunks(rows: tuple[list[int], list[Sequence[float]]], names: tuple[str, ...
     for column, name in enumerate(names):
         repeated[name].append(column)
     for name, columns in repeated.items():
-        # A name may stand twice in an event.
+        # A name can occur twice in an event.
         at = np.repeat(steps, len(columns))
         yield Chunk(name, part, at, at, table[:, columns].reshape(-1))
 
 
 def _each(filled: Filled | None, count: int) -> Sequence[str]:
-    """Return the cell of each row in a column, empty where it has nothing."""
-    places, cells = filled or ((), ())
-    if len(places) == count:
+    """Return the cells of a column with the empty ones."""
+    positions, cells = filled or ((), ())
+    if len(positions) == count:
         return cells
-    found = [""] * count
-    for place, cell in zip(places, cells, strict=True):
-        found[place] = cell
-    return found
+    column = [""] * count
+    for position, cell in zip(positions, cells, strict=True):
+        column[position] = cell
+    return column
 
 
 def _numbers(cells: Sequence[str]) -> tuple[NDArray[np.float64], dict[int, str]]:
-    """Return the numbers of cells, and by their places those that hold none."""
+    """Return the numbers in cells, and by position the cells that are not numbers."""
     try:
         return np.fromiter(map(float, cells), np.float64, len(cells)), {}
     except ValueError:
-        found = [number_in(cell) for cell in cells]
-        texts = {place: cell for place, cell in enumerate(found) if isinstance(cell, str)}
-        return np.array([np.nan if isinstance(one, str) else one for one in found], np.float64), texts
+        values = [number_in(cell) for cell in cells]
+        texts = {position: value for position, value in enumerate(values) if isinstance(value, str)}
+        return np.array([np.nan if isinstance(value, str) else value for value in values], np.float64), texts
 
 
 def _floats(cells: Sequence[str]) -> NDArray[np.float64]:
-    """Return the numbers of cells; NaN where there is none."""
+    """Return the numbers in cells, NaN for all others."""
     numbers = [number_in(cell) if cell else np.nan for cell in cells]
     return np.array([np.nan if isinstance(number, str) else number for number in numbers], np.float64)
 
 
 class _Axis:
-    """A scalar over which names stand.
-
-    Args:
-        cells: Its cells in some rows.
-        before: Its value before these rows; NaN if there is none.
-
-    Attributes:
-        values: Its latest value before each row, and behind the last.
-    """
+    """A scalar that is an X axis; ``values`` are its latest ones before each row, and after the last row."""
 
     def __init__(self, cells: Sequence[str], before: float) -> None:
         values = np.concatenate([[before], _floats(cells)])
-        places = np.array([0, *(index if cell else 0 for index, cell in enumerate(cells, start=1))])
-        self.values = values[np.maximum.accumulate(places)]
+        positions = np.array([0, *(index if cell else 0 for index, cell in enumerate(cells, start=1))])
+        self.values = values[np.maximum.accumulate(positions)]
 
 
 def _whole(values: NDArray[np.float64], steps: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return numbers as steps; where one cannot be, the step that stands there instead."""
+    """Return rounded values; the global step where a value cannot be a step."""
     fits = np.isfinite(values) & (np.abs(values) < _LARGEST_STEP)
     return np.where(fits, np.rint(np.where(fits, values, 0.0)).astype(np.int64), steps)

@@ -1,4 +1,4 @@
-"""A run directory as it can be worked on: its numbers as a frame, its media as records."""
+"""Reads a run directory: its numbers as a frame, its media as records."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from lightning_trackplus.reading.frames import Frames, check_frames, empty_frame
 from lightning_trackplus.run.journal import check_format
 
 _EVENT_FILES = "*tfevents*"
-_MOST_RUNS_NAMED = 5
+_MAX_RUNS_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a run logged.
+    """The contents of a run.
 
     Attributes:
         path: The run directory, absolute.
-        metrics: A frame with a row for each step and the columns step, int64, and epoch and one for each name,
-            float64. Where nothing was logged, pandas has NaN and polars null.
+        metrics: A frame with a row for each step. Its columns are ``step``, int64, and ``epoch`` and one for each name,
+            float64; cells without a value are NaN in pandas and null in polars.
         media: The media files, in the order in which they were logged.
     """
 
@@ -34,21 +34,21 @@ class Run:
 
 
 def read_run(path: str | os.PathLike[str], *, frames: Frames = "pandas") -> Run:
-    r"""Return the numbers and media of a run, of TrackPlusLogger or of Lightning's CSVLogger or TensorBoardLogger.
+    r"""Read the numbers and media of a run by TrackPlusLogger, or by Lightning's CSVLogger or TensorBoardLogger.
 
-    Numbers are those of ``metrics.csv``, and those of the event files where there is no such file. A last row that
-    was cut short is left out, with a warning.
+    Numbers are read from ``metrics.csv``, or from the event files if there is no such file. An incomplete last row is
+    skipped, with a warning.
 
     Args:
         path: The run directory, such as ``logger.log_dir``.
-        frames: What the metrics are a frame of, ``"pandas"`` or ``"polars"``.
+        frames: The library of the frame, ``"pandas"`` or ``"polars"``.
 
     Returns:
         The run.
 
     Raises:
-        ValueError: If the path is not a run directory, or ``frames`` is another word.
-        ImportError: If pandas or polars is missing, or tensorboard where only event files have the numbers.
+        ValueError: If the path is not a run directory, or ``frames`` has another value.
+        ImportError: If pandas or polars is not installed, or tensorboard, if only event files have the numbers.
 
     Examples:
         >>> import tempfile
@@ -71,37 +71,29 @@ def read_run(path: str | os.PathLike[str], *, frames: Frames = "pandas") -> Run:
 
 
 def run_directory(path: str | os.PathLike[str]) -> Path:
-    """Return the run directory that a path leads to, absolute.
-
-    Raises:
-        ValueError: If it is a URL, or nothing of a run lies there.
-    """
+    """Return a path as an absolute one; raise `ValueError` if it is not a run directory."""
     text = os.fspath(path)
     if "://" in text:
-        raise ValueError(f"{text} is a URL; copy the run to this machine and give its path there.")
+        raise ValueError(f"{text} is a URL; expected a path. Copy the run to this machine first.")
     directory = Path(text).absolute()
     if _is_run(directory):
         check_format(directory)
         return directory
     if not directory.exists():
-        raise ValueError(f"{text} does not exist; give the folder of a run, such as lightning_logs/version_0.")
+        raise ValueError(f"{text} does not exist; expected the folder of a run, such as lightning_logs/version_0.")
     runs = sorted(below.name for below in directory.iterdir() if _is_run(below)) if directory.is_dir() else []
-    shown = ", ".join(runs[:_MOST_RUNS_NAMED]) + (", …" if len(runs) > _MOST_RUNS_NAMED else "")
-    hint = f" It holds runs, give one of them: {shown}." if runs else ""
-    raise ValueError(f"{text} is not a run: no {METRICS_FILE}, {MEDIA_INDEX} or event file lies there.{hint}")
+    shown = ", ".join(runs[:_MAX_RUNS_NAMED]) + (", …" if len(runs) > _MAX_RUNS_NAMED else "")
+    hint = f" It contains runs; expected one of them: {shown}." if runs else ""
+    raise ValueError(f"{text} is not a run: it has no {METRICS_FILE}, {MEDIA_INDEX} or event file.{hint}")
 
 
 def has_events(directory: Path) -> bool:
-    """Return whether event files lie in a folder itself."""
+    """Return whether event files are directly in a folder."""
     return any(directory.glob(_EVENT_FILES))
 
 
 def check_tensorboard(directory: Path) -> None:
-    """Say what is missing where event files cannot be read.
-
-    Raises:
-        ImportError: If tensorboard is not installed.
-    """
+    """Raise `ImportError` unless tensorboard is installed, which reading event files needs."""
     if importlib.util.find_spec("tensorboard") is None:
         raise ImportError(
             f"The event files in {directory} need tensorboard, and it is not installed: `pip install tensorboard`.",

@@ -1,4 +1,4 @@
-"""A folder on any file system that fsspec knows, from which and to which whole files are carried."""
+"""A folder on any file system that fsspec knows, from and to which whole files are copied."""
 
 from __future__ import annotations
 
@@ -9,40 +9,36 @@ from fsspec import AbstractFileSystem  # type: ignore[import-untyped]  # it ship
 from fsspec.core import url_to_fs  # type: ignore[import-untyped]  # it ships no types
 
 from lightning_trackplus.formats.layout import VERSION_FOLDER
-from lightning_trackplus.remote.spool import left_spools
+from lightning_trackplus.remote.spool import existing_spools
 
-_BESIDE = ".uploading"
+_TEMPORARY = ".uploading"
 
 
 class RemoteFolder:
-    """Carries whole files; at any moment, the old or the new one lies there.
+    """Copies whole files, so that the old or the new one is there at any moment.
 
-    The put of an object store is all or nothing. A file system that can move files has an ``mv`` of its own: there, a
-    file is written beside and then moved.
-
-    Raises:
-        ImportError: If the package for its protocol is not installed.
-        ValueError: If fsspec does not know the protocol.
+    In an object store, a put is all or nothing. File systems that can move files, those with an ``mv`` of their own,
+    get a temporary file first, which is then moved. Unknown protocols raise `ImportError` or `ValueError`.
     """
 
     def __init__(self, url: str) -> None:
-        # One of our own: on a shared one, what is written while Lightning has a transaction open would wait for it.
+        # Not a shared instance: while Lightning has a transaction open, writes to a shared one would wait for it.
         self._files, root = url_to_fs(url, skip_instance_cache=True)
         self._root = root.rstrip("/")
         self._moves = type(self._files).mv is not AbstractFileSystem.mv
 
     def sizes(self) -> dict[str, int]:
-        """Return the size of each file in the folder and below, by its relative path; none if it does not exist."""
+        """Return the size of each file in the folder and below, by relative path; none if it does not exist."""
         self._files.invalidate_cache()
         try:
-            found = self._files.find(self._root, detail=True)
+            infos = self._files.find(self._root, detail=True)
         except FileNotFoundError:
             return {}
-        relative = {name[len(self._root) :].strip("/"): info for name, info in found.items()}
-        return {path: int(info.get("size") or 0) for path, info in relative.items() if path and path != _BESIDE}
+        relative = {name[len(self._root) :].strip("/"): info for name, info in infos.items()}
+        return {path: int(info.get("size") or 0) for path, info in relative.items() if path and path != _TEMPORARY}
 
     def folders(self) -> list[str]:
-        """Return the names of the folders in it; none if it does not exist."""
+        """Return the names of the folders directly in it; none if it does not exist."""
         self._files.invalidate_cache()
         try:
             entries = self._files.ls(self._root, detail=True)
@@ -51,23 +47,23 @@ class RemoteFolder:
         return [entry["name"].rstrip("/").rpartition("/")[2] for entry in entries if entry["type"] == "directory"]
 
     def get(self, relative: str, path: Path) -> None:
-        """Bring a file."""
+        """Download a file."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(path.name + ".new")
-        self._files.get_file(self._at(relative), str(beside))
-        beside.replace(path)
+        new = path.with_name(path.name + ".new")
+        self._files.get_file(self._at(relative), str(new))
+        new.replace(path)
 
     def put(self, path: Path, relative: str) -> None:
-        """Write a file, over one that is there."""
+        """Upload a file, and replace an existing one."""
         if not self._moves:
             self._files.put_file(str(path), self._at(relative))
             return
         self._make_parent(relative)
-        self._files.put_file(str(path), self._at(_BESIDE))
-        self._move_over(_BESIDE, relative)
+        self._files.put_file(str(path), self._at(_TEMPORARY))
+        self._move_over(_TEMPORARY, relative)
 
     def move(self, relative: str, target: str) -> None:
-        """Move a file within the folder, over one that is there; one that is missing is left alone."""
+        """Move a file within the folder, if it exists, and replace an existing one."""
         if not self._has(relative):
             return
         self._make_parent(target)
@@ -80,19 +76,19 @@ class RemoteFolder:
     def _move_over(self, relative: str, target: str) -> None:
         with contextlib.suppress(Exception):
             self._files.mv(self._at(relative), self._at(target))
-        # Some refuse to move over a file, and not all of them say so.
+        # Some do not replace a file, and not all of them raise.
         if self._has(relative):
             if self._has(target):
                 self._files.rm_file(self._at(target))
             self._files.mv(self._at(relative), self._at(target))
 
     def _make_parent(self, relative: str) -> None:
-        # Object stores have no folders, and may take the call for one that makes a bucket.
+        # Object stores have no folders, and may try to make a bucket instead.
         if self._moves:
             self._files.makedirs(self._at(relative).rpartition("/")[0], exist_ok=True)
 
     def _has(self, relative: str) -> bool:
-        # `exists` takes an outage for a file that is missing.
+        # `exists` returns False in an outage.
         self._files.invalidate_cache()
         try:
             self._files.info(self._at(relative))
@@ -105,18 +101,8 @@ class RemoteFolder:
 
 
 def remote_versions(root_url: str) -> list[int]:
-    """Return the numbers of the runs in a remote folder, of those too that lie in a spool on this machine alone.
-
-    Returns:
-        The numbers in ascending order.
-
-    Examples:
-        >>> import fsspec
-        >>> fsspec.filesystem("memory").pipe("/logs/version_7/metrics.csv", b"step,epoch")
-        >>> remote_versions("memory://logs")
-        [7]
-    """
+    """Return the sorted numbers of the runs in a remote folder, and of those that are only in a local spool yet."""
     root_url = root_url.rstrip("/") + "/"
-    spooled = [url[len(root_url) :].partition("/")[0] for url in left_spools() if url.startswith(root_url)]
+    spooled = [url[len(root_url) :].partition("/")[0] for url in existing_spools() if url.startswith(root_url)]
     names = {*RemoteFolder(root_url).folders(), *spooled}
     return sorted({int(match[1]) for name in names if (match := VERSION_FOLDER.fullmatch(name))})

@@ -1,7 +1,7 @@
-"""A run directory on a remote file system, kept equal to the local folder that the writers write to.
+"""A run directory on a remote file system, kept equal to the spool, the local folder that the writers write to.
 
-Files are carried whole, never appended to. What was not uploaded yet stays in the spool until it is, over the end of
-the process too. Nothing remote is deleted: a file that was removed from the spool moves to ``backup/removed/`` there.
+Files are uploaded whole. What is not uploaded yet stays in the spool, also after the end of the process. Nothing remote
+is deleted: a file that was removed from the spool is moved to the remote ``backup/removed/``.
 """
 
 from __future__ import annotations
@@ -27,31 +27,14 @@ from lightning_trackplus.runtime import forks
 from lightning_trackplus.runtime.failures import describe_error
 
 _CONTINUED = {RUN_FILE, METRICS_FILE, MEDIA_INDEX, SUMMARY_FILE, AXES_FILE, "hparams.yaml"}
-_NAMES_TAKEN = {MEDIA_FOLDER, BACKUP_FOLDER}
-_NOT_CONTINUED = {*_NAMES_TAKEN, "checkpoints"}
-_REST = 10
-_PAUSES = (0.5, 2.0)
+_KEPT_AS_STUBS = {MEDIA_FOLDER, BACKUP_FOLDER}
+_NOT_CONTINUED = {*_KEPT_AS_STUBS, "checkpoints"}
+_PAUSE_FACTOR = 10
+_RETRY_PAUSES = (0.5, 2.0)
 
 
 class RemoteRun:
-    r"""Uploads what changes in a spool, on a thread of its own.
-
-    Raises:
-        ImportError: If the package for the URL's protocol is not installed.
-        ValueError: If fsspec does not know the protocol.
-
-    Examples:
-        >>> import fsspec, tempfile
-        >>> from pathlib import Path
-        >>> spool = Path(tempfile.mkdtemp())
-        >>> run = RemoteRun("memory://bucket/version_0", spool)
-        >>> run.fetch()
-        >>> run.start()
-        >>> _ = (spool / "metrics.csv").write_text("step,epoch,loss\n0,0,0.5\n")
-        >>> run.close()
-        >>> fsspec.filesystem("memory").cat("/bucket/version_0/metrics.csv")
-        b'step,epoch,loss\n0,0,0.5\n'
-    """
+    """Uploads what changes in a spool, on a thread of its own."""
 
     def __init__(self, url: str, spool: Path, *, interval: float = 30.0) -> None:
         self._url = url.rstrip("/")
@@ -66,41 +49,38 @@ class RemoteRun:
         self._fork = forks.count
 
     def fetch(self) -> None:
-        """Bring what a run needs to be continued: tables, event files, runs below; no checkpoints and no media.
+        """Download what continuing a run needs: tables, event files, runs below; no checkpoints and no media.
 
-        A local file that was not uploaded yet stays; the remote one, if it is of another run, moves to its backup.
-
-        Raises:
-            OSError: If the remote files could not be read.
+        A local file that was not uploaded yet stays; a different remote one is moved to the remote backup.
         """
         try:
             with self._lock:
                 self._fetch()
         except Exception as error:
             raise OSError(
-                f"The run directory {self._url} could not be read, so that nothing can be written there. Check the URL"
-                f" and your access to it. {describe_error(error)}"
+                f"The run directory {self._url} could not be read, so nothing can be written there. Check the URL and"
+                f" your access to it. {describe_error(error)}"
             ) from error
 
     def start(self) -> None:
-        """Begin to upload in the background; at the end of the process the rest is uploaded."""
+        """Start to upload in the background, and register `close` for the end of the process."""
         threading.Thread(target=self._run, name="trackplus-upload", daemon=True).start()
         atexit.register(self.close)
 
     def flush(self) -> None:
-        """Upload what changed, and wait for it; what fails is warned of and stays in the spool."""
+        """Upload what changed and wait for it; what fails stays in the spool, with a warning."""
         self._finish(still=False)
 
     def close(self) -> None:
-        """Upload all that is left and wait for it; then the spool is removed, or what is missing remotely is said.
+        """Upload the rest and wait for it; then remove the spool, or warn of what could not be uploaded.
 
-        The writers are closed before. What is written to the spool later needs a new `RemoteRun`.
+        The writers must be closed. Later files need a new `RemoteRun`.
         """
         self._closing.set()
         self._finish(still=True)
 
     def _finish(self, *, still: bool) -> None:
-        # A forked process has neither the thread nor a lock that it could wait for.
+        # A forked process has no such thread, and its copy of the lock may never be released.
         if self._fork != forks.count:
             return
         with self._lock:
@@ -121,7 +101,7 @@ class RemoteRun:
             with self._lock:
                 if not self._is_closed:
                     self._uploads.round(still=False)
-            pause = max(self._interval, _REST * (time.perf_counter() - start))
+            pause = max(self._interval, _PAUSE_FACTOR * (time.perf_counter() - start))
 
     def _fetch(self) -> None:
         files = self._spool.files()
@@ -131,25 +111,25 @@ class RemoteRun:
             del self._spool.uploaded[relative]
         for relative, size in sizes.items():
             entry = self._spool.uploaded.get(relative)
-            known_there = entry is not None and entry.size_there == size
-            # An event file is written by one process, and only grows; another may change and keep its size.
+            is_unchanged = entry is not None and entry.remote_size == size
+            # An event file only grows; other files can change and keep their size.
             is_events = "tfevents" in relative
             if relative in files and not self._spool.is_uploaded(relative, files[relative]):
-                if not known_there and not is_events:
+                if not is_unchanged and not is_events:
                     self._uploads.retire(relative)
             elif relative in files or entry is None:
-                if _is_continued(relative) and not (known_there and is_events):
-                    self._bring(relative)
-                elif relative not in files and top_folder(relative) in _NAMES_TAKEN:
+                if _is_continued(relative) and not (is_unchanged and is_events):
+                    self._download(relative)
+                elif relative not in files and top_folder(relative) in _KEPT_AS_STUBS:
                     self._spool.make_stub(relative)
 
-    def _bring(self, relative: str) -> None:
+    def _download(self, relative: str) -> None:
         self._remote.get(relative, self._spool.directory / relative)
-        self._spool.note_brought(relative)
+        self._spool.note_downloaded(relative)
         self._spool.save()
 
     def _upload_all(self, *, still: bool) -> list[str]:
-        pauses = iter(_PAUSES)
+        pauses = iter(_RETRY_PAUSES)
         while True:
             count, left = self._uploads.round(still=still)
             if not left:
@@ -161,5 +141,5 @@ class RemoteRun:
 
 
 def _is_continued(relative: str) -> bool:
-    """Return whether writers need a file to go on: a table, or an event file of the run or of one below."""
+    """Return whether writers need a file to continue: a table, or an event file of the run or of one below."""
     return relative in _CONTINUED or (top_folder(relative) not in _NOT_CONTINUED and "tfevents" in relative)

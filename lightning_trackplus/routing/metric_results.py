@@ -25,7 +25,7 @@ from lightning_trackplus.media.heat_map import HeatMap
 from lightning_trackplus.media.inference import infer_media
 from lightning_trackplus.reducers.base import Reducer
 from lightning_trackplus.routing.log_call import LogCall
-from lightning_trackplus.writers.directions import Mode
+from lightning_trackplus.writers.best_values import Mode
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl

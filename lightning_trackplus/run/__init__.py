@@ -1,1 +1,1 @@
-"""A run directory of our own: which it is, who may write to it, what is in it, and how it goes on."""
+"""The run directory: which one it is, who may write it, what is written, and how it is resumed."""

@@ -1,40 +1,37 @@
-"""Which run directory is a logger's, from the first time someone asks until the run has ended."""
+"""The run directory of a logger: chosen on first use, and locked until the run has ended."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_trackplus.lightning_internals import trainer_state
+from lightning_trackplus.lightning_internals.flavours import flavour_of
 from lightning_trackplus.lightning_internals.running_trainers import current_run
 from lightning_trackplus.remote.remote_folder import RemoteFolder
 from lightning_trackplus.remote.remote_run import RemoteRun
 from lightning_trackplus.remote.spool import spool_of
 from lightning_trackplus.run.journal import RunFormatError, check_format, was_written_by_child
 from lightning_trackplus.run.lock import RunInUseError, RunLock
-from lightning_trackplus.run.saved_config import save_beside
 from lightning_trackplus.run.version import auto_version, is_url, next_version, reserve_version
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
 
 AUTO = "auto"
-_MOST_RUNS_AT_ONCE = 10
+_MAX_CONCURRENT_RUNS = 10
 
 
 class RunAllocation:
-    """Finds the run directory of a logger, makes it for a new run, and keeps other writers out of it.
+    """Chooses the run directory of a logger, makes it for a new run, and keeps other writers out of it.
 
-    Until it is settled, the directory is what it would be now. It is settled when a Trainer's run first asks for it,
-    else with the first record; from then on it stays.
-
-    Args:
-        save_dir: Where the runs lie; None for the Trainer's ``default_root_dir``, or the working directory.
-        name: The folder of this experiment below it.
-        version: A number or a folder of a run, which may exist; ``"auto"``; or None for the next number.
-        sub_dir: The folder below the run's own that the logger writes to.
+    It is resolved when a Trainer's run first needs it, or with the first record, and does not change from then on.
+    Before that, the properties return what it would be now. ``save_dir`` is None for the Trainer's
+    ``default_root_dir`` or the working directory; ``version`` a number, a folder, ``"auto"``, or None for the next one.
     """
 
     def __init__(self, save_dir: str | None, name: str, version: int | str | None, sub_dir: str | None) -> None:
@@ -45,17 +42,17 @@ class RunAllocation:
         self._version: int | str | None = None if version == AUTO else version
         self._sub_dir = sub_dir
         self._working_directory = ""
-        self._is_settled = False
+        self._is_resolved = False
         self._lock: RunLock | None = None
         self._remote: RemoteRun | None = None
-        # Copies of the logger in other processes have it too.
+        # Copies of the logger in other processes have the same token.
         self.token = secrets.token_hex(8)
-        # A process of `ddp_fork` has the logger that its parent made, and with it the runs of its siblings.
+        # A process of `ddp_fork` has the logger that its parent made; its siblings write the same run.
         self._made_in = os.getpid()
 
     @property
     def save_dir(self) -> str:
-        """Where the runs lie."""
+        """The folder of all runs."""
         return self._save_dir or os.getcwd()
 
     @property
@@ -67,65 +64,56 @@ class RunAllocation:
     @property
     def version(self) -> int | str:
         """The run's number, or the name of its folder."""
-        if not self._is_settled and (run := current_run()) is not None and run.trainer.is_global_zero:
-            # Who asks now, such as LightningCLI, makes the folder, which another run must not have.
-            self._settle(run.trainer, run.checkpoint)
+        if not self._is_resolved and (run := current_run()) is not None and run.trainer.is_global_zero:
+            # The caller, such as LightningCLI, may make the folder, which no other run must get.
+            self._resolve_directory(run.trainer, run.checkpoint)
         if self._version is None:
-            version = auto_version(self._root, None) if self._given_version == AUTO else None
-            version = self._begun_by_child() if version is None else version
-            self._version = next_version(self._root) if version is None else version
+            existing = self._existing_version(None)
+            self._version = next_version(self._root) if existing is None else existing
         return self._version
 
-    def share(self, trainer: pl.Trainer) -> None:
-        """Settle on one run directory in all processes of a Trainer's run; all have to call it.
-
-        Raises:
-            RunInUseError: If a living process writes to the run that was asked for.
-            OSError: If a URL cannot be read.
-        """
-        refusal: Exception | None = None
+    def resolve(self, trainer: pl.Trainer) -> None:
+        """Choose the same run directory in all processes of a Trainer's run; all have to call it."""
+        error: Exception | None = None
         if trainer.is_global_zero:
             run = current_run()
             try:
-                self._settle(trainer, None if run is None else run.checkpoint)
+                self._resolve_directory(trainer, None if run is None else run.checkpoint)
                 self._open()
-            except Exception as error:  # noqa: BLE001  whatever it is, none of the others may wait for this one
-                refusal = error if isinstance(error, RunInUseError | RunFormatError) else OSError(str(error))
-        self._save_dir, self._version, refusal = trainer.strategy.broadcast((self._save_dir, self._version, refusal))
-        if refusal is not None:
-            raise refusal
-        self._is_settled = True
+            except (RunInUseError, RunFormatError) as raised:
+                error = raised
+            except Exception as raised:  # noqa: BLE001  whatever it is, the other processes must not wait for this one
+                error = OSError(str(raised))
+        self._save_dir, self._version, error = trainer.strategy.broadcast((self._save_dir, self._version, error))
+        if error is not None:
+            raise error
+        self._is_resolved = True
 
     def open_directory(self) -> Path:
-        """Settle on the run directory without a Trainer, if it is not settled, and return it, locked.
-
-        Raises:
-            RunInUseError: If a living process writes to it.
-            OSError: If a URL cannot be read.
-        """
-        self._settle(None, None)
+        """Return the locked run directory, which is chosen without a Trainer if it is not resolved."""
+        self._resolve_directory(None, None)
         self._open()
         return self.directory
 
     def release(self) -> None:
-        """Let others write to the run directory; a new run's that is still empty is removed."""
+        """Unlock the run directory; that of a new run is removed if it is still empty."""
         remote, self._remote = self._remote, None
         lock, self._lock = self._lock, None
         try:
-            # The next one to lock it may find nothing of the spool in the hands of this one.
+            # Before the lock is released: the next owner uses the same spool.
             if remote is not None:
                 remote.close()
         finally:
             if lock is not None:
                 lock.release()
-        if self._is_settled and self._given_version in (None, AUTO) and not is_url(self._root):
+        if self._is_resolved and self._given_version in (None, AUTO) and not is_url(self._root):
             with contextlib.suppress(OSError):
                 for folder in reversed(self._folders()):
                     os.rmdir(os.path.join(self._working_directory, folder))
-                self._is_settled = False
+                self._is_resolved = False
 
-    def _settle(self, trainer: pl.Trainer | None, checkpoint: str | os.PathLike[str] | None) -> None:
-        if not self._is_settled:
+    def _resolve_directory(self, trainer: pl.Trainer | None, checkpoint: str | os.PathLike[str] | None) -> None:
+        if not self._is_resolved:
             if (
                 self._given_save_dir is None
                 and trainer is not None
@@ -135,14 +123,14 @@ class RunAllocation:
                 self._version = None if self._given_version in (None, AUTO) else self._version
             self._save_dir = self.save_dir
             self._choose_version(checkpoint)
-            # A program may change its working directory.
+            # A program may change its working directory later.
             self._working_directory = os.getcwd()
-            self._is_settled = True
+            self._is_resolved = True
         if trainer is not None:
-            save_beside(trainer, self._folders()[-1])
+            _rename_cli_config(trainer, self._folders()[-1])
 
     def _open(self) -> None:
-        """Keep others out, and bring what lies at a URL."""
+        """Lock the directory, and fetch the files of a remote run."""
         if self._lock is None:
             self._lock = RunLock(self.directory)
         self._lock.acquire()
@@ -156,19 +144,20 @@ class RunAllocation:
     def _choose_version(self, checkpoint: str | os.PathLike[str] | None) -> None:
         if self._given_version not in (None, AUTO):
             return
-        version = auto_version(self._root, checkpoint) if self._given_version == AUTO else None
-        version = self._begun_by_child() if version is None else version
-        if version is None:
-            wanted = self._version if isinstance(self._version, int) else None
-            version = reserve_version(self._root, wanted)
-        self._version = version
+        existing = self._existing_version(checkpoint)
+        wanted = self._version if isinstance(self._version, int) else None
+        self._version = reserve_version(self._root, wanted) if existing is None else existing
 
-    def _begun_by_child(self) -> int | None:
-        """Return the run that this logger has in processes as of ``ddp_spawn``, of this fit or an earlier one."""
+    def _existing_version(self, checkpoint: str | os.PathLike[str] | None) -> int | str | None:
+        version = auto_version(self._root, checkpoint) if self._given_version == AUTO else None
+        return self._started_by_child() if version is None else version
+
+    def _started_by_child(self) -> int | None:
+        """Return the run that this logger started in other processes, such as those of an earlier ``ddp_spawn``."""
         if is_url(self._root):
             return None
         newest = next_version(self._root) - 1
-        for number in range(newest, max(newest - _MOST_RUNS_AT_ONCE, -1), -1):
+        for number in range(newest, max(newest - _MAX_CONCURRENT_RUNS, -1), -1):
             folder = os.path.join(self._root, f"version_{number}", self._sub_dir or "")
             if was_written_by_child(Path(self._working_directory, folder), self.token, self._made_in):
                 return number
@@ -179,7 +168,7 @@ class RunAllocation:
         return os.path.join(self.save_dir, self._name)
 
     def _folders(self) -> list[str]:
-        """Return the run directory, and below it the one that is written to, if that is another."""
+        """Return the run directory, and with a ``sub_dir`` also that."""
         folder = os.path.join(self._root, self.version if isinstance(self.version, str) else f"version_{self.version}")
         return [folder, os.path.join(folder, self._sub_dir)] if self._sub_dir else [folder]
 
@@ -191,14 +180,24 @@ class RunAllocation:
 
 
 def local_or_url(path: str | os.PathLike[str]) -> str:
-    """Return where runs are to lie, as a path or as a URL without a slash at its end.
-
-    Raises:
-        ImportError: If the package for the URL's protocol is not installed.
-        ValueError: If no package knows the protocol.
-    """
+    """Return ``save_dir`` as a path, or as a URL without a final slash, whose protocol fsspec must know."""
     text = os.fspath(path).removeprefix("file://")
     if not is_url(text):
         return os.path.expandvars(os.path.expanduser(text))
     RemoteFolder(text)
     return text.rstrip("/")
+
+
+def _rename_cli_config(trainer: pl.Trainer, directory: str) -> None:
+    """Let LightningCLI save its config as ``config_1.yaml``, instead of raising, if the run has one already."""
+    get_filesystem = flavour_of(trainer).fabric("utilities.cloud_io").get_filesystem
+    for callback in trainer_state.callbacks_of(trainer):
+        # By name, so that LightningCLI is not imported where nobody uses it.
+        is_cli = any(kind.__name__ == "SaveConfigCallback" for kind in type(callback).__mro__)
+        if not is_cli or callback.already_saved or callback.overwrite:
+            continue
+        filesystem, (stem, suffix) = get_filesystem(directory), os.path.splitext(callback.config_filename)
+        for number in itertools.count(1):
+            if not filesystem.isfile(os.path.join(directory, callback.config_filename)):
+                break
+            callback.config_filename = f"{stem}_{number}{suffix}"

@@ -1,4 +1,4 @@
-"""Files of a run that are split into what stays and what goes, read once from their beginning to their end."""
+"""Splits each file of a run into what is kept and what is removed, reading it once."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple, TypeAlias
 
 from lightning_trackplus.formats.csv_rows import cells_of, is_whole, read_row
-from lightning_trackplus.formats.file_part import FilePart
+from lightning_trackplus.formats.event_files import events_with_ends
+from lightning_trackplus.formats.files import FilePart
 from lightning_trackplus.formats.last_points import last_batch_steps
 from lightning_trackplus.formats.layout import (
     BACKUP_FOLDER,
@@ -22,35 +23,30 @@ from lightning_trackplus.formats.layout import (
     RUN_FILE,
     batches_folder,
 )
-from lightning_trackplus.formats.x_axis import known_axes
+from lightning_trackplus.formats.x_axis import axes_to_continue
 from lightning_trackplus.run.journal import Extent
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event
 
-_AT_ONCE = 2**20
-_HEAD = 256
+_BLOCK = 2**20
+_FIRST_BYTES = 256
 _WITHOUT_EVENTS = {BACKUP_FOLDER, MEDIA_FOLDER, "checkpoints"}
-_OF_HYPERPARAMETERS = "_hparams_/"
+_HPARAMS_TAG = "_hparams_/"
 
 Split: TypeAlias = Callable[[Path, Path], bool]
-"""Writes what stays of a file and what goes to two new files, and returns whether anything goes."""
+"""Writes the kept and the removed part of a file to two new files; returns whether anything is removed."""
 
 
 class FileSplit(NamedTuple):
-    """How a file is split.
-
-    Attributes:
-        path: The file, which stays as it is.
-        write: Writes the two new files.
-    """
+    """A file, and the function that writes its two parts; the file itself stays unchanged."""
 
     path: Path
     write: Split
 
 
 def splits_at(directory: Path, extent: Extent) -> Iterator[FileSplit]:
-    """Yield how each file of a run is split that has more than at some moment."""
+    """Yield the splits of a run's files at an extent."""
     if (table := directory / METRICS_FILE).is_file():
         yield FileSplit(table, partial(_split_rows, table, _first_rows(extent.rows)))
     for path in [directory / MEDIA_INDEX, directory / RUN_FILE, *filter(_is_ours, event_files_of(directory))]:
@@ -60,33 +56,31 @@ def splits_at(directory: Path, extent: Extent) -> Iterator[FileSplit]:
 
 
 def splits_by_step(directory: Path, step: int) -> Iterator[FileSplit]:
-    """Yield how each file of a run is split at a step, for a checkpoint that does not say what belongs to it.
+    """Yield the splits of a run's files at a step, for a checkpoint that does not say what belongs to it.
 
-    A row without an epoch, of an evaluation's batch, goes with the row after it that has one.
+    A row without an epoch, of an evaluation batch, is kept or removed with the next row that has one.
     """
     for name in (METRICS_FILE, MEDIA_INDEX):
         if (path := directory / name).is_file():
-            choose = _RowsByStep(step, waits=name == METRICS_FILE and _has_epochs(path))
-            yield FileSplit(path, partial(_split_rows, path, choose))
+            has_batches = name == METRICS_FILE and _has_epochs(path)
+            yield FileSplit(path, partial(_split_rows, path, _RowsByStep(path, step, has_batches=has_batches)))
     batches = _BatchesOfTable(directory, step)
-    own = _EventsByStep(step, known_axes(directory))
-    choices: dict[Path, Callable[[Event], bool]] = {directory / batches_folder(one): batches for one in EVALUATIONS}
-    choices[directory] = own
-    # What a run below has, such as the curves of `add_scalars`, was given its step by the user.
-    below = _EventsByStep(step, {})
+    is_kept: dict[Path, Callable[[Event], bool]] = {directory / batches_folder(stage): batches for stage in EVALUATIONS}
+    is_kept[directory] = _EventsByStep(step, axes_to_continue(directory))
+    # In sub-runs, such as the curves of `add_scalars`, the user gave the steps.
+    in_sub_run = _EventsByStep(step, {})
     for path in event_files_of(directory):
-        stays = choices.get(path.parent, below)
-        yield FileSplit(path, partial(_split_events, path, stays))
+        yield FileSplit(path, partial(_split_events, path, is_kept.get(path.parent, in_sub_run)))
 
 
 def event_files_of(directory: Path) -> Iterator[Path]:
-    """Yield the event files of a run, and those that this package wrote of runs below it, but not hyper-parameters.
+    """Yield the event files of a run, and our event files of runs below it, but not those of hyper-parameters.
 
-    A folder with a table or a journal of its own is another run.
+    A folder with its own ``metrics.csv`` or ``run.jsonl`` is another run.
     """
     for folder, folders, files in os.walk(directory):
         if Path(folder) == directory:
-            folders[:] = [one for one in folders if one not in _WITHOUT_EVENTS]
+            folders[:] = [name for name in folders if name not in _WITHOUT_EVENTS]
         elif METRICS_FILE in files or RUN_FILE in files:
             folders.clear()
             continue
@@ -98,80 +92,73 @@ def event_files_of(directory: Path) -> Iterator[Path]:
 
 
 def _is_ours(path: Path) -> bool:
-    """Return whether this package wrote an event file; others lie there that belong to a person."""
+    """Return whether this package wrote an event file, and not the user."""
     with path.open("rb") as file:
-        return OUR_EVENTS in file.read(_HEAD)
+        return OUR_EVENTS in file.read(_FIRST_BYTES)
 
 
-def _split_rows(path: Path, stays: Callable[[bytes], bool | None] | _RowsByStep, kept: Path, removed: Path) -> bool:
-    """Split a table by its rows; one of which None is said waits for the next of which more is said, and goes with it.
-
-    What stands behind the last whole row was torn, and goes.
-    """
+def _split_rows(path: Path, is_kept: Callable[[bytes], bool | None], kept: Path, removed: Path) -> bool:
+    """Split a table by its rows; one for which ``is_kept`` is None follows the next row. A torn last row is removed."""
     waiting: list[bytes] = []
-    goes = False
+    is_split = False
     with path.open("rb", 2**18) as source, _new(kept) as keep, _new(removed) as remove:
         header = read_row(source)
         if not is_whole(header):
             return False
         keep.write(header)
         remove.write(header)
-        choose = stays.of(cells_of(header)) if isinstance(stays, _RowsByStep) else stays
         while row := read_row(source):
-            chosen = choose(row) if is_whole(row) else False
-            if chosen is None:
+            decision = is_kept(row) if is_whole(row) else False
+            if decision is None:
                 waiting.append(row)
                 continue
-            target = keep if chosen else remove
-            # What was torn says nothing about the rows before it.
+            target = keep if decision else remove
+            # A torn row does not decide about those before it.
             (target if is_whole(row) else keep).writelines(waiting)
             waiting.clear()
             target.write(row)
-            goes |= not chosen
-        # The results that they wait for never came.
+            is_split |= not decision
+        # Their validation was not completed.
         remove.writelines(waiting)
-    return goes or bool(waiting)
+    return is_split or bool(waiting)
 
 
 def _first_rows(count: int) -> Callable[[bytes], bool]:
     left = count
 
-    def stays(_: bytes) -> bool:
+    def is_kept(_: bytes) -> bool:
         nonlocal left
         left -= 1
         return left >= 0
 
-    return stays
+    return is_kept
 
 
 class _RowsByStep:
-    """Says of each row whether it is before a step; None where it has no epoch, and other rows have one."""
+    """Tells whether a row is before a step; None for a row without an epoch, if others have one."""
 
-    def __init__(self, step: int, *, waits: bool) -> None:
+    def __init__(self, path: Path, step: int, *, has_batches: bool) -> None:
         self._step = step
-        self._waits = waits
+        with path.open("rb") as file:
+            columns = cells_of(read_row(file))
+        self._step_column = columns.index("step") if "step" in columns else None
+        self._epoch_column = columns.index("epoch") if has_batches else self._step_column
 
-    def of(self, columns: list[str]) -> Callable[[bytes], bool | None]:
-        """Return what says so of the rows of a table."""
-        if "step" not in columns:
-            return lambda _: True
-        step = columns.index("step")
-        epoch = columns.index("epoch") if self._waits else step
-
-        def stays(row: bytes) -> bool | None:
-            # Most rows have no quotes, and in tables with many columns only the first cells are of interest.
-            cells = cells_of(row) if b'"' in row else row.decode("utf-8", "replace").split(",", max(step, epoch) + 1)
-            try:
-                float(cells[epoch])
-                return float(cells[step]) < self._step
-            except (ValueError, IndexError):
-                return None
-
-        return stays
+    def __call__(self, row: bytes) -> bool | None:
+        step, epoch = self._step_column, self._epoch_column
+        if step is None or epoch is None:
+            return True
+        # Most rows have no quotes, and only the first cells are needed.
+        cells = cells_of(row) if b'"' in row else row.decode("utf-8", "replace").split(",", max(step, epoch) + 1)
+        try:
+            float(cells[epoch])
+            return float(cells[step]) < self._step
+        except (ValueError, IndexError):
+            return None
 
 
 def _has_epochs(path: Path) -> bool:
-    """Return whether rows of a table have an epoch, so that those without one can wait for them."""
+    """Return whether any row of a table has an epoch."""
     with path.open("rb") as file:
         columns = cells_of(read_row(file))
         if "epoch" not in columns:
@@ -182,7 +169,7 @@ def _has_epochs(path: Path) -> bool:
 
 def _split_bytes(path: Path, size: int, kept: Path, removed: Path) -> bool:
     with path.open("rb") as file:
-        # A table has its header in both parts, an event file the event that says that it is one.
+        # Both parts of a table get its header, both parts of an event file its first event, which marks the format.
         head = read_row(file) if path.suffix == ".csv" else _first_record(path) if "tfevents" in path.name else b""
     _copy(path, 0, size, kept)
     with _new(removed) as target:
@@ -191,58 +178,48 @@ def _split_bytes(path: Path, size: int, kept: Path, removed: Path) -> bool:
     return True
 
 
-def _split_events(path: Path, stays: Callable[[Event], bool], kept: Path, removed: Path) -> bool:
-    # Imported here, since it needs tensorboard.
-    from lightning_trackplus.formats.event_files import placed_events  # noqa: PLC0415
-
-    goes, end, head = False, 0, True
+def _split_events(path: Path, is_kept: Callable[[Event], bool], kept: Path, removed: Path) -> bool:
+    is_split, end, is_first = False, 0, True
     with path.open("rb") as source, _new(kept) as keep, _new(removed) as remove:
-        for event, event_end in placed_events(path):
+        for event, event_end in events_with_ends(path):
             record, end = source.read(event_end - end), event_end
-            if head and event.file_version:
+            if is_first and event.file_version:
                 keep.write(record)
                 remove.write(record)
-            elif stays(event):
+            elif is_kept(event):
                 keep.write(record)
             else:
                 remove.write(record)
-                goes = True
-            head = False
-        if goes:  # Behind the last whole record, something was torn.
-            shutil.copyfileobj(source, remove, _AT_ONCE)
-        else:
-            shutil.copyfileobj(source, keep, _AT_ONCE)
-    return goes
+                is_split = True
+            is_first = False
+        # After the last whole record comes a torn one, if any.
+        shutil.copyfileobj(source, remove if is_split else keep, _BLOCK)
+    return is_split
 
 
 class _EventsByStep:
-    """Says of the events of a folder whether they are before a step; one over another axis does as that before it."""
+    """Tells whether an event of a folder is before a step; one over another axis follows the event before it."""
 
     def __init__(self, step: int, axes: dict[str, str]) -> None:
         self._step = step
         self._axes = axes
-        self._last_stays = True
+        self._last_is_kept = True
 
     def __call__(self, event: Event) -> bool:
-        stays = bool(event.step < self._step)
-        # Where all have the global step, the tags need not be read. Hyper-parameters have the step 0 wherever they
-        # stand, and say nothing about their neighbours.
+        is_before = bool(event.step < self._step)
+        # If all have the global step, the tags need not be read. Hyper-parameters always have the step 0, and do not
+        # decide about the events after them.
         values = event.summary.value if self._axes else ()
-        tags = [value.tag for value in values if not value.tag.startswith(_OF_HYPERPARAMETERS)]
+        tags = [value.tag for value in values if not value.tag.startswith(_HPARAMS_TAG)]
         if not tags:
-            return stays
+            return is_before
         if any(tag not in self._axes for tag in tags):
-            self._last_stays = stays
-        return self._last_stays
+            self._last_is_kept = is_before
+        return self._last_is_kept
 
 
 class _BatchesOfTable:
-    """Says of each event of an evaluation's batch whether the table still has its row.
-
-    Args:
-        directory: The run directory.
-        step: The first global step that goes; it decides where there is no table.
-    """
+    """Tells whether ``metrics.csv`` keeps the row of an evaluation batch's event; without a table, all are kept."""
 
     def __init__(self, directory: Path, step: int) -> None:
         path = directory / METRICS_FILE
@@ -254,17 +231,14 @@ class _BatchesOfTable:
 
 
 def _first_record(path: Path) -> bytes:
-    # Imported here, since it needs tensorboard.
-    from lightning_trackplus.formats.event_files import placed_events  # noqa: PLC0415
-
-    end = next((end for _, end in placed_events(path)), 0)
+    end = next((end for _, end in events_with_ends(path)), 0)
     return FilePart(path, 0, end).read() or b""
 
 
 def _copy(path: Path, start: int, end: int, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with FilePart(path, start, end) as source, target.open("ab") as file:
-        shutil.copyfileobj(source, file, _AT_ONCE)
+        shutil.copyfileobj(source, file, _BLOCK)
 
 
 def _new(path: Path) -> IO[bytes]:

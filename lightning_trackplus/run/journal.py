@@ -1,17 +1,17 @@
-"""What of a run belongs to each of its checkpoints: ``run.jsonl``.
+"""``run.jsonl``: what of a run belongs to each of its checkpoints.
 
 The file has one JSON object a line::
 
-    {"format": 1, "run": "5e0c…"}       the number of the format, and which run this is
-    {"session": "91ab…", "rows": …}     a process begins to write, behind what is there
+    {"format": 1, "run": "5e0c…"}       the number of the format, and the id of the run
+    {"session": "91ab…", "rows": …}     a process starts to append to the run
     {"saved": 3, "rows": …}             the third checkpoint of this session was saved
     {"cut": 3, "rows": 120, "bytes": {"media.csv": 4711, "events.out.tfevents.…": 65536}}
 
-A *cut* says how many rows ``metrics.csv`` has and how long the other files are. It is written when the next batch or
-the next epoch of training begins after a checkpoint: what was logged before belongs to it. A checkpoint that
-has no cut was the last thing that happened, and all belongs to it.
+A *cut* has the number of rows of ``metrics.csv`` and the sizes of the other files. It is written when the next batch or
+epoch of training begins after a checkpoint: everything logged before belongs to the checkpoint. To a checkpoint without
+a cut belongs everything, since nothing came after it.
 
-A checkpoint carries the way to it: the sessions of the run so far, each with the number of its last checkpoint.
+A checkpoint has a *lineage*: the sessions of the run so far, each with the number of its last checkpoint.
 """
 
 from __future__ import annotations
@@ -25,37 +25,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from lightning_trackplus.formats.atomic_file import AtomicFile
+from lightning_trackplus.formats.files import AtomicFile
 from lightning_trackplus.formats.layout import FORMAT, RUN_FILE
 from lightning_trackplus.run.lock import parents
 
-Way: TypeAlias = list[list[Any]]
-"""The sessions that led to a checkpoint, each with the number of its last checkpoint."""
+Lineage: TypeAlias = list[list[Any]]
+"""The sessions up to a checkpoint, each with the number of its last checkpoint."""
 
 
 class RunFormatError(ValueError):
-    """A run directory was written by a later version of the package, in a format that this one does not know."""
+    """The run directory was written by a later version of the package, in a format that is unknown here."""
 
 
 class Extent(NamedTuple):
-    """How much a run had at some moment.
-
-    Attributes:
-        rows: The rows of ``metrics.csv``.
-        bytes: The length of each other file that grows, by its path in the run directory, in POSIX form.
-    """
+    """The size of a run at some moment: rows of ``metrics.csv``, and bytes of each other file, by POSIX path."""
 
     rows: int
     bytes: Mapping[str, int]
 
 
 class Position(NamedTuple):
-    """Where a run goes on from a checkpoint.
+    """Where a run continues from a checkpoint.
 
     Attributes:
-        extent: What belongs to the checkpoint; None if all does.
-        is_exact: Whether it is the checkpoint's own, and not where its branch parted from this run.
-        saved: What the run had when the checkpoint was saved, where that is known.
+        extent: What belongs to the checkpoint; None for everything.
+        is_exact: Whether this is the checkpoint itself, and not where its branch left this run.
+        saved: The extent when the checkpoint was saved, if known.
     """
 
     extent: Extent | None
@@ -65,59 +60,46 @@ class Position(NamedTuple):
 
 @dataclass
 class _Session:
-    """A process that wrote the run.
-
-    Attributes:
-        name: Its name.
-        start: What the run had when it began.
-        at_save: What the run had when each checkpoint was saved, by its number; None if the run had ended.
-        cuts: The cuts, by the number of the last checkpoint before each.
-    """
+    """A process that wrote the run."""
 
     name: str
     start: Extent
+    # By the number of the checkpoint; None if the run had ended.
     at_save: dict[int, Extent | None] = field(default_factory=dict)
+    # By the number of the last checkpoint before each cut.
     cuts: dict[int, Extent] = field(default_factory=dict)
 
     @property
     def saved(self) -> int:
-        """The number of its last checkpoint; 0 if it has none."""
+        """The number of its last checkpoint; 0 if there is none."""
         return max(self.at_save, default=0)
 
 
 class RunJournal:
-    """Reads the journal of a run, and writes what a new session adds.
-
-    Raises:
-        RunFormatError: If the run has a format that this version does not know.
-
-    Attributes:
-        run: Which run this is.
-        process: The process that this session is of.
-    """
+    """Reads the journal of a run, and appends the lines of a new session; raises `RunFormatError`."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / RUN_FILE
         self.run = ""
         self._sessions: list[_Session] = []
         self._number = 0
-        self._has_begun = False
+        self._is_writing = False
         self._read()
         self.process = os.getpid()
         self._name = secrets.token_hex(8)
-        self._before: Way = [[session.name, session.saved] for session in self._sessions]
+        self._before: Lineage = [[session.name, session.saved] for session in self._sessions]
         self._is_known = bool(self.run)
         self.run = self.run or secrets.token_hex(16)
 
-    def save(self) -> tuple[int, Way]:
-        """Return the number of a new checkpoint and the way to it, which the checkpoint has to carry."""
+    def save(self) -> tuple[int, Lineage]:
+        """Return the number of a new checkpoint and its lineage, which the checkpoint has to store."""
         self._number += 1
         return self._number, [*self._before, [self._name, self._number]]
 
     def begin(self, token: str, extent: Extent) -> None:
-        """Write that this session begins."""
+        """Write that this session starts."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._begin_lines()
+        self._start_lines()
         if not self._is_known:
             self._write({"format": FORMAT, "run": self.run})
         self._write({"session": self._name, "logger": token, "parents": sorted(parents()), **_as_json(extent)})
@@ -127,57 +109,59 @@ class RunJournal:
         self._write({"saved": number, **_as_json(extent)})
 
     def write_saved_at_end(self, number: int) -> None:
-        """Write that a checkpoint was saved after the run had ended; another process may have continued it."""
+        """Write that a checkpoint was saved after the run had ended, and perhaps was continued by another process."""
         self._write({"saved": number, "of": self._name})
 
     def write_cut(self, number: int, extent: Extent) -> None:
-        """Write what belongs to the checkpoints up to one."""
+        """Write what belongs to the checkpoints up to a number."""
         self._write({"cut": number, **_as_json(extent)})
 
-    def add_missing(self, way: Way) -> None:
-        """Write that a checkpoint was saved whose process was killed before it could write that itself."""
-        sessions = self._sessions
-        if [name for name, _ in way] == [one.name for one in sessions] and way[-1][1] > sessions[-1].saved:
-            self._begin_lines()
-            self._write({"saved": way[-1][1], "of": sessions[-1].name})
+    def add_missing(self, lineage: Lineage) -> None:
+        """Write that a checkpoint was saved, if its process was killed before it could do so."""
+        if [name for name, _ in lineage] != [session.name for session in self._sessions]:
+            return
+        number, session = lineage[-1][1], self._sessions[-1]
+        if number > session.saved:
+            self._start_lines()
+            self._write({"saved": number, "of": session.name})
 
-    def position(self, way: Way) -> Position | None:
-        """Return where the run goes on from a checkpoint; None if nothing of its way is known."""
+    def position(self, lineage: Lineage) -> Position | None:
+        """Return where the run continues from a checkpoint; None if nothing of its lineage is known."""
         common = 0
-        for (name, _), session in zip(way, self._sessions, strict=False):
+        for (name, _), session in zip(lineage, self._sessions, strict=False):
             if name != session.name:
                 break
             common += 1
         if not common:
             return None
-        (_, number), session = way[common - 1], self._sessions[common - 1]
+        (_, number), session = lineage[common - 1], self._sessions[common - 1]
         is_last = common == len(self._sessions)
-        if common == len(way) and (is_last or number <= session.saved):
+        if common == len(lineage) and (is_last or number <= session.saved):
             return Position(self._belonging(common - 1, number), is_exact=True, saved=session.at_save.get(number))
         shared = min(number, session.saved)
-        if not shared and common == len(way):
+        if not shared and common == len(lineage):
             return Position(session.start, is_exact=False)
         return Position(self._belonging(common - 1, shared) if shared else session.start, is_exact=False)
 
     def _belonging(self, index: int, number: int) -> Extent | None:
-        """Return what belongs to a checkpoint of a session; None if all does."""
+        """Return what belongs to a checkpoint of a session; None for everything."""
         cuts, later = self._sessions[index].cuts, self._sessions[index + 1 :]
         after = [cut for cut in cuts if cut >= number]
         if not after:
             return later[0].start if later else None
-        # Where somebody removed a file between two sessions, the later one began with less.
+        # If a file was removed between two sessions, the later one started with less.
         rows = min([cuts[min(after)].rows, *(session.start.rows for session in later)])
         return cuts[min(after)]._replace(rows=rows)
 
-    def _begin_lines(self) -> None:
-        """Let lines be written behind those that are there, of which the last one may be torn."""
-        self._has_begun = True
+    def _start_lines(self) -> None:
+        """Start to append lines; the last line so far may be incomplete."""
+        self._is_writing = True
         if self._path.is_file() and not self._path.read_bytes().endswith(b"\n"):
             with AtomicFile(self._path, "ab") as file:
                 file.write(b"\n")
 
     def _write(self, entry: Mapping[str, Any]) -> None:
-        if self._has_begun:
+        if self._is_writing:
             with AtomicFile(self._path, "ab") as file:
                 file.write(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
 
@@ -190,18 +174,18 @@ class RunJournal:
             try:
                 entry = json.loads(line)
             except (ValueError, RecursionError):
-                continue  # A line that was torn, or damaged by hand.
+                continue  # The line is incomplete, or was damaged by hand.
             if line.endswith(b"\n") and isinstance(entry, dict):
-                self._take(entry, start, end)
+                self._apply(entry, start, end)
 
-    def _take(self, entry: dict[str, Any], start: int, end: int) -> None:
+    def _apply(self, entry: dict[str, Any], start: int, end: int) -> None:
         match entry:
-            case {"format": found, "run": str(run)}:
-                if found != FORMAT:
+            case {"format": run_format, "run": str(run)}:
+                if run_format != FORMAT:
                     raise RunFormatError(
                         f"{self._path.parent} was written by a later version of lightning-trackplus, in the format"
-                        f" {found!r}; this version knows the format {FORMAT}. Update lightning-trackplus, or begin"
-                        " another run."
+                        f" {run_format!r}; this version knows the format {FORMAT}. Update lightning-trackplus, or start"
+                        " a new run."
                     )
                 self.run = run
             case {"session": str(name), "rows": int(rows), "bytes": dict(sizes)}:
@@ -217,23 +201,19 @@ class RunJournal:
 
 
 def check_format(directory: Path) -> None:
-    """Refuse a run of a format that this version does not know.
-
-    Raises:
-        RunFormatError: If it has such a format.
-    """
+    """Raise `RunFormatError` if this version does not know the format of a run."""
     RunJournal(directory)
 
 
 def was_written_by_child(directory: Path, token: str, parent: int) -> bool:
-    """Return whether a logger has written a run in a process that a certain one has begun."""
+    """Return whether a logger wrote a run in a child process of ``parent``."""
     path = directory / RUN_FILE
     if not path.is_file() or token.encode() not in (data := path.read_bytes()):
         return False
     for line in data.splitlines():
         with contextlib.suppress(ValueError, RecursionError):
             match json.loads(line):
-                case {"logger": str(logger), "parents": [*found]} if logger == token and parent in found:
+                case {"logger": str(logger), "parents": [*pids]} if logger == token and parent in pids:
                     return True
     return False
 

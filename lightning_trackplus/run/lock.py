@@ -1,7 +1,7 @@
-"""The lock on a run directory: one process writes it at a time.
+"""The lock on a run directory, so that one process at a time writes it.
 
-It is ``flock`` on the directory itself, which leaves no file behind, and which the system takes back however the
-process ends. Where a platform or a file system has no such lock, such as Windows and NFS, nothing is locked.
+It is ``flock`` on the directory itself, which leaves no file behind and which the system releases however the process
+ends. Where a platform or a file system has no such lock, such as Windows and NFS, nothing is locked.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _open_locks: set[RunLock] = set()
 
 
 class RunInUseError(RuntimeError):
-    """A run directory is still being written by a living process.
+    """The run directory is being written by a running process, or by another logger of this one.
 
     Examples:
         >>> import tempfile
@@ -41,52 +41,42 @@ class RunInUseError(RuntimeError):
 
 
 class RunLock:
-    """Keeps other processes, and other loggers of this one, out of a run directory.
+    """Keeps other processes, and other loggers of this process, out of a run directory.
 
-    A process that was forked or spawned from the one that has the lock does not hold it, and may write under it as
-    long as that one lives: such are the processes of ``ddp_fork`` and ``ddp_spawn``, for which their parent waits.
-
-    Examples:
-        >>> import tempfile
-        >>> lock = RunLock(Path(tempfile.mkdtemp()))
-        >>> lock.acquire()
-        >>> lock.release()
+    Processes that the owner forked or spawned do not hold the lock but may write, as long as the owner runs: those of
+    ``ddp_fork`` and ``ddp_spawn``, for which it waits.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._descriptor: int | None = None
-        # The processes that write under it, of which this one or its parent may be one.
-        self._users: set[int] = set()
+        # The processes that own it: this one, or its parent.
+        self._owners: set[int] = set()
 
     def acquire(self) -> None:
-        """Lock the directory, until `release` or the end of the process; nothing is done where it is locked already.
-
-        Raises:
-            RunInUseError: If another process, or another logger of this one, has locked it.
-        """
+        """Lock the directory until `release` or the end of the process, or raise `RunInUseError`."""
         if self._descriptor is not None or fcntl is None:
             return
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(self._directory, os.O_RDONLY)
         except OSError:
-            return  # What keeps it from being opened is reported by who writes there.
-        # Before it is locked, so that a process that is forked in between does not keep it locked.
+            return  # The writers report what keeps it from being opened.
+        # Before locking, so that a process that is forked in between does not keep the lock.
         _open_locks.add(self)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._close()
-            if self._users.isdisjoint(parents()):
-                raise RunInUseError(self._refusal()) from None
+            if self._owners.isdisjoint(parents()):
+                raise RunInUseError(self._error_message()) from None
         except OSError:
             self._close()  # The file system has no locks.
-        self._users.add(os.getpid())
+        self._owners.add(os.getpid())
 
     def release(self) -> None:
-        """Let others write to the directory; nothing is done where it is not locked."""
-        self._users.discard(os.getpid())
+        """Unlock the directory, if it is locked."""
+        self._owners.discard(os.getpid())
         if self._descriptor is not None:
             self._close()
 
@@ -96,59 +86,59 @@ class RunLock:
         if descriptor is not None:
             os.close(descriptor)
 
-    def _refusal(self) -> str:
+    def _error_message(self) -> str:
         if any(_is_same(lock._directory, self._directory) for lock in tuple(_open_locks)):
             return (
                 f"Another logger of this process is still writing to the run directory {self._directory}. Call its"
-                ' finalize("success") first, or leave out version= to begin a new run.'
+                ' finalize("success") first, or leave out version= to start a new run.'
             )
         return (
-            f"The run directory {self._directory} is still being written by a living process"
-            f"{_writer(self._directory)}. Wait for it or end it, or leave out version= to begin a new run."
+            f"The run directory {self._directory} is still being written by a running process"
+            f"{_writer(self._directory)}. Wait for it or end it, or leave out version= to start a new run."
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_descriptor": None, "_users": set(self._users)}
+        return {**self.__dict__, "_descriptor": None, "_owners": set(self._owners)}
 
 
 def parents() -> set[int]:
-    """Return the processes that have begun this one; a fork server stands between the two."""
+    """Return the parent processes of this one: its parent, and with a fork server the process that asked for it."""
     parent = multiprocessing.parent_process()
     return {os.getppid()} if parent is None or parent.pid is None else {os.getppid(), parent.pid}
 
 
-def _is_same(one: Path, other: Path) -> bool:
+def _is_same(first: Path, second: Path) -> bool:
     try:
-        return one.samefile(other)
+        return first.samefile(second)
     except OSError:
         return False
 
 
 def _writer(directory: Path) -> str:
-    """Return who writes to a run, as far as the name of its newest event file tells."""
-    found = [match for file in directory.glob("*tfevents*") if (match := _EVENT_FILE.fullmatch(file.name))]
-    newest = max(found, key=lambda match: (int(match["time"]), int(match["number"])), default=None)
-    if newest is None or (newest["host"] == socket.gethostname() and not _lives(int(newest["pid"]))):
+    """Return which process writes to a run, as far as the name of its newest event file tells."""
+    matches = [match for file in directory.glob("*tfevents*") if (match := _EVENT_FILE.fullmatch(file.name))]
+    newest = max(matches, key=lambda match: (int(match["time"]), int(match["number"])), default=None)
+    if newest is None or (newest["host"] == socket.gethostname() and not _is_running(int(newest["pid"]))):
         return ""
-    return f", number {newest['pid']} on {newest['host']} by its newest event file"
+    return f", pid {newest['pid']} on {newest['host']} according to its newest event file"
 
 
-def _lives(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except OSError:
-        return True  # It belongs to someone else.
+        return True  # It belongs to another user.
     return True
 
 
-def _let_go() -> None:
-    """In a forked process, close what would keep its parent's locks after the parent's end."""
+def _close_inherited_locks() -> None:
+    """In a forked process, close what would keep the locks of its parent after the parent's end."""
     for lock in tuple(_open_locks):
         lock._close()
 
 
-# Where there is no such function, there are no forks.
+# Without this function, there are no forks.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go)
+    os.register_at_fork(after_in_child=_close_inherited_locks)

@@ -1,7 +1,4 @@
-"""Which number or name a run has among those that lie side by side.
-
-A version is what Lightning calls one: a number N for the folder ``version_N``, or a string for the folder of that name.
-"""
+"""The version of a run, as Lightning defines it: N for the folder ``version_N``, or the name of another folder."""
 
 from __future__ import annotations
 
@@ -19,31 +16,24 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
 def next_version(root: str | Path) -> int:
-    """Return the number of the next run, one above the highest ``version_N``, as Lightning counts."""
+    """Return the number of the next run, one above the highest ``version_N``, as Lightning does."""
     if is_url(root):
-        # Imported here, since few need it.
+        # Imported here, since few runs are remote.
         from lightning_trackplus.remote.remote_folder import remote_versions  # noqa: PLC0415
 
         return max(remote_versions(str(root)), default=-1) + 1
     root = Path(root)
     folders = root.glob("version_*") if root.is_dir() else ()
-    found = ((VERSION_FOLDER.fullmatch(folder.name), folder) for folder in folders)
-    numbers = [int(match[1]) for match, folder in found if match and folder.is_dir()]
+    matches = ((VERSION_FOLDER.fullmatch(folder.name), folder) for folder in folders)
+    numbers = [int(match[1]) for match, folder in matches if match and folder.is_dir()]
     return max(numbers, default=-1) + 1
 
 
 def reserve_version(root: str | Path, wanted: int | None = None) -> int:
-    """Make the folder of a new run, which no other run gets, also where several begin at once.
+    """Make the folder of a new run, and return its number, which no other run gets even if several start at once.
 
-    At a URL nothing can be made that others could not make at the same moment: there the number is the next one.
-
-    Args:
-        root: The folder that holds the run directories, which is made where it is missing, or its URL.
-        wanted: The number that was announced for this run; another one is taken if its folder exists by now.
-
-    Returns:
-        The number of the run. Where no folder can be made, such as on a full disk, its folder is missing:
-        to say so is left to who writes there.
+    A ``wanted`` number is used unless its folder exists by now. At a URL, no folder can be reserved. If the folder
+    cannot be made, such as on a full disk, the writers report it.
 
     Examples:
         >>> import tempfile
@@ -52,39 +42,27 @@ def reserve_version(root: str | Path, wanted: int | None = None) -> int:
         [0, 1, 2]
     """
     number = next_version(root) if wanted is None else wanted
-    while not is_url(root) and not _is_ours(Path(root) / f"version_{number}"):
+    while not is_url(root) and not _make_new(Path(root) / f"version_{number}"):
         number = max(number + 1, next_version(root))
     return number
 
 
 def auto_version(root: str | Path, ckpt_path: str | os.PathLike[str] | None) -> int | str | None:
-    """Return the version of the run that is to be continued, if there is one.
+    """Return the version of the run to continue; None for a new run with the next number.
 
-    That is the run that the checkpoint came from, else the one of the scheduler's job, which has the same
-    id when it is requeued or restarted.
-
-    Args:
-        root: The folder that holds the run directories, or its URL; it need not exist.
-        ckpt_path: The checkpoint that the Trainer resumes from, not ``"last"``, ``"best"`` or ``"hpc"``; None
-            where there is none.
-
-    Returns:
-        The version, or None for a new run with the next number. The run of a checkpoint that lies elsewhere
-        is not continued.
-
-    Examples:
-        >>> auto_version(Path("logs"), None) is None
-        True
+    That is the run in ``root`` that has the checkpoint. Without one, it is the run of the scheduler's job, whose id
+    stays the same when it is requeued or restarted.
     """
     folder = _run_of(root, os.fspath(ckpt_path).removeprefix("file://")) if ckpt_path else None
     if folder is None:
         return _job()
     match = VERSION_FOLDER.fullmatch(folder)
-    # Of version_007, the number would stand for another folder.
+    # For version_007, the number would be another folder.
     return int(match[1]) if match and folder == f"version_{int(match[1])}" else folder
 
 
-def _is_ours(folder: Path) -> bool:
+def _make_new(folder: Path) -> bool:
+    """Make a folder; return False if it exists already."""
     try:
         folder.mkdir(parents=True)
     except FileExistsError:
@@ -100,14 +78,14 @@ def is_url(path: str | Path) -> bool:
 
 
 def _run_of(root: str | Path, checkpoint: str) -> str | None:
-    """Return the folder of the run directly in root that holds a checkpoint."""
+    """Return the folder directly in ``root`` that is the run of a checkpoint."""
     if is_url(root):
         run, *inner = checkpoint.removeprefix(f"{root}/").split("/") if checkpoint.startswith(f"{root}/") else [""]
         return run if inner else None
     root = Path(root)
     if is_url(checkpoint) or not root.is_dir():
         return None
-    # The link first: a checkpoint may be linked into another run. Then the path as given: checkpoints/ may be a link.
+    # The link's target first: a checkpoint may be linked into another run. Then the path: checkpoints/ may be a link.
     for path in (Path(checkpoint).resolve(), Path(os.path.abspath(checkpoint))):
         for folder in path.parents:
             if folder.parent.is_dir() and folder.parent.samefile(root) and _is_run(folder, path):
@@ -116,7 +94,7 @@ def _run_of(root: str | Path, checkpoint: str) -> str | None:
 
 
 def _is_run(folder: Path, checkpoint: Path) -> bool:
-    """Return whether a folder is a run, and none of the other things that hold a checkpoint, such as a model's."""
+    """Return whether a folder is a run, and not another folder with a checkpoint, such as a model's."""
     return (
         VERSION_FOLDER.fullmatch(folder.name) is not None
         or checkpoint.relative_to(folder).parts[0] == "checkpoints"
@@ -125,9 +103,9 @@ def _is_run(folder: Path, checkpoint: Path) -> bool:
 
 
 def _job() -> str | None:
-    """Return the version of the scheduler's job; None where there is none, or it is interactive."""
+    """Return the version of the scheduler's job; None if there is none, or it is interactive."""
     environments = installed_flavours()[0].pytorch("plugins.environments")
-    # Inside of a SLURM job torchelastic's id may be a new one each time the job is requeued.
+    # In a SLURM job, torchelastic's id may change when the job is requeued.
     slurm, elastic = environments.SLURMEnvironment, environments.TorchElasticEnvironment
     if slurm.detect() and (number := slurm.job_id()) is not None:
         return f"job_{number}"

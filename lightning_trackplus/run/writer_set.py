@@ -12,8 +12,8 @@ from lightning_trackplus.formats.hparams import HparamValue
 from lightning_trackplus.formats.layout import BEST_FOLDER, MEDIA_INDEX
 from lightning_trackplus.run.file_split import event_files_of
 from lightning_trackplus.run.journal import Extent
+from lightning_trackplus.writers.best_values import MetricModes, Mode
 from lightning_trackplus.writers.csv import CSVWriter
-from lightning_trackplus.writers.directions import Directions, Mode
 from lightning_trackplus.writers.protocol import Writer
 from lightning_trackplus.writers.registry import WriterChoice, open_writer
 from lightning_trackplus.writers.run_summary import RunSummary
@@ -80,9 +80,9 @@ class WriterSet:
         if self._session is not None:
             self._session.params = params
 
-    def set_directions(self, directions: Directions) -> None:
+    def set_modes(self, modes: MetricModes) -> None:
         """Set which values are the best ones in ``summary.json``."""
-        self._summary.set_directions(directions)
+        self._summary.set_modes(modes)
 
     def close(self, status: str | None = None) -> None:
         """Write what waits and close the files.
@@ -96,8 +96,7 @@ class WriterSet:
 
     def _hparams_writers(self, directory: Path) -> list[Writer]:
         # Imported here, since they need tensorboard.
-        from lightning_trackplus.writers.best_metrics import BestMetrics  # noqa: PLC0415
-        from lightning_trackplus.writers.hparams import HParamsWriter  # noqa: PLC0415
+        from lightning_trackplus.writers.hparams import BestMetrics, HParamsWriter  # noqa: PLC0415
 
         # Of the scalars in the folder of the session, TensorBoard makes the columns.
         self._session = HParamsWriter(directory / BEST_FOLDER if self._hparam_metrics else directory, {})

@@ -1,1 +1,1 @@
-"""Writers: where records end, each as files of one format."""
+"""The writers of a run directory, and those of other loggers."""

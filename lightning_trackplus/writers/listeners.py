@@ -18,12 +18,12 @@ from lightning_trackplus.runtime.failures import describe_error, warn
 _TORCH = "torch.utils.tensorboard.writer"
 _TENSORBOARD = event_file_writer.__name__
 
-_told: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
-"""The folders of which each reader was told."""
+_announced: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
+"""The folders that were announced to each reader."""
 
 
-def are_there() -> bool:
-    """Return whether someone has replaced a part; that is asked for each event, and takes little time."""
+def are_listening() -> bool:
+    """Return whether a tool has replaced a part of the writers; this is called for each event, and is fast."""
     kind = event_file_writer.EventFileWriter
     torchs: Any = sys.modules.get(_TORCH)
     # Another thread may be loading it.
@@ -34,48 +34,46 @@ def are_there() -> bool:
 
 
 class Listeners:
-    """Gives such tools what they would have of torch's SummaryWriter for one folder.
+    """Gives such tools what torch's SummaryWriter would give them for one folder.
 
-    Args:
-        directory: The folder of the event files.
-        are_told: Whether they are told of the folder. W&B reads the folders below as well, and takes a file there for
-            the next one of the run.
+    Without ``announces``, they do not learn of the folder: W&B reads sub-folders of a run anyway, and would take a file
+    there for the run's next one.
     """
 
-    def __init__(self, directory: Path, *, are_told: bool = True) -> None:
+    def __init__(self, directory: Path, *, announces: bool = True) -> None:
         self._directory = str(directory)
-        self._are_told = are_told
+        self._announces = announces
         self._file_writer: Any = None
         self._has_failed = False
 
-    def are_new(self) -> bool:
-        """Return whether someone wants to be told of the folder and was not: they read the files from then on."""
+    def has_new(self) -> bool:
+        """Return whether the folder has to be announced to a reader, which reads the files from then on."""
         reader, _ = self._reader()
-        return reader is not None and self._directory not in _told.get(reader, ())
+        return reader is not None and self._directory not in _announced.get(reader, ())
 
-    def tell(self) -> bool:
-        """Tell of the folder whoever was not told of it; return whether someone reads its files."""
+    def announce(self) -> bool:
+        """Announce the folder to a new reader; return whether there is a reader."""
         reader, kind = self._reader()
         if reader is None:
             return False
-        folders = _told.setdefault(reader, set())
+        folders = _announced.setdefault(reader, set())
         if self._directory not in folders:
             folders.add(self._directory)
             self._try(lambda: _without_file(kind)(self._directory))
         return True
 
     def pass_on(self, data: bytes) -> None:
-        """Hand over an event that was written: ClearML takes it from ``FileWriter.add_event``."""
+        """Pass on an event that was written: ClearML takes it from ``FileWriter.add_event``."""
         kind = getattr(sys.modules.get(_TORCH), "FileWriter", None)
         if kind is not None and kind.add_event.__module__ != _TORCH:
             self._try(lambda: self._add_event(kind, Event.FromString(data)))
 
     def _reader(self) -> tuple[Any, Any]:
-        """Return who reads event files, and what they have put in the place of EventFileWriter."""
-        for name in (_TORCH, _TENSORBOARD) if self._are_told else ():
+        """Return the reader of event files, and its replacement of EventFileWriter."""
+        for name in (_TORCH, _TENSORBOARD) if self._announces else ():
             kind = getattr(sys.modules.get(name), "EventFileWriter", None)
             if kind is not None and kind.__module__ != _TENSORBOARD:
-                # W&B's class hands the folder to the run of the moment; there is none until `wandb.init` is done.
+                # W&B's class passes the folder to the current run, which is None until `wandb.init` is done.
                 return (sys.modules["wandb"].run if kind.__module__.startswith("wandb.") else kind), kind
         return None, None
 
@@ -88,14 +86,14 @@ class Listeners:
     def _try(self, call: Any) -> None:
         try:
             call()
-        except Exception as error:  # noqa: BLE001  what others raise may not keep the files from being written
+        except Exception as error:  # noqa: BLE001  errors of other tools must not stop the files from being written
             if not self._has_failed:
                 self._has_failed = True
                 warn(f"A tool that listens to TensorBoard failed in {self._directory}: {describe_error(error)}")
 
 
 class _NoEventFile:
-    """Stands for an EventFileWriter."""
+    """Takes the place of an EventFileWriter."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
@@ -108,14 +106,14 @@ class _NoEventFile:
 
 
 def _without_file(kind: Any) -> Any:
-    """Return a class in the place of EventFileWriter, but one that opens no file."""
+    """Return a replacement of EventFileWriter, as a class that opens no file."""
     original = next((parent for parent in kind.__mro__ if parent.__module__ == _TENSORBOARD), None)
     if original is None:
         return kind
-    # It stands between the two, so that its constructor is the one that the replaced one calls.
+    # Between the two in the MRO, so that the replacement calls its constructor.
     fileless = type("Fileless", (original,), {"__init__": _open_nothing})
     return type(kind.__name__, (kind, fileless), {})
 
 
 def _open_nothing(*_args: Any, **_options: Any) -> None:
-    """Stand for the constructor of EventFileWriter."""
+    """Replace the constructor of EventFileWriter."""

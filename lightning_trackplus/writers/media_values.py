@@ -24,8 +24,7 @@ from tensorboard.plugins.text import metadata as text
 from typing_extensions import assert_never
 
 from lightning_trackplus.formats.event_files import CAPTIONS_SUFFIX
-from lightning_trackplus.formats.layout import media_folder
-from lightning_trackplus.formats.scalar_events import tag_of
+from lightning_trackplus.formats.layout import escaped, media_folder
 from lightning_trackplus.record import (
     AudioPayload,
     Cell,
@@ -109,7 +108,7 @@ def _histogram(tag: str, bins: Counts) -> Fields:
     rows = bins.buckets()
     dimensions = TensorShapeProto(dim=[TensorShapeProto.Dim(size=size) for size in rows.shape])
     tensor = TensorProto(dtype=DT_DOUBLE, double_val=rows.reshape(-1).tolist(), tensor_shape=dimensions)
-    return {"tag": tag_of(tag), "tensor": tensor, "metadata": histogram.create_summary_metadata("", "")}
+    return {"tag": escaped(tag), "tensor": tensor, "metadata": histogram.create_summary_metadata("", "")}
 
 
 def _listed(captions: Sequence[str | None]) -> bytes:
@@ -126,4 +125,4 @@ def _plain(caption: str) -> str:
 def _strings(tag: str, strings: Sequence[bytes], shape: Sequence[int], metadata: SummaryMetadata) -> Fields:
     dimensions = {"dim": [{"size": size} for size in shape]}
     tensor = {"dtype": DT_STRING, "string_val": strings, "tensor_shape": dimensions}
-    return {"tag": tag_of(tag), "tensor": tensor, "metadata": metadata}
+    return {"tag": escaped(tag), "tensor": tensor, "metadata": metadata}

@@ -1,4 +1,4 @@
-"""Rows of numbers as text, and the columns that they stand in."""
+"""The columns of ``metrics.csv``, and its rows as text."""
 
 from __future__ import annotations
 
@@ -7,44 +7,45 @@ import operator
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
-from lightning_trackplus.formats.csv_rows import OTHERS, cells_of, column_of, row_bytes
-from lightning_trackplus.formats.other_names import OTHERS_PLACE, others_cell, with_column_for_others
+from lightning_trackplus.formats.csv_rows import (
+    OTHERS,
+    OTHERS_POSITION,
+    cells_of,
+    column_of,
+    others_cell,
+    row_bytes,
+    with_column_for_others,
+)
 
 FIRST_COLUMNS = ("step", "epoch")
 _LARGEST_EXACT = 2**53
-_MOST_LAYOUTS = 1000
-# A row reaches this far in any case, and further if this part of its cells up to there is filled.
+_MAX_TEMPLATES = 1000
+# A row has cells in this many columns in any case, and in more if one of `_FILLED_PART` cells is filled.
 _FEWEST_COLUMNS = 1024
 _FILLED_PART = 64
 
 
-class Cell(str):
-    """The text of a cell that is no float, or that was read from the file."""
+class CellText(str):
+    """The text of a cell that is not a float, or that was read from the file."""
 
     __slots__ = ()
 
     __repr__ = str.__str__
 
 
-Row: TypeAlias = "dict[str, float | Cell]"
-"""The cells of a row that are not empty, by column."""
+Row: TypeAlias = "dict[str, float | CellText]"
+"""The non-empty cells of a row, by column."""
 
 
 class RowText(NamedTuple):
-    """A row as text, up to the last cell that it has.
-
-    Attributes:
-        text: Its cells with commas between them, without a line end.
-        width: How many cells these are.
-        has_others: Whether the column for other names is among them.
-    """
+    """A row as text up to its last cell, the number of its cells, and whether it has one for other names."""
 
     text: str
     width: int
     has_others: bool = False
 
     def line(self, width: int, *, has_others: bool = False) -> str:
-        r"""Return the row as a line of a table.
+        r"""Return the row as a line of a table that has some columns.
 
         Examples:
             >>> row = RowText("7,,0.5", 3)
@@ -56,44 +57,37 @@ class RowText(NamedTuple):
             return line
         cells = cells_of(with_column_for_others(line.encode()) if has_others and not self.has_others else line.encode())
         if self.has_others and not has_others:
-            del cells[OTHERS_PLACE : OTHERS_PLACE + 1]
+            del cells[OTHERS_POSITION : OTHERS_POSITION + 1]
         return row_bytes(cells[:width]).decode()
 
 
-class _Layout(NamedTuple):
-    """How a row becomes text that has cells in some columns.
+class _RowTemplate(NamedTuple):
+    """The text of rows with certain names: a format string, and what returns its cells from a row."""
 
-    Attributes:
-        text: The row with a place for each cell that it has.
-        cells: Returns these cells of a row, in the order of the columns.
-        width: How many cells the text has.
-        others: What stands in the column for other names.
-    """
+    # Apart from the templates of events in `scalar_events.py`: those are bytes, and do not depend on columns.
 
     text: str
-    cells: Callable[[Row], tuple[float | Cell, ...]]
+    cells: Callable[[Row], tuple[float | CellText, ...]]
     width: int
+    # The names in the column for other names.
     others: tuple[str, ...]
 
 
 class Columns:
-    """The columns of a table in the order in which they came, and how rows of them look. More can come; none goes.
+    """The columns of a table, which can be added but not removed, and rows in these columns as text.
 
-    In a row that would be commas for the most part, what stands far behind is in the column for other names, and
-    names that are in such rows alone get no column.
-
-    Attributes:
-        has_others: Whether there is one for other names.
+    In a row that would be mostly commas, the last cells go to the column for other names; names that are only in such
+    rows get no column.
 
     Examples:
         >>> columns = Columns(["step", "epoch"])
         >>> numbers = columns.by_column({"loss": 0.5, "step": 3.0})
-        >>> columns.text({"step": Cell(7), "loss": 0.5})
+        >>> columns.text({"step": CellText(7), "loss": 0.5})
         RowText(text='7,,0.5', width=3, has_others=False)
         >>> list(columns)
         ['step', 'epoch', 'loss', 'step (logged)']
         >>> columns.let_grow(can_grow=False)
-        >>> columns.text({"step": Cell(8), "loss": 0.5, "acc": 0.25})
+        >>> columns.text({"step": CellText(8), "loss": 0.5, "acc": 0.25})
         RowText(text='8,,acc=0.25,0.5', width=4, has_others=True)
     """
 
@@ -103,31 +97,31 @@ class Columns:
         self._positions: dict[str, int] = {}
         self._column_of: dict[str, str] = {}
         self._has_renamed = False
-        self._layouts: dict[tuple[str, ...], _Layout] = {}
+        self._templates: dict[tuple[str, ...], _RowTemplate] = {}
         self.add(columns)
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of columns."""
         return len(self._positions)
 
     def __iter__(self) -> Iterator[str]:
-        """Return the columns in their order."""
+        """Iterate over the columns in their order."""
         return iter(self._positions)
 
     def add(self, columns: Iterable[str]) -> None:
-        """Add those that are not there yet."""
+        """Add those that are new."""
         for column in columns:
             self._positions.setdefault(column, len(self._positions))
         self.has_others = OTHERS in self._positions
 
     def let_grow(self, *, can_grow: bool) -> None:
-        """Say whether names that are new get a column; until then they stand in the one for other names."""
+        """Set whether new names get a column, or go to the one for other names."""
         if can_grow and not self._can_grow:
-            self._layouts.clear()
+            self._templates.clear()
         self._can_grow = can_grow
 
     def by_column(self, numbers: Mapping[str, float]) -> Mapping[str, float]:
-        """Return numbers with the columns of their names."""
+        """Return numbers by column instead of by name."""
         if not numbers.keys() <= self._column_of.keys():
             new = {name: column_of(name) for name in numbers if name not in self._column_of}
             self._column_of |= new
@@ -138,75 +132,70 @@ class Columns:
         return {self._column_of[name]: number for name, number in numbers.items()}
 
     def add_few(self, columns: Collection[str]) -> None:
-        """Add columns for some names, unless these are many; what is added waits for the text of its row."""
+        """Add columns now unless they are many; otherwise `text` decides which of the names get one."""
         if self._can_grow and not self._names_wait and len(self) + len(columns) <= _FEWEST_COLUMNS:
             self.add(columns)
         else:
             self._names_wait = True
 
     def text(self, row: Row) -> RowText:
-        """Return a row as text; names that are new get a column, or stand in the one for other names."""
+        """Return a row as text; new names get a column, or go to the one for other names."""
         names = tuple(row)
-        layout = self._layouts.get(names) or self._new_layout(names)
-        if layout.others:
-            texts = {name: repr(_spelled(row[name])) for name in layout.others}
-            row = {**row, OTHERS: Cell(others_cell(texts))}
-        text = layout.text % layout.cells(row)
+        template = self._templates.get(names) or self._new_template(names)
+        if template.others:
+            texts = {name: repr(_spelled(row[name])) for name in template.others}
+            row = {**row, OTHERS: CellText(others_cell(texts))}
+        text = template.text % template.cells(row)
         if "nan" in text:
-            text = layout.text % tuple(map(_spelled, layout.cells(row)))
-        return RowText(text, layout.width, self.has_others)
+            text = template.text % tuple(map(_spelled, template.cells(row)))
+        return RowText(text, template.width, self.has_others)
 
-    def _new_layout(self, names: tuple[str, ...]) -> _Layout:
-        if len(self._layouts) >= _MOST_LAYOUTS:
-            self._layouts.clear()
+    def _new_template(self, names: tuple[str, ...]) -> _RowTemplate:
+        if len(self._templates) >= _MAX_TEMPLATES:
+            self._templates.clear()
         others = self._give_columns(names)
         if others and not self.has_others:
             columns = list(self._positions)
-            columns.insert(OTHERS_PLACE, OTHERS)
+            columns.insert(OTHERS_POSITION, OTHERS)
             self._positions, self.has_others = {column: position for position, column in enumerate(columns)}, True
-            self._layouts.clear()
-        here = {*names, OTHERS} - set(others) if others else names
-        ordered = sorted(here, key=self._positions.__getitem__)
+            self._templates.clear()
+        filled = {*names, OTHERS} - set(others) if others else names
+        ordered = sorted(filled, key=self._positions.__getitem__)
         positions = [0, *map(self._positions.__getitem__, ordered)]
         text = "".join([f"{',' * (position - last)}%r" for last, position in itertools.pairwise(positions)])
-        layout = self._layouts[names] = _Layout(text, operator.itemgetter(*ordered), positions[-1] + 1, others)
-        return layout
+        template = self._templates[names] = _RowTemplate(text, operator.itemgetter(*ordered), positions[-1] + 1, others)
+        return template
 
     def _give_columns(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """Give names of a row that are new their columns, and return those of all that stand in none in this row."""
-        there = sorted((name for name in names if name in self._positions), key=self._positions.__getitem__)
+        """Add columns for new names of a row; return the names that this row has in the column for other names."""
+        known = sorted((name for name in names if name in self._positions), key=self._positions.__getitem__)
         new = [name for name in names if name not in self._positions]
-        places = [*map(self._positions.__getitem__, there), *range(len(self), len(self) + len(new))]
-        if not new and places[-1] < _FEWEST_COLUMNS:
+        positions = [*map(self._positions.__getitem__, known), *range(len(self), len(self) + len(new))]
+        if not new and positions[-1] < _FEWEST_COLUMNS:
             return ()
-        reached = len(there) if new and not self._can_grow else len(places)
-        while reached and places[reached - 1] - self.has_others >= max(_FEWEST_COLUMNS, _FILLED_PART * reached):
-            reached -= 1
-        self.add(new[: max(reached - len(there), 0)])
-        return tuple(name for name in [*there, *new][reached:] if name not in FIRST_COLUMNS)
+        count = len(known) if new and not self._can_grow else len(positions)
+        while count and positions[count - 1] - self.has_others >= max(_FEWEST_COLUMNS, _FILLED_PART * count):
+            count -= 1
+        self.add(new[: max(count - len(known), 0)])
+        return tuple(name for name in [*known, *new][count:] if name not in FIRST_COLUMNS)
 
 
-def _spelled(cell: float | Cell) -> float | Cell:
-    # polars takes a column for numbers only with NaN spelled like this.
-    return Cell("NaN") if cell != cell else cell  # noqa: PLR0124
+def _spelled(cell: float | CellText) -> float | CellText:
+    # polars reads a column as numbers only if NaN is spelled like this.
+    return CellText("NaN") if cell != cell else cell  # noqa: PLR0124
 
 
-def number_cell(number: float) -> float | Cell:
-    """Return a number as a float64; an integer that float64 cannot hold stays one."""
-    return Cell(number) if isinstance(number, int) and abs(number) > _LARGEST_EXACT else float(number)
+def number_cell(number: float) -> float | CellText:
+    """Return a number as float64; an integer that float64 cannot hold stays an integer."""
+    return CellText(number) if isinstance(number, int) and abs(number) > _LARGEST_EXACT else float(number)
 
 
-def epoch_cell(epoch: float) -> Cell:
-    """Return an epoch as a cell; a whole one is written as an integer.
-
-    Examples:
-        >>> epoch_cell(2.0), epoch_cell(0.5)
-        (2, 0.5)
-    """
+def epoch_cell(epoch: float) -> CellText:
+    """Return an epoch as a cell, a whole one as an integer."""
     number = number_cell(epoch)
-    return Cell(int(number)) if isinstance(number, float) and number.is_integer() else Cell(repr(number))
+    return CellText(int(number)) if isinstance(number, float) and number.is_integer() else CellText(repr(number))
 
 
-def quoted(cell: str) -> Cell:
-    """Return a cell that was read as it is written."""
-    return Cell(row_bytes([cell]).decode().removesuffix("\n"))
+def quoted(cell: str) -> CellText:
+    """Return the content of a cell as it is written, with quotes if needed."""
+    return CellText(row_bytes([cell]).decode().removesuffix("\n"))

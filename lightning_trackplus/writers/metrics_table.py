@@ -1,22 +1,15 @@
-"""The table of numbers, ``metrics.csv``."""
+"""Writes ``metrics.csv``, the table of a run's numbers."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from lightning_trackplus.formats.atomic_file import AtomicFile
-from lightning_trackplus.formats.csv_rows import OTHERS, cells_of, header_of, is_whole, last_row, read_row, row_bytes
-from lightning_trackplus.formats.file_part import FilePart
-from lightning_trackplus.formats.other_names import filled_cells, with_column_for_others, without_torn
+from lightning_trackplus.formats.csv_rows import cells_of, filled_cells, is_whole, without_torn
 from lightning_trackplus.record import EvaluationBatch
 from lightning_trackplus.writers.metrics_rows import (
     FIRST_COLUMNS,
-    Cell,
+    CellText,
     Columns,
     Row,
     RowText,
@@ -24,50 +17,37 @@ from lightning_trackplus.writers.metrics_rows import (
     number_cell,
     quoted,
 )
+from lightning_trackplus.writers.table_file import TableFile
 
 _LONGEST_TAIL = 1000
-_MOST_WAITING = 256 * 2**10
+_MAX_WAITING = 256 * 2**10
 # A new column costs a copy of the file.
-_MOST_WAITING_FOR_COLUMNS = 4 * 2**20
-# All copies together are so long at most, and so many times as long as the file.
-_MOST_COPIED, _MOST_COPIES = 256 * 2**20, 16
-_CHUNK = 2**20
-_MOST_NAMES_SAID = 5
+_MAX_WAITING_FOR_COLUMNS = 4 * 2**20
+_NAMES_REPORTED = 5
 
 
 class MetricsTable:
-    """A growing table whose rows hold what was logged at a step; each row ends with its last value.
+    """A growing table with a row for each step; a row ends with its last value.
 
-    The names of a step share a row as long as none comes again; where one does, or behind `seal`, a further row of the
-    step begins. Rows wait in memory until a flush, or until they are many. What comes for the last row's step after a
-    flush completes the row in place. New names widen the header, for which the file is copied: the copy is written
-    beside the file and then takes its place. Where that fails, rows are written without the new names, and it is tried
-    again later.
+    A repeated name, or `seal`, begins another row of the step. Rows wait in memory until a flush, or until they are
+    many; after a flush, further numbers of the last row's step complete the row in place. New names widen the header:
+    a wider copy of the file replaces it. If that fails, rows are written without the new names, and it is tried again.
 
-    Lightning hands over series of evaluation batches, numbered by batch, while the row of a training step waits for
-    its validation results. These get rows of their own before it, without an epoch.
+    Numbers of evaluation batches come while the row of a training step waits for its validation results. They get rows
+    of their own before it, without an epoch.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: AtomicFile | None = None
+        self._file = TableFile(path)
         self._columns = Columns(FIRST_COLUMNS)
-        # How many of the columns are in the file, and whether the one for other names is among them.
-        self._width = 0
-        self._has_others = False
-        self._copied = 0
-        self._body_start = 0
-        # Rows that are complete and not in the file yet; behind them those that may get more, stored or not.
+        # Rows that are complete and not in the file; then those that may get more cells, in the file or not.
         self._complete: list[RowText] = []
         self._complete_size = 0
         self._tail: list[Row] = []
         self._tail_waits = False
-        self._tail_start = self._end = 0
-        # What of the last row is in the file, and how many rows are before a place in the body.
-        self._stored_tail = b""
-        self._counted = (0, 0)
         self._is_stored = True
-        # Whether the last row has cells that the file has no columns for, and what the next flush has to say.
+        # Whether the last row has cells without columns in the file; and the error that the next flush raises.
         self._is_cut = False
         self._failure: OSError | None = None
 
@@ -75,51 +55,44 @@ class MetricsTable:
         self, step: int, epoch: float | None, numbers: Mapping[str, float], batch: EvaluationBatch | None = None
     ) -> None:
         """Add numbers to the row of a step."""
-        if self._file is None:
+        if not self._file.is_open:
             self._open()
         numbers = self._columns.by_column(numbers)
-        row = self._row_of(Cell(step), epoch, numbers) if batch is None else self._new_batch_row(Cell(step), batch)
+        row = (
+            self._row_of(CellText(step), epoch, numbers)
+            if batch is None
+            else self._new_batch_row(CellText(step), batch)
+        )
         before = row.get("epoch")
         row.update(numbers)
         if set(map(type, numbers.values())) != {float}:
             row.update({name: number_cell(number) for name, number in numbers.items()})
-        # The column `epoch` is the Trainer's; what comes later for a row without saying its epoch leaves it as it is.
+        # The column `epoch` is the Trainer's; later numbers without an epoch leave it unchanged.
         is_known = before and "epoch" not in numbers
-        row["epoch"] = (before or Cell()) if is_known or epoch is None else epoch_cell(epoch)
+        row["epoch"] = (before or CellText()) if is_known or epoch is None else epoch_cell(epoch)
         self._is_stored = False
 
     def seal(self) -> None:
-        """Let nothing more be added to the rows that there are."""
-        if self._file is None and self._path.is_file():
+        """Add nothing more to the existing rows."""
+        if not self._file.is_open and self._path.is_file():
             self._open()
         self._tail_waits = False
 
     def row_count(self) -> int:
-        """Return how many rows are in the file, after a flush; what was counted once is not read again."""
-        if self._file is None:
-            return 0
-        place, count = self._counted
-        with self._path.open("rb") as file:
-            file.seek(self._body_start + place)
-            while (left := self._end - file.tell()) > 0 and (chunk := file.read(min(left, _CHUNK))):
-                count += chunk.count(b"\n")
-        # The last row may still grow.
-        self._counted = self._tail_start - self._body_start, count - self._stored_tail.count(b"\n")
-        return count
+        """Return the number of rows in the file, after a flush."""
+        return self._file.row_count()
 
     def flush(self) -> None:
-        """Bring all rows into the file, and the last one as far as it has come.
+        """Write all rows into the file, the last one as far as it is complete.
 
-        Raises:
-            OSError: If they could not be written since the last flush; then complete rows are lost. Also if the file
-                could not be widened; then complete rows have lost the cells of new names, and nothing else. Also if
-                the file was removed meanwhile; then another one is begun.
+        It raises `OSError` if complete rows are lost since the last flush, because they could not be written or the
+        file was removed, and if they lost the cells of new names, because the file could not get more columns.
         """
-        if self._file is not None and not self._is_stored:
+        if self._file.is_open and not self._is_stored:
             if not self._path.exists():
-                self._begin_again(self._file)
-            elif not self._file.still_linked() or os.fstat(self._file.fileno()).st_size != self._end:
-                self._go_on_behind(self._file)
+                self._start_again()
+            elif self._file.was_changed():
+                self._append_to_others()
             self._store()
         failure, self._failure = self._failure, None
         if failure is not None:
@@ -131,12 +104,10 @@ class MetricsTable:
             self._is_stored = self._is_stored and not self._is_cut
             self.flush()
         finally:
-            if self._file is not None:
-                self._file.close()
-                self._file = None
+            self._file.close()
 
-    def _row_of(self, step: Cell, epoch: float | None, numbers: Mapping[str, float]) -> Row:
-        """Return the row to add to: the one that waits, or a new one."""
+    def _row_of(self, step: CellText, epoch: float | None, numbers: Mapping[str, float]) -> Row:
+        """Return the row for more numbers of a step: the one that waits, or a new one."""
         if self._tail and self._tail_waits:
             row = self._tail[-1]
             if row.get("step") == step and _fits(row, epoch, numbers):
@@ -145,8 +116,8 @@ class MetricsTable:
         self._tail_waits = True
         return row
 
-    def _new_batch_row(self, step: Cell, batch: EvaluationBatch) -> Row:
-        """Return a new row, which stands before the one that waits, or that is still to come."""
+    def _new_batch_row(self, step: CellText, batch: EvaluationBatch) -> Row:
+        """Return a new row, before the one that waits for validation results."""
         waits = self._tail_waits and self._tail[-1].get("step") == str(batch.waiting_step)
         if waits and len(self._tail) <= _LONGEST_TAIL:
             self._tail.insert(-1, {"step": step})
@@ -154,206 +125,127 @@ class MetricsTable:
         self._tail_waits = False
         return self._new_row(step)
 
-    def _new_row(self, step: Cell) -> Row:
+    def _new_row(self, step: CellText) -> Row:
         if self._is_stored and not self._is_cut:
-            self._tail_start, self._stored_tail = self._end, b""
+            self._file.finish_last_row()
         else:
             for row in self._tail:
                 self._complete.append(text := self._columns.text(row))
                 self._complete_size += len(text.text)
             self._tail = []
-            is_wide_enough = len(self._columns) == self._width
-            if self._complete_size > (_MOST_WAITING if is_wide_enough else _MOST_WAITING_FOR_COLUMNS):
+            is_wide_enough = len(self._columns) == len(self._file.columns)
+            if self._complete_size > (_MAX_WAITING if is_wide_enough else _MAX_WAITING_FOR_COLUMNS):
                 self._store()
         self._tail = [{"step": step}]
         return self._tail[-1]
 
     def _store(self) -> None:
-        """Write what is not in the file, and note for the next flush what fails."""
-        self._columns.let_grow(can_grow=self._copied <= _MOST_COPIED + _MOST_COPIES * self._end)
+        """Write what is not in the file; the next flush raises errors."""
+        self._columns.let_grow(can_grow=self._file.can_be_copied)
         texts = [*self._complete, *map(self._columns.text, self._tail)]
         try:
-            if not self._widened(texts):
-                self._write_in_place(_lines(texts, self._width, self._has_others))
+            if self._has_columns_for(texts) or not self._add_columns(texts):
+                self._file.write(*self._lines(texts, len(self._file.columns), self._file.has_others))
         except OSError as error:
             self._failure = self._failure or error
-            # The first one may have been in the file before; the others are lost.
+            # The first row may have been in the file before; the others are lost.
             self._keep(self._complete[:1])
             return
         self._keep([])
         self._tail = self._tail[-1:]
-        self._stored_tail = _lines(texts[-1:], self._width, self._has_others) if self._tail else b""
-        self._tail_start = self._end - len(self._stored_tail)
         self._is_stored = True
         self._is_cut = bool(self._tail) and not self._has_columns_for(texts[-1:])
 
     def _keep(self, complete: list[RowText]) -> None:
-        """Let complete rows wait, and no others."""
+        """Set the complete rows that wait."""
         self._complete = complete
         self._complete_size = sum(len(text.text) for text in complete)
 
-    def _has_columns_for(self, texts: list[RowText]) -> bool:
-        is_wide_enough = len(self._columns) == self._width or all(text.width <= self._width for text in texts)
-        return is_wide_enough and self._columns.has_others == self._has_others
-
-    def _write_in_place(self, rows: bytes) -> None:
-        """Write rows at the place where those begin that are not in the file."""
-        if self._file is None:
-            return
-        # Most rows grow at their end. What is there already stays, so that a write that a kill cuts short leaves it.
-        there = _common_length(rows, self._stored_tail)
-        self._stored_tail = b""
-        self._file.seek(self._tail_start + there)
-        try:
-            self._file.write(rows[there:])
-        except OSError:
-            self._file.truncate(self._tail_start)
-            self._end = self._tail_start
-            raise
-        end = self._tail_start + len(rows)
-        if self._end > end:
-            self._file.truncate(end)
-        self._end = end
-
-    def _widened(self, texts: list[RowText]) -> bool:
-        """Give the file the columns that some rows need, if any do, and the rows; return whether they are in it."""
-        if self._has_columns_for(texts):
-            return False
-        try:
-            self._widen(texts)
-        except OSError as error:
-            if self._file is None:
-                raise
-            # Where no file can be written beside it, this one may still take what it has columns for.
-            self._failure = self._failure or self._without_columns(error)
-            return False
-        return True
-
-    def _widen(self, texts: list[RowText]) -> None:
-        """Give the file more columns, and rows that have them at the place where those begin that are not in it."""
-        header = row_bytes(self._columns)
-        width, has_others = len(self._columns), self._columns.has_others
-        beside = self._path.with_suffix(".csv.new")
-        self._copied += self._end
-        try:
-            with beside.open("wb") as wider:
-                wider.write(header)
-                with io.BufferedReader(FilePart(self._path, self._body_start, self._tail_start), _CHUNK) as rows:
-                    if has_others == self._has_others:
-                        shutil.copyfileobj(rows, wider, _CHUNK)
-                    else:
-                        wider.writelines(map(with_column_for_others, iter(lambda: read_row(rows), b"")))
-                wider.write(_lines(texts, width, has_others))
-                end = wider.tell()
-            self._put_in_place(beside)
-        except OSError:
-            with contextlib.suppress(OSError):
-                beside.unlink()
-            raise
-        if has_others != self._has_others:
-            self._counted = (0, 0)
-        self._width, self._has_others, self._body_start, self._end = width, has_others, len(header), end
-
-    def _put_in_place(self, beside: Path) -> None:
-        """Let another file take the place of the one that is open."""
-        opened, self._file = self._file, None
-        # Windows replaces no file that is open.
-        if opened is not None:
-            opened.close()
-        try:
-            beside.replace(self._path)
-        finally:
-            self._file = AtomicFile(self._path, "r+b")
-
-    def _without_columns(self, error: OSError) -> OSError:
-        """Return what to say where the file could not be widened."""
-        in_file = set(self._columns_in_file())
-        names = [name for name in self._columns if name not in in_file]
-        others = f" and {rest} others" if (rest := len(names) - _MOST_NAMES_SAID) > 0 else ""
-        return OSError(
-            error.errno,
-            f"{error.strerror}: {self._path} has no column yet for {', '.join(map(repr, names[:_MOST_NAMES_SAID]))}"
-            f"{others}, and rows are written without",
-        )
-
-    def _columns_in_file(self) -> list[str]:
-        return [name for name in self._columns if self._has_others or name != OTHERS][: self._width]
-
-    def _begin_again(self, removed: AtomicFile) -> None:
-        """Go on in a new file where the one that is open was removed."""
-        self._file = None
-        removed.close()
-        self._keep([])
-        self._open(self._tail)
-        self._failure = FileNotFoundError(
-            f"{self._path} was removed in mid-run, with what it held; it goes on with later rows."
-        )
-
-    def _go_on_behind(self, opened: AtomicFile) -> None:
-        """Go on behind what another process has written, such as one of ``ddp_fork``, with the rows that wait."""
-        names, has_others = list(self._columns), self._columns.has_others
-        rows = [cells_of(text.line(len(names), has_others=has_others).encode()) for text in self._complete]
-        waiting: list[Row] = [{name: Cell(cell) for name, cell in filled_cells(names, cells).items()} for cells in rows]
-        stored = filled_cells(self._columns_in_file(), cells_of(self._stored_tail))
-        first, *others = [*waiting, *self._tail]
-        # What the last row had is there already; what came for it since stands in a row of its own.
-        first = {name: cell for name, cell in first.items() if name in {"step", "epoch"} or name not in stored}
-        self._file = None
-        opened.close()
-        self._keep([])
-        self._open([*([first] if first.keys() - {"step", "epoch"} else []), *others])
-
-    def _open(self, tail: list[Row] | None = None) -> None:
-        """Open the file; by default, its last row is the current one, so that its step can go on."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        header = header_of(self._path, FIRST_COLUMNS)
-        self._columns = Columns(cells_of(header))
-        self._body_start = len(header)
-        with self._path.open("rb") as file:
-            self._read_tail(last_row(file, self._body_start))
-        if tail is not None:
-            self._tail_start, self._tail, self._is_stored, self._stored_tail = self._end, tail, not tail, b""
-        self._width, self._has_others = len(self._columns), self._columns.has_others
-        self._is_cut, self._counted = False, (0, 0)
-        self._columns.add(FIRST_COLUMNS)
-        for row in self._tail:
-            self._columns.add_few(row)
-        self._file = AtomicFile(self._path, "r+b")
-
-    def _read_tail(self, last: bytes) -> None:
-        """Take the last row as the one that goes on."""
-        self._end = self._path.stat().st_size
-        self._tail_start = self._end - len(last)
-        self._is_stored = not last or is_whole(last)
-        self._stored_tail = last
-        # The process was killed while it wrote a line without its end: its last cell may be cut short.
-        cells = cells_of(last) if self._is_stored else without_torn(list(self._columns), cells_of(last))
-        row: Row = {name: quoted(cell) for name, cell in filled_cells(self._columns, cells).items()}
-        self._tail = [row] if len(row) > 1 else []  # A step alone is no row.
-        self._tail_waits = "epoch" in row  # A batch's row takes nothing more.
-
-
-def _fits(row: Row, epoch: float | None, numbers: Mapping[str, float]) -> bool:
-    """Return whether a row takes further numbers: names that it does not have, and no other epoch than its own."""
-    is_same_epoch = epoch is None or row.get("epoch") in (None, "", epoch_cell(epoch))
-    return is_same_epoch and row.keys() & numbers.keys() <= {"epoch"}
-
-
-def _lines(texts: list[RowText], width: int, has_others: bool) -> bytes:
-    """Return rows as lines of a table that has some columns."""
-    return "".join(
-        [
+    def _lines(self, texts: list[RowText], width: int, has_others: bool) -> tuple[bytes, bytes]:
+        """Return rows as lines of a table with these columns, and the last one if it can get more cells."""
+        lines = [
             f"{text.text}\n"
             if text.width <= width and text.has_others == has_others
             else text.line(width, has_others=has_others)
             for text in texts
         ]
-    ).encode()
+        return "".join(lines).encode(), lines[-1].encode() if self._tail else b""
+
+    def _has_columns_for(self, texts: list[RowText]) -> bool:
+        width = len(self._file.columns)
+        is_wide_enough = len(self._columns) == width or all(text.width <= width for text in texts)
+        return is_wide_enough and self._columns.has_others == self._file.has_others
+
+    def _add_columns(self, texts: list[RowText]) -> bool:
+        """Write rows together with the columns that they need; return False if the file cannot be copied."""
+        try:
+            self._file.add_columns(self._columns, *self._lines(texts, len(self._columns), self._columns.has_others))
+        except OSError as error:
+            if not self._file.is_open:
+                raise
+            # Without room for a copy, the file may still take the cells that it has columns for.
+            self._failure = self._failure or self._missing_columns_error(error)
+            return False
+        return True
+
+    def _missing_columns_error(self, error: OSError) -> OSError:
+        in_file = set(self._file.columns)
+        names = [name for name in self._columns if name not in in_file]
+        others = f" and {rest} others" if (rest := len(names) - _NAMES_REPORTED) > 0 else ""
+        return OSError(
+            error.errno,
+            f"{error.strerror}: {self._path} has no column yet for {', '.join(map(repr, names[:_NAMES_REPORTED]))}"
+            f"{others}; rows are written without them",
+        )
+
+    def _start_again(self) -> None:
+        """Start a new file, since the open one was removed."""
+        self._keep([])
+        self._open(self._tail)
+        self._failure = FileNotFoundError(
+            f"{self._path} was removed during the run; its rows are lost. A new one is started."
+        )
+
+    def _append_to_others(self) -> None:
+        """Append the rows that wait to what another process has written, such as one of ``ddp_fork``."""
+        names, has_others = list(self._columns), self._columns.has_others
+        rows = [cells_of(text.line(len(names), has_others=has_others).encode()) for text in self._complete]
+        waiting: list[Row] = [
+            {name: CellText(cell) for name, cell in filled_cells(names, cells).items()} for cells in rows
+        ]
+        stored = filled_cells(self._file.columns, cells_of(self._file.last_row))
+        first, *others = [*waiting, *self._tail]
+        # The file has what the last row had; later numbers get a row of their own.
+        first = {name: cell for name, cell in first.items() if name in {"step", "epoch"} or name not in stored}
+        self._keep([])
+        self._open([*([first] if first.keys() - {"step", "epoch"} else []), *others])
+
+    def _open(self, tail: list[Row] | None = None) -> None:
+        """Open the file to append rows; by default, its last row can get more numbers of its step."""
+        self._file.close()
+        self._file.open(FIRST_COLUMNS)
+        self._columns = Columns(self._file.columns)
+        self._is_cut = False
+        if tail is None:
+            self._read_tail(self._file.last_row)
+        else:
+            self._file.finish_last_row()
+            self._tail, self._is_stored = tail, not tail
+        self._columns.add(FIRST_COLUMNS)
+        for row in self._tail:
+            self._columns.add_few(row)
+
+    def _read_tail(self, last: bytes) -> None:
+        """Set the last row as the one that can get more numbers."""
+        self._is_stored = not last or is_whole(last)
+        # Without a line end, the process was killed while it wrote the row; its last cell may be incomplete.
+        cells = cells_of(last) if self._is_stored else without_torn(list(self._columns), cells_of(last))
+        row: Row = {name: quoted(cell) for name, cell in filled_cells(self._columns, cells).items()}
+        self._tail = [row] if len(row) > 1 else []  # A step alone is not a row.
+        self._tail_waits = "epoch" in row  # A batch's row takes nothing more.
 
 
-def _common_length(one: bytes, other: bytes) -> int:
-    """Return how many bytes stand at the beginning of both."""
-    length = min(len(one), len(other))
-    if one[:length] == other[:length]:
-        return length
-    return next(place for place in range(length) if one[place] != other[place])
+def _fits(row: Row, epoch: float | None, numbers: Mapping[str, float]) -> bool:
+    """Return whether a row can get these numbers: it has none of the names, and no other epoch."""
+    is_same_epoch = epoch is None or row.get("epoch") in (None, "", epoch_cell(epoch))
+    return is_same_epoch and row.keys() & numbers.keys() <= {"epoch"}

@@ -1,67 +1,73 @@
-"""The summary of a run, ``summary.json``: the last value of each number, and the best or the extremes."""
+"""``summary.json``: the last value of each of a run's numbers, and its best value or its extremes."""
 
 from __future__ import annotations
 
+import importlib.util
+import itertools
 import json
 import math
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from lightning_trackplus.formats.atomic_file import replace_file
-from lightning_trackplus.formats.layout import METRICS_FILE, SUMMARY_FILE
+import numpy as np
+
+from lightning_trackplus.formats.csv_rows import name_of
+from lightning_trackplus.formats.files import replace_file
+from lightning_trackplus.formats.layout import METRICS_FILE, SUMMARY_FILE, escaped
+from lightning_trackplus.formats.metrics_csv import (
+    EPOCH,
+    STEP,
+    Filled,
+    StoredMetrics,
+    number_in,
+    read_stored,
+    rows_with_steps,
+)
+from lightning_trackplus.formats.x_axis import axes_to_continue
 from lightning_trackplus.record import NUMBERS, Payload, Record
-from lightning_trackplus.writers.directions import Directions
-from lightning_trackplus.writers.history import Point, RunningExtremes, Series, read_history
+from lightning_trackplus.writers.best_values import MetricModes, Point, RunningExtremes, Series
 
 _SECONDS_BETWEEN_FILES = 10.0
-_MOST_WAITING = 8192
+_MAX_WAITING = 8192
+_CELLS_AT_ONCE = 2**14
+_FEWEST_ROWS = 64
+_EVENTS_AT_ONCE = 256
 
 
 class RunSummary:
-    """Writes, for each number that was logged, its last value, and its best one where it is known what is good.
+    """Writes ``summary.json``, one JSON object with an entry for each name.
 
-    The file is one JSON object, with an entry for each name: ``{"lr": {"last": 0.1, "last_step": 9, "min": 0.1,
-    "min_step": 5, "max": 0.3, "max_step": 0}}``. Where a mode is known, ``best``, ``best_step`` and ``mode`` stand in
-    place of the extremes; where a callback monitors the name, also ``at_best``, all numbers as they were then. What
-    JSON has no number for stands there as ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``. NaN is never the best; where
-    nothing else was logged, the best is null. ``epoch`` has no entry of its own. Series of evaluation batches count as
-    all others do; their steps are those of ``metrics.csv``.
+    An entry is ``{"last": 0.1, "last_step": 9, "min": 0.1, "min_step": 5, "max": 0.3, "max_step": 0}``. If the name's
+    mode is known, ``best``, ``best_step`` and ``mode`` replace the extremes; if a callback monitors it, ``at_best`` has
+    all numbers as they were then. NaN and infinity are ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``. NaN is never the
+    best; if all values are NaN, the best is null.
 
-    After `close`, it can be written to again. What it knows goes on to hold, and nothing is read, as long as the files
-    are those that it left.
-
-    Examples:
-        >>> import tempfile
-        >>> directory = Path(tempfile.mkdtemp())
-        >>> summary = RunSummary(directory, Directions(metrics={"acc": "max"}))
-        >>> for step, acc in enumerate([0.5, 0.9, 0.7]):
-        ...     summary.write(Record(step, 0, 0.0, {"acc": acc}, only_numbers=True))
-        >>> summary.close()
-        >>> json.loads((directory / "summary.json").read_text())
-        {'acc': {'last': 0.7, 'last_step': 2, 'best': 0.9, 'best_step': 1, 'mode': 'max'}}
+    After `close`, a further `write` continues the file, and reads nothing if the files are unchanged.
     """
 
-    def __init__(self, directory: Path, directions: Directions | None = None) -> None:
+    def __init__(self, directory: Path, modes: MetricModes | None = None) -> None:
         self._directory = directory
-        self._directions = directions or Directions()
+        self._modes = modes or MetricModes()
         self._extremes = RunningExtremes()
-        # They are looked at many at once, which takes a fifth of the time.
+        # Records are taken many at once, which takes a fifth of the time.
         self._waiting: list[Record[float]] = []
         self._waiting_numbers = 0
         self._is_open = False
-        self._left: tuple[tuple[int, ...], int] | None = None
+        # The files as `close` left them.
+        self._closed_stamps: tuple[tuple[int, ...], int] | None = None
         self._is_written = True
         self._written_at = -math.inf
         self._written_stamp: tuple[int, ...] | None = None
 
-    def set_directions(self, directions: Directions) -> None:
-        """Replace the directions, for what was written before as well; all values at a best, for what comes."""
-        self._directions = directions
+    def set_modes(self, modes: MetricModes) -> None:
+        """Replace the modes, also for earlier records; ``at_best`` follows with later ones."""
+        self._modes = modes
         self._is_written = not self._is_open
 
     def write(self, record: Record[Payload]) -> None:
-        """Take the numbers of one record."""
+        """Add the numbers of one record."""
         if not record.only_numbers:
             numbers = {name: value for name, value in record.values.items() if isinstance(value, NUMBERS)}
             if not numbers:
@@ -72,31 +78,30 @@ class RunSummary:
         self._is_written = False
         if not self._is_open:
             self._open()
-        if self._waiting_numbers >= _MOST_WAITING:
+        if self._waiting_numbers >= _MAX_WAITING:
             self._take_waiting()
 
     def flush(self) -> None:
-        """Write the file, if there is something new and ten seconds have passed since it was last written."""
+        """Write the file, if something is new and ten seconds have passed since it was last written."""
         if time.monotonic() >= self._written_at + _SECONDS_BETWEEN_FILES:
             self._store()
 
     def close(self) -> None:
-        """Write the file, if there is something new."""
+        """Write the file, if something is new."""
         self._store()
         if self._is_open:
-            self._left, self._is_open = self._stamps(), False
+            self._closed_stamps, self._is_open = self._stamps(), False
 
     def _open(self) -> None:
-        """Take what is there already; it may hold the first record too, which changes nothing."""
+        """Read the history of the run; if it has the first record already, adding it again changes nothing."""
         self._is_open = True
-        if self._left is None or not self._is_as_left(*self._left):
-            self._extremes = RunningExtremes()
-            self._extremes = self._past()
-
-    def _is_as_left(self, summary: tuple[int, ...], table_size: int) -> bool:
-        # The table is closed later, with more in it.
-        now = self._stamps()
-        return now[0] == summary and now[1] >= table_size
+        if self._closed_stamps is not None:
+            (summary, table_size), now = self._closed_stamps, self._stamps()
+            # The table is closed after this file, and may have grown then.
+            if now[0] == summary and now[1] >= table_size:
+                return
+        self._extremes = RunningExtremes()  # Free the old ones before the new ones are read.
+        self._extremes = read_history(self._directory, self._modes)
 
     def _stamps(self) -> tuple[tuple[int, ...], int]:
         table = self._directory / METRICS_FILE
@@ -107,47 +112,39 @@ class RunSummary:
             return
         self._written_at = time.monotonic()
         if self._written_stamp is not None and self._written_stamp != _stamp(self._directory / SUMMARY_FILE):
-            # Another process has continued the run, such as one of `ddp_spawn`, or somebody removed the file.
-            self._extremes = self._past()
+            # Another process has continued the run, such as one of `ddp_spawn`, or the file was removed.
+            self._extremes = read_history(self._directory, self._modes)
         self._take_waiting()
         self._directory.mkdir(parents=True, exist_ok=True)
-        entries = {_text(name): self._entry(name, series) for name, series in self._extremes.series.items()}
+        entries = {escaped(name): self._entry(name, series) for name, series in self._extremes.series.items()}
         entries.pop("epoch", None)
         data = json.dumps(entries, indent=2, ensure_ascii=False, allow_nan=False)
         replace_file(self._directory / SUMMARY_FILE, data.encode() + b"\n")
         self._written_stamp = _stamp(self._directory / SUMMARY_FILE)
         self._is_written = True
 
-    def _past(self) -> RunningExtremes:
-        return read_history(self._directory, self._directions)
-
     def _entry(self, name: str, series: Series) -> dict[str, Any]:
         entry: dict[str, Any] = _point("last", series.last)
-        mode = self._directions.mode(name)
+        mode = self._modes.mode(name)
         if mode is None:
             return entry | _point("min", series.lowest) | _point("max", series.highest)
         entry |= _point("best", series.lowest if mode == "min" else series.highest) | {"mode": mode}
         if (at_best := self._extremes.at_best.get(name)) is not None and name in self._extremes.watched:
-            entry["at_best"] = {_text(other): _json_number(value) for other, value in at_best.items()}
+            entry["at_best"] = {escaped(other): _json_number(value) for other, value in at_best.items()}
         return entry
 
     def _take_waiting(self) -> None:
         waiting, self._waiting, self._waiting_numbers = self._waiting, [], 0
-        self._extremes.watched = self._directions.watched()
+        self._extremes.watched = self._modes.watched()
         self._extremes.take(waiting)
 
 
 def _stamp(path: Path) -> tuple[int, ...]:
-    """Return what tells one writing of a file from another."""
+    """Return what changes whenever a file is written."""
     if not path.is_file():
         return ()
     status = path.stat()
     return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _text(name: str) -> str:
-    """Return a name as ``metrics.csv`` has it: what has no UTF-8 stands there as its escape."""
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _point(name: str, point: Point | None) -> dict[str, float | str | None]:
@@ -159,3 +156,121 @@ def _json_number(number: float) -> float | str:
     if isinstance(number, int) or math.isfinite(number):
         return number
     return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
+
+
+def read_history(directory: Path, modes: MetricModes | None = None) -> RunningExtremes:
+    """Return the last value and the extremes of each of a run's numbers.
+
+    They are read from ``metrics.csv``. Without it, from ``summary.json``, which for a known mode has only one extreme;
+    without both, from the event files, which have float32, and also what users wrote there.
+    """
+    extremes = RunningExtremes(None if modes is None else modes.watched())
+    if _take_table(directory / METRICS_FILE, extremes) or _take_summary(directory / SUMMARY_FILE, extremes):
+        return extremes
+    if any(directory.glob("*tfevents*")) and importlib.util.find_spec("tensorboard") is not None:
+        _take_events(directory, extremes)
+    return extremes
+
+
+def _take_table(path: Path, extremes: RunningExtremes) -> bool:
+    """Add the numbers of a table; return whether there is one that has columns for any."""
+    if not path.is_file():
+        return False
+    try:
+        stored = read_stored(path, warns=False)
+    except ValueError:
+        return False  # It is not a table of metrics.
+    if not set(stored.columns) - {STEP, EPOCH}:
+        return False
+    # The cells of a torn row count, except the last.
+    cells = itertools.chain(stored.rows(warns=False), [stored.torn_row()])
+    rows = rows_with_steps(stored.columns, cells)
+    count = max(_FEWEST_ROWS, _CELLS_AT_ONCE // len(stored.columns))
+    while block := list(itertools.islice(rows, count)):
+        _take_rows(stored, [step for step, _ in block], [row for _, row in block], extremes)
+    return True
+
+
+def _take_rows(
+    stored: StoredMetrics, steps: Sequence[int], rows: Sequence[Sequence[str]], extremes: RunningExtremes
+) -> None:
+    series = {name_of(column): filled for column, filled in stored.series(rows).items() if column != STEP}
+    points = {
+        name: _points(cells, [steps[position] for position in positions])
+        for name, (positions, cells) in series.items()
+        if name != EPOCH
+    }
+    if any(extremes.changes_at_best(name, *points[name]) for name in extremes.watched.keys() & points):
+        extremes.take_at_best(list(_records(series, steps)))
+    for name, (values, value_steps) in points.items():
+        extremes.take_series(name, values, value_steps)
+
+
+def _records(series: Mapping[str, Filled], steps: Sequence[int]) -> Iterator[Record[float]]:
+    """Yield a record of the numbers in each row."""
+    numbers: list[dict[str, float]] = [{} for _ in steps]
+    for name, (positions, cells) in series.items():
+        for position, cell in zip(positions, cells, strict=True):
+            if not isinstance(number := number_in(cell), str):
+                numbers[position][name] = number
+    for step, of_row in zip(steps, numbers, strict=True):
+        yield Record(step, None, 0.0, of_row, only_numbers=True)
+
+
+def _points(cells: Sequence[str], steps: Sequence[int]) -> tuple[Sequence[float], Sequence[int]]:
+    """Return the numbers in cells, and their steps."""
+    try:
+        return [*map(float, cells)], steps
+    except ValueError:  # Tables that others wrote can have text.
+        values = map(number_in, cells)
+        points = [(value, step) for value, step in zip(values, steps, strict=True) if not isinstance(value, str)]
+        return [number for number, _ in points], [step for _, step in points]
+
+
+def _take_summary(path: Path, extremes: RunningExtremes) -> bool:
+    """Add the entries of a summary; return whether it can be read."""
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    extremes.series = {name: _series(entry) for name, entry in entries.items()}
+    for name, mode in extremes.watched.items():
+        if (entry := entries.get(name)) is not None and entry.get("mode") == mode and "at_best" in entry:
+            extremes.at_best[name] = {other: float(value) for other, value in entry["at_best"].items()}
+    return True
+
+
+def _series(entry: Mapping[str, Any]) -> Series:
+    """Return the series of an entry; one with a best value lacks the other extreme."""
+    low, high = {"min": ("best", None), "max": (None, "best"), None: ("min", "max")}[entry.get("mode")]
+    return Series((float(entry["last"]), int(entry["last_step"])), _point_in(entry, low), _point_in(entry, high))
+
+
+def _point_in(entry: Mapping[str, Any], name: str | None) -> Point | None:
+    if name is None or entry[name] is None:
+        return None
+    return float(entry[name]), int(entry[f"{name}_step"])
+
+
+def _take_events(directory: Path, extremes: RunningExtremes) -> None:
+    records = _records_of_events(directory)
+    while block := list(itertools.islice(records, _EVENTS_AT_ONCE)):
+        extremes.take(block)
+    for series in extremes.series.values():
+        points = series.lowest, series.highest
+        series.last = _shortest(series.last)
+        series.lowest, series.highest = (None if point is None else _shortest(point) for point in points)
+
+
+def _records_of_events(directory: Path) -> Iterator[Record[float]]:
+    from lightning_trackplus.formats.scalar_events import event_rows  # noqa: PLC0415  needs tensorboard
+
+    for row in event_rows(directory, axes_to_continue(directory)):
+        numbers = {name: float(value) for name, value in row.values.items()}
+        if numbers:
+            yield Record(row.step, row.epoch, 0.0, numbers, only_numbers=True)
+
+
+def _shortest(point: Point) -> Point:
+    """Return a float32 as its shortest decimal, which is mostly the number that was logged."""
+    return float(str(np.float32(point[0]))), point[1]

@@ -29,8 +29,8 @@ from lightning_trackplus.logger.track_plus_logger import TrackPlusLogger
 from lightning_trackplus.media.image import Image
 from lightning_trackplus.record import ImagePayload, Item, Record, TextPayload
 from lightning_trackplus.writers.csv import CSVWriter
-from lightning_trackplus.writers.event_file import EventFileWriter
 from lightning_trackplus.writers.protocol import Writer
+from lightning_trackplus.writers.tensorboard import EventFileWriter
 from tests.support.forking import Forked
 
 if sys.platform != "win32":

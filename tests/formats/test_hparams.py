@@ -25,8 +25,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lightning_trackplus.formats.hparams import check_hparam_metrics, flatten_hparams
 from lightning_trackplus.record import Item, Record, TextPayload
-from lightning_trackplus.writers.best_metrics import BestMetrics
-from lightning_trackplus.writers.hparams import HParamsWriter
+from lightning_trackplus.writers.hparams import BestMetrics, HParamsWriter
 from lightning_trackplus.writers.tensorboard import TensorBoardWriter
 
 MODES = {"val/loss": "min", "val/acc": "max"}
@@ -135,7 +134,7 @@ def test_configs_of_omegaconf_are_flattened():
 def test_what_has_no_names_is_refused(params):
     """The message says what may be given."""
     message = (
-        f"flatten_hparams got a {type(params).__name__}; give a dict, an argparse.Namespace, a dataclass or an"
+        f"flatten_hparams got a {type(params).__name__}; expected a dict, an argparse.Namespace, a dataclass or an"
         " OmegaConf config."
     )
     with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
@@ -146,7 +145,7 @@ def test_modes_are_min_and_max():
     """Anything else is refused, with an example."""
     check_hparam_metrics(MODES)
     for wrong in ({"val/loss": "lower"}, ["val/loss"], {"val/loss": None}):
-        message = f'hparam_metrics={wrong!r}; give "min" or "max" for each name, for example {{"val/loss": "min"}}.'
+        message = f'hparam_metrics={wrong!r}; expected "min" or "max" for each name, for example {{"val/loss": "min"}}.'
         with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
             check_hparam_metrics(wrong)
 

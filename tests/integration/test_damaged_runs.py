@@ -19,10 +19,10 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_trackplus import TrackPlus, TrackPlusLogger, read_run
-from lightning_trackplus.formats.tfrecord import masked_checksum
+from lightning_trackplus.formats.event_files import masked_checksum
 from lightning_trackplus.reading.verify import differences
 from lightning_trackplus.run.journal import Extent, RunJournal
-from lightning_trackplus.run.rewind import rewind
+from lightning_trackplus.run.resume import rewind
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 
@@ -71,7 +71,7 @@ def test_a_stray_quote_costs_the_rows_behind_it_alone(tmp_path):
     lines = index.read_text().splitlines(keepends=True)
     index.write_text("".join([*lines[:2], '"', *lines[2:] * 1000]))
 
-    with pytest.warns(UserWarning, match="was cut short"):
+    with pytest.warns(UserWarning, match="was incomplete"):
         assert [one.step for one in read_run(run).media] == [0]
     rewind(run, Extent(0, {"media.csv": len("".join(lines[:2]).encode())}))
     assert index.read_text() == "".join(lines[:2])
@@ -175,7 +175,7 @@ def test_what_a_rewind_raises_is_a_warning(tmp_path):
 def test_a_byte_order_mark_and_a_row_without_a_step(frames, tmp_path):
     """As an editor leaves them: the mark is read over, and the row left out with a warning."""
     (tmp_path / "metrics.csv").write_bytes(b"\xef\xbb\xbfstep,epoch,loss\n0,0,0.5\n,0,0.25\n2,0,0.125\n")
-    with pytest.warns(UserWarning, match=r"1 row of .* without a step was left out\."):
+    with pytest.warns(UserWarning, match=r"1 row of .* without a step was skipped\."):
         metrics = read_run(tmp_path, frames=frames).metrics
     assert metrics["step"].to_list() == [0, 2]
     assert metrics["loss"].to_list() == [0.5, 0.125]

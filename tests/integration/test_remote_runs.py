@@ -12,7 +12,7 @@ from lightning_trackplus.reading.verify import differences
 from tests.flavour.pytorch.callbacks import ModelCheckpoint
 from tests.remote.test_remote_run import _own_stores as own_stores
 from tests.remote.test_remote_run import content
-from tests.run.test_rewind import in_slow_loader, in_table
+from tests.run.test_resume import in_slow_loader, in_table
 from tests.support.training import LoggingModule, goes_on_exactly, loader, quiet_trainer
 
 __all__ = ["own_stores"]

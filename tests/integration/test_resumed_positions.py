@@ -488,4 +488,4 @@ def test_a_step_beyond_all_events_is_a_difference(tmp_path):
     with pytest.warns(UserWarning, match="Value out of range"):
         logger.log_metrics({"x": 2.0}, step=2**63)
         logger.finalize("success")
-    assert [str(one) for one in differences(logger.log_dir)] == [f"x at {2**63 - 1}: 2.0 in the CSV alone"]
+    assert [str(one) for one in differences(logger.log_dir)] == [f"x at {2**63 - 1}: 2.0 in the CSV only"]

@@ -20,7 +20,7 @@ from lightning_trackplus.run.lock import RunInUseError
 from tests.flavour.pytorch.callbacks import Callback, ModelCheckpoint
 from tests.flavour.pytorch.cli import LightningCLI
 from tests.flavour.pytorch.demos.boring_classes import BoringDataModule, BoringModel
-from tests.run.test_rewind import in_fast_loader, in_slow_loader, in_table
+from tests.run.test_resume import in_fast_loader, in_slow_loader, in_table
 from tests.support.forking import Forked, two_ranks
 from tests.support.resuming import Save
 from tests.support.training import LoggingModule, goes_on_exactly, loader, quiet_trainer
@@ -411,8 +411,8 @@ def held(tmp_path):
 def test_a_run_that_another_process_writes_is_refused_before_the_training(tmp_path, held, track):
     """With what to do about it, and without a trace; the next number is free."""
     message = (
-        f"The run directory {held} is still being written by a living process. Wait for it or end it, or leave out"
-        " version= to begin a new run."
+        f"The run directory {held} is still being written by a running process. Wait for it or end it, or leave out"
+        " version= to start a new run."
     )
     trained = []
     module = LoggingModule(training_step=lambda *_: trained.append(1))
@@ -435,7 +435,7 @@ def test_two_processes_are_refused_together(tmp_path, held):
     """None of them waits for the other."""
     ranks = two_ranks(refused, tmp_path)
     for rank in ranks:
-        assert rank.hear().startswith(f"The run directory {held} is still being written by a living process.")
+        assert rank.hear().startswith(f"The run directory {held} is still being written by a running process.")
         assert rank.join() == 0
     assert not list(held.iterdir())
 

@@ -23,7 +23,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from lightning_trackplus.media.heat_map import HeatMap
 from lightning_trackplus.record import Record
 from lightning_trackplus.writers.csv import CSVWriter
-from lightning_trackplus.writers.event_file import EventFileWriter
+from lightning_trackplus.writers.tensorboard import EventFileWriter
 
 # An encoding that warns where it should be silent fails its test.
 pytestmark = pytest.mark.filterwarnings("error")

@@ -33,7 +33,7 @@ from lightning_trackplus.record import Counts, Record
 from lightning_trackplus.reducers.histogram import Histogram
 from lightning_trackplus.reducers.samples import Samples
 from lightning_trackplus.writers.csv import CSVWriter
-from lightning_trackplus.writers.event_file import EventFileWriter
+from lightning_trackplus.writers.tensorboard import EventFileWriter
 
 # Arithmetic that warns has gone wrong.
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")

@@ -29,7 +29,7 @@ from lightning_trackplus.media.table import Table
 from lightning_trackplus.media.text import Text
 from lightning_trackplus.record import Record
 from lightning_trackplus.writers.csv import CSVWriter
-from lightning_trackplus.writers.event_file import EventFileWriter
+from lightning_trackplus.writers.tensorboard import EventFileWriter
 
 # An encoding that warns where it should be silent fails its test.
 pytestmark = pytest.mark.filterwarnings("error")

@@ -21,7 +21,7 @@ from lightning_trackplus import TrackPlusLogger
 from lightning_trackplus.media.video import Video
 from lightning_trackplus.record import Record
 from lightning_trackplus.writers.csv import CSVWriter
-from lightning_trackplus.writers.event_file import EventFileWriter
+from lightning_trackplus.writers.tensorboard import EventFileWriter
 
 # An encoding that warns where it should be silent fails its test.
 pytestmark = pytest.mark.filterwarnings("error")

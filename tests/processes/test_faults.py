@@ -350,8 +350,7 @@ def collate(items):
 
 
 NOT_WRITTEN = (
-    "Something was logged in a process that the one which writes the run has begun, such as a worker of a DataLoader."
-    " It is not written: log in the process that trains."
+    "Ignored a log call from a child process, such as a worker of a DataLoader. Log in the training process instead."
 )
 
 

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from torch.utils.tensorboard import SummaryWriter
 
 from lightning_trackplus import Histogram, Image, Text, TrackPlus, TrackPlusLogger
+from lightning_trackplus.formats.event_files import RecordWriter
 from lightning_trackplus.formats.media_csv import MediaRecord
-from lightning_trackplus.formats.tfrecord import TFRecordFile
 from lightning_trackplus.reading.read_run import read_run
 from tests.flavour.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tests.support.training import LoggingModule, loader, quiet_trainer
@@ -162,7 +162,7 @@ def test_a_torn_last_row_is_left_out_with_a_warning(torn, frames, tmp_path):
     """A row that is not whole has no numbers that can be believed."""
     path = tmp_path / "metrics.csv"
     write(path, "step,epoch,a\n0,0,0.5\n1,0,0.25\n" + torn)
-    message = f"The last row of {path} was cut short, as when a process is killed while it writes; it is left out."
+    message = f"The last row of {path} was incomplete, as after a process is killed while it writes; it is skipped."
     with pytest.warns(UserWarning, match=f"^{re.escape(message)}$"):
         metrics = read_run(tmp_path, frames=frames).metrics
     assert metrics["step"].to_list() == [0, 1]
@@ -184,7 +184,7 @@ def test_a_run_that_has_not_logged_yet_is_an_empty_frame(text, frames, tmp_path)
 
 def test_a_header_that_was_torn_has_no_rows(tmp_path):
     """A process that was killed with its first write leaves a run without numbers."""
-    with pytest.warns(UserWarning, match="was cut short"):
+    with pytest.warns(UserWarning, match="was incomplete"):
         assert len(read_run(write(tmp_path / "metrics.csv", "step,ep")).metrics) == 0
 
 
@@ -247,7 +247,7 @@ def test_a_torn_last_row_of_media_is_left_out_with_a_warning(tmp_path):
     """The records before it are there; scores are numbers."""
     index = tmp_path / "media.csv"
     index.write_text("step,epoch,name,kind,file,caption,score,wall_time\n3,1,img,image,media/a.png,,0.5,1.5\n4,1,im")
-    with pytest.warns(UserWarning, match=re.escape(f"The last row of {index} was cut short")):
+    with pytest.warns(UserWarning, match=re.escape(f"The last row of {index} was incomplete")):
         run = read_run(tmp_path)
     assert run.media == (MediaRecord(3, 1.0, "img", "image", tmp_path / "media/a.png", None, 0.5, 1.5),)
     assert list(run.metrics.columns) == ["step", "epoch"]
@@ -269,27 +269,27 @@ def test_a_path_that_is_no_run_is_refused(tmp_path):
         return str(caught.value)
 
     assert message(tmp_path / "none") == (
-        f"{tmp_path}/none does not exist; give the folder of a run, such as lightning_logs/version_0."
+        f"{tmp_path}/none does not exist; expected the folder of a run, such as lightning_logs/version_0."
     )
-    nothing = f"{tmp_path} is not a run: no metrics.csv, media.csv or event file lies there."
+    nothing = f"{tmp_path} is not a run: it has no metrics.csv, media.csv or event file."
     assert message(tmp_path) == nothing
     for number in range(7):
         (tmp_path / f"version_{number}").mkdir()
         write(tmp_path / f"version_{number}" / "metrics.csv", "step,epoch\n")
     assert message(tmp_path) == (
-        f"{nothing} It holds runs, give one of them: version_0, version_1, version_2, version_3, version_4, …."
+        f"{nothing} It contains runs; expected one of them: version_0, version_1, version_2, version_3, version_4, …."
     )
     assert message("s3://bucket/run") == (
-        "s3://bucket/run is a URL; copy the run to this machine and give its path there."
+        "s3://bucket/run is a URL; expected a path. Copy the run to this machine first."
     )
     assert message(write(tmp_path / "metrics.csv", "loss,epoch\n1,2\n")) == (
-        f"{tmp_path}/metrics.csv has no column 'step'; give the metrics.csv of a run."
+        f"{tmp_path}/metrics.csv has no column 'step'; expected the metrics.csv of a run."
     )
 
 
 def test_another_package_for_frames_is_refused(tmp_path):
     """There are two."""
-    with pytest.raises(ValueError, match=re.escape('read_run got frames=\'dask\'; write "pandas" or "polars".')):
+    with pytest.raises(ValueError, match=re.escape('read_run got frames=\'dask\'; expected "pandas" or "polars".')):
         read_run(write(tmp_path / "metrics.csv", "step,epoch\n"), frames="dask")
 
 
@@ -356,7 +356,7 @@ def test_events_are_read_up_to_one_that_is_damaged(tmp_path):
     with SummaryWriter(str(tmp_path)) as writer:
         writer.add_scalar("a", 0.5, 3)
     (events,) = tmp_path.glob("events*")
-    records = TFRecordFile(tmp_path / "record")
+    records = RecordWriter(tmp_path / "record")
     records.write(b"\xff\xff\xff")
     records.close()
     events.write_bytes(events.read_bytes() + (tmp_path / "record").read_bytes())

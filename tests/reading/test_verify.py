@@ -21,8 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lightning_trackplus import Audio, Histogram, Image, Table, Text, TrackPlus, TrackPlusLogger, Video
 from lightning_trackplus.cli import main
-from lightning_trackplus.formats.event_files import event_files, read_events
-from lightning_trackplus.formats.tfrecord import TFRecordFile
+from lightning_trackplus.formats.event_files import RecordWriter, event_files, read_events
 from lightning_trackplus.reading.verify import Difference, compare, differences
 from tests.flavour.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tests.support.training import LoggingModule, loader, quiet_trainer
@@ -104,12 +103,12 @@ def test_a_run_of_lightnings_pair_has_no_differences(options, tmp_path):
 
 
 def test_hyperparameters_metric_that_is_logged_is_compared(tmp_path):
-    """Lightning's placeholder -1 in TensorBoard alone is no difference; another value is."""
+    """Lightning's placeholder -1 in TensorBoard only is no difference; another value is."""
     table, tensorboard = CSVLogger(str(tmp_path), version=0), TensorBoardLogger(str(tmp_path), version=0)
     table.log_metrics({"loss": 1.0}, step=0)
     table.save()
     tensorboard.log_metrics({"loss": 1.0}, step=0)
-    for value, expected in ((-1.0, []), (0.5, ["hp_metric: 1 value in TensorBoard alone"])):
+    for value, expected in ((-1.0, []), (0.5, ["hp_metric: 1 value in TensorBoard only"])):
         tensorboard.log_hyperparams({"width": 3}, {"hp_metric": value})
         tensorboard.save()
         assert shown(table.log_dir) == expected
@@ -134,7 +133,7 @@ def rewrite_events(directory, edit):
     (path,) = event_files(directory)
     events = [edit(event) for event in read_events(path)]
     path.unlink()
-    file = TFRecordFile(path)
+    file = RecordWriter(path)
     for event in events:
         if event is not None:
             file.write(event.SerializeToString())
@@ -155,7 +154,7 @@ def test_a_value_that_was_changed_is_shown_with_both(run):
 
 
 def test_a_row_that_was_lost_is_shown(run):
-    """Each number of it stands in TensorBoard alone, its epoch too."""
+    """Each number of it stands in TensorBoard only, its epoch too."""
     path = run / "metrics.csv"
     lines = path.read_text().splitlines(keepends=True)
     (line,) = (line for line in lines if line.startswith("4,"))
@@ -163,17 +162,17 @@ def test_a_row_that_was_lost_is_shown(run):
     path.write_text("".join(lines))
     loss = np.float32(line.split(",")[lines[0].rstrip().split(",").index("train/loss_step")])
     assert shown(run) == [
-        "epoch at 4: 1.0 in TensorBoard alone",
-        f"train/loss_step at 4: {loss!s} in TensorBoard alone",
+        "epoch at 4: 1.0 in TensorBoard only",
+        f"train/loss_step at 4: {loss!s} in TensorBoard only",
     ]
 
 
 def test_an_event_that_was_lost_is_shown(run):
-    """Its numbers stand in the CSV alone."""
+    """Its numbers stand in the CSV only."""
     rewrite_events(run, lambda event: None if event.step == 4 else event)
     (found,) = differences(run)
     assert (found.name, found.step) == ("train/loss_step", 4)
-    assert re.fullmatch(r"[\d.]+ in the CSV alone", found.what)
+    assert re.fullmatch(r"[\d.]+ in the CSV only", found.what)
 
 
 def test_a_value_of_an_event_that_was_changed_is_shown(run):
@@ -192,7 +191,7 @@ def test_a_value_of_an_event_that_was_changed_is_shown(run):
 def test_a_name_that_is_in_one_alone_is_one_difference(run):
     """However many values it has."""
     change(run / "metrics.csv", "train/loss_epoch", "train/other")
-    assert shown(run) == ["train/other: 2 values in the CSV alone", "train/loss_epoch: 2 values in TensorBoard alone"]
+    assert shown(run) == ["train/other: 2 values in the CSV only", "train/loss_epoch: 2 values in TensorBoard only"]
 
 
 def test_a_cell_that_is_no_number_is_shown(run):
@@ -200,20 +199,20 @@ def test_a_cell_that_is_no_number_is_shown(run):
     change(run / "metrics.csv", "\n4,1,", "\n4,1,oops")
     before = pandas.read_csv(run / "metrics.csv")["train/loss_step"]
     (cell,) = (cell for cell in before if str(cell).startswith("oops"))
-    assert shown(run) == [f"train/loss_step at 4: {cell!r} in the CSV, which is no number"]
+    assert shown(run) == [f"train/loss_step at 4: {cell!r} in the CSV, which is not a number"]
 
 
 def test_the_end_that_a_killed_process_left_is_shown(run):
-    """What the torn row had stands in TensorBoard alone; a torn record costs the values in it."""
+    """What the torn row had stands in TensorBoard only; a torn record costs the values in it."""
     path = run / "metrics.csv"
     path.write_bytes(path.read_bytes()[:-3])
-    with pytest.warns(UserWarning, match=re.escape(f"The last row of {path} was cut short")):
+    with pytest.warns(UserWarning, match=re.escape(f"The last row of {path} was incomplete")):
         found = differences(run)
     assert {one.step for one in found} == {5}
     assert {one.name for one in found} == {"epoch", "train/loss_step", "train/loss_epoch", "val/x_epoch"}
     (events,) = event_files(run)
     events.write_bytes(events.read_bytes()[:-3])
-    with pytest.warns(UserWarning, match="was cut short"):
+    with pytest.warns(UserWarning, match="was incomplete"):
         assert {one.name for one in differences(run)} < {one.name for one in found}
 
 
@@ -231,7 +230,7 @@ def test_of_several_values_at_a_step_each_counts(tmp_path):
     metrics.write_text("step,epoch,x\n3,0,2.0\n3,0,1.0\n")
     assert shown(tmp_path) == ["x at 3: from here on, TensorBoard has the values in another order than the CSV"]
     metrics.write_text("step,epoch,x\n3,0,2.0\n")
-    assert shown(tmp_path) == ["x at 3: 1.0 in TensorBoard alone"]
+    assert shown(tmp_path) == ["x at 3: 1.0 in TensorBoard only"]
 
 
 def write_by_hand(directory, axes, rows, *events):
@@ -278,8 +277,8 @@ def test_an_event_at_the_wrong_place_of_its_axis_is_shown(tmp_path):
     write_by_hand(tmp_path, {"x": "epoch"}, rows, ("x", 0, 1.5), ("x", 0, 2.0), ("x", 2, 3.0))
     assert shown(tmp_path) == [
         "x at 0: 1.0 in the CSV, 1.5 in TensorBoard",
-        "x at 1: 3.0 in the CSV alone",
-        "x at 2: 3.0 in TensorBoard alone",
+        "x at 1: 3.0 in the CSV only",
+        "x at 2: 3.0 in TensorBoard only",
     ]
 
 
@@ -308,11 +307,11 @@ def test_media_that_are_missing_are_shown(run):
     text = (run / "media.csv").read_text()
     (run / "media.csv").write_text(text.replace(",note,text,", ",other,text,").replace(",img,", ",picture,"))
     assert shown(run) == [
-        "picture: media in media.csv alone",
-        "other: media in media.csv alone",
-        "img: media in TensorBoard alone",
-        "img/captions: media in TensorBoard alone",
-        "note: media in TensorBoard alone",
+        "picture: media in media.csv only",
+        "other: media in media.csv only",
+        "img: media in TensorBoard only",
+        "img/captions: media in TensorBoard only",
+        "note: media in TensorBoard only",
     ]
 
 
@@ -322,7 +321,7 @@ def test_media_beside_lightnings_pair_are_compared(tmp_path):
     fit(tmp_path, loggers, validation_step=lambda m, b, i: m.log("img", Image(torch.rand(2, 3, 4, 4))))
     assert shown(loggers[0].log_dir) == []
     (Path(loggers[0].log_dir) / "media.csv").write_text("step,epoch,name,kind,file,caption,score,wall_time\n")
-    assert shown(loggers[0].log_dir) == ["img: media in TensorBoard alone"]
+    assert shown(loggers[0].log_dir) == ["img: media in TensorBoard only"]
 
 
 def test_what_went_to_tensorboard_alone_is_one_difference_a_name(tmp_path):
@@ -334,7 +333,7 @@ def test_what_went_to_tensorboard_alone_is_one_difference_a_name(tmp_path):
         logger.experiment.add_scalar("mine", 0.5, step)
         logger.experiment.add_histogram("weights", np.arange(3), step)
     logger.finalize("success")
-    assert shown(logger.log_dir) == ["mine: 3 values in TensorBoard alone", "weights: media in TensorBoard alone"]
+    assert shown(logger.log_dir) == ["mine: 3 values in TensorBoard only", "weights: media in TensorBoard only"]
 
 
 def command(*arguments):
@@ -356,8 +355,8 @@ def test_the_command_lists_differences(run, capsys):
     assert main(["verify", str(run)]) == 1
     assert capsys.readouterr().out == (
         "18 values in both, 2 differences\n"
-        "  train/other: 2 values in the CSV alone\n"
-        "  train/loss_epoch: 2 values in TensorBoard alone\n"
+        "  train/other: 2 values in the CSV only\n"
+        "  train/loss_epoch: 2 values in TensorBoard only\n"
     )
     with SummaryWriter(str(run)) as writer:
         for number in range(1003):
@@ -365,7 +364,7 @@ def test_the_command_lists_differences(run, capsys):
     assert main(["verify", str(run)]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "18 values in both, 1,005 differences"
-    assert lines[20:] == ["  n0017: 1 value in TensorBoard alone", "  … and 985 more; --all lists them"]
+    assert lines[20:] == ["  n0017: 1 value in TensorBoard only", "  … and 985 more; --all lists them"]
     assert main(["verify", "--all", str(run)]) == 1
     assert len(capsys.readouterr().out.splitlines()) == 1006
 
@@ -389,17 +388,17 @@ def test_the_command_says_why_there_is_nothing_to_compare(tmp_path):
     for arguments, message in (
         (
             [tmp_path],
-            f"{tmp_path} has no event files to compare. If they lie in another directory than metrics.csv, give theirs"
-            " first and that one behind it.",
+            f"{tmp_path} has no event files to compare. If they are in another directory than metrics.csv, name"
+            " that directory first and this one second.",
         ),
         (
             [tmp_path / "events"],
-            f"{tmp_path}/events has no metrics.csv to compare. If it lies in another directory than the event files,"
-            " give that one behind theirs.",
+            f"{tmp_path}/events has no metrics.csv to compare. If it is in another directory than the event files,"
+            " name that directory second.",
         ),
         (
             [tmp_path / "empty"],
-            f"{tmp_path}/empty is not a run: no metrics.csv, media.csv or event file lies there.",
+            f"{tmp_path}/empty is not a run: it has no metrics.csv, media.csv or event file.",
         ),
     ):
         assert command("verify", *arguments) == (2, "", f"trackplus verify: {message}\n")
@@ -416,14 +415,14 @@ def test_the_command_warns_in_one_line(run, capsys):
     assert main(["verify", str(run)]) == 0
     assert capsys.readouterr() == (
         "20 values in both, no differences\n",
-        f"trackplus verify: The last row of {run}/metrics.csv was cut short, as when a process is killed while it"
-        " writes; it is left out.\n",
+        f"trackplus verify: The last row of {run}/metrics.csv was incomplete, as after a process is killed while it"
+        " writes; it is skipped.\n",
     )
 
 
 def test_names_that_would_break_a_line_are_quoted():
     """So that a difference is one line."""
-    assert str(Difference("two\nlines", None, "1 value in the CSV alone")) == "'two\\nlines': 1 value in the CSV alone"
+    assert str(Difference("two\nlines", None, "1 value in the CSV only")) == "'two\\nlines': 1 value in the CSV only"
 
 
 def test_media_are_compared_by_step_and_count(run):
@@ -448,8 +447,8 @@ def test_media_are_compared_by_step_and_count(run):
     ]
     path.write_text("".join(moved))
     assert shown(run) == [
-        f"img at {step}: {count} items in TensorBoard alone",
-        f"img at 77: {count} items in media.csv alone",
+        f"img at {step}: {count} items in TensorBoard only",
+        f"img at 77: {count} items in media.csv only",
     ]
 
 
@@ -498,4 +497,4 @@ def test_a_place_outside_of_the_axis_values_is_shown(step, found, tmp_path):
         ("n", 9, 60.0),
     )
     both = sorted([(step, "TensorBoard"), (60, "the CSV")])
-    assert shown(tmp_path) == ([] if found else [f"x at {place}: 2.0 in {where} alone" for place, where in both])
+    assert shown(tmp_path) == ([] if found else [f"x at {place}: 2.0 in {where} only" for place, where in both])

@@ -23,9 +23,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
-from lightning_trackplus.formats.event_files import read_records
+from lightning_trackplus.formats.event_files import RecordWriter, read_records
 from lightning_trackplus.formats.layout import media_file
-from lightning_trackplus.formats.tfrecord import TFRecordFile
 from lightning_trackplus.remote import remote_run
 from lightning_trackplus.remote.remote_folder import remote_versions
 from lightning_trackplus.remote.remote_run import RemoteRun
@@ -105,7 +104,7 @@ for store in (Store, RefusingStore, SilentStore):
 def _own_stores(tmp_path, monkeypatch):
     monkeypatch.setenv("TRACKPLUS_SPOOL", str(tmp_path / "spools"))
     monkeypatch.setattr(Store, "before_put", staticmethod(lambda path: None))
-    monkeypatch.setattr(remote_run, "_PAUSES", (0.01, 0.02))
+    monkeypatch.setattr(remote_run, "_RETRY_PAUSES", (0.01, 0.02))
     MemoryFileSystem.store.clear()
     MemoryFileSystem.pseudo_dirs[:] = [""]
 
@@ -425,7 +424,7 @@ def test_no_torn_record_is_uploaded(url, there, monkeypatch):
     versions = {"events.out.tfevents.1.host.1.0": [], "metrics.csv": []}
     puts = Counter()
     run, spool = opened(url, interval=0.001)
-    whole = TFRecordFile(spool / "whole")
+    whole = RecordWriter(spool / "whole")
     for number in range(200):
         whole.write(b"%d" % number * 50)
     whole.close()
@@ -578,7 +577,7 @@ def test_a_spool_that_is_removed_takes_nothing_with_it(url):
     assert content(url) == FILES
     assert messages(caught)[0] == (
         f"Uploading to {url} failed, training goes on, and it is tried again. What is not uploaded stays in {spool}."
-        f" FileNotFoundError: {spool}, which holds what is to be uploaded, was removed."
+        f" FileNotFoundError: {spool}, with files that are not uploaded yet, was removed."
     )
 
 
@@ -659,7 +658,7 @@ def test_a_url_that_cannot_be_read_is_an_error_before_the_training(url, monkeypa
     monkeypatch.setattr(Store, "find", refuse)
     run = RemoteRun(url, spool_of(url))
     message = (
-        f"The run directory {url} could not be read, so that nothing can be written there. Check the URL and your"
+        f"The run directory {url} could not be read, so nothing can be written there. Check the URL and your"
         " access to it. PermissionError: no access"
     )
     with pytest.raises(OSError, match=re.escape(message)):

@@ -41,8 +41,8 @@ def in_child(work):
     os.waitpid(pid, 0)
 """
 HOLD = "lock = RunLock(Path(sys.argv[1])); say(attempt(lock)); sys.stdin.read()"
-REFUSED = "The run directory {} is still being written by a living process{}. Wait for it or end it, or leave out version= to begin a new run."  # noqa: E501
-REFUSED_HERE = 'Another logger of this process is still writing to the run directory {}. Call its finalize("success") first, or leave out version= to begin a new run.'  # noqa: E501
+REFUSED = "The run directory {} is still being written by a running process{}. Wait for it or end it, or leave out version= to start a new run."  # noqa: E501
+REFUSED_HERE = 'Another logger of this process is still writing to the run directory {}. Call its finalize("success") first, or leave out version= to start a new run.'  # noqa: E501
 
 
 def start(directory, program):
@@ -365,5 +365,5 @@ def test_the_refusal_names_who_writes(tmp_path, holder, files, said):
         (tmp_path / "run" / file).touch()
     with pytest.raises(RunInUseError) as raised:
         RunLock(tmp_path / "run").acquire()
-    who = "" if said is None else f", number {said[0]} on {said[1]} by its newest event file"
+    who = "" if said is None else f", pid {said[0]} on {said[1]} according to its newest event file"
     assert str(raised.value) == REFUSED.format(tmp_path / "run", who)

@@ -714,7 +714,7 @@ def test_where_there_is_no_room_for_a_column_there_is_for_rows(tmp_path):
     table.close()
 
     # When it stood in the last row, which might still have got it, and when that row was complete.
-    message = f"[Errno 21] Is a directory: {path} has no column yet for 'late', and rows are written without"
+    message = f"[Errno 21] Is a directory: {path} has no column yet for 'late'; rows are written without them"
     assert {step: texts for step, texts in said.items() if texts != [None, None]} == {
         2005: [message, None],
         2006: [message, None],
@@ -741,7 +741,7 @@ def test_rows_that_are_written_before_a_flush_are_not_lost_with_a_column(tmp_pat
     assert path.stat().st_size > 2**20
     assert flushed(table) == (
         f"[Errno 21] Is a directory: {path} has no column yet for 'late 0', 'late 1', 'late 2', 'late 3', 'late 4' and"
-        " 2 others, and rows are written without"
+        " 2 others; rows are written without them"
     )
     beside.rmdir()
     table.write(5_000, 0, {"late 6": 1.5})

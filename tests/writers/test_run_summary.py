@@ -20,8 +20,8 @@ from torchmetrics.wrappers import ClasswiseWrapper
 
 from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.record import ImagePayload, Item, Record, TensorBoardEvent
+from lightning_trackplus.writers.best_values import MetricModes
 from lightning_trackplus.writers.csv import CSVWriter
-from lightning_trackplus.writers.directions import Directions
 from lightning_trackplus.writers.run_summary import RunSummary
 from tests.flavour.pytorch.callbacks import ModelCheckpoint
 from tests.support.training import LoggingModule, disk_full_above, loader, quiet_trainer
@@ -45,7 +45,7 @@ def read(directory):
 
 
 def summary_of(directory, *records, modes=None, monitored=None):
-    summary = RunSummary(directory, Directions(modes or {}, monitored or {}))
+    summary = RunSummary(directory, MetricModes(modes or {}, monitored or {}))
     for one in records:
         summary.write(one)
     summary.close()
@@ -126,7 +126,7 @@ def test_at_best_are_all_values_as_they_stood(stepped, mode, cut, kind):
     records = [(step, values) for step, (_, values) in zip(steps, stepped, strict=True)]
     # Two records of a run that goes on are of one step where its first half had none of them.
     assume(kind == "memory" or cut >= len(steps) or steps[cut] != steps[cut - 1])
-    directions = Directions(monitored={"a": mode})
+    directions = MetricModes(monitored={"a": mode})
     with tempfile.TemporaryDirectory() as folder:
         writers = [RunSummary(Path(folder), directions), CSVWriter(Path(folder))]
         for some in (records[:cut], records[cut:]):
@@ -146,12 +146,12 @@ def test_at_best_are_all_values_as_they_stood(stepped, mode, cut, kind):
 
 def test_at_best_is_forgotten_where_another_value_becomes_the_best(tmp_path):
     """Of a mode that changes, and of one that comes after the best value, nothing else is known."""
-    summary = RunSummary(tmp_path, Directions(monitored={"a": "min"}))
+    summary = RunSummary(tmp_path, MetricModes(monitored={"a": "min"}))
     for step, value in enumerate([2.0, 1.0, 3.0]):
         summary.write(record(step, {"a": value, "b": float(step)}))
     summary.close()
     assert read(tmp_path)["a"]["at_best"] == {"a": 1.0, "b": 1.0, "epoch": 0}
-    summary.set_directions(Directions(monitored={"a": "max"}))
+    summary.set_modes(MetricModes(monitored={"a": "max"}))
     summary.write(record(3, {"a": 0.0, "b": 3.0}))
     summary.close()
     assert read(tmp_path)["a"] == {"last": 0.0, "last_step": 3, "best": 3.0, "best_step": 2, "mode": "max"}
@@ -269,7 +269,7 @@ def test_steps_of_evaluation_batches_count(tmp_path):
 def test_modes_can_be_given_later(tmp_path):
     """Modes that come after the numbers hold for them as well, and write a file that stood there already."""
     summary = RunSummary(tmp_path)
-    summary.set_directions(Directions({"acc": "min"}))
+    summary.set_modes(MetricModes({"acc": "min"}))
     summary.close()
     assert not (tmp_path / "summary.json").exists()
 
@@ -277,7 +277,7 @@ def test_modes_can_be_given_later(tmp_path):
         summary.write(record(step, {"acc": value}))
     summary.flush()
     assert read(tmp_path)["acc"]["best"] == 0.1
-    summary.set_directions(Directions({"acc": "max"}))
+    summary.set_modes(MetricModes({"acc": "max"}))
     summary.close()
     assert read(tmp_path)["acc"] == {"last": 0.5, "last_step": 2, "best": 0.9, "best_step": 1, "mode": "max"}
 
@@ -308,7 +308,7 @@ WHOLE = {
     "step": wanted([(1, 7.0)], None),
     "acc": {**wanted([(2, 0.5), (3, 0.25)], "max"), "at_best": AT_BEST},
 }
-DIRECTIONS = Directions(monitored={"acc": "max"})
+DIRECTIONS = MetricModes(monitored={"acc": "max"})
 
 
 def write_run(directory, records, first_step=0):
@@ -473,7 +473,7 @@ def test_modes_that_come_between_write_nothing(tmp_path):
     summary.write(record(1, {"loss": 0.25}))
     summary.close()
     (tmp_path / "summary.json").write_text("{}")
-    summary.set_directions(Directions({"loss": "max"}))
+    summary.set_modes(MetricModes({"loss": "max"}))
     summary.close()
     assert read(tmp_path) == {}
     summary.write(record(2, {"acc": 0.25}))

@@ -33,7 +33,7 @@ from lightning_trackplus.media.audio import Audio
 from lightning_trackplus.media.image import Image
 from lightning_trackplus.media.text import Text
 from lightning_trackplus.record import ImagePayload, Item, Record, TensorBoardEvent
-from lightning_trackplus.writers.event_file import EventFileWriter
+from lightning_trackplus.writers.tensorboard import EventFileWriter
 from tests.support.training import disk_full_above
 
 EVERYTHING = dict.fromkeys(["scalars", "tensors", "images", "audio"], 0)
@@ -386,7 +386,7 @@ def test_files_are_read_in_the_order_in_which_they_were_written():
     program = """
 import pathlib, sys
 from lightning_trackplus.record import Record
-from lightning_trackplus.writers.event_file import EventFileWriter
+from lightning_trackplus.writers.tensorboard import EventFileWriter
 writer = EventFileWriter(pathlib.Path(sys.argv[1]))
 for step in range(25):
     writer.write(Record(step, None, 1e9, {"loss": step / 4}))
@@ -460,7 +460,7 @@ import sys, warnings
 sys.modules["google_crc32c"] = None  # As if it were not installed.
 from pathlib import Path
 from lightning_trackplus.record import Record
-from lightning_trackplus.writers.event_file import EventFileWriter
+from lightning_trackplus.writers.tensorboard import EventFileWriter
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     for run in "ab":
@@ -477,8 +477,8 @@ def test_without_the_checksums_in_c_events_are_the_same(tmp_path):
     command = [sys.executable, "-c", WITHOUT_C]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == (
-        "google-crc32c is not installed: the checksums of TensorBoard events are computed in Python, which with large"
-        " media keeps a thread busy. `pip install google-crc32c` makes it a thousand times faster.\n"
+        "google-crc32c is not installed. The checksums of TensorBoard events are computed in Python, which keeps a"
+        " thread busy where media are large. `pip install google-crc32c` makes them a thousand times faster.\n"
     )
     for run in "ab":
         accumulator = EventAccumulator(str(tmp_path / run)).Reload()
@@ -522,7 +522,7 @@ def test_a_file_that_is_removed_is_begun_anew(tmp_path):
     writer.flush()
     shutil.rmtree(folder)
     writer.write(record(1, {"a": 2.0}))
-    with pytest.raises(FileNotFoundError, match="was removed in mid-run"):
+    with pytest.raises(FileNotFoundError, match="was removed during the run"):
         writer.flush()
     writer.write(record(2, {"a": 3.0}))
     writer.close()

@@ -15,9 +15,9 @@ import pytest
 from lightning_trackplus import TrackPlusLogger, read_run
 from lightning_trackplus.reading.verify import differences
 from lightning_trackplus.record import EvaluationBatch
-from lightning_trackplus.writers import metrics_table
-from lightning_trackplus.writers.history import read_history
+from lightning_trackplus.writers import table_file
 from lightning_trackplus.writers.metrics_table import MetricsTable
+from lightning_trackplus.writers.run_summary import read_history
 from tests.flavour.pytorch.loggers import CSVLogger
 
 OTHERS = "other names"
@@ -124,7 +124,7 @@ def test_where_no_wider_file_can_be_made_rows_wait_for_the_column_for_other_name
     beside.mkdir()
     for step in range(1, 4):
         table.write(step, 0, {"n1": 0.25, f"late {step}": 1.0})
-        with pytest.raises(IsADirectoryError, match=f"has no column yet for '{OTHERS}', and rows are written without"):
+        with pytest.raises(IsADirectoryError, match=f"has no column yet for '{OTHERS}'; rows are written without them"):
             table.flush()
         assert rows_of(path)[1:] == [{"step": str(one), "epoch": "0", "n1": "0.25"} for one in range(1, step + 1)]
     beside.rmdir()
@@ -137,8 +137,8 @@ def test_where_no_wider_file_can_be_made_rows_wait_for_the_column_for_other_name
 
 def test_where_much_was_copied_new_names_wait_for_more_rows(tmp_path, monkeypatch):
     """Each flush has its new name in the file, of which ever fewer make a copy; when the file has grown, one does."""
-    monkeypatch.setattr(metrics_table, "_MOST_COPIED", 0)
-    monkeypatch.setattr(metrics_table, "_MOST_COPIES", 3)
+    monkeypatch.setattr(table_file, "_MAX_COPIED", 0)
+    monkeypatch.setattr(table_file, "_MAX_COPIES", 3)
     path = tmp_path / "metrics.csv"
     table = MetricsTable(path)
     for step in range(1000):

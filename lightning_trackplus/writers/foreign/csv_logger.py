@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from typing_extensions import Self
 
 from lightning_trackplus.record import MediaPayload, Payload, Record
+from lightning_trackplus.writers.csv import MediaFiles
 from lightning_trackplus.writers.foreign.base import ForeignWriter
-from lightning_trackplus.writers.media_files import MediaFiles
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import CSVLogger

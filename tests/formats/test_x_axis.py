@@ -13,7 +13,7 @@ from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.cli import main
 from lightning_trackplus.reading.verify import differences
 from tests.flavour.pytorch.callbacks import ModelCheckpoint
-from tests.run.test_rewind import in_fast_loader, in_slow_loader, in_table
+from tests.run.test_resume import in_fast_loader, in_slow_loader, in_table
 from tests.support.training import LoggingModule, goes_on_exactly, loader, quiet_trainer
 
 EPOCHS, STEPS = 3, 5
