@@ -73,6 +73,9 @@ class Media(ABC, Generic[ItemT]):
     kind: ClassVar[str]
     suffix: ClassVar[str]
 
+    _is_copy = False
+    """Whether the items are those of a snapshot."""
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         kind, suffix = getattr(cls, "kind", None), getattr(cls, "suffix", None)
@@ -132,12 +135,15 @@ class Media(ABC, Generic[ItemT]):
         Args:
             indices: The positions of at least one item, in the order of the result.
         """
-        return self._with(
+        part = self._with(
             tuple(self._items[index] for index in indices),
             tuple(self._captions[index] for index in indices),
             # Views, since indexing with a list would wait for the device.
             None if self._scores is None else torch.cat([self._scores.narrow(0, index, 1) for index in indices]),
         )
+        # A part can hold the memory of the whole, so that it is copied again.
+        part._is_copy = False
+        return part
 
     def joined(self, others: Sequence[Self]) -> Self:
         """Return the items of this batch followed by those of others of its type.
@@ -148,14 +154,26 @@ class Media(ABC, Generic[ItemT]):
         parts = (self, *others)
         scored = next((part._scores for part in parts if part._scores is not None), None)
         scores = None if scored is None else torch.cat([part._scores_or_nan(scored) for part in parts])
-        return self._with(
+        both = self._with(
             tuple(item for part in parts for item in part._items),
             tuple(caption for part in parts for caption in part._captions),
             scores,
         )
+        both._is_copy = all(part._is_copy for part in parts)
+        return both
 
     def snapshot(self) -> Self:
-        """Return a copy that later changes to the caller's tensors do not reach, without waiting for a device."""
+        """Return a copy that later changes to the caller's tensors do not reach, without waiting for a device.
+
+        A copy is not copied again, nor are joined copies.
+        """
+        if self._is_copy:
+            return self
+        copy = self._copied()
+        copy._is_copy = True
+        return copy
+
+    def _copied(self) -> Self:
         return self._with(tuple(map(self.snapshot_item, self._items)), self._captions, self._scores)
 
     @property

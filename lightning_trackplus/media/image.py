@@ -150,11 +150,8 @@ class Image(Media[Pixels]):
         return pixels + sum(item.annotations.nbytes for item in self._items if item.annotations)
 
     @override
-    def snapshot(self) -> Self:
-        """Return a copy that later changes to the caller's tensors do not reach, without waiting for a device.
-
-        A whole batch is copied at once. A copy is not copied again.
-        """
+    def _copied(self) -> Self:
+        """Copy a whole batch at once."""
         first = self._items[0]
         if len(first.batch) != len(self) or any(item.batch is not first.batch for item in self._items):
             items = list(map(self.snapshot_item, self._items))

@@ -123,9 +123,8 @@ class Video(Media[OneItem]):
         return sum(item.frames.nbytes if isinstance(item, Clip) else len(item.data) for item in self._items)
 
     @override
-    def snapshot(self) -> Self:
-        """Return a copy that later changes to the caller's tensors do not reach, without waiting for a device."""
-        copy = super().snapshot()
+    def _copied(self) -> Self:
+        copy = super()._copied()
         clips = copy._clips
         return copy._with_ranges(ranges_of_copies([clip.value_range for clip in clips], [one.frames for one in clips]))
 

@@ -177,3 +177,27 @@ def test_a_class_says_what_its_files_are():
 def test_a_medium_is_held_by_its_memory():
     """Delivery bounds what waits by the bytes of tensors, arrays and strings, whoever wrote the class."""
     assert PointCloud(torch.zeros(2, 5, 3)).nbytes == 2 * 5 * 3 * 4
+
+
+def test_an_item_is_copied_once_however_long_it_is_kept(tmp_path):
+    """Those that a selection keeps until the epoch's end are not copied again when they are delivered."""
+    copied = []
+
+    class Counted(PointCloud):
+        def snapshot_item(self, item):
+            copied.append(float(item[0, 0]))
+            return super().snapshot_item(item)
+
+    def step(module, batch, index):
+        clouds = clouds_of(1, index)
+        module.log("val/cloud", Counted(clouds, score=clouds[:, 0, 0]), reduce_fx="top2")
+        module.log("val/first", Counted(-clouds), reduce_fx="first1")
+
+    logger = trackplus.TrackPlusLogger(tmp_path)
+    quiet_trainer(tmp_path, callbacks=[trackplus.TrackPlus()], logger=logger).validate(
+        LoggingModule(validation_step=step), loader(8), verbose=False
+    )
+    logger.finalize("success")
+    assert sorted(copied) == sorted(set(copied))
+    assert [value for value in copied if value < 0] == [-100]
+    assert len(trackplus.read_run(logger.log_dir).media) == 3
