@@ -142,7 +142,7 @@ class Media(ABC, Generic[ItemT]):
             None if self._scores is None else torch.cat([self._scores.narrow(0, index, 1) for index in indices]),
         )
         # A part can hold the memory of the whole, so that it is copied again.
-        part._is_copy = False
+        part._is_copy = self._is_copy and len(part) == len(self)
         return part
 
     def joined(self, others: Sequence[Self]) -> Self:
