@@ -124,7 +124,7 @@ def test_help_describes_the_options_with_their_types(said):
     """``--trainer.logger.help`` gives types, defaults and the docstring's words."""
     text = " ".join(said("fit", "--trainer.logger.help", "lightning_trackplus.TrackPlusLogger").split())
     assert "--trainer.logger.save_dir SAVE_DIR" in text
-    assert "Where the runs lie, a path or a URL" in text
+    assert "The directory of all runs: a path, or a URL" in text
     assert "--trainer.logger.flush_secs FLUSH_SECS" in text
     assert "type: float, default: 1.0" in text
     assert "Which formats to write" in text
