@@ -127,7 +127,7 @@ def test_help_describes_the_options_with_their_types(said):
     assert "The directory of all runs: a path, or a URL" in text
     assert "--trainer.logger.flush_secs FLUSH_SECS" in text
     assert "type: float, default: 1.0" in text
-    assert "Which formats to write" in text
+    assert "The formats to write" in text
 
 
 def test_options_can_be_given_on_the_command_line(command, tmp_path):
