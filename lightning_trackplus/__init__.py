@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lightning_trackplus.media.video import Video
     from lightning_trackplus.reading.read_run import read_run
     from lightning_trackplus.reducers.base import Reducer
+    from lightning_trackplus.reports.page import report
     from lightning_trackplus.routing.typed_log import log
     from lightning_trackplus.run.lock import RunInUseError
 
@@ -45,6 +46,7 @@ _HOMES = {
     "Video": "media.video",
     "log": "routing.typed_log",
     "read_run": "reading.read_run",
+    "report": "reports.page",
 }
 
 __all__ = [
@@ -64,6 +66,7 @@ __all__ = [
     "Video",
     "log",
     "read_run",
+    "report",
 ]
 
 
