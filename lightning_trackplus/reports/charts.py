@@ -16,7 +16,7 @@ from lightning_trackplus.reports.data import Clock, Curve, ReportRun
 Floats: TypeAlias = NDArray[np.float64]
 Members: TypeAlias = dict[str, str]
 
-BUCKETS = 600
+BUCKETS = 1000
 """Into how many parts a long curve is cut; of each, the lowest and the highest value are drawn."""
 
 _MEMBER = re.compile(r"(?P<family>.+)_(?P<member>mean|median|min|max|p\d+(\.\d+)?|ema[\d.]*|step|epoch)")

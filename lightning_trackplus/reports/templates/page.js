@@ -83,7 +83,7 @@
   const tracesOf = (chart) => {
     const isOne = data.lines.length === 1;
     const colour = ({ run, label }) => colourOf(isOne ? Math.max(chart.labels.indexOf(label), 0) : run);
-    const nameOf = ({ run, label }) => escaped(!isOne ? data.lines[run].name : chart.labels.length > 1 ? label : chart.title);
+    const nameOf = ({ run, label }) => escaped(!isOne ? data.lines[run].name : chart.labels.length + chart.bands.length > 1 ? label : chart.title);
     const isShown = ({ run }) => !state.hidden.has(run);
     const shared = { type: "scatter", mode: "lines" };
     const bandTraces = ({ run, x, low, high, label }) => {
