@@ -20,7 +20,7 @@ from lightning_trackplus.reports.charts import packed
 from lightning_trackplus.reports.data import ReportRun
 
 _MOST_ROWS = 200
-_MOST_BINS = 60
+_MOST_BINS = 100
 _MB = 10**6
 _FILM_SUFFIXES = {".mp4", ".webm", ".ogg"}
 # Not every Python and system knows these.
@@ -103,11 +103,8 @@ def _bins(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.f
     if not len(low):
         return np.zeros(1), np.zeros(0)
     widths = high - low
-    if np.allclose(widths, widths[0]):
-        number = round((high[-1] - low[0]) / widths[0])
-        edges = np.linspace(low[0], high[-1], min(number, _MOST_BINS) + 1)
-    else:
-        edges = np.linspace(low[0], high[-1], _MOST_BINS + 1)
+    number = round((high[-1] - low[0]) / widths[0]) if np.allclose(widths, widths[0]) else _MOST_BINS
+    edges = np.linspace(low[0], high[-1], min(number, _MOST_BINS) + 1)
     # Where there is no bin, the sum stays what it is.
     places, sums = np.column_stack([low, high]).ravel(), np.cumsum(count)
     return edges, np.diff(np.interp(edges, places, np.column_stack([sums - count, sums]).ravel()))

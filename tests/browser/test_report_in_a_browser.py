@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +30,7 @@ from lightning_trackplus import (
     read_run,
     report,
 )
+from tests.support.programs import as_a_program
 
 CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
 
@@ -245,6 +247,7 @@ def test_media_of_one_run(one: Opened) -> None:
     expect(card.locator(".slider span")).to_have_text(f"step {PER_EPOCH - 1}")
 
     sound = one.medium("val/tone").locator("audio")
+    expect(sound).to_be_visible()
     ready = "audio => audio.readyState >= HTMLMediaElement.HAVE_METADATA || audio.error !== null"
     one.page.wait_for_function(ready, arg=sound.element_handle())
     assert sound.evaluate("audio => [audio.duration, audio.error]") == [0.5, None]
@@ -349,3 +352,24 @@ def test_a_phone_in_the_dark(three: Opened) -> None:
     assert three.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 28)"
     assert three.chart("train/loss").evaluate("plot => plot.layout.xaxis.gridcolor") == "#262b34"
     assert three.faults == []
+
+
+@pytest.mark.skipif("TRACKPLUS_SCREENSHOTS" not in os.environ, reason="TRACKPLUS_SCREENSHOTS asks for pictures")
+def test_pictures_of_the_documentation(browser: Browser, tmp_path: Path) -> None:
+    """Save what the report of the digits example looks like: of one run, and of three with other learning rates."""
+    for rate in (0.001, 0.003, 0.01):
+        options = {"trainer.default_root_dir": tmp_path, "trainer.max_epochs": 10, "trainer.accelerator": "cpu"}
+        options |= {"model.learning_rate": rate}
+        words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        with as_a_program("fit", "--config", "examples/digits.yaml", *words, folder=ROOT):
+            runpy.run_path("examples/digits.py", run_name="__main__")
+    runs = sorted((tmp_path / "lightning_logs").iterdir())
+    folder = ROOT / os.environ["TRACKPLUS_SCREENSHOTS"]
+    for name, shown, height in (("report.png", runs[1], 1800), ("report-three-runs.png", runs, 1500)):
+        opened = Opened(browser, report(shown, tmp_path / f"{name}.html"))
+        opened.page.set_viewport_size({"width": 1280, "height": height})
+        opened.show_all()
+        opened.page.evaluate("scrollTo(0, 0)")
+        opened.page.screenshot(path=folder / name, animations="disabled")
+        assert opened.faults == []
+        opened.context.close()

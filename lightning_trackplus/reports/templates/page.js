@@ -63,6 +63,7 @@
     margin: { l: 48, r: 8, t: 8, b: 38 }, hovermode: "x unified", showlegend: false,
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
     hoverlabel: { bgcolor: css("--panel"), bordercolor: css("--line"), font: { color: css("--ink") }, namelength: -1 },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: css("--muted"), activecolor: css("--ink") },
     ...changes,
   });
   const axisLayout = (changes) => ({ gridcolor: css("--grid"), linecolor: css("--line"), zeroline: false, automargin: true, ...changes });
@@ -112,10 +113,10 @@
       const axis = axisOf(chart), isLog = log.getAttribute("aria-pressed") === "true";
       const { title, hoverformat } = AXES[axis];
       Plotly.react(plot, tracesOf(chart), layout({
-        xaxis: axisLayout({ title: { text: title, standoff: 6 }, hoverformat, uirevision: axis }),
+        xaxis: axisLayout({ title: { text: title, standoff: 6 }, hoverformat, unifiedhovertitle: { text: `${title} %{x}` }, uirevision: axis }),
         yaxis: axisLayout({ type: isLog ? "log" : "linear", uirevision: isLog }),
         showlegend: data.lines.length === 1 && chart.labels.length + chart.bands.length > 1,
-        legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 } },
+        legend: { orientation: "h", x: 0, y: -0.26, yanchor: "top", font: { size: 11 } },
       }), OPTIONS);
     };
     whenSeen(plot, () => { draw(); redraws.push(draw); });
@@ -136,7 +137,8 @@
 
   const address = ({ mime, data: base64 }) => `data:${mime};base64,${base64}`;
   const tableOf = ({ columns, rows, more }) => {
-    const row = (tag, cells) => element("tr", {}, ...cells.map((cell) => element(tag, { textContent: cell })));
+    const short = (cell) => (/^-?\d+\.\d{6,}$/.test(cell) ? String(Number(Number(cell).toPrecision(6))) : cell);
+    const row = (tag, cells) => element("tr", {}, ...cells.map((cell) => element(tag, { textContent: short(cell), title: cell })));
     const table = element("table", {}, element("thead", {}, row("th", columns)), element("tbody", {}, ...rows.map((cells) => row("td", cells))));
     const place = element("div", {}, element("div", { className: "scroll tall" }, table));
     if (more) place.append(element("p", { className: "muted", textContent: `${more} more rows are in the file.` }));
@@ -214,7 +216,7 @@
       });
       if (card.leftOut) body.append(element("p", { className: "muted", textContent: `${card.leftOut} more files are not in this report.` }));
     };
-    document.getElementById("media").append(element("div", { className: "card medium" }, head, body));
+    document.querySelector("#media .cards").append(element("div", { className: "card medium" }, head, body));
     slider.addEventListener(card.items.some((item) => item.show === "frame") ? "change" : "input", draw);
     whenSeen(body, () => { draw(); redraws.push(draw); });
   };
