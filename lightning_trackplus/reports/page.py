@@ -189,7 +189,7 @@ def _facts(run: ReportRun) -> dict[str, str]:
         facts["steps"] = f"{int(max(of_training)) + 1:,}"
     if clock.epochs.size:
         facts["epochs"] = f"{clock.epochs[1, -1]:.3g}"
-    return facts | {"folder": str(run.run.path)}
+    return facts
 
 
 def _hparams(runs: Sequence[ReportRun]) -> dict[str, list[tuple[str, list[str]]]]:
