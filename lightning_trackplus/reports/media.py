@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import io
 import itertools
@@ -86,15 +87,20 @@ def _shown(record: MediaRecord) -> dict[str, Any]:
     if record.kind == "html":
         return {"show": "frame", "page": data.decode("utf-8-sig", "replace")}
     if record.kind in {"table", "histogram"} and suffix == ".csv":
-        columns, *rows = csv.reader(io.StringIO(data.decode("utf-8", "replace"), newline=""))
-        if record.kind == "table":
-            return {"show": "table", "columns": columns, "rows": rows[:_MOST_ROWS], "more": len(rows[_MOST_ROWS:])}
-        edges, counts = _bins(np.array(rows, np.float64).reshape(-1, 3))
-        return {"show": "histogram", "edges": packed(edges), "counts": packed(counts)}
+        with contextlib.suppress(ValueError, csv.Error):  # A damaged file is there to be saved.
+            return _shown_numbers(record.kind, data.decode("utf-8", "replace"))
     mime = _TYPES.get(suffix) or mimetypes.guess_type(record.path.name, strict=False)[0] or ""
     show = "video" if suffix in _FILM_SUFFIXES and record.kind == "video" else mime.partition("/")[0]
     file = {"mime": mime, "data": base64.b64encode(data).decode(), "file": record.path.name}
     return {"show": show if show in {"image", "video", "audio"} else "file", **file}
+
+
+def _shown_numbers(kind: str, text: str) -> dict[str, Any]:
+    columns, *rows = csv.reader(io.StringIO(text, newline=""))
+    if kind == "table":
+        return {"show": "table", "columns": columns, "rows": rows[:_MOST_ROWS], "more": len(rows[_MOST_ROWS:])}
+    edges, counts = _bins(np.array(rows, np.float64).reshape(-1, 3))
+    return {"show": "histogram", "edges": packed(edges), "counts": packed(counts)}
 
 
 def _bins(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

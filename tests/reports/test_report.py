@@ -186,6 +186,37 @@ def test_objects_in_hyperparameters_are_text(tmp_path):
         report(run)
 
 
+def test_damaged_and_missing_media_do_not_stop_a_report(tmp_path):
+    """A run of media alone has no charts; a file that cannot be shown can be saved, and a missing one is counted."""
+    logger = TrackPlusLogger(tmp_path)
+    for step in range(3):
+        logger.log_media("rows", Table([[step]], columns=["n"]), step=step)
+    logger.finalize("success")
+    gone, emptied, _ = sorted(Path(logger.log_dir, "media", "rows").iterdir())
+    gone.unlink()
+    emptied.write_bytes(b"")
+    page = report(logger.log_dir).html
+    assert data_in(page)["charts"] == []
+    (card,) = data_in(page)["media"]
+    assert [item["show"] for item in card["items"]] == ["table", "file"]
+    assert "1 of 3 files are not there any more." in page
+
+
+@pytest.mark.parametrize("axis", ["epoch", "samples"])
+def test_times_are_those_of_global_steps(axis, tmp_path):
+    """Events over another axis have another step, at the same time."""
+    logger = TrackPlusLogger(tmp_path, x_axis={"loss": axis})
+    for step in range(10):
+        logger.log_metrics({"samples": step * 3, "epoch": step // 5}, step=step)
+        logger.log_metrics({"loss": 1.0}, step=step)
+    logger.finalize("success")
+    (line,) = data_in(report(logger.log_dir).html)["lines"]
+    steps, seconds = map(numbers_in, line["times"])
+    assert {*steps.tolist()} == {*range(10)}
+    assert seconds[0] == 0
+    assert seconds.tolist() == sorted(seconds.tolist())
+
+
 def test_what_cannot_be_reported(tmp_path, monkeypatch):
     """Errors say what to give."""
     run = log(tmp_path, 0, {"lr": 1}, [1.0])
