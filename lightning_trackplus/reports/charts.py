@@ -81,7 +81,7 @@ def charts_of(lines: Sequence[Lines]) -> list[dict[str, Any]]:
         curves = [one.curves[name] for one in lines for name in members.values() if name in one.curves]
         section = title.partition("/")[0] if "/" in title else ""
         chart = {"title": title, "section": section, "labels": list(members), "lines": drawn, "bands": bands}
-        charts.append(chart | {"hasEpochs": any(curve.has_epochs for curve in curves)})
+        charts.append(chart | {"ofBatches": all(curve.of_batches for curve in curves)})
     order = list(dict.fromkeys(chart["section"] for chart in charts))
     return sorted(charts, key=lambda chart: order.index(chart["section"]))
 
@@ -120,7 +120,8 @@ def _charts(names: Sequence[str], *, is_one: bool, has_bands: bool) -> Iterator[
     each class. With several, each name has its own, as the runs share it.
     """
     for title, members in _families(names).items():
-        pair = next((pair for pair in _BANDS if has_bands and {*pair} < {*members}), ())
+        can_have_band = has_bands and not _CENTRES.isdisjoint(members)
+        pair = next((pair for pair in _BANDS if can_have_band and {*pair} <= {*members}), ())
         band = {label: members[label] for label in pair}
         rest = {label: name for label, name in members.items() if label not in band}
         if is_one and len(rest) <= _MOST_LINES:
@@ -176,7 +177,7 @@ def _mean_lines(name: str, runs: Sequence[ReportRun]) -> Lines:
         steps, table = _aligned(several)
         if not len(steps):
             continue
-        curves[metric] = Curve(steps, table.mean(0), several[0].has_epochs)
+        curves[metric] = Curve(steps, table.mean(0), several[0].of_batches)
         if len(several) > 1:
             deviations[metric] = table.std(0, ddof=1)
     counted = f"{name} ({len(runs)} {'run' if len(runs) == 1 else 'runs'})"

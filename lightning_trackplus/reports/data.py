@@ -32,12 +32,12 @@ class Curve(NamedTuple):
     Attributes:
         steps: The step of each value, float64, shape ``(N,)``.
         values: The values, float64, shape ``(N,)``.
-        has_epochs: Whether they are of the training's steps; a row for a batch of an evaluation has no epoch.
+        of_batches: Whether the steps count the batches of an evaluation, and are not those of training.
     """
 
     steps: NDArray[np.float64]
     values: NDArray[np.float64]
-    has_epochs: bool = True
+    of_batches: bool = False
 
 
 class Clock(NamedTuple):
@@ -54,7 +54,7 @@ class Clock(NamedTuple):
     started: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class ReportRun:
     """One run of a report.
 
@@ -95,14 +95,15 @@ def load_runs(runs: Iterable[str | os.PathLike[str] | Run]) -> list[ReportRun]:
 def curves_of(run: Run) -> dict[str, Curve]:
     """Return the curve of each name that has numbers."""
     steps, epochs = (run.metrics[name].to_numpy().astype(np.float64) for name in ("step", "epoch"))
-    found = {}
+    has_epoch, found = ~np.isnan(epochs), {}
     for name, column in run.metrics.items():
         if name in {"step", "epoch"} or column.dtype.kind not in "fiub":
             continue
         values = column.to_numpy().astype(np.float64)
         kept = ~np.isnan(values)
         if kept.any():
-            found[str(name)] = Curve(steps[kept], values[kept], bool((~np.isnan(epochs[kept])).any()))
+            # Rows of batches are those without an epoch, in a run that has epochs.
+            found[str(name)] = Curve(steps[kept], values[kept], bool(has_epoch.any() and not has_epoch[kept].any()))
     return found
 
 

@@ -55,7 +55,8 @@ def media_of(runs: Sequence[ReportRun], max_media_mb: float) -> tuple[list[dict[
             cards[name]["leftOut"] += 1
             continue
         total += size
-        item = {"run": number, "step": record.step, "caption": record.caption, "score": record.score}
+        item = {"run": number, "step": record.step, "caption": record.caption}
+        item["score"] = None if record.score is None else f"{record.score:.4g}"
         cards[name]["items"].append(item | _shown(record))
     notes = []
     if left:
@@ -73,7 +74,7 @@ def _by_score(records: list[MediaRecord]) -> list[MediaRecord]:
     scores = [record.score for record in records if record.score is not None]
     if len(scores) < len(records) or all(one <= other for one, other in itertools.pairwise(scores)):
         return records
-    return sorted(records, key=lambda record: -(record.score or 0.0))
+    return sorted(records, key=lambda record: -np.nan_to_num(record.score or 0.0, nan=-np.inf))
 
 
 def _shown(record: MediaRecord) -> dict[str, Any]:

@@ -184,7 +184,7 @@ def _facts(run: ReportRun) -> dict[str, str]:
     if clock.started:
         facts["started"] = datetime.datetime.fromtimestamp(clock.started).astimezone().strftime("%Y-%m-%d %H:%M")
         facts["took"] = str(datetime.timedelta(seconds=round(float(clock.times[1, -1]))))
-    of_training = [curve.steps.max() for curve in run.curves.values() if curve.has_epochs]
+    of_training = [curve.steps.max() for curve in run.curves.values() if not curve.of_batches]
     if of_training:
         facts["steps"] = f"{int(max(of_training)) + 1:,}"
     if clock.epochs.size:

@@ -28,7 +28,7 @@ CURVES, STEPS = 30, 1_000_000
 def data_in(page: str) -> dict:
     """Return the data of a page."""
     (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
-    return json.loads(text)
+    return json.loads(text, parse_constant=pytest.fail)
 
 
 def numbers_in(packed: dict) -> np.ndarray:
@@ -110,7 +110,19 @@ def test_runs_of_other_steps_are_interpolated_where_both_are(tmp_path):
 def test_names_of_one_family_share_a_chart_and_none_is_lost(tmp_path):
     """Reductions of one name and classes of one metric; a band takes two of them; names that look alike stay."""
     names = ["val/loss_mean", "val/loss_p5", "val/loss_p95", "val/loss_max", "val/recall/0", "val/recall/1", "lr"]
-    names += ["x", "x_mean", "x/value", "a/x", "a/x_mean", "a/x/mean", "a/x/value", "alone_max"]
+    names += [
+        "y_p5",
+        "y_p95",
+        "y_p99",
+        "x",
+        "x_mean",
+        "x/value",
+        "a/x",
+        "a/x_mean",
+        "a/x/mean",
+        "a/x/value",
+        "alone_max",
+    ]
     metrics = pandas.DataFrame({"step": [0], "epoch": [0.0], **{name: [1.0] for name in names}})
     page = report(Run(tmp_path, metrics, ())).html
     charts = data_in(page)["charts"]
@@ -119,6 +131,10 @@ def test_names_of_one_family_share_a_chart_and_none_is_lost(tmp_path):
     assert shared["val/recall"] == (["0", "1"], [])
     assert "alone_max" in shared
     assert sum(len(labels) + 2 * len(bands) for labels, bands in shared.values()) == len(names)
+    # With several runs, each has a chart, but those that are the ends of a band.
+    charts = data_in(report([Run(tmp_path / name, metrics, ()) for name in "ab"]).html)["charts"]
+    assert {chart["title"] for chart in charts} == {*names} - {"val/loss_p5", "val/loss_p95"}
+    assert [chart["title"] for chart in charts if chart["bands"]] == ["val/loss_mean"]
 
 
 @pytest.mark.parametrize("logger_class", [CSVLogger, TensorBoardLogger])
@@ -134,6 +150,24 @@ def test_runs_of_lightnings_loggers(logger_class, tmp_path):
     (line,) = chart_of(page, "train/loss")["lines"]
     assert numbers_in(line["y"]).tolist() == [0, 0.5, 1]
     assert re.search(r"<th>size/width</th><td[^>]*>7</td>", page)
+
+
+def test_batches_of_an_evaluation_stay_over_their_numbers(tmp_path):
+    """Their rows have no epoch; in a run without any epoch, all are of the training."""
+    metrics = pandas.DataFrame({"step": [0, 0], "epoch": [0, np.nan], "a": [1, np.nan], "b": [np.nan, 1]})
+    page = report(Run(tmp_path, metrics, ())).html
+    assert {chart["title"]: chart["ofBatches"] for chart in data_in(page)["charts"]} == {"a": False, "b": True}
+    page = report(Run(tmp_path, metrics.assign(epoch=np.nan), ())).html
+    assert not any(chart["ofBatches"] for chart in data_in(page)["charts"])
+
+
+def test_scores_that_are_no_numbers_come_last(tmp_path):
+    """JSON has no NaN, and the page has to be read."""
+    logger = TrackPlusLogger(tmp_path)
+    logger.log_media("x", Image(torch.rand(3, 1, 4, 4), score=[1.0, torch.nan, 2.0]), step=0)
+    logger.finalize("success")
+    (card,) = data_in(report(logger.log_dir).html)["media"]
+    assert [item["score"] for item in card["items"]] == ["2", "1", "nan"]
 
 
 def test_media_up_to_a_size_the_newest_first(tmp_path):
@@ -202,10 +236,9 @@ def test_damaged_and_missing_media_do_not_stop_a_report(tmp_path):
     assert "1 of 3 files are not there any more." in page
 
 
-@pytest.mark.parametrize("axis", ["epoch", "samples"])
-def test_times_are_those_of_global_steps(axis, tmp_path):
+def test_times_are_those_of_global_steps(tmp_path):
     """Events over another axis have another step, at the same time."""
-    logger = TrackPlusLogger(tmp_path, x_axis={"loss": axis})
+    logger = TrackPlusLogger(tmp_path, x_axis={"loss": "samples"})
     for step in range(10):
         logger.log_metrics({"samples": step * 3, "epoch": step // 5}, step=step)
         logger.log_metrics({"loss": 1.0}, step=step)

@@ -42,7 +42,7 @@
   };
   const longest = Math.max(0, ...data.lines.map(({ times }) => unpack(times[1]).at(-1) ?? 0));
   const [unit, seconds] = longest > 2 * HOUR ? ["hours", HOUR] : longest > 2 * MINUTE ? ["minutes", MINUTE] : ["seconds", 1];
-  const axisOf = (chart) => (chart.hasEpochs ? state.axis : "step");
+  const axisOf = (chart) => (chart.ofBatches ? "step" : state.axis);
   const placesOf = (chart, { run, x }) => {
     const axis = axisOf(chart), steps = unpack(x);
     if (axis === "step") return steps;
@@ -180,7 +180,7 @@
     const figure = element("figure", { className: WIDE.has(item.show) ? "wide" : "" }, SHOWN[item.show](item));
     if (item.caption !== null || item.score !== null) {
       const caption = element("figcaption", { textContent: item.caption ?? "" });
-      if (item.score !== null) caption.append(element("small", { textContent: `score ${Number(item.score.toPrecision(4))}` }));
+      if (item.score !== null) caption.append(element("small", { textContent: `score ${item.score}` }));
       figure.append(caption);
     }
     return figure;
