@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import struct
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,6 @@ from numpy.typing import NDArray
 from lightning_trackplus.formats.hparams import HparamValue, flatten_hparams
 from lightning_trackplus.formats.layout import SUMMARY_FILE
 from lightning_trackplus.reading.read_run import Run, read_run
-from lightning_trackplus.runtime.failures import warn
 
 HPARAMS_FILE = "hparams.yaml"
 _MOST_TIMES = 1000
@@ -115,7 +115,7 @@ def read_hparams(directory: Path) -> dict[str, HparamValue]:
     try:
         return flatten_hparams(yaml.load(path.read_text(encoding="utf-8"), _PlainLoader))  # noqa: S506  a safe loader
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        warn(f"{path} cannot be read, and is left out: {error}")
+        warnings.warn(f"{path} cannot be read, and is left out: {error}", stacklevel=2)
         return {}
 
 
