@@ -22,7 +22,7 @@ from lightning_trackplus.reports import MAX_MEDIA_MB
 from lightning_trackplus.reports.data import Curve, ReportRun, load_runs
 
 _NEEDED = {"jinja2": "jinja2", "plotly": "plotly", "markdown_it": "markdown-it-py", "pandas": "pandas"}
-_VALUES_SHOWN = [("last", "last"), ("best", "best"), ("min", "lowest"), ("max", "highest")]
+_VALUES_SHOWN = {"last": "last", "best": "best", "min": "lowest", "max": "highest"}
 _TEMPLATES = "lightning_trackplus.reports"
 
 OneRun = str | os.PathLike[str] | Run
@@ -131,6 +131,7 @@ def _page(runs: Sequence[ReportRun], by: str | None, max_media_mb: float) -> str
 
     lines = lines_of(runs, by)
     media, note = media_of(runs, max_media_mb)
+    has_best = any(run.modes for run in runs)
     data = {
         "lines": [
             {
@@ -158,7 +159,7 @@ def _page(runs: Sequence[ReportRun], by: str | None, max_media_mb: float) -> str
         facts=[_facts(run) for run in runs],
         hparams=_hparams(runs),
         summary=_summary(runs),
-        values_shown=_VALUES_SHOWN,
+        values_shown={which: words for which, words in _VALUES_SHOWN.items() if which != "best" or has_best}.items(),
         library=_library(),
         style=_resource("page.css"),
         script=_resource("page.js"),
@@ -216,7 +217,7 @@ def _summary(runs: Sequence[ReportRun]) -> list[dict[str, Any]]:
 
 def _points(curve: Curve | None, mode: str | None) -> dict[str, Point]:
     if curve is None:
-        return dict.fromkeys(("last", "best", "min", "max"), Point())
+        return dict.fromkeys(_VALUES_SHOWN, Point())
     places = {"last": -1, "min": int(curve.values.argmin()), "max": int(curve.values.argmax())}
     points = {which: Point(f"{curve.values[at]:.5g}", f"{int(curve.steps[at]):,}") for which, at in places.items()}
     return points | {"best": points[mode] if mode else Point()}
