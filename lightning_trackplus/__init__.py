@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lightning_trackplus.reading.read_run import read_run
     from lightning_trackplus.record import Record
     from lightning_trackplus.reducers.base import Reducer
+    from lightning_trackplus.reports.page import report
     from lightning_trackplus.routing.typed_log import log
     from lightning_trackplus.run.lock import RunInUseError
     from lightning_trackplus.writers.foreign.registry import register_media_writer
@@ -53,6 +54,7 @@ _HOMES = {
     "log": "routing.typed_log",
     "read_run": "reading.read_run",
     "register_media_writer": "writers.foreign.registry",
+    "report": "reports.page",
 }
 
 __all__ = [
@@ -76,6 +78,7 @@ __all__ = [
     "log",
     "read_run",
     "register_media_writer",
+    "report",
 ]
 
 

@@ -17,8 +17,8 @@ from tests.support import forking
 
 TESTS = Path(__file__).parent
 OPTIONAL = {
-    "matplotlib", "mlflow", "omegaconf", "playwright", "plotly", "polars", "rich", "scipy", "sklearn", "soundfile",
-    "wandb",
+    "markdown_it", "matplotlib", "mlflow", "omegaconf", "playwright", "plotly", "polars", "rich", "scipy", "sklearn",
+    "soundfile", "wandb",
 }  # fmt: skip
 """Packages without which the tests that import them are skipped."""
 NOT_QUICK = {

@@ -9,6 +9,8 @@ import sys
 import warnings
 from collections.abc import Sequence
 
+from lightning_trackplus.cli import report
+
 _MAX_SHOWN = 20
 _SAME, _DIFFERENT, _NOT_COMPARED = 0, 1, 2
 
@@ -19,19 +21,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
-            status = _verify(arguments.run, arguments.csv_run, show_all=arguments.all)
+            status: int = arguments.command(arguments)
         except (ValueError, OSError, ImportError) as error:
-            print(f"trackplus verify: {error}", file=sys.stderr)
+            print(f"trackplus {arguments.name}: {error}", file=sys.stderr)
             status = _NOT_COMPARED
     for warning in caught:
         if issubclass(warning.category, UserWarning):
-            print(f"trackplus verify: {warning.message}", file=sys.stderr)
+            print(f"trackplus {arguments.name}: {warning.message}", file=sys.stderr)
     return status
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="trackplus", description="Inspect runs that TrackPlusLogger wrote.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="name")
     verify = commands.add_parser(
         "verify",
         help="check that CSV and TensorBoard hold the same values",
@@ -44,19 +46,21 @@ def _parser() -> argparse.ArgumentParser:
         "csv_run", metavar="CSV_RUN", nargs="?", help="the directory of metrics.csv, if it is another one"
     )
     verify.add_argument("--all", action="store_true", help=f"list all differences, not only the first {_MAX_SHOWN}")
+    verify.set_defaults(command=_verify)
+    report.add_parser(commands)
     return parser
 
 
-def _verify(run: str, csv_run: str | None, *, show_all: bool) -> int:
+def _verify(arguments: argparse.Namespace) -> int:
     # Imported here, so that --help is fast.
     from lightning_trackplus.reading.verify import compare  # noqa: PLC0415
 
-    comparison = compare(run, csv_run)
+    comparison = compare(arguments.run, arguments.csv_run)
     differences = comparison.differences
     noun = "difference" if len(differences) == 1 else "differences"
     count = f"{len(differences):,} {noun}" if differences else f"no {noun}"
     print(f"{comparison.values:,} value{'' if comparison.values == 1 else 's'} in both, {count}")
-    shown = differences if show_all else differences[:_MAX_SHOWN]
+    shown = differences if arguments.all else differences[:_MAX_SHOWN]
     for difference in shown:
         print(f"  {difference}")
     if len(shown) < len(differences):

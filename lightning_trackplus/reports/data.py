@@ -1,0 +1,225 @@
+"""The runs of a report: their curves, hyper-parameters and summaries, and when each step was."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from lightning_trackplus.formats.hparams import HparamValue, flatten_hparams
+from lightning_trackplus.formats.layout import SUMMARY_FILE
+from lightning_trackplus.reading.read_run import Run, read_run
+
+HPARAMS_FILE = "hparams.yaml"
+_MOST_TIMES = 1000
+_WALL_TIME, _STEP, _SUMMARY = b"\x09", b"\x10", b"\x2a"  # The tags of fields of an Event, in their order.
+_HPARAMS = b"_hparams_/"  # How the names of what has no step of the training begin.
+_SEVEN_BITS, _MORE = 0x7F, 0x80
+
+
+class Curve(NamedTuple):
+    """The values of one name.
+
+    Attributes:
+        steps: The step of each value, float64, shape ``(N,)``.
+        values: The values, float64, shape ``(N,)``.
+        of_batches: Whether the steps count the batches of an evaluation, and are not those of training.
+    """
+
+    steps: NDArray[np.float64]
+    values: NDArray[np.float64]
+    of_batches: bool = False
+
+
+class Clock(NamedTuple):
+    """Where some steps of a run are on the other x axes, in between which the page interpolates.
+
+    Attributes:
+        epochs: Steps, and how many epochs were done after each, shape ``(2, N)``.
+        times: Steps, and the seconds from the first one to each, shape ``(2, N)``.
+        started: When the first step was logged, in seconds since 1970; None if that is not known.
+    """
+
+    epochs: NDArray[np.float64]
+    times: NDArray[np.float64]
+    started: float | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ReportRun:
+    """One run of a report.
+
+    Attributes:
+        name: What the page calls it.
+        run: What was logged.
+        curves: Its curves by name.
+        clock: When its steps were.
+        hparams: Its hyper-parameters by their full names.
+        modes: ``"min"`` or ``"max"`` for each name of which it is known what is best.
+    """
+
+    name: str
+    run: Run
+    curves: dict[str, Curve]
+    clock: Clock
+    hparams: dict[str, HparamValue] = field(default_factory=dict)
+    modes: dict[str, str] = field(default_factory=dict)
+
+
+def load_runs(runs: Iterable[str | os.PathLike[str] | Run]) -> list[ReportRun]:
+    """Read runs, and name them by what is different in their paths.
+
+    Raises:
+        ValueError: If there is none, or one is no run.
+    """
+    given = list(runs)
+    if not given:
+        raise ValueError("report got no runs; give the folder of a run, such as lightning_logs/version_0.")
+    read = [one if isinstance(one, Run) else read_run(one) for one in given]
+    paths = [one.path.as_posix() if isinstance(one, Run) else os.fspath(one) for one in given]
+    return [
+        ReportRun(name, run, curves_of(run), _clock(run), read_hparams(run.path), _modes(run.path))
+        for name, run in zip(_names(paths), read, strict=True)
+    ]
+
+
+def curves_of(run: Run) -> dict[str, Curve]:
+    """Return the curve of each name that has numbers."""
+    steps, epochs = (run.metrics[name].to_numpy().astype(np.float64) for name in ("step", "epoch"))
+    has_epoch, found = ~np.isnan(epochs), {}
+    for name, column in run.metrics.items():
+        if name in {"step", "epoch"} or column.dtype.kind not in "fiub":
+            continue
+        values = column.to_numpy().astype(np.float64)
+        kept = ~np.isnan(values)
+        if kept.any():
+            # Rows of batches are those without an epoch, in a run that has epochs.
+            found[str(name)] = Curve(steps[kept], values[kept], bool(has_epoch.any() and not has_epoch[kept].any()))
+    return found
+
+
+def read_hparams(directory: Path) -> dict[str, HparamValue]:
+    """Return the hyper-parameters in ``hparams.yaml``; objects in it are not made, and stand there as text."""
+    path = directory / HPARAMS_FILE
+    if not path.is_file():
+        return {}
+    try:
+        return flatten_hparams(yaml.load(path.read_text(encoding="utf-8"), _PlainLoader))  # noqa: S506  a safe loader
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        warnings.warn(f"{path} cannot be read, and is left out: {error}", stacklevel=2)
+        return {}
+
+
+class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]  # it ships no types
+    """Reads the tags of Python that Lightning writes as plain lists, mappings and texts."""
+
+    def any_tag(self, suffix: str, node: yaml.Node) -> Any:
+        """Return what stands behind a tag, or the tag's own name where nothing does."""
+        if isinstance(node, yaml.MappingNode):
+            return self.construct_mapping(node, deep=True)
+        if isinstance(node, yaml.SequenceNode):
+            return self.construct_sequence(node, deep=True)
+        return self.construct_scalar(node) or suffix.rpartition(":")[2]
+
+
+_PlainLoader.add_multi_constructor("", _PlainLoader.any_tag)
+
+
+def _names(paths: Sequence[str]) -> list[str]:
+    """Return the last two parts of one path, or what follows on the common part of several."""
+    parts = [[part for part in path.replace("\\", "/").split("/") if part not in {"", "."}] for path in paths]
+    if len(parts) == 1:
+        return ["/".join(parts[0][-2:])]
+    common = 0
+    while all(len(one) > common + 1 and one[common] == parts[0][common] for one in parts):
+        common += 1
+    names = ["/".join(one[common:]) for one in parts]
+    return [name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names, 1)]
+
+
+def _modes(directory: Path) -> dict[str, str]:
+    try:
+        summary = json.loads((directory / SUMMARY_FILE).read_text(encoding="utf-8"))
+        return {name: entry["mode"] for name, entry in summary.items() if entry.get("mode") in {"min", "max"}}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def _clock(run: Run) -> Clock:
+    times = _times(run.path)
+    started = float(times[1, 0]) if times.size else None
+    return Clock(_epochs(run), times - [[0.0], [started or 0.0]], started)
+
+
+def _epochs(run: Run) -> NDArray[np.float64]:
+    """Return steps, and how many epochs were done after each: epoch 0 ends at 1.
+
+    An epoch ends with its last logged step. Of the last one nobody knows whether it has ended; it is taken to, if it is
+    as long as the one before.
+    """
+    frame = run.metrics[run.metrics["epoch"].notna()]
+    steps, epochs = (frame[name].to_numpy().astype(np.float64) for name in ("step", "epoch"))
+    if not len(steps):
+        return np.empty((2, 0))
+    numbers, inverse = np.unique(epochs, return_inverse=True)
+    ends = np.zeros(len(numbers))
+    np.maximum.at(ends, inverse, steps)
+    ends = np.maximum.accumulate(ends)
+    done = numbers + 1
+    if len(ends) > 2:  # noqa: PLR2004  two whole epochs, and the last
+        length = ends[-2] - ends[-3]
+        done[-1] = numbers[-1] + min((ends[-1] - ends[-2]) / length if length else 1.0, 1.0)
+    return np.array([[-1.0, *ends], [numbers[0], *done]])
+
+
+def _times(directory: Path) -> NDArray[np.float64]:
+    """Return steps and the seconds since 1970 at which they were logged, shape ``(2, N)``, from the event files."""
+    # They need tensorboard, without which there are no times.
+    try:
+        from lightning_trackplus.formats.event_files import event_files, read_records  # noqa: PLC0415
+        from lightning_trackplus.formats.x_axis import read_axes  # noqa: PLC0415
+    except ImportError:
+        return np.empty((2, 0))
+    # The step of an event over another axis is not the global step.
+    axes = read_axes(directory)
+    found: list[tuple[int, float]] = []
+    every, number, last = 1, 0, None
+    for record in (record for path in event_files(directory) for record in read_records(path)):
+        if (moment := _moment(record, axes)) is None or (found and moment[0] < found[-1][0]):
+            continue
+        number, last = number + 1, moment
+        if number % every == 0:
+            found.append(moment)
+        if len(found) > 2 * _MOST_TIMES:
+            found, every = [found[0], *found[2::2]], every * 2
+    return np.array(found if last is None else [*found, last], np.float64).T.reshape(2, -1)
+
+
+def _moment(record: bytes, axes: dict[str, str]) -> tuple[int, float] | None:
+    """Return the step and the time of an event with numbers; reading all of it would take ten times as long."""
+    if axes:
+        from tensorboard.compat.proto.event_pb2 import Event  # noqa: PLC0415
+
+        values = Event.FromString(record).summary.value
+        if not values or all(value.tag in axes for value in values):
+            return None
+    if record[:1] != _WALL_TIME or record[9:10] not in {_STEP, _SUMMARY} or _HPARAMS in record[:64]:
+        return None
+    (wall_time,) = struct.unpack_from("<d", record, 1)
+    step = shift = 0
+    if record[9:10] == _STEP:
+        for byte in record[10:20]:
+            step |= (byte & _SEVEN_BITS) << shift
+            shift += 7
+            if not byte & _MORE:
+                break
+    return step, wall_time

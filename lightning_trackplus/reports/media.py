@@ -1,0 +1,117 @@
+"""The media of a report: which fit into it, and what the page shows of each."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import csv
+import io
+import itertools
+import mimetypes
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from markdown_it import MarkdownIt
+from numpy.typing import NDArray
+
+from lightning_trackplus.formats.media_csv import MediaRecord
+from lightning_trackplus.reports.charts import packed
+from lightning_trackplus.reports.data import ReportRun
+
+_MOST_ROWS = 200
+_MOST_BINS = 100
+_MB = 10**6
+_FILM_SUFFIXES = {".mp4", ".webm", ".ogg"}
+# Not every Python and system knows these.
+_TYPES = {".flac": "audio/flac", ".webp": "image/webp", ".wav": "audio/wav", ".opus": "audio/ogg"}
+
+
+def media_of(runs: Sequence[ReportRun], max_media_mb: float) -> tuple[list[dict[str, Any]], str]:
+    """Return the media by name as the page's script takes them, and a sentence on what is left out.
+
+    The newest come first, of each name and run in turn, until the next would be beyond the limit.
+    """
+    files: list[tuple[int, str, int, MediaRecord]] = []
+    for number, run in enumerate(runs):
+        by_name: dict[str, dict[int, list[MediaRecord]]] = defaultdict(lambda: defaultdict(list))
+        for record in run.run.media:
+            by_name[record.name][record.step].append(record)
+        for name, by_step in by_name.items():
+            for age, step in enumerate(sorted(by_step, reverse=True)):
+                files += [(age, name, number, record) for record in _by_score(by_step[step])]
+    cards: dict[str, dict[str, Any]] = {
+        name: {"name": name, "items": [], "leftOut": 0} for name in dict.fromkeys(name for _, name, _, _ in files)
+    }
+    left, total, missing = [], 0, 0
+    for _, name, number, record in sorted(files, key=lambda file: file[0]):
+        if not record.path.is_file():
+            missing += 1
+            continue
+        size = record.path.stat().st_size
+        if total + size > max_media_mb * _MB:
+            left.append(size)
+            cards[name]["leftOut"] += 1
+            continue
+        total += size
+        item = {"run": number, "step": record.step, "caption": record.caption}
+        item["score"] = None if record.score is None else f"{record.score:.4g}"
+        cards[name]["items"].append(item | _shown(record))
+    notes = []
+    if left:
+        notes.append(
+            f"{len(left):,} of {len(files):,} files, {sum(left) / _MB:,.1f} MB, are left out, the oldest first: the"
+            f" report holds up to {max_media_mb:g} MB of media. Raise max_media_mb to see more."
+        )
+    if missing:
+        notes.append(f"{missing:,} of {len(files):,} files are not there any more.")
+    return [card for card in cards.values() if card["items"] or card["leftOut"]], " ".join(notes)
+
+
+def _by_score(records: list[MediaRecord]) -> list[MediaRecord]:
+    """Return the records of a step with the highest score first, or as they are if they are in an order of scores."""
+    scores = [record.score for record in records if record.score is not None]
+    if len(scores) < len(records) or all(one <= other for one, other in itertools.pairwise(scores)):
+        return records
+    return sorted(records, key=lambda record: -np.nan_to_num(record.score or 0.0, nan=-np.inf))
+
+
+def _shown(record: MediaRecord) -> dict[str, Any]:
+    """Return how the page shows a file, and what it needs for that."""
+    data = record.path.read_bytes()
+    suffix = record.path.suffix.lower()
+    if record.kind == "text":
+        # This one takes no HTML and no addresses that run, and a picture would be loaded from the net.
+        text = data.decode("utf-8", "replace")
+        return {"show": "text", "html": MarkdownIt("js-default").disable("image").render(text)}
+    if record.kind == "html":
+        return {"show": "frame", "page": data.decode("utf-8-sig", "replace")}
+    if record.kind in {"table", "histogram"} and suffix == ".csv":
+        with contextlib.suppress(ValueError, csv.Error):  # A damaged file is there to be saved.
+            return _shown_numbers(record.kind, data.decode("utf-8", "replace"))
+    mime = _TYPES.get(suffix) or mimetypes.guess_type(record.path.name, strict=False)[0] or ""
+    show = "video" if suffix in _FILM_SUFFIXES and record.kind == "video" else mime.partition("/")[0]
+    file = {"mime": mime, "data": base64.b64encode(data).decode(), "file": record.path.name}
+    return {"show": show if show in {"image", "video", "audio"} else "file", **file}
+
+
+def _shown_numbers(kind: str, text: str) -> dict[str, Any]:
+    columns, *rows = csv.reader(io.StringIO(text, newline=""))
+    if kind == "table":
+        return {"show": "table", "columns": columns, "rows": rows[:_MOST_ROWS], "more": len(rows[_MOST_ROWS:])}
+    edges, counts = _bins(np.array(rows, np.float64).reshape(-1, 3))
+    return {"show": "histogram", "edges": packed(edges), "counts": packed(counts)}
+
+
+def _bins(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return edges and counts of bins of one width over the values that there are; each bin's are spread over it."""
+    low, high, count = table[np.isfinite(table).all(1) & (table[:, 2] > 0)].T
+    if not len(low):
+        return np.zeros(1), np.zeros(0)
+    widths = high - low
+    number = round((high[-1] - low[0]) / widths[0]) if np.allclose(widths, widths[0]) else _MOST_BINS
+    edges = np.linspace(low[0], high[-1], min(number, _MOST_BINS) + 1)
+    # Where there is no bin, the sum stays what it is.
+    places, sums = np.column_stack([low, high]).ravel(), np.cumsum(count)
+    return edges, np.diff(np.interp(edges, places, np.column_stack([sums - count, sums]).ravel()))
