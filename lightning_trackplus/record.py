@@ -134,10 +134,6 @@ class TensorBoardEvent:
     event: Any
     nbytes: int
 
-    def snapshot(self) -> TensorBoardEvent:
-        """Return this object; nobody changes an event that was added."""
-        return self
-
 
 MediaPayload: TypeAlias = (
     ImagePayload
@@ -217,6 +213,7 @@ class Record(Generic[ValueT_co]):
         values: The values by name.
         only_numbers: Whether all values are numbers, so that nobody has to look at each.
         batch: The batch of an evaluation whose series this is; None for all else.
+        is_media: Whether it holds media, which are dropped under ``media_overflow="drop"`` where there is no room.
     """
 
     step: int
@@ -225,6 +222,7 @@ class Record(Generic[ValueT_co]):
     values: Mapping[str, ValueT_co]
     only_numbers: bool = False
     batch: EvaluationBatch | None = None
+    is_media: bool = False
 
     @property
     def nbytes(self) -> int:

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped] 
 from tensorboard.compat.proto.event_pb2 import Event
 
 from lightning_trackplus.formats.tfrecord import masked_checksum
-from lightning_trackplus.runtime.failures import warn
+from lightning_trackplus.runtime.warn import warn
 
 CAPTIONS_SUFFIX = "/captions"
 """Behind the tag of media, the tag of the text that holds their captions."""

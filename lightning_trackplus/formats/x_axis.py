@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lightning_trackplus.formats.atomic_file import replace_file
 from lightning_trackplus.formats.layout import AXES_FILE
-from lightning_trackplus.runtime.failures import warn
+from lightning_trackplus.runtime.warn import warn
 
 EPOCH = "epoch"
 

@@ -15,8 +15,7 @@ from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_only, r
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_trackplus.delivery.async_writer import DEFAULT_MAX_BYTES
-from lightning_trackplus.delivery.byte_budget import Overflow, check_queue
+from lightning_trackplus.delivery.async_writer import DEFAULT_MAX_BYTES, Overflow, check_queue
 from lightning_trackplus.formats.hparams import check_hparam_metrics, flatten_hparams
 from lightning_trackplus.formats.layout import RUN_FILE
 from lightning_trackplus.lightning_internals import lightning_loggers, trainer_state

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_trackplus.media.figure import is_figure, is_matplotlibs, pixels_of
-from lightning_trackplus.runtime.failures import describe_error, warn
+from lightning_trackplus.runtime.warn import describe_error, warn
 
 
 def is_wandbs(value: object, name: str) -> bool:

@@ -17,8 +17,8 @@ from typing_extensions import override
 from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.images.png import png
 from lightning_trackplus.record import HtmlPayload, ImagePayload
-from lightning_trackplus.runtime.failures import describe_error
 from lightning_trackplus.runtime.lists import is_list
+from lightning_trackplus.runtime.warn import describe_error
 
 _OPAQUE = 255
 

@@ -16,7 +16,7 @@ from lightning_trackplus.formats.event_files import event_files, read_records
 from lightning_trackplus.formats.layout import EVALUATIONS, batches_folder
 from lightning_trackplus.formats.metrics_csv import EPOCH, StepRow
 from lightning_trackplus.formats.scalar_events import ScalarEventReader
-from lightning_trackplus.runtime.failures import warn
+from lightning_trackplus.runtime.warn import warn
 
 _SCALARS = "scalars"
 _MEDIA_PLUGINS = frozenset({"images", "audio", "text", "histograms"})

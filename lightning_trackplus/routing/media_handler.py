@@ -15,8 +15,8 @@ from lightning_trackplus.media.selection import First, Selection, selection_of
 from lightning_trackplus.routing import media_sync
 from lightning_trackplus.routing.media_fan_out import MediaFanOut
 from lightning_trackplus.runtime import distributed
-from lightning_trackplus.runtime.failures import describe_error, warn
 from lightning_trackplus.runtime.lists import is_list
+from lightning_trackplus.runtime.warn import describe_error, warn
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
-from lightning_trackplus.delivery.fan_out import AnyDelivery
 from lightning_trackplus.formats.hparams import HparamValue
 from lightning_trackplus.formats.last_points import last_step
 from lightning_trackplus.lightning_internals.running_trainers import current_run
@@ -91,44 +90,41 @@ class RunWriter:
         if self._output is not None:
             self._output.set_hparams(self._hparams)
 
-    def deliveries(self) -> AnyDelivery:
-        """Return what takes the records.
+    def _writers(self) -> WriterSet:
+        """Return the writers of the run, which are opened where they are not.
 
         Raises:
             RunInUseError: If a living process writes to the run.
         """
         output = self._output
-        # A forked process has inherited the deliveries, but not their threads.
-        if output is not None and output.deliveries.is_of_this_process():
-            return output.deliveries
+        # A forked process has inherited the writers, but not their threads.
+        if output is not None and output.is_of_this_process():
+            return output
         with _opening:
-            if self._output is None or not self._output.deliveries.is_of_this_process():
+            if self._output is None or not self._output.is_of_this_process():
                 self._output = self._opened()
-            return self._output.deliveries
+            return self._output
 
     def put_numbers(self, record: Record[Any]) -> None:
-        """Hand over a record of numbers."""
-        deliveries = self.deliveries()
-        deliveries.put(record)
+        """Write a record of numbers."""
+        writers = self._writers()
+        writers.writer.write(record)
         if self._flushes_next:
             self._flushes_next = False
-            deliveries.flush_soon()
+            writers.flush_soon()
 
     def put_medium(self, name: str, medium: Any, step: int, epoch: float | None) -> None:
-        """Hand over a copy of one medium, unless the run has it from before it was resumed."""
-        deliveries = self.deliveries()
+        """Write a copy of one medium, unless the run has it from before it was resumed."""
+        writers = self._writers()
         if self._resumed is None or not self._resumed.has_medium(name, step):
-            deliveries.put_medium(name, medium, step, epoch, time.time())
+            writers.writer.write(Record(step, epoch, time.time(), {name: medium}, is_media=True))
 
     def put_event(self, event: OwnEvent) -> None:
-        """Hand over an event of TensorBoard's own, unless the run has it from before it was resumed."""
-        deliveries = self.deliveries()
-        if self._resumed is not None and self._resumed.has_event(event.folder, event.name, event.step):
-            return
-        if event.is_media:
-            deliveries.put_medium(event.name, event.value, event.step, None, event.wall_time)
-        else:
-            deliveries.put(Record(event.step, None, event.wall_time, {event.name: event.value}))
+        """Write an event of TensorBoard's own, unless the run has it from before it was resumed."""
+        writers = self._writers()
+        if self._resumed is None or not self._resumed.has_event(event.folder, event.name, event.step):
+            values = {event.name: event.value}
+            writers.writer.write(Record(event.step, None, event.wall_time, values, is_media=event.is_media))
 
     def save(self) -> tuple[str, Way] | None:
         """Note that a checkpoint is saved, and return what it has to carry; None where there is no run yet.
@@ -138,7 +134,7 @@ class RunWriter:
         if self._owner in parents():
             return None
         if self._journal is None and current_run() is not None:
-            self.deliveries()  # What is logged from now on is behind the checkpoint.
+            self._writers()  # What is logged from now on is behind the checkpoint.
         journal, output = self._journal, self._output
         if journal is None:
             return None
@@ -158,7 +154,7 @@ class RunWriter:
         number, self._saved = self._saved, None
         if number is None:
             return
-        self.deliveries()  # The run may have ended since.
+        self._writers()  # The run may have ended since.
         journal, output = self._journal, self._output
         if journal is not None and output is not None:
             output.note_extent(functools.partial(journal.write_cut, number), seals=True)
@@ -170,11 +166,11 @@ class RunWriter:
     def flush(self) -> None:
         """Wait until all that was handed over is in the files."""
         if self._output is not None:
-            self._output.deliveries.flush()
+            self._output.writer.flush()
 
     def has_files(self) -> bool:
         """Return whether there may be anything in the run directory."""
-        return self._output is None or self._output.deliveries.has_flushed()
+        return self._output is None or self._output.has_flushed()
 
     def without_batches_that_were_logged(self, numbers: dict[str, NumberT]) -> dict[str, NumberT]:
         """Return the numbers of a batch of an evaluation that a resumed run does not have yet."""
@@ -182,12 +178,12 @@ class RunWriter:
 
     def batch_step(self, names: Iterable[str], step: int) -> int:
         """Return the step of what a batch of an evaluation logs, in a count that goes on over all evaluations."""
-        self.deliveries()  # A run that goes on has counted before.
+        self._writers()  # A run that goes on has counted before.
         return self._batch_steps.next(names, step)
 
     def last_step(self) -> int | None:
         """Return the last step that the run has; None if it has none."""
-        self.deliveries()
+        self._writers()
         return last_step(self.allocation.directory)
 
     def without_what_was_logged(self, step: int, numbers: dict[str, NumberT]) -> dict[str, NumberT]:
@@ -303,9 +299,9 @@ class RunWriter:
 
 def _end(output: WriterSet, claim: RunAllocation) -> None:
     # A process that was forked from the one that writes ends as well, and leaves to that what is its.
-    if not output.deliveries.is_of_this_process():
+    if not output.is_of_this_process():
         return
-    if output.deliveries.is_current_thread():
+    if output.is_current_thread():
         # The garbage collector runs on any thread, and one of these cannot wait for its own end.
         threading.Thread(target=_end, args=(output, claim)).start()
         return

@@ -13,7 +13,7 @@ from typing import Any
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.summary.writer import event_file_writer
 
-from lightning_trackplus.runtime.failures import describe_error, warn
+from lightning_trackplus.runtime.warn import describe_error, warn
 
 _TORCH = "torch.utils.tensorboard.writer"
 _TENSORBOARD = event_file_writer.__name__

@@ -511,7 +511,7 @@ def test_a_writer_that_raises_takes_nothing_from_the_others(tmp_path):
     first, last = (str(one.message) for one in caught)
     assert first == "Broken failed, training goes on. OSError: no service"
     assert last.startswith("Broken failed ")
-    assert " in this run, between the steps 0 and 9, and what it was given then is missing there." in last
+    assert " in this run, between the steps 0 and 9. Records from those steps are missing from the output." in last
     assert column(logger.log_dir, "x") == [(step, float(step)) for step in range(10)]
     assert differences(logger.log_dir) == []
 
