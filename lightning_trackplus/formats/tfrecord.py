@@ -9,11 +9,11 @@ from __future__ import annotations
 import importlib.util
 import io
 import struct
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 from lightning_trackplus.formats.atomic_file import AtomicFile
+from lightning_trackplus.runtime.warn import warn_once
 
 _MASK = 0xA282EAD8
 _MOST_WAITING = 256 * 2**10
@@ -85,7 +85,7 @@ def masked_checksum(data: bytes) -> bytes:
 
 def crc32c() -> Callable[[bytes], int]:
     """Return what computes CRC-32C: that of google-crc32c, in C, or TensorBoard's own, in Python, with a warning."""
-    global _crc32c  # noqa: PLW0603  so that the warning comes once in a process
+    global _crc32c  # noqa: PLW0603  asked for each record, and faster than a cached function
     if _crc32c is None:
         _crc32c = _found()
     return _crc32c
@@ -99,9 +99,9 @@ def _found() -> Callable[[bytes], int]:
             return google_crc32c.value  # type: ignore[no-any-return]  # it ships no types
     from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import crc32c as slow  # noqa: PLC0415  seldom wanted
 
-    warnings.warn(
+    warn_once(
         "google-crc32c is not installed: the checksums of TensorBoard events are computed in Python, which with large"
         " media keeps a thread busy. `pip install google-crc32c` makes it a thousand times faster.",
-        stacklevel=2,
+        on_each_rank=True,
     )
     return slow  # type: ignore[no-any-return]  # it ships no types

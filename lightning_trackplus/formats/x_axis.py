@@ -6,14 +6,13 @@ stands over the global step, and without the file all do.
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from lightning_trackplus.formats.atomic_file import replace_file
 from lightning_trackplus.formats.layout import AXES_FILE
-from lightning_trackplus.runtime.warn import warn
+from lightning_trackplus.runtime.warn import warn, warn_once
 
 EPOCH = "epoch"
 
@@ -46,10 +45,6 @@ def known_axes(directory: Path) -> dict[str, str]:
     try:
         return read_axes(directory)
     except (OSError, ValueError) as error:
-        _warn_once(f"{error} It is written anew.")
+        if warn_once.is_first(message := f"{error} It is written anew."):
+            warn(message)
         return {}
-
-
-@functools.cache
-def _warn_once(message: str) -> None:
-    warn(message)

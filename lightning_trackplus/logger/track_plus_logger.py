@@ -32,6 +32,7 @@ from lightning_trackplus.run.journal import Way
 from lightning_trackplus.run.run_writer import RunWriter
 from lightning_trackplus.run.writer_set import OutputOptions
 from lightning_trackplus.runtime.device_transfer import start_host_copy
+from lightning_trackplus.runtime.warn import WarnOnce
 from lightning_trackplus.writers.directions import Mode, monitored_modes
 from lightning_trackplus.writers.registry import WriterChoice, available
 from lightning_trackplus.writers.x_axis import check_x_axis, prefixed_axes
@@ -136,7 +137,8 @@ class TrackPlusLogger(TensorBoardLogger, MediaMethods):
         """Whether a Trainer that has no `TrackPlus` gets one."""
         self._has_looked_for_callback = False
         self._summary_writer: SummaryWriter | None = None
-        self._wrote_hparams = self._failed_hparams = self._has_said_where = False
+        self._wrote_hparams = self._failed_hparams = False
+        self._once = WarnOnce()
         _loggers.add(self)
 
     @property
@@ -368,12 +370,13 @@ class TrackPlusLogger(TensorBoardLogger, MediaMethods):
     def _say_where_it_is(self) -> None:
         """Say, once, where the run lies and what shows it, if there is anything."""
         directory = self._run.allocation.directory
-        if self._has_said_where or not directory.is_dir():
+        if not directory.is_dir():
             return
         # A search for a learning rate, with these loggers put aside, leaves no more than this.
         if {path.name for path in directory.iterdir()} <= {RUN_FILE, self.NAME_HPARAMS_FILE}:
             return
-        self._has_said_where = True
+        if not self._once.is_first("where"):
+            return
         command = f"tensorboard --logdir {shlex.quote(self.root_dir)}"
         if not self._writes_tensorboard:
             command = f"lightning_trackplus.read_run({self.log_dir!r})"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from abc import abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeAlias, get_args
@@ -20,6 +19,7 @@ from lightning_trackplus.reducers.pending_calls import Given
 from lightning_trackplus.reducers.samples import Counts, NanPolicy, Samples, Span, State
 from lightning_trackplus.reducers.stream import Stream, Summary
 from lightning_trackplus.runtime import distributed
+from lightning_trackplus.runtime.warn import WarnOnce
 
 Result: TypeAlias = float | Mapping[str, float] | Counts
 """What a reducer returns: a number, several by what stands behind the logged name of each, or a histogram."""
@@ -98,8 +98,8 @@ class Reducer(LazyMetric):
         self.updates = 0
         """How often it was updated, which is the step of its next values."""
         self._dtype_of_results: torch.dtype | None = None
-        self.has_warned_of_nan = False
-        """Whether it was said that values that are NaN are left out."""
+        self.warn_once = WarnOnce()
+        """Its warnings, each of which is shown once."""
 
     @functools.cached_property
     def stream(self) -> Stream:
@@ -272,11 +272,12 @@ class Reducer(LazyMetric):
 
     def _warn_of_nan(self, nan_count: int) -> None:
         """Say once that values are left out, as torchmetrics does."""
-        if nan_count and not self.has_warned_of_nan and self.nan_policy == "omit" and not self.counts_nan:
-            self.has_warned_of_nan = True
-            warnings.warn(
+        if nan_count and self.nan_policy == "omit" and not self.counts_nan:
+            self.warn_once(
                 f"{type(self).__name__} leaves out values that are NaN, so far {nan_count}. With nan_policy='propagate'"
                 " the result is NaN, with 'raise' it is an error. This is said once.",
+                key="nan",
+                on_each_rank=True,
                 stacklevel=4,
             )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 import re
-import warnings
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -58,7 +57,6 @@ class Function(Reducer):
             raise ValueError(f"Function got max_values={max_values!r}; give a whole number, at least 1.")
         self.max_values = max_values
         self._function = function
-        self._has_warned = False
 
     @property
     @override
@@ -99,21 +97,16 @@ class Function(Reducer):
 
     def _kept(self, columns: Floats) -> State:
         if columns.shape[1] > self.max_values:
-            self._warn_once()
-            # Not the first that came: that would be all values of one rank and none of another.
-            columns = _in_order(columns)[:, : self.max_values]
-        return columns.reshape(-1)
-
-    def _warn_once(self) -> None:
-        if not self._has_warned:
-            self._has_warned = True
-            warnings.warn(
+            self.warn_once(
                 f"reduce_fx={self.name}: {self.max_values} values are kept, in"
                 f" {self.max_values * _BYTES_PER_VALUE / 1e6:.3g} MB, and no more: what comes after them is left out"
                 " of the result. Use a reducer that needs not keep them, such as 'p95' or a Reducer of your own,"
                 " or give Function(…, max_values=…) more.",
-                stacklevel=2,
+                on_each_rank=True,
             )
+            # Not the first that came: that would be all values of one rank and none of another.
+            columns = _in_order(columns)[:, : self.max_values]
+        return columns.reshape(-1)
 
 
 def _in_order(columns: Floats) -> Floats:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lightning_utilities.core.rank_zero import WarningCache
-
 from lightning_trackplus.lightning_internals import result_entries, trainer_state
 from lightning_trackplus.lightning_internals.classes import MisconfigurationException
 from lightning_trackplus.media.base import Media
@@ -16,12 +14,10 @@ from lightning_trackplus.routing import media_sync
 from lightning_trackplus.routing.media_fan_out import MediaFanOut
 from lightning_trackplus.runtime import distributed
 from lightning_trackplus.runtime.lists import is_list
-from lightning_trackplus.runtime.warn import describe_error, warn
+from lightning_trackplus.runtime.warn import describe_error, warn, warn_once
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
-
-warning_cache = WarningCache()
 
 
 class MediaHandler:
@@ -61,7 +57,7 @@ class MediaHandler:
             )
         selections = _selections(name, media, arguments["reduce_fx"])
         if arguments["prog_bar"]:
-            warning_cache.warn(f"self.log({name!r}, …, prog_bar=True): a progress bar shows no media, only numbers.")
+            warn_once(f"self.log({name!r}, …, prog_bar=True): a progress bar shows no media, only numbers.")
         if self._trainer.sanity_checking or arguments["logger"] is False:
             return
         name = self._full_name(name, arguments)

@@ -44,10 +44,6 @@ class WarnOnce:
         else:
             rank_zero_warn(message, stacklevel=stacklevel + 4)
 
-    def forget(self) -> None:
-        """Show all warnings again."""
-        self._shown.clear()
-
 
 warn_once = WarnOnce()
 

@@ -13,7 +13,7 @@ from typing import Any
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.summary.writer import event_file_writer
 
-from lightning_trackplus.runtime.warn import describe_error, warn
+from lightning_trackplus.runtime.warn import WarnOnce, describe_error, warn
 
 _TORCH = "torch.utils.tensorboard.writer"
 _TENSORBOARD = event_file_writer.__name__
@@ -46,7 +46,7 @@ class Listeners:
         self._directory = str(directory)
         self._are_told = are_told
         self._file_writer: Any = None
-        self._has_failed = False
+        self._warn_once = WarnOnce()
 
     def are_new(self) -> bool:
         """Return whether someone wants to be told of the folder and was not: they read the files from then on."""
@@ -89,8 +89,7 @@ class Listeners:
         try:
             call()
         except Exception as error:  # noqa: BLE001  what others raise may not keep the files from being written
-            if not self._has_failed:
-                self._has_failed = True
+            if self._warn_once.is_first("failed"):
                 warn(f"A tool that listens to TensorBoard failed in {self._directory}: {describe_error(error)}")
 
 
