@@ -14,6 +14,7 @@ from lightning_trackplus.formats.layout import BEST_FOLDER
 from lightning_trackplus.record import NUMBERS, Payload, Record
 from lightning_trackplus.writers.directions import Mode
 from lightning_trackplus.writers.event_file import EventFileWriter
+from lightning_trackplus.writers.history import Point, is_better
 
 
 class BestMetrics:
@@ -37,7 +38,7 @@ class BestMetrics:
         self._directory = directory / BEST_FOLDER
         self._modes = dict(modes)
         self._events = EventFileWriter(self._directory)
-        self._best: dict[str, float] | None = None
+        self._best: dict[str, Point] | None = None
 
     def write(self, record: Record[Payload]) -> None:
         """Write those numbers of one record that are the best so far, as one event."""
@@ -45,8 +46,8 @@ class BestMetrics:
         better: dict[str, Payload] = {}
         for name, mode in self._modes.items():
             value = record.values.get(name)
-            if isinstance(value, NUMBERS) and _is_better(value, best.get(name), mode):
-                better[name] = best[name] = value
+            if isinstance(value, NUMBERS) and is_better(point := (value, record.step), best.get(name), mode):
+                better[name], best[name] = value, point
         if better:
             self._events.write(Record(record.step, record.epoch, record.wall_time, better, only_numbers=True))
 
@@ -58,19 +59,12 @@ class BestMetrics:
         """Flush and close the file."""
         self._events.close()
 
-    def _begin(self) -> dict[str, float]:
-        best: dict[str, float] = {}
+    def _begin(self) -> dict[str, Point]:
+        best: dict[str, Point] = {}
         self._best = best
-        events = itertools.chain.from_iterable(map(read_events, event_files(self._directory)))
-        for value in itertools.chain.from_iterable(event.summary.value for event in events):
-            mode = self._modes.get(value.tag)
-            if mode and value.HasField("simple_value") and _is_better(value.simple_value, best.get(value.tag), mode):
-                best[value.tag] = value.simple_value
+        for event in itertools.chain.from_iterable(map(read_events, event_files(self._directory))):
+            for value in event.summary.value:
+                mode, point = self._modes.get(value.tag), (value.simple_value, event.step)
+                if mode and value.HasField("simple_value") and is_better(point, best.get(value.tag), mode):
+                    best[value.tag] = point
         return best
-
-
-def _is_better(value: float, best: float | None, mode: Mode) -> bool:
-    """Return whether a value is better than the best; NaN never is."""
-    if best is None:
-        return value == value  # noqa: PLR0124  which is not true of NaN
-    return value < best if mode == "min" else value > best

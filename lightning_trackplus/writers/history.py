@@ -263,8 +263,7 @@ class RunningExtremes:
         best = None if series is None else series.lowest if mode == "min" else series.highest
         found = None
         for position, point in enumerate(points):
-            # NaN differs from itself.
-            if point[0] == point[0] and (best is None or is_better(point, best, mode)):
+            if is_better(point, best, mode):
                 best, found = point, position
         return found
 
@@ -282,18 +281,21 @@ class RunningExtremes:
 
 
 def _extend(series: Series, low: Point, high: Point) -> None:
-    # NaN differs from itself; `math.isnan` takes no integer beyond all floats. If it is the lowest, all values are NaN.
-    if low[0] != low[0]:
-        return
-    if series.lowest is None or is_better(low, series.lowest, "min"):
+    if is_better(low, series.lowest, "min"):
         series.lowest = low
-    if series.highest is None or is_better(high, series.highest, "max"):
+    if is_better(high, series.highest, "max"):
         series.highest = high
 
 
-def is_better(point: Point, best: Point, mode: Mode) -> bool:
-    """Return whether a point is better than the best so far, or as good at a lower step; neither is NaN."""
-    return point < best if mode == "min" else (point[0], -point[1]) > (best[0], -best[1])
+def is_better(point: Point, best: Point | None, mode: Mode) -> bool:
+    """Return whether a point is better than the best so far, or as good at a lower step; NaN never is."""
+    if best is None:
+        # NaN differs from itself; `math.isnan` takes no integer beyond all floats.
+        return point[0] == point[0]
+    # NaN compares as False, but not in a tuple.
+    if point[0] == best[0]:
+        return point[1] < best[1]
+    return point[0] < best[0] if mode == "min" else point[0] > best[0]
 
 
 def _columns(records: list[Record[float]], width: int) -> NDArray[np.float64]:
