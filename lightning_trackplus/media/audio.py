@@ -18,7 +18,7 @@ from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.tensors import clone_to_host, is_float, readable
 from lightning_trackplus.record import AudioPayload
 from lightning_trackplus.runtime.lists import is_list
-from lightning_trackplus.runtime.suggestions import did_you_mean
+from lightning_trackplus.runtime.names import did_you_mean
 
 SoundFormat: TypeAlias = Literal["wav", "flac"]
 

@@ -14,7 +14,7 @@ from lightning_trackplus.media.image import Image
 from lightning_trackplus.media.selection import First, Selection, selection_of
 from lightning_trackplus.media.text import Text
 from lightning_trackplus.runtime.lists import is_list
-from lightning_trackplus.runtime.suggestions import did_you_mean
+from lightning_trackplus.runtime.names import did_you_mean
 from lightning_trackplus.runtime.warn import WarnOnce
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 from lightning_trackplus.formats.last_points import last_points
 from lightning_trackplus.formats.x_axis import EPOCH, known_axes, write_axes
 from lightning_trackplus.record import Payload, Record
-from lightning_trackplus.runtime.name_patterns import matches
+from lightning_trackplus.runtime.names import matches
 
 _MOST_LAYOUTS = 1000
 _LARGEST_STEP = 2**63

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 import PIL.Image
 
 from lightning_trackplus.media.images.image_files import opaque
-from lightning_trackplus.runtime.suggestions import did_you_mean
+from lightning_trackplus.runtime.names import did_you_mean
 
 VideoFormat: TypeAlias = Literal["webp", "gif"]
 

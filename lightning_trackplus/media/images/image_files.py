@@ -11,7 +11,7 @@ import PIL.Image
 
 from lightning_trackplus.media.images.png import png
 from lightning_trackplus.media.images.value_range import Picture
-from lightning_trackplus.runtime.suggestions import did_you_mean
+from lightning_trackplus.runtime.names import did_you_mean
 
 Format: TypeAlias = Literal["png", "webp", "jpeg"]
 
