@@ -1,4 +1,4 @@
-"""A run as a logger writes it: its directory, the files that are open, and where it goes on."""
+"""A run as a logger writes it: its directory, its open files, and where it continues."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class RunWriter:
         self._output: WriterSet | None = None
         # It goes on where it was when the files are opened again.
         self._summary: RunSummary | None = None
-        # The process that writes; those that it forks or spawns do not, unless a Trainer runs there.
+        # The process that writes; its child processes do not, unless a Trainer runs there.
         self._owner: int | None = None
         self._flushes_next = False
         self._end_with_self: weakref.finalize[Any, Any] | None = None
@@ -164,7 +164,7 @@ class RunWriter:
         self._resumed = None
 
     def flush(self) -> None:
-        """Wait until all that was handed over is in the files."""
+        """Wait until all records are in the files."""
         if self._output is not None:
             self._output.writer.flush()
 
@@ -251,11 +251,7 @@ class RunWriter:
         return backup
 
     def close(self, status: str | None) -> None:
-        """Write what waits and close the files.
-
-        Args:
-            status: How the run ended, as Lightning says it; None where that is not known.
-        """
+        """Write what waits and close the files; ``status`` is Lightning's for the end of the run, if it is known."""
         output, self._output, self._resumed = self._output, None, None
         if self._end_with_self is not None:
             self._end_with_self.detach()
@@ -271,8 +267,8 @@ class RunWriter:
     def _opened(self) -> WriterSet:
         if self._owner in parents():
             rank_zero_warn(
-                "Something was logged in a process that the one which writes the run has begun, such as a worker of a"
-                " DataLoader. It is not written: log in the process that trains."
+                "Ignored a log call from a child process (for example a DataLoader worker);"
+                " log in the training process."
             )
             directory = self.allocation.directory
             return WriterSet(RunSummary(directory), directory, self.options._replace(writers=()))
@@ -298,11 +294,11 @@ class RunWriter:
 
 
 def _end(output: WriterSet, claim: RunAllocation) -> None:
-    # A process that was forked from the one that writes ends as well, and leaves to that what is its.
+    # A fork of the process that writes ends as well, and closes nothing.
     if not output.is_of_this_process():
         return
     if output.is_current_thread():
-        # The garbage collector runs on any thread, and one of these cannot wait for its own end.
+        # The garbage collector runs on any thread, and a thread cannot wait for its own end.
         threading.Thread(target=_end, args=(output, claim)).start()
         return
     output.close()

@@ -27,9 +27,9 @@ class OutputOptions(NamedTuple):
     """How a run is written.
 
     Attributes:
-        writers: The writers that were asked for.
-        x_axis: Over what chosen names stand in TensorBoard.
-        hparam_metrics: Which names stand in the HParams tab, and whether the lowest or the highest value is the best.
+        writers: The writers of the run.
+        x_axis: X axis in TensorBoard for selected names.
+        hparam_metrics: Names in the HParams tab, and whether the lowest or the highest value of each is the best.
         queue: The options of each `AsyncWriter`: ``flush_secs``, ``overflow`` and ``max_bytes``.
     """
 
@@ -84,7 +84,7 @@ class WriterSet:
             self._session.params = params
 
     def set_directions(self, directions: Directions) -> None:
-        """Set which values are the best ones in ``summary.json``."""
+        """Set whether the lowest or the highest values are the best in ``summary.json``."""
         self._summary.set_directions(directions)
 
     def flush_soon(self) -> None:
@@ -105,11 +105,7 @@ class WriterSet:
         return self._fork == forks.count
 
     def close(self, status: str | None = None) -> None:
-        """Write what waits and close the files.
-
-        Args:
-            status: How the run ended, as Lightning says it; None where that is not known.
-        """
+        """Write what waits and close the files; ``status`` is Lightning's for the end of the run, if it is known."""
         if self._session is not None:
             self._session.status = status
         self.writer.close()
@@ -119,7 +115,7 @@ class WriterSet:
         from lightning_trackplus.writers.best_metrics import BestMetrics  # noqa: PLC0415
         from lightning_trackplus.writers.hparams import HParamsWriter  # noqa: PLC0415
 
-        # Of the scalars in the folder of the session, TensorBoard makes the columns.
+        # TensorBoard makes the columns from the scalars in the folder of the session.
         self._session = HParamsWriter(directory / BEST_FOLDER if self._hparam_metrics else directory, {})
         return (
             [self._session, BestMetrics(directory, self._hparam_metrics)] if self._hparam_metrics else [self._session]

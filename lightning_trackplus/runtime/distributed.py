@@ -1,4 +1,4 @@
-"""What processes tell each other."""
+"""Collective communication helpers."""
 
 from __future__ import annotations
 
@@ -17,24 +17,20 @@ Group: TypeAlias = Any
 """A `torch.distributed.ProcessGroup`, or None for all; torch builds without distributed have no such name."""
 
 _DEVICES = {"gloo": "cpu", "nccl": "cuda"}
-"""Where the tensors of a backend lie; of others, torch knows itself."""
+"""The device of a backend's tensors; for other backends, torch knows it."""
 _ROOM = 65_536
 _HEAD = 8
 
 
 def is_distributed() -> bool:
-    """Return whether this process runs among others."""
+    """Return whether there is more than one process."""
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 def all_gather_object(mine: T, group: Group = None) -> list[T]:
-    """Return what each process of a group gives, in the order of their ranks.
+    """Return the objects of all processes of a group, in the order of their ranks; None is the group of all.
 
-    It takes one collective, and a second one where a process gives more than 64 KiB.
-
-    Args:
-        mine: What this process gives; it has to be picklable. The others have its tensors on the host.
-        group: The group; all processes if None.
+    It takes one collective, and a second one if an object is larger than 64 KiB. Tensors arrive on the host.
     """
     device = _DEVICES.get(distributed.get_backend(group))
     if device is None:
@@ -66,7 +62,7 @@ def _pickled(value: object) -> bytes:
 
 
 def _all_gathered(message: NDArray[np.uint8], size: int, device: str, group: Group) -> list[NDArray[np.uint8]]:
-    """Return messages of one size, into which each process fits its own."""
+    """Return the messages of all processes, each padded to one size."""
     mine = torch.zeros(size, dtype=torch.uint8)
     mine[: len(message)] = torch.from_numpy(message.copy())
     mine = mine.to(device)
@@ -76,11 +72,7 @@ def _all_gathered(message: NDArray[np.uint8], size: int, device: str, group: Gro
 
 
 def group_ranks(group: Group) -> tuple[int, ...]:
-    """Return the ranks of a group; none if this process is not among them.
-
-    Args:
-        group: The group; all processes if None.
-    """
+    """Return the ranks of a group, where None is the group of all; none if this process is not in it."""
     if group is None:
         return tuple(range(world_size()))
     return (
@@ -89,10 +81,10 @@ def group_ranks(group: Group) -> tuple[int, ...]:
 
 
 def world_size() -> int:
-    """Return how many processes there are."""
+    """Return the number of processes."""
     return distributed.get_world_size() if is_distributed() else 1
 
 
 def rank() -> int:
-    """Return which of the processes this one is."""
+    """Return the rank of this process."""
     return distributed.get_rank() if is_distributed() else 0

@@ -349,10 +349,7 @@ def collate(items):
     return [torch.stack(items)]
 
 
-NOT_WRITTEN = (
-    "Something was logged in a process that the one which writes the run has begun, such as a worker of a DataLoader."
-    " It is not written: log in the process that trains."
-)
+NOT_WRITTEN = "Ignored a log call from a child process (for example a DataLoader worker); log in the training process."
 
 
 @pytest.mark.parametrize("logs", [False, True])
