@@ -83,7 +83,7 @@ class AsyncWriter:
         self._writer = writer if isinstance(writer, FanOut) else FanOut([writer])
         self._failures = self._writer.failures
         self._flush_secs = flush_secs
-        self._waiting: deque[tuple[Record[Payload | Encodable] | Callable[[], None], int, bool]] = deque()
+        self._waiting: deque[tuple[Record[Payload | Encodable] | Callable[[], None], int]] = deque()
         self._room = _ByteBudget(max_bytes, overflow)
         self._put_count = 0
         self._flushed_count = 0
@@ -118,7 +118,7 @@ class AsyncWriter:
             if self._closing:
                 self._failures.failed("Logging", RuntimeError("it was closed before"))
                 return
-            self._waiting.append((record, size, is_media))
+            self._waiting.append((record, size))
             self._room.take(size, is_media=is_media)
             self._put_count += 1
             if self._room.is_half_full():
@@ -128,7 +128,7 @@ class AsyncWriter:
         """Call a function on the writing thread once all records before it are in the files, and before the next."""
         with self._lock:
             if not self._closing:
-                self._waiting.append((work, 0, False))
+                self._waiting.append((work, 0))
                 self._put_count += 1
 
     def flush(self) -> None:
@@ -207,7 +207,7 @@ class AsyncWriter:
     def _count_what_is_left(self) -> None:
         """Count records that wait although the thread has ended, which it does not before `close`."""
         with self._lock:
-            left = sum(isinstance(one, Record) for one, _, _ in self._waiting)
+            left = sum(isinstance(one, Record) for one, _ in self._waiting)
             self._waiting.clear()
         if left and not self._thread.is_alive():
             self._failures.failed(
@@ -239,12 +239,13 @@ class AsyncWriter:
     def _deliver(self, count: int) -> None:
         done = dict.fromkeys((False, True), 0)
         for _ in range(count):
-            record, size, is_media = self._waiting.popleft()
+            record, size = self._waiting.popleft()
             if not isinstance(record, Record):
                 self._writer.flush()
                 self._attempt("Noting what belongs to a checkpoint", record)
                 continue
             self._writer.write(self._encoded(record))
+            is_media = record.is_media
             done[is_media] += size
             if done[is_media] >= _ROOM_AT_ONCE:
                 self._make_room(done[is_media], is_media=is_media)

@@ -38,7 +38,8 @@ class FanOut:
     """
 
     def __init__(self, writers: Sequence[Writer]) -> None:
-        self._writers = tuple(writers)
+        # A record with media goes to those that encode, `AsyncWriter` and `FanOut`, and to no others.
+        self._writers: tuple[Any, ...] = tuple(writers)
         self.failures = FailureLog()
         # The first and the last step since the last flush.
         self._first_step: int | None = None
@@ -55,7 +56,7 @@ class FanOut:
             record = _with_shared_encodings(record)
         for writer in self._writers:
             try:
-                writer.write(cast("Record[Payload]", record))
+                writer.write(record)
             except BaseException as error:  # noqa: BLE001, PERF203  a writer may raise anything
                 self.failures.failed(type(writer).__name__, error, (step, step))
 

@@ -62,7 +62,8 @@ class WriterSet:
         given = [choice for choice in options.writers if not isinstance(choice, str)]
         self._threads = [self._ours] if self._ours is not None else []
         self._threads += [AsyncWriter(choice, **options.queue) for choice in given]
-        self.writer = FanOut(self._threads)
+        # A fan-out of one would cost a tenth of a call of `log_metrics`.
+        self.writer: AsyncWriter | FanOut = self._threads[0] if len(self._threads) == 1 else FanOut(self._threads)
         self._fork = forks.count
 
     def note_extent(self, note: Callable[[Extent], None], *, seals: bool) -> None:
