@@ -507,8 +507,8 @@ def test_a_failing_writer_never_stops_training(tmp_path):
     messages = [str(warning.message) for warning in caught if "Broken failed" in str(warning.message)]
     assert messages == [
         "Broken failed, training goes on. OSError: no space left on device",
-        "Broken failed 3 times in this run, between the steps 0 and 2, and what it was given then is missing there."
-        " The first time: OSError: no space left on device",
+        "Broken failed 3 times in this run, between the steps 0 and 2. Records from those steps are missing from the"
+        " output. The first failure: OSError: no space left on device",
     ]
     assert pandas.read_csv(f"{logger.log_dir}/metrics.csv")["x"].tolist() == [0.0, 1.0, 2.0]
 
@@ -637,9 +637,9 @@ def test_warnings_that_are_errors_do_not_reach_the_training(tmp_path, caplog):
             logger.finalize("success")
     assert [record.message.split(".")[0] for record in caplog.records if "Broken" in record.message] == [
         "Broken failed, training goes on",
-        "Broken failed once in this run, at step 0, and what it was given then is missing there",
+        "Broken failed once in this run, at step 0",
         "Broken failed, training goes on",
-        "Broken failed once in this run, at step 1, and what it was given then is missing there",
+        "Broken failed once in this run, at step 1",
     ]
     assert pandas.read_csv(f"{logger.log_dir}/metrics.csv")["step"].tolist() == [0, 1]
 
