@@ -40,7 +40,7 @@ class JsonLines:
         if isinstance(value, int | float):
             return value
         if isinstance(value, HistogramPayload):
-            return [table[:, 2].sum() for table in value.bins]
+            return [counts.rows()[:, 2].sum() for counts in value.bins]
         assert isinstance(value, Encoded)
         items = []
         for index, item in enumerate(value.items):
