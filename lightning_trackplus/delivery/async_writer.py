@@ -322,11 +322,11 @@ class _ByteBudget:
 def check_queue(flush_secs: float, media_overflow: str, max_queue_bytes: int) -> None:
     """Raise ValueError for an option of a logger's queue that has no meaning."""
     if not 0 < flush_secs <= threading.TIMEOUT_MAX:
-        raise ValueError(f"flush_secs={flush_secs!r}; give a number of seconds above 0, for example 1.0.")
+        raise ValueError(f"flush_secs={flush_secs!r}; expected a number of seconds above 0, for example 1.0.")
     if media_overflow not in get_args(Overflow):
         raise ValueError(
-            f'media_overflow={media_overflow!r}; give "block", so that training waits for media, or "drop", so that'
+            f'media_overflow={media_overflow!r}; expected "block", so that training waits for media, or "drop", so that'
             " media are dropped for which there is no room."
         )
     if not isinstance(max_queue_bytes, Integral) or isinstance(max_queue_bytes, bool) or max_queue_bytes < 1:
-        raise ValueError(f"max_queue_bytes={max_queue_bytes!r}; give a number of bytes above 0, for example 2**28.")
+        raise ValueError(f"max_queue_bytes={max_queue_bytes!r}; expected a number of bytes above 0, for example 2**28.")

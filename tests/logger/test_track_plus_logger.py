@@ -434,15 +434,18 @@ def test_wrong_calls_of_media_methods_raise_wandb_loggers_errors(tmp_path, call,
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"flush_secs": 0}, "flush_secs=0; give a number of seconds above 0, for example 1.0."),
+        ({"flush_secs": 0}, "flush_secs=0; expected a number of seconds above 0, for example 1.0."),
         (
             {"media_overflow": "wait"},
-            'media_overflow=\'wait\'; give "block", so that training waits for media, or "drop", so that media are'
+            'media_overflow=\'wait\'; expected "block", so that training waits for media, or "drop", so that media are'
             " dropped for which there is no room.",
         ),
-        ({"max_queue_bytes": 0}, "max_queue_bytes=0; give a number of bytes above 0, for example 2**28."),
-        ({"max_queue_bytes": True}, "max_queue_bytes=True; give a number of bytes above 0, for example 2**28."),
-        ({"max_queue_bytes": 1e9}, "max_queue_bytes=1000000000.0; give a number of bytes above 0, for example 2**28."),
+        ({"max_queue_bytes": 0}, "max_queue_bytes=0; expected a number of bytes above 0, for example 2**28."),
+        ({"max_queue_bytes": True}, "max_queue_bytes=True; expected a number of bytes above 0, for example 2**28."),
+        (
+            {"max_queue_bytes": 1e9},
+            "max_queue_bytes=1000000000.0; expected a number of bytes above 0, for example 2**28.",
+        ),
         ({"writers": ()}, 'writers=(); expected a list with at least one writer, for example ("tensorboard", "csv").'),
         (
             {"writers": "csv"},
@@ -647,7 +650,7 @@ def test_warnings_that_are_errors_do_not_reach_the_training(tmp_path, caplog):
 @pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan")])
 def test_a_flush_interval_must_be_positive_and_finite(seconds):
     """Zero, negative and infinite intervals raise."""
-    with pytest.raises(ValueError, match=r"give a number of seconds above 0, for example 1\.0"):
+    with pytest.raises(ValueError, match=r"expected a number of seconds above 0, for example 1\.0"):
         TrackPlusLogger(flush_secs=seconds)
 
 
