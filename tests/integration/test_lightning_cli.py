@@ -124,10 +124,10 @@ def test_help_describes_the_options_with_their_types(said):
     """``--trainer.logger.help`` gives types, defaults and the docstring's words."""
     text = " ".join(said("fit", "--trainer.logger.help", "lightning_trackplus.TrackPlusLogger").split())
     assert "--trainer.logger.save_dir SAVE_DIR" in text
-    assert "Where the runs lie, a path or a URL" in text
+    assert "The directory of all runs: a path, or a URL" in text
     assert "--trainer.logger.flush_secs FLUSH_SECS" in text
     assert "type: float, default: 1.0" in text
-    assert "Which formats to write" in text
+    assert "The formats to write" in text
 
 
 def test_options_can_be_given_on_the_command_line(command, tmp_path):
