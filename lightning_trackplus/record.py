@@ -196,10 +196,6 @@ class TensorBoardEvent:
     event: Any
     nbytes: int
 
-    def snapshot(self) -> TensorBoardEvent:
-        """Return this object: an event is not changed after it was added."""
-        return self
-
 
 MediaPayload: TypeAlias = (
     ImagePayload | VideoPayload | AudioPayload | TextPayload | FilesPayload | HistogramPayload | TablePayload
@@ -272,6 +268,7 @@ class Record(Generic[ValueT_co]):
         values: The values by name.
         only_numbers: Whether all values are numbers, so that writers need not check each.
         batch: The evaluation, if this is one of its batches; otherwise None.
+        is_media: Whether it holds media, which ``media_overflow="drop"`` drops if there is no room.
     """
 
     step: int
@@ -280,6 +277,7 @@ class Record(Generic[ValueT_co]):
     values: Mapping[str, ValueT_co]
     only_numbers: bool = False
     batch: EvaluationBatch | None = None
+    is_media: bool = False
 
     @property
     def nbytes(self) -> int:

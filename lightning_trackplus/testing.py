@@ -30,7 +30,7 @@ from lightning_trackplus.record import (
     TextPayload,
     VideoPayload,
 )
-from lightning_trackplus.runtime.suggestions import did_you_mean
+from lightning_trackplus.runtime.names import did_you_mean
 
 
 @dataclass(frozen=True, slots=True)

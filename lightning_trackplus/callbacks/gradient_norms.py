@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from lightning_trackplus.lightning_internals import result_entries, trainer_state
 from lightning_trackplus.lightning_internals.classes import Callback, MisconfigurationException
-from lightning_trackplus.runtime.name_patterns import matches
+from lightning_trackplus.runtime.names import matches
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl

@@ -1,1 +1,1 @@
-"""What was logged, on its way from training to the writers, on threads of its own."""
+"""Writers that write on threads of their own, and to several writers at once."""

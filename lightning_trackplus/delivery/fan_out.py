@@ -1,67 +1,149 @@
-"""Several deliveries of the same records, so that a writer that is slow or stuck holds up no other."""
+"""A writer that gives each record to several writers."""
 
 from __future__ import annotations
 
+import dataclasses
+import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TypeAlias
+from typing import Any, cast
 
-from lightning_trackplus.delivery.async_writer import AsyncWriter
-from lightning_trackplus.delivery.shared_encoding import SharedEncoding
-from lightning_trackplus.record import Encodable, Payload, Record, TensorBoardEvent
+from typing_extensions import Self
+
+from lightning_trackplus.record import Encodable, Encoded, Payload, Record, TensorBoardEvent
+from lightning_trackplus.runtime.failures import FailureLog
+from lightning_trackplus.writers.protocol import Writer
+
+PAYLOADS = (float, int, Encoded, TensorBoardEvent)
+"""What needs no encoding; to ask whether a value has the methods of `Encodable` takes twenty times as long."""
 
 
 class FanOut:
-    """Is to its callers what one `AsyncWriter` is."""
+    """A `Writer` for several writers, each of which gets every record.
 
-    def __init__(self, deliveries: Sequence[AsyncWriter]) -> None:
-        self._deliveries = tuple(deliveries)
+    What one of them raises does not reach the others, nor the caller: it is counted, warned of once, and reported by
+    `close`. Media that are not encoded yet are copied once and encoded once for all `AsyncWriter` among them.
 
-    def put(self, record: Record[Payload | Encodable], *, is_media: bool = False) -> None:
-        """Hand over one record."""
-        for delivery in self._deliveries:
-            delivery.put(record, is_media=is_media)
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from lightning_trackplus.writers.csv import CSVWriter
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> writer = FanOut([CSVWriter(folder / "one"), CSVWriter(folder / "two")])
+        >>> writer.write(Record(0, None, 1e9, {"loss": 0.5}))
+        >>> writer.close()
+        >>> print((folder / "two" / "metrics.csv").read_text().strip())
+        step,epoch,loss
+        0,,0.5
+    """
 
-    def put_medium(
-        self, name: str, medium: Encodable | TensorBoardEvent, step: int, epoch: float | None, wall_time: float
-    ) -> bool:
-        """Hand over a copy of one medium, which is made once and encoded once; return whether any took it."""
-        shared = medium if isinstance(medium, TensorBoardEvent | SharedEncoding) else SharedEncoding(medium)
-        taken = [delivery.put_medium(name, shared, step, epoch, wall_time) for delivery in self._deliveries]
-        return any(taken)
+    def __init__(self, writers: Sequence[Writer]) -> None:
+        # A record with media goes to those that encode, `AsyncWriter` and `FanOut`, and to no others.
+        self._writers: tuple[Any, ...] = tuple(writers)
+        self.failures = FailureLog()
+        # The first and the last step since the last flush.
+        self._first_step: int | None = None
+        self._last_step = 0
+        self._has_flushed = True
+
+    def write(self, record: Record[Payload | Encodable]) -> None:
+        """Give one record to all writers."""
+        step = record.step
+        if self._has_flushed:
+            self._first_step, self._has_flushed = step, False
+        self._last_step = step
+        if not record.only_numbers and len(self._writers) > 1:
+            record = _with_shared_encodings(record)
+        for writer in self._writers:
+            try:
+                writer.write(record)
+            except BaseException as error:  # noqa: BLE001, PERF203  a writer may raise anything
+                self.failures.failed(type(writer).__name__, error, (step, step))
 
     def flush(self) -> None:
-        """Wait until everything that was put before is in the files."""
-        for delivery in self._deliveries:
-            delivery.flush()
-
-    def flush_soon(self) -> None:
-        """Bring what was put before into the files without waiting for the interval, nor for that to be done."""
-        for delivery in self._deliveries:
-            delivery.flush_soon()
+        """Flush all writers."""
+        self._has_flushed = True
+        for writer in self._writers:
+            self._call(writer, "flush")
 
     def close(self) -> None:
-        """Write what waits, close the writers, and say what could not be written."""
+        """Close all writers, and warn of what could not be written."""
+        # After an interrupt the others are closed as well.
         with ExitStack() as stack:
-            for delivery in reversed(self._deliveries):
-                stack.callback(delivery.close)
+            stack.callback(self.failures.report)
+            for writer in reversed(self._writers):
+                stack.callback(self._call, writer, "close")
 
-    def has_flushed(self) -> bool:
-        """Return whether anything that was put is in the files of one."""
-        return any(delivery.has_flushed() for delivery in self._deliveries)
-
-    def is_current_thread(self) -> bool:
-        """Return whether one of the delivery threads asks."""
-        return any(delivery.is_current_thread() for delivery in self._deliveries)
-
-    def is_of_this_process(self) -> bool:
-        """Return whether the deliveries were opened in this process, and not in one that was forked since."""
-        return all(delivery.is_of_this_process() for delivery in self._deliveries)
+    def _call(self, writer: Writer, method: str) -> None:
+        try:
+            getattr(writer, method)()
+        except BaseException as error:  # noqa: BLE001  a writer may raise anything
+            steps = None if self._first_step is None else (self._first_step, self._last_step)
+            self.failures.failed(type(writer).__name__, error, steps)
 
 
-AnyDelivery: TypeAlias = "AsyncWriter | FanOut"
+class SharedEncoding:
+    """A medium for several threads: the first that asks copies or encodes it, the others get the same.
+
+    An encoding that fails does so for all, with the same error. The medium is released once it is encoded.
+
+    Examples:
+        >>> from lightning_trackplus import Text
+        >>> shared = SharedEncoding(Text("one"))
+        >>> shared.encode("name") is shared.encode("name")
+        True
+    """
+
+    def __init__(self, medium: Encodable) -> None:
+        self._medium: Encodable | None = medium
+        self._payload: Payload | None = None
+        self._error: BaseException | None = None
+        self._is_copy = False
+        self._working = threading.Lock()
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the medium holds, in bytes, encoded or not."""
+        held = self._payload if self._medium is None else self._medium
+        return 0 if held is None or isinstance(held, float | int) else held.nbytes
+
+    def snapshot(self) -> Self:
+        """Return this object; what it holds is a copy from now on."""
+        with self._working:
+            if self._medium is not None and not self._is_copy:
+                self._medium, self._is_copy = self._medium.snapshot(), True
+        return self
+
+    def encode(self, name: str) -> Payload:
+        """Return the payload.
+
+        Raises:
+            BaseException: Whatever the medium has raised, for each that asks.
+        """
+        with self._working:
+            if self._medium is not None:
+                self._encode(self._medium, name)
+                self._medium = None
+        if self._error is not None:
+            raise self._error
+        return cast("Payload", self._payload)
+
+    def _encode(self, medium: Encodable, name: str) -> None:
+        try:
+            self._payload = medium.encode(name)
+        except BaseException as error:  # noqa: BLE001  it is raised again, to each that asks
+            # The frames in the traceback would hold the medium.
+            self._error = error.with_traceback(None)
 
 
-def joined(deliveries: Sequence[AsyncWriter]) -> AnyDelivery:
-    """Return what hands records to all of some deliveries; the one itself, where there is no other."""
-    return deliveries[0] if len(deliveries) == 1 else FanOut(deliveries)
+_SHARED = (*PAYLOADS, SharedEncoding)
+
+
+def _with_shared_encodings(record: Record[Any]) -> Record[Any]:
+    """Return a record whose media several threads can encode."""
+    if all(isinstance(value, _SHARED) for value in record.values.values()):
+        return record
+    values = {
+        name: value if isinstance(value, _SHARED) else SharedEncoding(value) for name, value in record.values.items()
+    }
+    return dataclasses.replace(record, values=values)

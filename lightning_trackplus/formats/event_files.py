@@ -13,13 +13,12 @@ import os
 import re
 import struct
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from lightning_trackplus.formats.files import AtomicFile
-from lightning_trackplus.runtime.failures import warn
+from lightning_trackplus.runtime.warn import warn, warn_once
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event
@@ -167,9 +166,9 @@ def _crc32c() -> Callable[[bytes], int]:
             return google_crc32c.value  # type: ignore[no-any-return]  # it ships no types
     from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import crc32c as slow  # noqa: PLC0415  seldom wanted
 
-    warnings.warn(
+    warn_once(
         "google-crc32c is not installed. The checksums of TensorBoard events are computed in Python, which keeps a"
         " thread busy where media are large. `pip install google-crc32c` makes them a thousand times faster.",
-        stacklevel=2,
+        on_each_rank=True,
     )
     return slow  # type: ignore[no-any-return]  # it ships no types

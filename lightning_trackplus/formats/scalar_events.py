@@ -25,7 +25,7 @@ from tensorboard.util.tensor_util import make_ndarray
 from lightning_trackplus.formats.event_files import event_files, read_records
 from lightning_trackplus.formats.layout import EVALUATIONS, batches_folder, escaped
 from lightning_trackplus.formats.metrics_csv import EPOCH, StepRow
-from lightning_trackplus.runtime.failures import warn
+from lightning_trackplus.runtime.warn import warn
 
 _MAX_TEMPLATES = 1000
 _FLOAT_BYTES, _WALL_TIME_BYTES = 4, 9

@@ -6,7 +6,6 @@ the global step as X axis.
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 from collections.abc import Mapping
@@ -18,8 +17,8 @@ from lightning_trackplus.formats.last_points import last_points
 from lightning_trackplus.formats.layout import AXES_FILE
 from lightning_trackplus.formats.metrics_csv import EPOCH
 from lightning_trackplus.record import Payload, Record
-from lightning_trackplus.runtime.failures import warn
-from lightning_trackplus.runtime.name_patterns import matches
+from lightning_trackplus.runtime.names import matches
+from lightning_trackplus.runtime.warn import warn, warn_once
 
 _LARGEST_STEP = 2**63
 
@@ -62,13 +61,9 @@ def axes_to_continue(directory: Path) -> dict[str, str]:
     try:
         return read_axes(directory)
     except (OSError, ValueError) as error:
-        _warn_once(f"{error} It is written again.")
+        if warn_once.is_first(message := f"{error} It is written again."):
+            warn(message)
         return {}
-
-
-@functools.cache
-def _warn_once(message: str) -> None:
-    warn(message)
 
 
 class XAxes:

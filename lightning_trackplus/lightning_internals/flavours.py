@@ -104,7 +104,8 @@ def class_of_all_flavours(module: str, name: str, home: str) -> type[Any]:
 def give_messages_to(pytorch: str) -> None:
     """Send Lightning's rank-zero messages to the logger of the package of a new Trainer.
 
-    The package that is imported last decides that for both. Where this package has imported it, nobody has decided.
+    Both packages set the one variable of `lightning_utilities` when they are imported, and the last one wins. Where
+    `installed_flavours` has imported one of them, the user has not chosen: this undoes a side effect of ours.
     """
     if _imported_here:
         rank_zero_module.log = next(one.log for one in _ALL if one.name == pytorch)

@@ -118,7 +118,9 @@ def set_entry(entry: Any, *, step_value: torch.Tensor | None = None, result: tor
 
 
 def warn_of_no_sync(name: str) -> None:
-    """Say, once and on rank zero, that an epoch's result is that of each process alone, as Lightning says it.
+    """Warn, on rank zero and in Lightning's words, that an epoch's result is that of each process alone.
+
+    Whether this was shown is looked up and noted where Lightning does, so that either of the two shows it.
 
     Mirrors ``_ResultCollection._get_cache`` in ``logger_connector/result.py``.
     """

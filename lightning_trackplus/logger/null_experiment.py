@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from lightning_utilities.core.rank_zero import rank_zero_warn
+from lightning_trackplus.runtime.warn import WarnOnce
 
 NO_LOG = (
     "logger.experiment is not a W&B run and has no log(). Log numbers with self.log or logger.log_metrics({…}), and"
@@ -18,7 +18,7 @@ class NullExperiment:
 
     def __init__(self, flush: Callable[[], None]) -> None:
         self.flush = self.close = flush
-        self._warned: set[str] = set()
+        self._warn_once = WarnOnce()
 
     def __getattr__(self, method: str) -> Callable[..., None]:
         if method.startswith("_"):
@@ -27,11 +27,9 @@ class NullExperiment:
             raise AttributeError(NO_LOG)
 
         def ignore(*_: Any, **__: Any) -> None:
-            if method not in self._warned:
-                self._warned.add(method)
-                rank_zero_warn(
-                    f"Ignored a call of logger.experiment.{method}, since this TrackPlusLogger does not write"
-                    ' TensorBoard events. Install tensorboard and include "tensorboard" in writers.'
-                )
+            self._warn_once(
+                f"Ignored a call of logger.experiment.{method}, since this TrackPlusLogger does not write"
+                ' TensorBoard events. Install tensorboard and include "tensorboard" in writers.'
+            )
 
         return ignore

@@ -15,8 +15,7 @@ from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_only, r
 from torch import Tensor
 from typing_extensions import override
 
-from lightning_trackplus.delivery.async_writer import DEFAULT_MAX_BYTES
-from lightning_trackplus.delivery.byte_budget import Overflow, check_queue
+from lightning_trackplus.delivery.async_writer import DEFAULT_MAX_BYTES, Overflow, check_queue
 from lightning_trackplus.formats.hparams import check_hparam_metrics, flatten_hparams
 from lightning_trackplus.formats.layout import RUN_FILE
 from lightning_trackplus.formats.x_axis import check_x_axis, prefixed_axes
@@ -31,6 +30,7 @@ from lightning_trackplus.run.allocation import RunAllocation, local_or_url
 from lightning_trackplus.run.run_writer import RunWriter
 from lightning_trackplus.run.writer_set import OutputOptions
 from lightning_trackplus.runtime.device_transfer import start_host_copy
+from lightning_trackplus.runtime.warn import WarnOnce
 from lightning_trackplus.writers.best_values import Mode
 from lightning_trackplus.writers.registry import WriterChoice, available
 
@@ -132,7 +132,8 @@ class TrackPlusLogger(TensorBoardLogger, MediaMethods, TrainerHooks):
         self._steps = StepTracker()
         self.adds_callback = add_callback
         self._summary_writer: SummaryWriter | None = None
-        self._wrote_hparams = self._failed_hparams = self._has_shown_directory = False
+        self._wrote_hparams = self._failed_hparams = False
+        self._once = WarnOnce()
         _loggers.add(self)
 
     @property
@@ -290,12 +291,13 @@ class TrackPlusLogger(TensorBoardLogger, MediaMethods, TrainerHooks):
     def _show_directory(self) -> None:
         """Log once where the run is saved and how to view it, unless the run is empty."""
         directory = self._run.allocation.directory
-        if self._has_shown_directory or not directory.is_dir():
+        if not directory.is_dir():
             return
         # The learning rate finder, which disables the loggers, leaves only these files.
         if {path.name for path in directory.iterdir()} <= {RUN_FILE, self.NAME_HPARAMS_FILE}:
             return
-        self._has_shown_directory = True
+        if not self._once.is_first("directory"):
+            return
         command = f"tensorboard --logdir {shlex.quote(self.root_dir)}"
         if not self._writes_tensorboard:
             command = f"lightning_trackplus.read_run({self.log_dir!r})"

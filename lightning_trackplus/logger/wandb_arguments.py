@@ -21,8 +21,8 @@ from lightning_trackplus.media.figure import is_figure, is_matplotlibs, pixels_o
 from lightning_trackplus.media.images.files import ImageFormat, VideoFormat
 from lightning_trackplus.media.table import Table
 from lightning_trackplus.media.table_cells import columns_of_data_frame, is_data_frame
-from lightning_trackplus.runtime.failures import describe_error, warn
 from lightning_trackplus.runtime.lists import is_list
+from lightning_trackplus.runtime.warn import describe_error, warn
 
 T = TypeVar("T")
 OneEach: TypeAlias = "Sequence[T] | None"

@@ -17,7 +17,7 @@ from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.tensors import clone_to_host, is_float, readable
 from lightning_trackplus.record import AudioPayload
 from lightning_trackplus.runtime.lists import is_list
-from lightning_trackplus.runtime.suggestions import check_choice
+from lightning_trackplus.runtime.names import check_choice
 
 SoundFormat: TypeAlias = Literal["wav", "flac"]
 

@@ -18,8 +18,8 @@ from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.html import Html
 from lightning_trackplus.media.images.files import png
 from lightning_trackplus.record import FilesPayload, ImagePayload
-from lightning_trackplus.runtime.failures import describe_error
 from lightning_trackplus.runtime.lists import is_list
+from lightning_trackplus.runtime.warn import describe_error
 
 _OPAQUE = 255
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lightning_trackplus.lightning_internals.classes import MisconfigurationException
 from lightning_trackplus.runtime.lists import is_list
-from lightning_trackplus.runtime.suggestions import as_list, did_you_mean
+from lightning_trackplus.runtime.names import as_list, did_you_mean
 
 Keys: TypeAlias = NDArray[np.float64]
 KeysOf: TypeAlias = Callable[[int, NDArray[np.float64] | None], Keys]

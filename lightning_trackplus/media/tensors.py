@@ -85,7 +85,8 @@ def _keep_freed_memory() -> None:
 
     The C library of Linux gives freed memory back to the system beyond twice the largest block, of up to 32 MiB, that
     was ever freed, and asks for larger blocks one by one. Each page of a copy then is a fresh one, and to get those
-    takes several times as long as to copy. Nothing is written to this block, so that it takes no memory itself.
+    takes several times as long as to copy (`benchmarks/copies.py`). Nothing is written to this block, so that it takes
+    no memory itself.
     """
     np.empty(32 * 2**20 - 2**16, np.uint8)
 

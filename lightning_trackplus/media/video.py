@@ -26,7 +26,7 @@ from lightning_trackplus.media.images.value_range import (
 from lightning_trackplus.media.tensors import clone_to_host
 from lightning_trackplus.record import FilesPayload, VideoPayload
 from lightning_trackplus.runtime.lists import is_list
-from lightning_trackplus.runtime.suggestions import check_choice
+from lightning_trackplus.runtime.names import check_choice
 
 
 class Clip(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from abc import abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeAlias, get_args
@@ -21,6 +20,7 @@ from lightning_trackplus.reducers.pending_calls import Given
 from lightning_trackplus.reducers.samples import NanPolicy, Samples, Span, State
 from lightning_trackplus.reducers.stream import Stream, Summary
 from lightning_trackplus.runtime import distributed
+from lightning_trackplus.runtime.warn import WarnOnce
 
 Result: TypeAlias = float | Mapping[str, float] | Counts
 """What a reducer returns: one number, several numbers by the suffix of each, or a histogram."""
@@ -96,7 +96,8 @@ class Reducer(LazyMetric):
         self.updates = 0
         """The number of updates, which is the step of the next values."""
         self._result_dtype: torch.dtype | None = None
-        self.has_warned_of_nan = False
+        self.warn_once = WarnOnce()
+        """Shows each warning of this reducer once."""
 
     @functools.cached_property
     def stream(self) -> Stream:
@@ -274,11 +275,12 @@ class Reducer(LazyMetric):
     def _compute(self, summaries: Sequence[Summary]) -> Any:
         (result,) = self.stream.results(summaries)
         nan_count = summaries[0].nan_count
-        if nan_count and not self.has_warned_of_nan and self.nan_policy == "omit" and not self.counts_nan:
-            self.has_warned_of_nan = True
-            warnings.warn(
+        if nan_count and self.nan_policy == "omit" and not self.counts_nan:
+            self.warn_once(
                 f"{type(self).__name__} leaves out NaN, {nan_count} values so far. Use nan_policy='propagate' for a"
                 " result of NaN, or 'raise' for an error. This warning is shown once.",
+                key="nan",
+                on_each_rank=True,
                 stacklevel=4,
             )
         return self._tensors(result)

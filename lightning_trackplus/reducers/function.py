@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import math
 import re
-import warnings
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -60,7 +59,6 @@ class Function(Reducer):
         self.max_values = max_values
         self.name = _name_of(function)
         self._function = function
-        self._has_warned = False
 
     @property
     @override
@@ -97,14 +95,12 @@ class Function(Reducer):
     def _limited(self, columns: Floats) -> State:
         if columns.shape[1] <= self.max_values:
             return columns.reshape(-1)
-        if not self._has_warned:
-            self._has_warned = True
-            warnings.warn(
-                f"reduce_fx={self.name} uses the first {self.max_values} values only, which take"
-                f" {self.max_values * _BYTES_PER_VALUE / 1e6:.3g} MB. Use a reducer that does not store all values,"
-                " such as 'p95' or a Reducer of your own, or raise the limit with Function(…, max_values=…).",
-                stacklevel=2,
-            )
+        self.warn_once(
+            f"reduce_fx={self.name} uses the first {self.max_values} values only, which take"
+            f" {self.max_values * _BYTES_PER_VALUE / 1e6:.3g} MB. Use a reducer that does not store all values,"
+            " such as 'p95' or a Reducer of your own, or raise the limit with Function(…, max_values=…).",
+            on_each_rank=True,
+        )
         # By steps: the first that were added could be all values of one rank and none of another.
         return _in_order(columns)[:, : self.max_values].reshape(-1)
 

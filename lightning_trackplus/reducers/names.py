@@ -25,7 +25,7 @@ from lightning_trackplus.reducers.robust import MAD, TrimmedMean, WinsorizedMean
 from lightning_trackplus.reducers.samples import NanPolicy
 from lightning_trackplus.reducers.sum import Count, InfCount, NanCount, Sum
 from lightning_trackplus.reducers.top_k import BottomK, TopK
-from lightning_trackplus.runtime.suggestions import as_list, did_you_mean
+from lightning_trackplus.runtime.names import as_list, did_you_mean
 
 _CLASSES: tuple[type[Any], ...] = (
     *(Mean, Sum, Count, NanCount, InfCount, Min, Max, Range, ArgMin, ArgMax),

@@ -22,9 +22,9 @@ from lightning_trackplus.formats.layout import (
 )
 from lightning_trackplus.remote.remote_folder import RemoteFolder
 from lightning_trackplus.remote.spool import Spool, top_folder
-from lightning_trackplus.remote.uploads import UploadFailures, Uploads
+from lightning_trackplus.remote.uploads import Uploads
 from lightning_trackplus.runtime import forks
-from lightning_trackplus.runtime.failures import describe_error
+from lightning_trackplus.runtime.warn import describe_error
 
 _CONTINUED = {RUN_FILE, METRICS_FILE, MEDIA_INDEX, SUMMARY_FILE, AXES_FILE, "hparams.yaml"}
 _KEPT_AS_STUBS = {MEDIA_FOLDER, BACKUP_FOLDER}
@@ -40,8 +40,7 @@ class RemoteRun:
         self._url = url.rstrip("/")
         self._remote = RemoteFolder(self._url)
         self._spool = Spool(self._url, spool)
-        self._failures = UploadFailures(self._url, spool)
-        self._uploads = Uploads(self._spool, self._remote, self._failures)
+        self._uploads = Uploads(self._url, self._spool, self._remote)
         self._interval = interval
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -88,7 +87,7 @@ class RemoteRun:
                 return
             left = self._upload_all(still=still)
             self._is_closed = still
-        self._failures.report(left)
+        self._uploads.report(left)
         if still:
             atexit.unregister(self.close)
             if not left:

@@ -16,13 +16,14 @@ from lightning_trackplus.formats.files import FilePart
 from lightning_trackplus.formats.layout import BACKUP_FOLDER, MEDIA_FOLDER, MEDIA_INDEX
 from lightning_trackplus.remote.remote_folder import RemoteFolder
 from lightning_trackplus.remote.spool import Spool, Stamp, top_folder
-from lightning_trackplus.runtime.failures import describe_error, warn
+from lightning_trackplus.runtime.failures import FailureLog
 
 P = ParamSpec("P")
 
 _COPY = ".uploading"
 _BLOCK = 2**20
 _MAX_FAILURES_IN_A_ROW = 3
+_FILES_REPORTED = 5
 # A file can change again within one tick of the clock of its modification time.
 _CLOCK_TICK_NS = 100_000_000
 
@@ -30,10 +31,13 @@ _CLOCK_TICK_NS = 100_000_000
 class Uploads:
     """Uploads what changed in a spool; used by one thread at a time."""
 
-    def __init__(self, spool: Spool, remote: RemoteFolder, failures: UploadFailures) -> None:
+    def __init__(self, url: str, spool: Spool, remote: RemoteFolder) -> None:
+        self._url = url
         self._spool = spool
         self._remote = remote
-        self._failures = failures
+        self._failures = FailureLog()
+        # How often each file has failed since it was uploaded last.
+        self._failed_in_a_row: Counter[str] = Counter()
         self._copies = WholeCopies()
 
     def round(self, *, still: bool) -> tuple[int, list[str]]:
@@ -47,9 +51,30 @@ class Uploads:
                 left = [relative for relative in removed if not self._attempt(relative, self.retire, relative)]
             self._spool.save()
         except Exception as error:  # noqa: BLE001  training has to continue
-            self._failures.failed(str(self._spool.directory), error)
+            self._failed(error)
             return 0, [str(self._spool.directory)]
         return count, left
+
+    def report(self, left: list[str]) -> None:
+        """Warn if anything has failed since the last report.
+
+        Args:
+            left: The files that are not uploaded.
+        """
+        if not left:
+            self._failures.report("By now, all files are there.")
+            return
+        names = ", ".join(sorted(left)[:_FILES_REPORTED])
+        rest = len(left) - _FILES_REPORTED
+        others = f", and {rest} other file{'s' * (rest > 1)}" if rest > 0 else ""
+        self._failures.report(
+            f"These files are missing there, or old: {names}{others}. They are kept in {self._spool.directory}, and the"
+            " next run that writes to this URL uploads them; or copy them by hand."
+        )
+
+    def _failed(self, error: Exception) -> None:
+        advice = f"It is tried again; until then, the files are in {self._spool.directory}. "
+        self._failures.failed(f"Uploading to {self._url}", error, advice=advice)
 
     def follow_moves(self, files: dict[str, Stamp]) -> set[str]:
         """Move remote media whose stubs were moved; return files that must not be uploaded, since a move failed."""
@@ -87,7 +112,7 @@ class Uploads:
 
     def _rank(self, relative: str) -> tuple[int, bool, bool, str]:
         """Return the sort key of a file: numbers come before media, and media before the rows that name them."""
-        return self._failures.of(relative), relative == MEDIA_INDEX, top_folder(relative) == MEDIA_FOLDER, relative
+        return self._failed_in_a_row[relative], relative == MEDIA_INDEX, top_folder(relative) == MEDIA_FOLDER, relative
 
     def _put(self, relative: str, stamp: Stamp, now: int, still: bool) -> None:
         path = self._spool.directory / relative
@@ -114,62 +139,11 @@ class Uploads:
         try:
             work(*args, **kwargs)
         except Exception as error:  # noqa: BLE001  a file system may raise anything, and training has to continue
-            self._failures.failed(relative, error)
+            self._failed_in_a_row[relative] += 1
+            self._failed(error)
             return False
-        self._failures.succeeded(relative)
+        del self._failed_in_a_row[relative]
         return True
-
-
-_FILES_REPORTED = 5
-
-
-class UploadFailures:
-    """Counts failures, over all and of each file."""
-
-    def __init__(self, url: str, spool: Path) -> None:
-        self._url = url
-        self._spool = spool
-        self._in_a_row: Counter[str] = Counter()
-        self._count = 0
-        self._first = ""
-
-    def failed(self, relative: str, error: Exception) -> None:
-        """Count a failure."""
-        self._in_a_row[relative] += 1
-        self._count += 1
-        if self._count == 1:
-            self._first = describe_error(error)
-            warn(
-                f"Uploading to {self._url} failed, training goes on, and it is tried again. What is not uploaded stays"
-                f" in {self._spool}. {self._first}"
-            )
-
-    def succeeded(self, relative: str) -> None:
-        """Forget the failures of a file."""
-        self._in_a_row.pop(relative, None)
-
-    def of(self, relative: str) -> int:
-        """Return how often a file has failed since it was uploaded last."""
-        return self._in_a_row[relative]
-
-    def report(self, left: list[str]) -> None:
-        """Say what has failed since the last report, if anything has."""
-        count, self._count = self._count, 0
-        times = "once" if count == 1 else f"{count} times"
-        if left:
-            names = ", ".join(sorted(left)[:_FILES_REPORTED])
-            rest = len(left) - _FILES_REPORTED
-            others = f", and {rest} other file{'s' * (rest > 1)}" if rest > 0 else ""
-            warn(
-                f"Uploading to {self._url} failed {times}, and these files are missing there, or old: {names}{others}."
-                f" They are kept in {self._spool}, and the next run that writes to this URL uploads them; or copy them"
-                f" by hand. The first failure: {self._first}"
-            )
-        elif count:
-            warn(
-                f"Uploading to {self._url} failed {times}; by now, everything is there. The first failure:"
-                f" {self._first}"
-            )
 
 
 class WholeCopies:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from lightning_trackplus.lightning_internals.classes import MisconfigurationException
@@ -15,7 +14,8 @@ from lightning_trackplus.media.image import Image
 from lightning_trackplus.media.selection import First, Selection, selection_of
 from lightning_trackplus.media.text import Text
 from lightning_trackplus.runtime.lists import is_list
-from lightning_trackplus.runtime.suggestions import did_you_mean
+from lightning_trackplus.runtime.names import did_you_mean
+from lightning_trackplus.runtime.warn import WarnOnce
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -57,7 +57,7 @@ class BatchSamples:
         self._selections = {
             stage: First(one) if isinstance(one, int) else selection_of(one) for stage, one in asked.items()
         }
-        self._warned: set[str] = set()
+        self._warn_once = WarnOnce()
 
     def log(self, module: pl.LightningModule, stage: str, batch: Any, outputs: Any) -> None:
         """Log the inputs of one batch."""
@@ -89,12 +89,11 @@ class BatchSamples:
             module.log(f"{stage}/samples", media, reduce_fx=selection)  # type: ignore[arg-type]  # the router takes it
 
     def _warn(self, stage: str, reason: str) -> None:
-        if stage not in self._warned:
-            self._warned.add(stage)
-            rank_zero_warn(
-                f"TrackPlus(samples=…) logs nothing of {stage!r}: {reason}. Log them in the module, for example with"
-                " self.log(name, Image(…))."
-            )
+        self._warn_once(
+            f"TrackPlus(samples=…) logs nothing of {stage!r}: {reason}. Log them in the module, for example with"
+            " self.log(name, Image(…)).",
+            key=stage,
+        )
 
 
 def _part(whole: Any, names: Sequence[str], position: int | None = None) -> Any:

@@ -8,7 +8,7 @@ from typing import cast
 from lightning_trackplus.lightning_internals.classes import MisconfigurationException
 from lightning_trackplus.reducers.registry import OneReduction, Reduction, reducers_of
 from lightning_trackplus.runtime.lists import is_list
-from lightning_trackplus.runtime.name_patterns import matches
+from lightning_trackplus.runtime.names import matches
 
 
 class ConfiguredReducers:

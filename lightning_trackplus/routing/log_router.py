@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning_utilities.core.rank_zero import WarningCache
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
@@ -35,11 +34,10 @@ from lightning_trackplus.routing.module_log import ModuleLog
 from lightning_trackplus.routing.reduction_handler import ReductionHandler
 from lightning_trackplus.routing.stream_registry import StreamRegistry
 from lightning_trackplus.runtime import distributed
+from lightning_trackplus.runtime.warn import warn_once
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
-
-warning_cache = WarningCache()
 
 _NUMBER, _SAMPLES, _METRIC = "a number", "values for each sample", "a metric"
 _NUMBERS = {_NUMBER, _SAMPLES, _METRIC}
@@ -267,7 +265,7 @@ class LogRouter:
             reason = f"it is logged as the medium {type(what).__name__}, and reducers are for numbers"
         else:
             reason = f"it is logged as several values, under names of their own such as '{name}/…'"
-        warning_cache.warn(f"TrackPlus(reducers=…) has reducers for {name!r}, which show nothing: {reason}.")
+        warn_once(f"TrackPlus(reducers=…) has reducers for {name!r}, which show nothing: {reason}.")
 
     def _is_ours(self, call: LogCall) -> bool:
         """Return whether a call is for our reducers; if not, Lightning also judges what nobody takes."""
@@ -287,7 +285,7 @@ class LogRouter:
 def _can_be_fast(trainer: pl.Trainer, log: Callable[..., None]) -> bool:
     """Return whether the fast path can be used; warn once where it cannot."""
     if (why := obstacle(trainer, log)) is not None:
-        warning_cache.warn(
+        warn_once(
             f"TrackPlus does not use its fast path, since {why}. Every call of self.log takes Lightning's own path: the"
             " results are the same, at Lightning's own cost. TrackPlus(fast=False) does the same without this warning."
         )

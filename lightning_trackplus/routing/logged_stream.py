@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import pickle
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -22,6 +21,7 @@ from lightning_trackplus.routing.log_call import Arguments
 from lightning_trackplus.routing.proxy_metrics import ProxyMetrics, is_epoch_end_hook
 from lightning_trackplus.runtime import distributed
 from lightning_trackplus.runtime.lists import is_list
+from lightning_trackplus.runtime.warn import WarnOnce
 
 
 class StreamKey(NamedTuple):
@@ -80,7 +80,8 @@ class LoggedStream:
         of_several = is_list(reduce_fx) or key.source != "module"
         self.names = ResultNames(key.name, reduce_fx, self.stream.reducers, of_several=of_several)
         self.proxies = ProxyMetrics(self.names.numbers, key.hook, key.dataloader, arguments)
-        self._has_warned_of_nan = False
+        # A reducer that is used as a metric warns as well.
+        self._warn_once = WarnOnce() if module_metric is None else module_metric.warn_once
 
     @property
     def on_step(self) -> bool:
@@ -223,18 +224,14 @@ class LoggedStream:
             result_entries.warn_of_no_sync(self.key.name)
         # Of a span longer than the epoch there are more.
         nan_count = min(summary.nan_count for summary in self.stream.summary())
-        if self.module_metric is not None and self.module_metric.has_warned_of_nan:
-            return
-        if nan_count and not self._has_warned_of_nan and (omitting := self.names.omitting_nan()):
-            self._has_warned_of_nan = True
+        if nan_count and (omitting := self.names.omitting_nan()):
             # Each process says it, since each has its own values.
-            warnings.warn(
+            self._warn_once(
                 f"self.log({self.key.name!r}, …): {nan_count} values of this epoch were NaN and are left out of"
                 f" {', '.join(omitting)}. This warning is shown once.",
-                stacklevel=2,
+                key="nan",
+                on_each_rank=True,
             )
-            if self.module_metric is not None:
-                self.module_metric.has_warned_of_nan = True
 
     @property
     def _syncs_itself(self) -> bool:

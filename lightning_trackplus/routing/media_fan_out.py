@@ -9,15 +9,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from lightning_utilities.core.rank_zero import rank_zero_only, rank_zero_warn
+from lightning_utilities.core.rank_zero import rank_zero_only
 
 from lightning_trackplus.delivery.async_writer import AsyncWriter
-from lightning_trackplus.delivery.fan_out import joined
-from lightning_trackplus.delivery.shared_encoding import SharedEncoding
+from lightning_trackplus.delivery.fan_out import FanOut, SharedEncoding
 from lightning_trackplus.lightning_internals import lightning_loggers, trainer_state
 from lightning_trackplus.logger.track_plus_logger import TrackPlusLogger
 from lightning_trackplus.media.base import Media
-from lightning_trackplus.runtime.failures import describe_error
+from lightning_trackplus.record import Record
+from lightning_trackplus.runtime.warn import WarnOnce, describe_error
 from lightning_trackplus.writers.foreign.csv_logger import MediaFilesWriter
 from lightning_trackplus.writers.foreign.registry import writer_for
 from lightning_trackplus.writers.protocol import Writer
@@ -38,8 +38,8 @@ class MediaFanOut:
     def __init__(self, trainer: pl.Trainer) -> None:
         self._trainer = trainer
         self._served: list[Logger] = []
-        self._deliveries = joined([])
-        self._warnings: set[str] = set()
+        self._writer = FanOut([])
+        self._warn = WarnOnce()
 
     @rank_zero_only
     def deliver(self, name: str, media: Media[Any], step: int | None = None) -> None:
@@ -67,8 +67,8 @@ class MediaFanOut:
     @rank_zero_only
     def close(self) -> None:
         """Write all media that are waiting for other loggers. A later `deliver` opens their writers again."""
-        deliveries, self._deliveries, self._served = self._deliveries, joined([]), []
-        deliveries.close()
+        writer, self._writer, self._served = self._writer, FanOut([]), []
+        writer.close()
 
     def _share(self, loggers: list[Logger], name: str, media: SharedEncoding, step: int) -> None:
         if loggers != self._served:
@@ -77,14 +77,14 @@ class MediaFanOut:
             if isinstance(logger, TrackPlusLogger):
                 # It asks for a snapshot, which is the shared one.
                 logger.log_media(name, cast("Media[Any]", media), step)
-        self._deliveries.put_medium(name, media, step, self._trainer.current_epoch, time.time())
+        self._writer.write(Record(step, self._trainer.current_epoch, time.time(), {name: media}, is_media=True))
 
     def _open(self, loggers: list[Logger]) -> None:
         self.close()
         ours = [logger for logger in loggers if isinstance(logger, TrackPlusLogger)]
         # The queue options of our logger hold for all.
         options = ours[0].queue_options if ours else {}
-        self._deliveries = joined([AsyncWriter([writer], **options) for writer in self._writers(loggers)])
+        self._writer = FanOut([AsyncWriter(writer, **options) for writer in self._writers(loggers)])
         self._served = loggers
 
     def _writers(self, loggers: Sequence[Logger]) -> Iterator[Writer]:
@@ -117,11 +117,6 @@ class MediaFanOut:
         composed = [logger.save_dir or default, logger.name, version]
         candidates = [logger.log_dir or os.path.join(*[str(part) for part in composed if part]), default, os.getcwd()]
         return Path(next(folder for folder in map(os.fspath, candidates) if "://" not in folder))
-
-    def _warn(self, message: str) -> None:
-        if message not in self._warnings:
-            self._warnings.add(message)
-            rank_zero_warn(message)
 
 
 def _opened(logger: Logger) -> tuple[Writer | None, str]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lightning_utilities.core.rank_zero import WarningCache
-
 from lightning_trackplus.lightning_internals import result_entries, trainer_state
 from lightning_trackplus.lightning_internals.classes import MisconfigurationException
 from lightning_trackplus.media.base import Media
@@ -15,13 +13,11 @@ from lightning_trackplus.media.selection import First, Selection, selection_of
 from lightning_trackplus.routing.log_call import LogCall
 from lightning_trackplus.routing.media_fan_out import MediaFanOut
 from lightning_trackplus.runtime import distributed
-from lightning_trackplus.runtime.failures import describe_error, warn
 from lightning_trackplus.runtime.lists import is_list
+from lightning_trackplus.runtime.warn import describe_error, warn, warn_once
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
-
-warning_cache = WarningCache()
 
 
 class LoggedMedia(NamedTuple):
@@ -89,9 +85,7 @@ class MediaHandler:
             )
         selections = _selections(call.name, media, call.reduce_fx)
         if arguments["prog_bar"]:
-            warning_cache.warn(
-                f"self.log({call.name!r}, …, prog_bar=True): a progress bar shows no media, only numbers."
-            )
+            warn_once(f"self.log({call.name!r}, …, prog_bar=True): a progress bar shows no media, only numbers.")
         if arguments["logger"] is False:
             return None
         name = result_entries.full_name(call.name, call.dataloader)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from lightning_utilities.core.rank_zero import WarningCache
 from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 from torchmetrics import Metric, MetricCollection
@@ -25,14 +24,13 @@ from lightning_trackplus.media.heat_map import HeatMap
 from lightning_trackplus.media.inference import infer_media
 from lightning_trackplus.reducers.base import Reducer
 from lightning_trackplus.routing.log_call import LogCall
+from lightning_trackplus.runtime.warn import warn_once
 from lightning_trackplus.writers.best_values import Mode
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
 
 _MOST_DIMENSIONS = 3  # A matrix for each class.
-
-warning_cache = WarningCache()
 
 
 class _LoggedMetric(NamedTuple):
@@ -299,4 +297,4 @@ def _curve(curve: _Curve, names: Sequence[str]) -> Figure:
 
 
 def _warn(name: str, what: str) -> None:
-    warning_cache.warn(f"The result {name!r} of a metric {what}.")
+    warn_once(f"The result {name!r} of a metric {what}.")

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
-from lightning_trackplus.delivery.fan_out import AnyDelivery
 from lightning_trackplus.formats.hparams import HparamValue
 from lightning_trackplus.formats.last_points import BatchSteps, last_step
 from lightning_trackplus.lightning_internals.running_trainers import current_run
@@ -80,40 +79,37 @@ class RunWriter:
         if self._output is not None:
             self._output.set_hparams(self._hparams)
 
-    def deliveries(self) -> AnyDelivery:
-        """Return what takes the records."""
+    def _writers(self) -> WriterSet:
+        """Return the writers of the run; opens them if they are not open."""
         output = self._output
-        # A forked process inherits the deliveries, but not their threads.
-        if output is not None and output.deliveries.is_of_this_process():
-            return output.deliveries
+        # A forked process inherits the writers, but not their threads.
+        if output is not None and output.is_of_this_process():
+            return output
         with _opening:
-            if self._output is None or not self._output.deliveries.is_of_this_process():
+            if self._output is None or not self._output.is_of_this_process():
                 self._output = self._opened()
-            return self._output.deliveries
+            return self._output
 
     def put_numbers(self, record: Record[Any]) -> None:
-        """Deliver a record of numbers."""
-        deliveries = self.deliveries()
-        deliveries.put(record)
+        """Write a record of numbers."""
+        writers = self._writers()
+        writers.writer.write(record)
         if self._flushes_next:
             self._flushes_next = False
-            deliveries.flush_soon()
+            writers.flush_soon()
 
     def put_medium(self, name: str, medium: Any, step: int, epoch: float | None) -> None:
-        """Deliver a copy of one medium, unless the run has it from before it was resumed."""
-        deliveries = self.deliveries()
+        """Write a copy of one medium, unless the run has it from before it was resumed."""
+        writers = self._writers()
         if self._resume_filter is None or not self._resume_filter.has_medium(name, step):
-            deliveries.put_medium(name, medium, step, epoch, time.time())
+            writers.writer.write(Record(step, epoch, time.time(), {name: medium}, is_media=True))
 
     def put_event(self, event: OwnEvent) -> None:
-        """Deliver one of TensorBoard's own events, unless the run has it from before it was resumed."""
-        deliveries = self.deliveries()
-        if self._resume_filter is not None and self._resume_filter.has_event(event.folder, event.name, event.step):
-            return
-        if event.is_media:
-            deliveries.put_medium(event.name, event.value, event.step, None, event.wall_time)
-        else:
-            deliveries.put(Record(event.step, None, event.wall_time, {event.name: event.value}))
+        """Write one of TensorBoard's own events, unless the run has it from before it was resumed."""
+        writers = self._writers()
+        if self._resume_filter is None or not self._resume_filter.has_event(event.folder, event.name, event.step):
+            values = {event.name: event.value}
+            writers.writer.write(Record(event.step, None, event.wall_time, values, is_media=event.is_media))
 
     def save(self) -> tuple[str, Lineage] | None:
         """Note that a checkpoint is saved, and return what it has to store; None if there is no run yet.
@@ -123,7 +119,7 @@ class RunWriter:
         if self._owner in parents():
             return None
         if self._journal is None and current_run() is not None:
-            self.deliveries()  # Everything logged from now on comes after the checkpoint.
+            self._writers()  # Everything logged from now on comes after the checkpoint.
         journal, output = self._journal, self._output
         if journal is None:
             return None
@@ -143,7 +139,7 @@ class RunWriter:
         number, self._saved = self._saved, None
         if number is None:
             return
-        self.deliveries()  # Opens the run again, if it has ended since.
+        self._writers()  # Opens the run again, if it has ended since.
         journal, output = self._journal, self._output
         if journal is not None and output is not None:
             output.note_extent(functools.partial(journal.write_cut, number), seals=True)
@@ -153,22 +149,22 @@ class RunWriter:
         self._resume_filter = None
 
     def flush(self) -> None:
-        """Wait until everything delivered is in the files."""
+        """Wait until all records are in the files."""
         if self._output is not None:
-            self._output.deliveries.flush()
+            self._output.writer.flush()
 
     def has_files(self) -> bool:
         """Return whether the run directory may have files."""
-        return self._output is None or self._output.deliveries.has_flushed()
+        return self._output is None or self._output.has_flushed()
 
     def batch_step(self, names: Iterable[str], step: int) -> int:
         """Return the step of an evaluation batch, counted over all evaluations of the run."""
-        self.deliveries()  # It reads the count of a continued run.
+        self._writers()  # It reads the count of a continued run.
         return self._batch_steps.next(names, step)
 
     def last_step(self) -> int | None:
         """Return the last step of the run; None if it has none."""
-        self.deliveries()
+        self._writers()
         return last_step(self.allocation.directory)
 
     def new_numbers(self, step: int | None, numbers: dict[str, NumberT]) -> dict[str, NumberT]:
@@ -246,8 +242,8 @@ class RunWriter:
     def _opened(self) -> WriterSet:
         if self._owner in parents():
             rank_zero_warn(
-                "Ignored a log call from a child process, such as a worker of a DataLoader. Log in the training process"
-                " instead."
+                "Ignored a log call from a child process (for example a DataLoader worker);"
+                " log in the training process."
             )
             directory = self.allocation.directory
             return WriterSet(RunSummary(directory), directory, self.options._replace(writers=()))
@@ -274,10 +270,10 @@ class RunWriter:
 
 def _end(output: WriterSet, allocation: RunAllocation) -> None:
     # A forked process ends as well, and leaves the run to its parent.
-    if not output.deliveries.is_of_this_process():
+    if not output.is_of_this_process():
         return
-    if output.deliveries.is_current_thread():
-        # The garbage collector runs on any thread, but a delivery thread cannot wait for its own end.
+    if output.is_current_thread():
+        # The garbage collector runs on any thread, and a thread cannot wait for its own end.
         threading.Thread(target=_end, args=(output, allocation)).start()
         return
     output.close()

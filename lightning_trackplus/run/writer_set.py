@@ -1,4 +1,4 @@
-"""What a run directory is written by: the writers, and the threads on which they work."""
+"""The writers of a run, and the threads on which they write."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lightning_trackplus.delivery.async_writer import AsyncWriter
-from lightning_trackplus.delivery.fan_out import joined
+from lightning_trackplus.delivery.fan_out import FanOut
 from lightning_trackplus.formats.hparams import HparamValue
 from lightning_trackplus.formats.layout import BEST_FOLDER, MEDIA_INDEX
 from lightning_trackplus.run.file_split import event_files_of
 from lightning_trackplus.run.journal import Extent
+from lightning_trackplus.runtime import forks
 from lightning_trackplus.writers.best_values import MetricModes, Mode
 from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.protocol import Writer
@@ -26,10 +27,10 @@ class OutputOptions(NamedTuple):
     """How a run is written.
 
     Attributes:
-        writers: The writers that were asked for.
-        x_axis: Over what chosen names stand in TensorBoard.
-        hparam_metrics: Which names stand in the HParams tab, and whether the lowest or the highest value is the best.
-        queue: The options of each delivery: ``flush_secs``, ``overflow`` and ``max_bytes``.
+        writers: The writers of the run.
+        x_axis: X axis in TensorBoard for selected names.
+        hparam_metrics: Names in the HParams tab, and whether the lowest or the highest value of each is the best.
+        queue: The options of each `AsyncWriter`: ``flush_secs``, ``overflow`` and ``max_bytes``.
     """
 
     writers: Sequence[WriterChoice]
@@ -39,10 +40,10 @@ class OutputOptions(NamedTuple):
 
 
 class WriterSet:
-    """Opens the writers of a run. Ours share one thread; each that was given has one of its own.
+    """Opens the writers of a run: the package's own on one thread, each of the user's on a thread of its own.
 
     Attributes:
-        deliveries: Takes the records.
+        writer: Writes to all of them.
     """
 
     def __init__(self, summary: RunSummary, directory: Path, options: OutputOptions) -> None:
@@ -57,15 +58,18 @@ class WriterSet:
         ours = [self._summary, *ours] if ours else []
         self._directory = directory
         self._csv = next((writer for writer in ours if isinstance(writer, CSVWriter)), None)
-        given = [[choice] for choice in options.writers if not isinstance(choice, str)]
-        deliveries = [AsyncWriter(some, **options.queue) for some in [ours, *given] if some]
-        self._of_ours = deliveries[0] if ours else None
-        self.deliveries = joined(deliveries)
+        self._ours = AsyncWriter(FanOut(ours), **options.queue) if ours else None
+        given = [choice for choice in options.writers if not isinstance(choice, str)]
+        self._threads = [self._ours] if self._ours is not None else []
+        self._threads += [AsyncWriter(choice, **options.queue) for choice in given]
+        # A fan-out of one would cost a tenth of a call of `log_metrics`.
+        self.writer: AsyncWriter | FanOut = self._threads[0] if len(self._threads) == 1 else FanOut(self._threads)
+        self._fork = forks.count
 
     def note_extent(self, note: Callable[[Extent], None], *, seals: bool) -> None:
-        """Say how much the run has, on the delivery thread and once all that was handed over before is in the files."""
-        if self._of_ours is not None:
-            self._of_ours.call(lambda: note(self._extent(seals=seals)))
+        """Note how much the run has, once all records until now are in the files; does not wait for that."""
+        if self._ours is not None:
+            self._ours.call(lambda: note(self._extent(seals=seals)))
 
     def _extent(self, *, seals: bool) -> Extent:
         if self._csv is not None and seals:
@@ -84,21 +88,34 @@ class WriterSet:
         """Set which values are the best ones in ``summary.json``."""
         self._summary.set_modes(modes)
 
-    def close(self, status: str | None = None) -> None:
-        """Write what waits and close the files.
+    def flush_soon(self) -> None:
+        """Start to bring all records into the files; does not wait."""
+        for one in self._threads:
+            one.flush_soon()
 
-        Args:
-            status: How the run ended, as Lightning says it; None where that is not known.
-        """
+    def has_flushed(self) -> bool:
+        """Return whether any record is in the files."""
+        return any(one.has_flushed() for one in self._threads)
+
+    def is_current_thread(self) -> bool:
+        """Return whether the caller runs on a thread that writes."""
+        return any(one.is_current_thread() for one in self._threads)
+
+    def is_of_this_process(self) -> bool:
+        """Return whether the threads run in this process, and not in the one that it was forked from."""
+        return self._fork == forks.count
+
+    def close(self, status: str | None = None) -> None:
+        """Write what waits and close the files; ``status`` is Lightning's for the end of the run, if it is known."""
         if self._session is not None:
             self._session.status = status
-        self.deliveries.close()
+        self.writer.close()
 
     def _hparams_writers(self, directory: Path) -> list[Writer]:
         # Imported here, since they need tensorboard.
         from lightning_trackplus.writers.hparams import BestMetrics, HParamsWriter  # noqa: PLC0415
 
-        # Of the scalars in the folder of the session, TensorBoard makes the columns.
+        # TensorBoard makes the columns from the scalars in the folder of the session.
         self._session = HParamsWriter(directory / BEST_FOLDER if self._hparam_metrics else directory, {})
         return (
             [self._session, BestMetrics(directory, self._hparam_metrics)] if self._hparam_metrics else [self._session]

@@ -1,4 +1,4 @@
-"""Copies of numbers and arrays from a device to the host, which nobody waits for until a value is read."""
+"""Copies from a device to the host that do not block until a value is read."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from torch import Tensor
 
 
 class HostCopy:
-    """Sends a tensor to the host without waiting for it.
+    """Copies a tensor to the host without waiting for it.
 
-    The copy takes its turn behind what its device has been given to do. On the host it lies in
-    page-locked memory, without which the copy would wait.
+    The copy is queued behind the work of its device. Its host memory is page-locked; otherwise the copy would block.
     """
 
     def __init__(self, tensor: Tensor) -> None:
@@ -31,7 +30,7 @@ class HostCopy:
 
 
 def _event(device: torch.device) -> torch.cuda.Event | None:
-    """Return an event that follows the copy; None where the copy itself has waited."""
+    """Return an event that follows the copy; None if the copy has blocked and is complete."""
     if device.type != "cuda" or not torch.cuda.is_available():
         if device.type not in ("cpu", "cuda"):
             torch.get_device_module(device).synchronize()
@@ -45,18 +44,16 @@ _NUMBERS = {float, int}
 
 
 def start_host_copy(values: dict[str, float | Tensor]) -> Mapping[str, float]:
-    """Return numbers that can be asked for later; those on a device leave it now, and nobody waits for them."""
+    """Return numbers that can be read later; the copies of those on a device start now, and do not block."""
     if _NUMBERS.issuperset(map(type, values.values())):
         return values  # type: ignore[return-value]  # they are numbers
     return PendingScalars(values)
 
 
 class PendingScalars(Mapping[str, float]):
-    """Numbers by name, of which those on a device leave it together; who asks for one waits for all.
+    """Numbers by name; those on a device are copied in one piece. Reading any value waits for the whole transfer.
 
-    Args:
-        values: Numbers and tensors of one element by name; those on a device may be changed afterwards, on the same
-            stream.
+    Tensors on a device may be changed afterwards, on the same stream.
 
     Examples:
         >>> numbers = PendingScalars({"loss": torch.tensor(0.5), "epoch": 3})
@@ -73,11 +70,11 @@ class PendingScalars(Mapping[str, float]):
         self._copies = [(names, HostCopy(self._packed(names))) for names in kinds.values()]
 
     def have_arrived(self) -> bool:
-        """Return whether all are there; does not wait."""
+        """Return whether the transfer is complete; does not wait."""
         return all(copy.has_arrived() for _, copy in self._copies)
 
     def numbers(self) -> dict[str, float]:
-        """Return all, as soon as they have arrived."""
+        """Return all numbers; waits for the transfer."""
         for names, copy in self._copies:
             self._values.update(zip(names, copy.wait().tolist(), strict=True))
         self._copies = []

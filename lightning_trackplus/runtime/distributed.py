@@ -17,16 +17,16 @@ Group: TypeAlias = Any
 """A `torch.distributed.ProcessGroup`, or None for all; torch builds without distributed have no such name."""
 
 _DEVICES = {"gloo": "cpu", "nccl": "cuda"}
-"""Where the tensors of a backend lie. Between processes of other backends, torch itself sends objects."""
+"""The device of a backend's tensors. Between processes of other backends, torch itself sends objects."""
 
 
 def is_distributed() -> bool:
-    """Return whether this process runs among others."""
+    """Return whether there is more than one process."""
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 def world_size() -> int:
-    """Return how many processes there are."""
+    """Return the number of processes."""
     return distributed.get_world_size() if is_distributed() else 1
 
 

@@ -1,11 +1,11 @@
-"""How often this process is a fork of another since the package was loaded."""
+"""The number of forks between this process and the one that has loaded the package."""
 
 from __future__ import annotations
 
 import os
 
 count = 0
-"""To compare it costs a fraction of asking for the number of the process."""
+"""To compare it costs a fraction of `os.getpid`."""
 
 
 def _count_one() -> None:
@@ -13,6 +13,6 @@ def _count_one() -> None:
     count += 1
 
 
-# Where there is no such function, there are no forks.
+# Windows has neither the function nor forks.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_count_one)

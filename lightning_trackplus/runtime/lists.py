@@ -7,7 +7,7 @@ from typing import Any, TypeGuard
 
 
 def is_list(value: object) -> TypeGuard[Sequence[Any]]:
-    """Return whether something is a list or what stands for one: a tuple, OmegaConf's ListConfig, but no text.
+    """Return whether a value is a list, a tuple or another sequence, such as OmegaConf's ListConfig, and not a text.
 
     Examples:
         >>> is_list(["p50", "p95"]), is_list(("p50",)), is_list("p50")

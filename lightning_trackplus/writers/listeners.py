@@ -13,7 +13,7 @@ from typing import Any
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.summary.writer import event_file_writer
 
-from lightning_trackplus.runtime.failures import describe_error, warn
+from lightning_trackplus.runtime.warn import WarnOnce, describe_error, warn
 
 _TORCH = "torch.utils.tensorboard.writer"
 _TENSORBOARD = event_file_writer.__name__
@@ -44,7 +44,7 @@ class Listeners:
         self._directory = str(directory)
         self._announces = announces
         self._file_writer: Any = None
-        self._has_failed = False
+        self._warn_once = WarnOnce()
 
     def has_new(self) -> bool:
         """Return whether the folder has to be announced to a reader, which reads the files from then on."""
@@ -87,8 +87,7 @@ class Listeners:
         try:
             call()
         except Exception as error:  # noqa: BLE001  errors of other tools must not stop the files from being written
-            if not self._has_failed:
-                self._has_failed = True
+            if self._warn_once.is_first("failed"):
                 warn(f"A tool that listens to TensorBoard failed in {self._directory}: {describe_error(error)}")
 
 

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
-from lightning_trackplus.runtime.suggestions import did_you_mean
+from lightning_trackplus.runtime.names import did_you_mean
 from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.protocol import Writer
 

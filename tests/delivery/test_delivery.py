@@ -23,8 +23,7 @@ from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_trackplus.delivery.async_writer import AsyncWriter
-from lightning_trackplus.delivery.fan_out import FanOut
-from lightning_trackplus.delivery.shared_encoding import SharedEncoding
+from lightning_trackplus.delivery.fan_out import FanOut, SharedEncoding
 from lightning_trackplus.logger.track_plus_logger import TrackPlusLogger
 from lightning_trackplus.media.image import Image
 from lightning_trackplus.record import ImagePayload, Item, Record, TextPayload
@@ -150,6 +149,7 @@ class Encoded:
     nbytes: int = 100
     error: Exception | None = None
     threads: set = field(default_factory=set)
+    is_copied: bool = False
 
     def encode(self, name):
         self.threads.add(threading.current_thread())
@@ -158,6 +158,7 @@ class Encoded:
         return TextPayload((Item(f"{name}={self.content}".encode(), ".md"),))
 
     def snapshot(self):
+        self.is_copied = True
         return self
 
 
@@ -195,11 +196,11 @@ def join(thread):
 def test_records_arrive_in_the_order_of_the_calls(calls, max_bytes):
     """Every writer gets every record once, in order, with any flushes between them and any bound on the memory."""
     writers = [Collector(), Collector()]
-    delivery = AsyncWriter(writers, max_bytes=max_bytes)
+    delivery = AsyncWriter(FanOut(writers), max_bytes=max_bytes)
     count = 0
     for call in calls:
         if call == "put":
-            delivery.put(record(count))
+            delivery.write(record(count))
             count += 1
         else:
             delivery.flush()
@@ -216,9 +217,9 @@ def test_records_arrive_in_the_order_of_the_calls(calls, max_bytes):
 def test_several_threads_may_put():
     """Records of several threads all arrive, those of each thread in order."""
     writer = Collector()
-    delivery = AsyncWriter([writer], max_bytes=500)
+    delivery = AsyncWriter(writer, max_bytes=500)
     threads = [
-        threading.Thread(target=lambda start=start: [delivery.put(record(start + number)) for number in range(200)])
+        threading.Thread(target=lambda start=start: [delivery.write(record(start + number)) for number in range(200)])
         for start in range(0, 4000, 1000)
     ]
     for thread in threads:
@@ -235,10 +236,10 @@ def test_several_threads_may_put():
 def test_writers_and_encoders_work_on_one_thread_that_is_not_the_caller():
     """All that costs time happens on the delivery thread, so that a writer needs no locks."""
     writers, value = [Collector(), Collector()], Encoded("text")
-    delivery = AsyncWriter(writers)
-    delivery.put(record(0, {"note": value}))
+    delivery = AsyncWriter(FanOut(writers))
+    delivery.write(record(0, {"note": value}))
     delivery.flush()
-    delivery.put(record(1, {"note": value}))
+    delivery.write(record(1, {"note": value}))
     delivery.close()
 
     (thread,) = writers[0].threads
@@ -251,8 +252,8 @@ def test_values_are_encoded_once_and_stay_in_order():
     """Writers get payloads by name in the order of the call; what is no medium is handed through."""
     picture = ImagePayload((Item(b"", ".png"),), 1, 1)
     writers = [Collector(), Collector()]
-    delivery = AsyncWriter(writers)
-    delivery.put(Record(3, 1.0, 1234.5, {"b": 0.5, "note": Encoded("text"), "a": 2, "img": picture}))
+    delivery = AsyncWriter(FanOut(writers))
+    delivery.write(Record(3, 1.0, 1234.5, {"b": 0.5, "note": Encoded("text"), "a": 2, "img": picture}))
     delivery.close()
 
     (one,), (same,) = (writer.records for writer in writers)
@@ -265,12 +266,12 @@ def test_values_are_encoded_once_and_stay_in_order():
 
 def test_put_comes_back_while_a_writer_is_busy(gated):
     """A slow writer holds up nobody as long as there is room."""
-    delivery = AsyncWriter([gated], flush_secs=0.001)
-    delivery.put(record(0))
+    delivery = AsyncWriter(gated, flush_secs=0.001)
+    delivery.write(record(0))
     assert gated.arrived.wait(GUARD)
 
     for step in range(1, 1000):
-        delivery.put(record(step))
+        delivery.write(record(step))
     assert gated.steps == []
 
     gated.gate.set()
@@ -280,13 +281,13 @@ def test_put_comes_back_while_a_writer_is_busy(gated):
 
 def test_put_waits_for_room_and_then_goes_on(gated):
     """Where the waiting records hold more than the bound, put waits until the writers have made room."""
-    delivery = AsyncWriter([gated], max_bytes=1000)
-    delivery.put(record(0, {"note": Encoded("0", nbytes=600)}))
+    delivery = AsyncWriter(gated, max_bytes=1000)
+    delivery.write(record(0, {"note": Encoded("0", nbytes=600)}))
     assert gated.arrived.wait(GUARD)
-    delivery.put(record(1, {"note": Encoded("1", nbytes=400)}))
+    delivery.write(record(1, {"note": Encoded("1", nbytes=400)}))
 
     # A record that is being written holds its memory: there is room for nothing.
-    putting = threading.Thread(target=lambda: [delivery.put(record(step)) for step in range(2, 50)])
+    putting = threading.Thread(target=lambda: [delivery.write(record(step)) for step in range(2, 50)])
     let_it_wait(putting)
     assert gated.steps == []
 
@@ -299,11 +300,11 @@ def test_put_waits_for_room_and_then_goes_on(gated):
 def test_put_goes_on_as_soon_as_there_is_room(one_at_a_time):
     """Where one of two records is written, there is room for a third, though the other is still there."""
     writer, size = one_at_a_time, 100 * 2**10
-    delivery = AsyncWriter([writer], max_bytes=5 * size // 2, flush_secs=10 * GUARD)
+    delivery = AsyncWriter(writer, max_bytes=5 * size // 2, flush_secs=10 * GUARD)
     for step in range(2):
-        delivery.put(record(step, {"note": Encoded("text", nbytes=size)}))
+        delivery.write(record(step, {"note": Encoded("text", nbytes=size)}))
     assert writer.arrived.wait(GUARD)
-    putting = threading.Thread(target=delivery.put, args=[record(2, {"note": Encoded("text", nbytes=size)})])
+    putting = threading.Thread(target=delivery.write, args=[record(2, {"note": Encoded("text", nbytes=size)})])
     let_it_wait(putting)
 
     writer.gate.set()
@@ -326,9 +327,9 @@ def test_waiting_records_never_hold_more_than_the_bound():
             with lock:
                 held -= 100
 
-    delivery = AsyncWriter([Slow()], max_bytes=1000)
+    delivery = AsyncWriter(Slow(), max_bytes=1000)
     for step in range(500):
-        delivery.put(record(step, {"note": Encoded("text", nbytes=100)}))
+        delivery.write(record(step, {"note": Encoded("text", nbytes=100)}))
         with lock:
             held += 100
             most = max(most, held)
@@ -340,10 +341,10 @@ def test_waiting_records_never_hold_more_than_the_bound():
 
 def test_a_record_larger_than_the_bound_is_delivered_alone(gated):
     """A single record that exceeds the bound goes through once nothing else waits."""
-    delivery = AsyncWriter([gated], max_bytes=10)
-    delivery.put(record(0, {"note": Encoded("large", nbytes=10_000)}))
+    delivery = AsyncWriter(gated, max_bytes=10)
+    delivery.write(record(0, {"note": Encoded("large", nbytes=10_000)}))
     assert gated.arrived.wait(GUARD)
-    putting = threading.Thread(target=delivery.put, args=[record(1, {"note": Encoded("larger", nbytes=20_000)})])
+    putting = threading.Thread(target=delivery.write, args=[record(1, {"note": Encoded("larger", nbytes=20_000)})])
     let_it_wait(putting)
 
     gated.gate.set()
@@ -354,9 +355,9 @@ def test_a_record_larger_than_the_bound_is_delivered_alone(gated):
 
 def test_flush_waits_until_everything_is_written(gated):
     """Flush comes back after the writers have written and flushed what was put before, and not earlier."""
-    delivery = AsyncWriter([gated])
+    delivery = AsyncWriter(gated)
     for step in range(3):
-        delivery.put(record(step))
+        delivery.write(record(step))
 
     flushing = threading.Thread(target=delivery.flush)
     let_it_wait(flushing)
@@ -370,10 +371,10 @@ def test_flush_waits_until_everything_is_written(gated):
 
 def test_after_flush_everything_is_on_disk(tmp_path):
     """Other programs read all of it after a flush, while the run goes on."""
-    delivery = AsyncWriter([CSVWriter(tmp_path), EventFileWriter(tmp_path)])
+    delivery = AsyncWriter(FanOut([CSVWriter(tmp_path), EventFileWriter(tmp_path)]))
     for count in (1, 50, 200):
         for step in range(count):
-            delivery.put(record(count * 1000 + step, {"loss": step / 4, "note": Encoded(str(step))}))
+            delivery.write(record(count * 1000 + step, {"loss": step / 4, "note": Encoded(str(step))}))
         delivery.flush()
 
         table = pandas.read_csv(tmp_path / "metrics.csv").set_index("step").loc[count * 1000 :]
@@ -395,8 +396,8 @@ def test_files_are_flushed_without_being_asked(tmp_path):
             if (tmp_path / "metrics.csv").exists():
                 flushed.set()
 
-    delivery = AsyncWriter([Telling(tmp_path)], flush_secs=0.01)
-    delivery.put(record(0))
+    delivery = AsyncWriter(Telling(tmp_path), flush_secs=0.01)
+    delivery.write(record(0))
 
     assert flushed.wait(GUARD)
     assert pandas.read_csv(tmp_path / "metrics.csv")["x"].tolist() == [0.0]
@@ -406,9 +407,9 @@ def test_files_are_flushed_without_being_asked(tmp_path):
 def test_close_writes_everything_and_may_be_called_again(tmp_path):
     """Close comes back when all is written and the writers are closed, and a second close does nothing."""
     writer = Collector()
-    delivery = AsyncWriter([writer, CSVWriter(tmp_path)], flush_secs=GUARD)
+    delivery = AsyncWriter(FanOut([writer, CSVWriter(tmp_path)]), flush_secs=GUARD)
     for step in range(300):
-        delivery.put(record(step))
+        delivery.write(record(step))
     delivery.close()
     delivery.close()
 
@@ -420,10 +421,10 @@ def test_close_writes_everything_and_may_be_called_again(tmp_path):
 def test_a_broken_writer_costs_one_warning_and_a_report(position):
     """A writer that raises is warned of once, is tried again, and is reported at the end with what it missed."""
     broken, sound = Broken("write", {1, 3, 4}), Collector()
-    delivery = AsyncWriter([broken, sound] if position == 0 else [sound, broken])
+    delivery = AsyncWriter(FanOut([broken, sound] if position == 0 else [sound, broken]))
     with pytest.warns(UserWarning, match="failed") as caught:
         for step in range(6):
-            delivery.put(record(step))
+            delivery.write(record(step))
             delivery.flush()
     assert messages_of(caught) == ["Broken failed, training goes on. OSError: no room for 1"]
 
@@ -431,8 +432,8 @@ def test_a_broken_writer_costs_one_warning_and_a_report(position):
         delivery.close()
     assert messages_of(caught) == [
         (
-            "Broken failed 3 times in this run, between the steps 1 and 4, and what it was given then is missing there."
-            " The first time: OSError: no room for 1"
+            "Broken failed 3 times in this run, between the steps 1 and 4. Records from those steps are missing from"
+            " the output. The first failure: OSError: no room for 1"
         )
     ]
     assert broken.steps == [0, 2, 5]
@@ -443,8 +444,8 @@ def test_a_broken_writer_costs_one_warning_and_a_report(position):
 def test_a_writer_that_cannot_finish_leaves_the_others_theirs(method):
     """What flush or close of a writer raises keeps no other writer from being flushed and closed."""
     broken, sound = Broken(method), Collector()
-    delivery = AsyncWriter([broken, sound])
-    delivery.put(record(0))
+    delivery = AsyncWriter(FanOut([broken, sound]))
+    delivery.write(record(0))
     with pytest.warns(UserWarning, match="Broken failed") as caught:
         delivery.close()
 
@@ -452,7 +453,8 @@ def test_a_writer_that_cannot_finish_leaves_the_others_theirs(method):
     assert warning == "Broken failed, training goes on. OSError: no room"
     assert report.startswith("Broken failed ")
     assert report.endswith(
-        " in this run, at step 0, and what it was given then is missing there. The first time: OSError: no room"
+        " in this run, at step 0. Records from those steps are missing from the output. The first failure: OSError: no"
+        " room"
     )
     assert sound.steps == broken.steps == [0]
     assert sound.calls[-2:] == broken.calls[-2:] == ["flush", "close"]
@@ -461,25 +463,22 @@ def test_a_writer_that_cannot_finish_leaves_the_others_theirs(method):
 def test_a_run_directory_that_cannot_be_made_costs_no_training(tmp_path):
     """Where a file is in the way of one writer's directory, another writer gets everything."""
     (tmp_path / "in the way").touch()
-    delivery = AsyncWriter(
-        [
-            CSVWriter(tmp_path / "in the way" / "run"),
-            EventFileWriter(tmp_path / "in the way" / "run"),
-            CSVWriter(tmp_path / "run"),
-        ]
-    )
+    folders = [tmp_path / "in the way" / "run", tmp_path / "run"]
+    delivery = AsyncWriter(FanOut([CSVWriter(folders[0]), EventFileWriter(folders[0]), CSVWriter(folders[1])]))
     with pytest.warns(UserWarning, match="failed") as caught:
         for step in range(3):
-            delivery.put(record(step))
+            delivery.write(record(step))
         delivery.close()
 
     starts = [message.split(" NotADirectoryError")[0] for message in messages_of(caught)]
-    missing = "failed 3 times in this run, between the steps 0 and 2, and what it was given then is missing there."
+    missing = (
+        "failed 3 times in this run, between the steps 0 and 2. Records from those steps are missing from the output."
+    )
     assert starts == [
         "CSVWriter failed, training goes on.",
         "EventFileWriter failed, training goes on.",
-        f"CSVWriter {missing} The first time:",
-        f"EventFileWriter {missing} The first time:",
+        f"CSVWriter {missing} The first failure:",
+        f"EventFileWriter {missing} The first failure:",
     ]
     assert pandas.read_csv(tmp_path / "run" / "metrics.csv")["x"].tolist() == [0.0, 1.0, 2.0]
 
@@ -487,7 +486,7 @@ def test_a_run_directory_that_cannot_be_made_costs_no_training(tmp_path):
 def test_an_encoder_that_raises_loses_its_value_alone():
     """The other values of the record arrive, and the loss is warned of once for each name."""
     writer = Collector()
-    delivery = AsyncWriter([writer])
+    delivery = AsyncWriter(writer)
     with pytest.warns(UserWarning, match="failed") as caught:
         for step in range(3):
             values = {
@@ -495,19 +494,19 @@ def test_an_encoder_that_raises_loses_its_value_alone():
                 "val/bad": Encoded("", error=ValueError(f"no pixels at {step}")),
                 "good": Encoded("text"),
             }
-            delivery.put(record(step, values | ({"worse": Encoded("", error=KeyError("k"))} if step == 1 else {})))
+            delivery.write(record(step, values | ({"worse": Encoded("", error=KeyError("k"))} if step == 1 else {})))
         delivery.close()
 
     assert messages_of(caught) == [
         "Encoding 'val/bad' failed, training goes on. ValueError: no pixels at 0",
         "Encoding 'worse' failed, training goes on. KeyError: 'k'",
         (
-            "Encoding 'val/bad' failed 3 times in this run, and what it was given then is missing there."
-            " The first time: ValueError: no pixels at 0"
+            "Encoding 'val/bad' failed 3 times in this run. Records are missing from the output."
+            " The first failure: ValueError: no pixels at 0"
         ),
         (
-            "Encoding 'worse' failed once in this run, and what it was given then is missing there."
-            " The first time: KeyError: 'k'"
+            "Encoding 'worse' failed once in this run. Records are missing from the output."
+            " The first failure: KeyError: 'k'"
         ),
     ]
     assert [list(one.values) for one in writer.records] == [["loss", "good"]] * 3
@@ -516,11 +515,11 @@ def test_an_encoder_that_raises_loses_its_value_alone():
 def test_warnings_that_are_errors_do_not_end_delivery():
     """Under -W error the thread lives on, and close still reports."""
     broken, sound = Broken("write", {0, 1}), Collector()
-    delivery = AsyncWriter([broken, sound])
+    delivery = AsyncWriter(FanOut([broken, sound]))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for step in range(4):
-            delivery.put(record(step))
+            delivery.write(record(step))
         delivery.flush()
 
     with pytest.warns(UserWarning, match="^Broken failed 2 times in this run"):
@@ -532,8 +531,8 @@ def test_warnings_that_are_errors_do_not_end_delivery():
 def test_without_failures_there_are_no_warnings():
     """A run in which all went well ends in silence."""
     writer = Collector()
-    delivery = AsyncWriter([writer])
-    delivery.put(record(0))
+    delivery = AsyncWriter(writer)
+    delivery.write(record(0))
     delivery.close()
 
     assert writer.steps == [0]
@@ -547,16 +546,18 @@ from lightning_trackplus.writers.csv import CSVWriter
 
 class Encoded:
     nbytes = 10
+    def snapshot(self):
+        return self
     def encode(self, name):
         return ImagePayload((Item(b"encoded", ".png"),), 1, 1)
 
 def log(folder):
-    deliveries = [AsyncWriter([CSVWriter(folder / name)], flush_secs=1000) for name in ("one", "two")]
+    deliveries = [AsyncWriter(CSVWriter(folder / name), flush_secs=1000) for name in ("one", "two")]
     for step in range(500):
         for delivery in deliveries:
-            delivery.put(Record(step, None, 0.0, {"x": float(step)}))
+            delivery.write(Record(step, None, 0.0, {"x": float(step)}))
     for delivery in deliveries:
-        delivery.put(Record(500, None, 0.0, {"img": Encoded()}))
+        delivery.write(Record(500, None, 0.0, {"img": Encoded()}))
 
 # Each process does what a program of its own would do, up to the end of its interpreter.
 for number, ending in enumerate(sys.argv[1:]):
@@ -590,11 +591,11 @@ def test_what_was_put_before_the_interpreter_ends_is_written(tmp_path):
 
 def test_what_comes_after_close_is_said_to_be_lost(tmp_path):
     """A record that nobody will write is warned of, and keeps nobody waiting, however full the queue is."""
-    delivery = AsyncWriter([], max_bytes=1)
+    delivery = AsyncWriter(FanOut([]), max_bytes=1)
     delivery.close()
     with pytest.warns(UserWarning, match=r"^Logging failed, training goes on\. RuntimeError: it was closed before"):
         for step in range(3):
-            delivery.put(Record(step, None, 0.0, {"x": 1.0}))
+            delivery.write(Record(step, None, 0.0, {"x": 1.0}))
 
 
 def test_a_writer_that_exits_does_not_end_the_delivery():
@@ -618,10 +619,10 @@ def test_a_writer_that_exits_does_not_end_the_delivery():
             self.steps.append(record.step)
 
     keeping = Keeping()
-    delivery = AsyncWriter([Exiting(), keeping])
+    delivery = AsyncWriter(FanOut([Exiting(), keeping]))
     with pytest.warns(UserWarning, match=r"Exiting failed 3 times in this run"):
         for step in range(3):
-            delivery.put(Record(step, None, 0.0, {"x": 1.0}))
+            delivery.write(Record(step, None, 0.0, {"x": 1.0}))
         delivery.close()
     assert keeping.steps == [0, 1, 2]
 
@@ -636,7 +637,7 @@ def test_a_writer_that_logs_does_not_wait_for_itself():
         def write(self, record):
             self.steps.append(record.step)
             if record.step < 3:
-                delivery.put(Record(record.step + 1, None, 0.0, {"x": 1.0}))
+                delivery.write(Record(record.step + 1, None, 0.0, {"x": 1.0}))
                 delivery.flush()
 
         def flush(self):
@@ -646,8 +647,8 @@ def test_a_writer_that_logs_does_not_wait_for_itself():
             pass
 
     echo = Echo()
-    delivery = AsyncWriter([echo], max_bytes=1)
-    delivery.put(Record(0, None, 0.0, {"x": 1.0}))
+    delivery = AsyncWriter(echo, max_bytes=1)
+    delivery.write(Record(0, None, 0.0, {"x": 1.0}))
     while len(echo.steps) < 4:
         delivery.flush()
     delivery.close()
@@ -671,38 +672,40 @@ def test_an_error_without_words_is_reported_by_its_name():
         def close(self):
             pass
 
-    delivery = AsyncWriter([Broken()])
+    delivery = AsyncWriter(Broken())
     with pytest.warns(UserWarning, match=r"^Broken failed, training goes on\. MuteError$"):
-        delivery.put(Record(0, None, 0.0, {"x": 1.0}))
+        delivery.write(Record(0, None, 0.0, {"x": 1.0}))
         delivery.flush()
-    with pytest.warns(UserWarning, match=r"The first time: MuteError$"):
+    with pytest.warns(UserWarning, match=r"The first failure: MuteError$"):
         delivery.close()
 
 
 def put_media(delivery, step, size, name="img"):
-    """Put a medium as a logger does; return whether it was admitted."""
-    return delivery.put_medium(name, Encoded(str(step), nbytes=size), step, 0, 1e9)
+    """Write a medium as a logger does; return whether it was admitted, since what is dropped is not copied."""
+    medium = Encoded(str(step), nbytes=size)
+    delivery.write(Record(step, 0, 1e9, {name: medium}, is_media=True))
+    return medium.is_copied
 
 
 def test_media_without_room_are_dropped_and_counted(gated):
     """With ``drop``, what does not fit is left out, said once with its name, and counted at the end."""
-    delivery = AsyncWriter([gated], max_bytes=1000, overflow="drop")
+    delivery = AsyncWriter(gated, max_bytes=1000, overflow="drop")
     assert put_media(delivery, 0, 600)
     assert gated.arrived.wait(GUARD)
     with pytest.warns(UserWarning, match="dropped") as caught:
         admitted = [put_media(delivery, step, 300, f"img/{step % 2}") for step in range(1, 8)]
     assert admitted == [True] + [False] * 6
     assert messages_of(caught) == [
-        "'img/0' was dropped, training goes on. Media come faster than they are written, and those that wait may hold"
-        ' 1,000 bytes in all. What is dropped is counted until the end of the run; media_overflow="block" would wait'
-        " for room, and a larger max_queue_bytes gives more of it."
+        "'img/0' was dropped, training goes on. Media are logged faster than they are written, and those that wait may"
+        ' hold 1,000 bytes in all. Dropped media are counted until the end of the run; media_overflow="block" waits'
+        " for room instead, and a larger max_queue_bytes gives more of it."
     ]
 
     gated.gate.set()
     with pytest.warns(UserWarning, match="dropped") as caught:
         delivery.close()
     assert messages_of(caught) == [
-        "Media were dropped 6 times in this run, since they came faster than they were written: 'img/0' 3 times,"
+        "Media were dropped 6 times in this run, since they were logged faster than they were written: 'img/0' 3 times,"
         " 'img/1' 3 times."
     ]
     assert gated.steps == [0, 1]
@@ -710,7 +713,7 @@ def test_media_without_room_are_dropped_and_counted(gated):
 
 def test_a_report_of_many_names_is_short(gated):
     """The names of which most was dropped are told, and how many others there are."""
-    delivery = AsyncWriter([gated], max_bytes=10, overflow="drop")
+    delivery = AsyncWriter(gated, max_bytes=10, overflow="drop")
     assert put_media(delivery, 0, 10)
     with pytest.warns(UserWarning, match="'n0' was dropped"):
         for number in range(9):
@@ -720,19 +723,19 @@ def test_a_report_of_many_names_is_short(gated):
     with pytest.warns(UserWarning, match="Media were dropped") as caught:
         delivery.close()
     assert messages_of(caught) == [
-        "Media were dropped 10 times in this run, since they came faster than they were written: 'n8' 2 times,"
+        "Media were dropped 10 times in this run, since they were logged faster than they were written: 'n8' 2 times,"
         " 'n0' once, 'n1' once, 'n2' once, 'n3' once, and 4 other names."
     ]
 
 
 def test_numbers_are_never_dropped_and_never_wait_behind_media(gated):
     """With ``drop``, a queue full of media takes numbers at once, in their order."""
-    delivery = AsyncWriter([gated], max_bytes=1000, overflow="drop")
+    delivery = AsyncWriter(gated, max_bytes=1000, overflow="drop")
     assert put_media(delivery, 0, 1000)
     assert gated.arrived.wait(GUARD)
     with pytest.warns(UserWarning, match="was dropped"):
         for step in range(1, 16):
-            delivery.put(record(step))
+            delivery.write(record(step))
             assert not put_media(delivery, step, 1)
     assert gated.steps == []
 
@@ -744,10 +747,10 @@ def test_numbers_are_never_dropped_and_never_wait_behind_media(gated):
 
 def test_numbers_wait_for_numbers(gated):
     """With ``drop``, memory is bounded for numbers too: they wait where the bound is full of numbers."""
-    delivery = AsyncWriter([gated], max_bytes=640, overflow="drop")
+    delivery = AsyncWriter(gated, max_bytes=640, overflow="drop")
     for step in range(10):
-        delivery.put(record(step))
-    putting = threading.Thread(target=lambda: [delivery.put(record(step)) for step in range(10, 50)])
+        delivery.write(record(step))
+    putting = threading.Thread(target=lambda: [delivery.write(record(step)) for step in range(10, 50)])
     let_it_wait(putting)
     assert put_media(delivery, 50, 600)
 
@@ -760,7 +763,7 @@ def test_numbers_wait_for_numbers(gated):
 
 def test_with_block_media_are_always_admitted(gated):
     """The other policy drops nothing, however full the queue is."""
-    delivery = AsyncWriter([gated], max_bytes=10)
+    delivery = AsyncWriter(gated, max_bytes=10)
     assert put_media(delivery, 0, 10)
     putting = threading.Thread(target=put_media, args=[delivery, 1, 10])
     let_it_wait(putting)
@@ -772,9 +775,9 @@ def test_with_block_media_are_always_admitted(gated):
 
 def test_a_medium_larger_than_the_bound_is_taken_where_no_other_waits(gated):
     """With ``drop`` too, one that never fits is written when it comes alone, and dropped when it does not."""
-    delivery = AsyncWriter([gated], max_bytes=200, overflow="drop")
+    delivery = AsyncWriter(gated, max_bytes=200, overflow="drop")
     for step in range(3):
-        delivery.put(record(step))
+        delivery.write(record(step))
     assert put_media(delivery, 3, 10_000)
     with pytest.warns(UserWarning, match="'img' was dropped"):
         assert not put_media(delivery, 4, 10_000)
@@ -790,7 +793,7 @@ def test_a_medium_larger_than_the_bound_is_taken_where_no_other_waits(gated):
 def test_a_drop_lets_the_thread_make_room():
     """Media are written before the flush interval is over where others found no room."""
     writer = Collector()
-    delivery = AsyncWriter([writer], max_bytes=1000, overflow="drop", flush_secs=GUARD * 10)
+    delivery = AsyncWriter(writer, max_bytes=1000, overflow="drop", flush_secs=GUARD * 10)
     assert put_media(delivery, 0, 400)
     with pytest.warns(UserWarning, match="'img' was dropped"):
         assert not put_media(delivery, 1, 700)
@@ -813,12 +816,12 @@ def test_whatever_is_dropped_the_rest_arrives_in_order(calls, max_bytes):
     expected, dropped = [], 0
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        delivery = AsyncWriter([writer], max_bytes=max_bytes, overflow="drop")
+        delivery = AsyncWriter(writer, max_bytes=max_bytes, overflow="drop")
         for step, (call, size) in enumerate(calls):
             if call == "flush":
                 delivery.flush()
             elif call == "numbers":
-                delivery.put(record(step))
+                delivery.write(record(step))
                 expected.append(step)
             elif put_media(delivery, step, size):
                 expected.append(step)
@@ -827,16 +830,14 @@ def test_whatever_is_dropped_the_rest_arrives_in_order(calls, max_bytes):
         delivery.close()
     assert writer.steps == expected
     times = "once" if dropped == 1 else f"{dropped} times"
-    assert [message for message in messages_of(caught) if message.startswith("Media")] == (
-        [f"Media were dropped {times} in this run, since they came faster than they were written: 'img' {times}."]
-        if dropped
-        else []
-    )
+    which = "they were logged faster than they were written"
+    report = f"Media were dropped {times} in this run, since {which}: 'img' {times}."
+    assert [message for message in messages_of(caught) if message.startswith("Media")] == [report] * bool(dropped)
 
 
 def test_several_threads_may_be_admitted_at_once(gated):
     """Threads that log media at the same moment exceed the bound by no more than one medium each."""
-    delivery = AsyncWriter([gated], max_bytes=1000, overflow="drop")
+    delivery = AsyncWriter(gated, max_bytes=1000, overflow="drop")
     start, admitted = threading.Barrier(4), []
 
     def flood(first):
@@ -870,24 +871,24 @@ def test_a_size_that_cannot_be_told_costs_one_record(overflow):
             pass
 
     writer = Collector()
-    delivery = AsyncWriter([writer], overflow=overflow)
+    delivery = AsyncWriter(writer, overflow=overflow)
     medium = Sizeless("text")
     with pytest.warns(UserWarning, match="failed") as caught:
         for step in range(2):
-            delivery.put_medium("img", medium, step, 0, 1e9)
-        delivery.put(record(2))
+            delivery.write(Record(step, 0, 1e9, {"img": medium}, is_media=True))
+        delivery.write(record(2))
         delivery.close()
     assert messages_of(caught) == [
         "Logging failed, training goes on. RuntimeError: no size",
-        "Logging failed 2 times in this run, and what it was given then is missing there."
-        " The first time: RuntimeError: no size",
+        "Logging failed 2 times in this run. Records are missing from the output."
+        " The first failure: RuntimeError: no size",
     ]
     assert writer.steps == [2]
 
 
 def test_a_closed_delivery_says_so_with_either_policy():
     """After its end media are not counted as dropped, but as lost, like numbers."""
-    delivery = AsyncWriter([], max_bytes=1, overflow="drop")
+    delivery = AsyncWriter(FanOut([]), max_bytes=1, overflow="drop")
     delivery.close()
     with pytest.warns(UserWarning, match=r"^Logging failed, training goes on\. RuntimeError: it was closed before"):
         assert put_media(delivery, 0, 10)
@@ -943,6 +944,37 @@ def test_under_a_flood_of_images_memory_stays_flat(overflow):
     assert grown < 80 * 2**20
 
 
+def test_writers_nest():
+    """An asynchronous writer and a fan-out are writers: a tree of them gives each leaf all records, encoded once."""
+    leaves = [Collector() for _ in range(4)]
+    inner = AsyncWriter(FanOut([leaves[0], FanOut(leaves[1:3])]))
+    tree = FanOut([inner, AsyncWriter(AsyncWriter(leaves[3]))])
+    assert isinstance(inner, Writer)
+    assert isinstance(tree, Writer)
+    value = Encoded("text")
+    tree.write(record(0))
+    tree.write(record(1, {"note": value}))
+    tree.close()
+
+    assert [leaf.steps for leaf in leaves] == [[0, 1]] * 4
+    assert [contents(leaf.records[1], "note") for leaf in leaves] == [["note=text"]] * 4
+    assert len(value.threads) == 1
+    assert [leaf.calls[-1] for leaf in leaves] == ["close"] * 4
+
+
+def test_an_interrupt_on_the_main_thread_is_raised_after_all_are_closed():
+    """A fan-out keeps a writer's error from the caller, but not what is meant for the program."""
+
+    class Interrupted(Collector):
+        def close(self):
+            raise KeyboardInterrupt
+
+    sound = Collector()
+    with pytest.raises(KeyboardInterrupt):
+        FanOut([Interrupted(), sound]).close()
+    assert sound.calls == ["close"]
+
+
 def test_a_medium_that_fails_is_encoded_once_and_said_by_each_delivery():
     """Three deliveries share it: the error comes to each of them, from one attempt."""
     attempts = []
@@ -953,9 +985,9 @@ def test_a_medium_that_fails_is_encoded_once_and_said_by_each_delivery():
             return super().encode(name)
 
     writers = [Collector(), Collector(), Collector()]
-    deliveries = FanOut([AsyncWriter([writer]) for writer in writers])
+    deliveries = FanOut([AsyncWriter(writer) for writer in writers])
     with pytest.warns(UserWarning, match="Encoding 'm' failed") as caught:
-        deliveries.put_medium("m", Failing("a", error=RuntimeError("bad")), 0, None, 1e9)
+        deliveries.write(record(0, {"m": Failing("a", error=RuntimeError("bad"))}))
         deliveries.close()
     assert attempts == ["m"]
     first = "Encoding 'm' failed, training goes on. RuntimeError: bad"

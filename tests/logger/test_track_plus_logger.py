@@ -434,15 +434,18 @@ def test_wrong_calls_of_media_methods_raise_wandb_loggers_errors(tmp_path, call,
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"flush_secs": 0}, "flush_secs=0; give a number of seconds above 0, for example 1.0."),
+        ({"flush_secs": 0}, "flush_secs=0; expected a number of seconds above 0, for example 1.0."),
         (
             {"media_overflow": "wait"},
-            'media_overflow=\'wait\'; give "block", so that training waits for media, or "drop", so that media are'
+            'media_overflow=\'wait\'; expected "block", so that training waits for media, or "drop", so that media are'
             " dropped for which there is no room.",
         ),
-        ({"max_queue_bytes": 0}, "max_queue_bytes=0; give a number of bytes above 0, for example 2**28."),
-        ({"max_queue_bytes": True}, "max_queue_bytes=True; give a number of bytes above 0, for example 2**28."),
-        ({"max_queue_bytes": 1e9}, "max_queue_bytes=1000000000.0; give a number of bytes above 0, for example 2**28."),
+        ({"max_queue_bytes": 0}, "max_queue_bytes=0; expected a number of bytes above 0, for example 2**28."),
+        ({"max_queue_bytes": True}, "max_queue_bytes=True; expected a number of bytes above 0, for example 2**28."),
+        (
+            {"max_queue_bytes": 1e9},
+            "max_queue_bytes=1000000000.0; expected a number of bytes above 0, for example 2**28.",
+        ),
         ({"writers": ()}, 'writers=(); expected a list with at least one writer, for example ("tensorboard", "csv").'),
         (
             {"writers": "csv"},
@@ -507,8 +510,8 @@ def test_a_failing_writer_never_stops_training(tmp_path):
     messages = [str(warning.message) for warning in caught if "Broken failed" in str(warning.message)]
     assert messages == [
         "Broken failed, training goes on. OSError: no space left on device",
-        "Broken failed 3 times in this run, between the steps 0 and 2, and what it was given then is missing there."
-        " The first time: OSError: no space left on device",
+        "Broken failed 3 times in this run, between the steps 0 and 2. Records from those steps are missing from the"
+        " output. The first failure: OSError: no space left on device",
     ]
     assert pandas.read_csv(f"{logger.log_dir}/metrics.csv")["x"].tolist() == [0.0, 1.0, 2.0]
 
@@ -637,9 +640,9 @@ def test_warnings_that_are_errors_do_not_reach_the_training(tmp_path, caplog):
             logger.finalize("success")
     assert [record.message.split(".")[0] for record in caplog.records if "Broken" in record.message] == [
         "Broken failed, training goes on",
-        "Broken failed once in this run, at step 0, and what it was given then is missing there",
+        "Broken failed once in this run, at step 0",
         "Broken failed, training goes on",
-        "Broken failed once in this run, at step 1, and what it was given then is missing there",
+        "Broken failed once in this run, at step 1",
     ]
     assert pandas.read_csv(f"{logger.log_dir}/metrics.csv")["step"].tolist() == [0, 1]
 
@@ -647,7 +650,7 @@ def test_warnings_that_are_errors_do_not_reach_the_training(tmp_path, caplog):
 @pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan")])
 def test_a_flush_interval_must_be_positive_and_finite(seconds):
     """Zero, negative and infinite intervals raise."""
-    with pytest.raises(ValueError, match=r"give a number of seconds above 0, for example 1\.0"):
+    with pytest.raises(ValueError, match=r"expected a number of seconds above 0, for example 1\.0"):
         TrackPlusLogger(flush_secs=seconds)
 
 

@@ -268,7 +268,7 @@ def test_training_goes_on_when_the_run_directory_is_removed(tmp_path):
     assert [PillowImage.open(run / file).size for file in pandas.read_csv(run / "media.csv")["file"]] == [(32, 32)]
     for writer in ("CSVWriter", "TensorBoardWriter"):
         assert len(said(output, f"{writer} failed, training goes on")) == 1
-        assert len(said(output, f"{writer} failed once in this run, between the steps 100 and 109, and")) == 1
+        assert len(said(output, f"{writer} failed once in this run, between the steps 100 and 109. Records")) == 1
 
 
 def log_while_nothing_can_be_made(folder):
@@ -308,7 +308,7 @@ def test_training_goes_on_when_the_run_directory_is_read_only(tmp_path):
         assert missing == {("new", step) for step in range(100, 199)}
         assert "summary.json" in os.listdir(run)
     assert len(said(output, "CSVWriter failed, training goes on")) == 1
-    assert len(said(output, "CSVWriter failed 10 times in this run, between the steps 100 and 199, and")) == 1
+    assert len(said(output, "CSVWriter failed 10 times in this run, between the steps 100 and 199. Records")) == 1
     assert "TensorBoardWriter failed" not in output
 
 
@@ -349,9 +349,7 @@ def collate(items):
     return [torch.stack(items)]
 
 
-NOT_WRITTEN = (
-    "Ignored a log call from a child process, such as a worker of a DataLoader. Log in the training process instead."
-)
+NOT_WRITTEN = "Ignored a log call from a child process (for example a DataLoader worker); log in the training process."
 
 
 @pytest.mark.parametrize("logs", [False, True])
@@ -510,7 +508,7 @@ def test_a_writer_that_raises_takes_nothing_from_the_others(tmp_path):
     first, last = (str(one.message) for one in caught)
     assert first == "Broken failed, training goes on. OSError: no service"
     assert last.startswith("Broken failed ")
-    assert " in this run, between the steps 0 and 9, and what it was given then is missing there." in last
+    assert " in this run, between the steps 0 and 9. Records from those steps are missing from the output." in last
     assert column(logger.log_dir, "x") == [(step, float(step)) for step in range(10)]
     assert differences(logger.log_dir) == []
 

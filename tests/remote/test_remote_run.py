@@ -257,10 +257,10 @@ def test_what_failed_is_tried_again(url, monkeypatch):
         run.close()
     assert content(url) == FILES
     assert messages(caught) == [
-        f"Uploading to {url} failed, training goes on, and it is tried again. What is not uploaded stays in {spool}."
+        f"Uploading to {url} failed, training goes on. It is tried again; until then, the files are in {spool}."
         " OutageError: the network is down",
-        f"Uploading to {url} failed 5 times; by now, everything is there. The first failure: OutageError: the"
-        " network is down",
+        f"Uploading to {url} failed 5 times in this run. By now, all files are there. The first failure: OutageError:"
+        " the network is down",
     ]
 
 
@@ -273,8 +273,9 @@ def test_after_an_outage_the_next_run_uploads_what_is_left(url, there, monkeypat
         run.close()
     *_, last = messages(caught)
     assert last == (
-        f"Uploading to {url} failed 9 times, and these files are missing there, or old: events.out.tfevents.1.host.1.0,"
-        " hparams.yaml, media.csv, media/x/0000000000-000.png, metrics.csv, and 1 other file. They are kept in"
+        f"Uploading to {url} failed 9 times in this run. These files are missing there, or old:"
+        " events.out.tfevents.1.host.1.0, hparams.yaml, media.csv, media/x/0000000000-000.png, metrics.csv, and 1 other"
+        " file. They are kept in"
         f" {spool}, and the next run that writes to this URL uploads them; or copy them by hand. The first failure:"
         " OutageError: the network is down"
     )
@@ -576,7 +577,7 @@ def test_a_spool_that_is_removed_takes_nothing_with_it(url):
         run.close()
     assert content(url) == FILES
     assert messages(caught)[0] == (
-        f"Uploading to {url} failed, training goes on, and it is tried again. What is not uploaded stays in {spool}."
+        f"Uploading to {url} failed, training goes on. It is tried again; until then, the files are in {spool}."
         f" FileNotFoundError: {spool}, with files that are not uploaded yet, was removed."
     )
 

@@ -18,6 +18,7 @@ from torchmetrics import MeanMetric, Metric
 
 import tests.flavour as L
 from lightning_trackplus import TrackPlus, TrackPlusLogger
+from lightning_trackplus.runtime.warn import warn_once
 from tests.flavour.pytorch.callbacks import Callback
 from tests.flavour.pytorch.loggers import Logger
 from tests.flavour.pytorch.utilities.rank_zero import WarningCache, rank_zero_only
@@ -311,6 +312,7 @@ def clear_warnings():
     for cache in found:
         if isinstance(cache, WarningCache):
             cache.clear()
+    warn_once._shown.clear()
 
 
 def _without_folder(text: str, folder: Path) -> str:

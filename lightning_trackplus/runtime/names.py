@@ -1,8 +1,9 @@
-"""What somebody probably meant who gave a name that is none."""
+"""Names that users write: what a wrong one probably means, and which names a pattern matches."""
 
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import re
 from collections.abc import Callable, Iterable, Sequence
 
@@ -28,13 +29,23 @@ _MEANT = {
     "validation": ("val",),
     "training": ("train",),
 }
-"""Words that others use for what has another name here."""
+"""Words of other packages, and the names here that mean the same."""
 
 _SIMILAR = 0.65
 
 
+def matches(name: str, pattern: str) -> bool:
+    """Return whether a name matches a pattern with ``*`` and ``?``.
+
+    Examples:
+        >>> matches("val/loss", "val/*"), matches("x[1]", "x[1]")
+        (True, True)
+    """
+    return fnmatch.fnmatchcase(name, pattern.replace("[", "[[]"))
+
+
 def did_you_mean(given: str, names: Iterable[str], numbered: Iterable[str] = ()) -> str:
-    """Return a question that ends a message, or nothing.
+    """Return a question to end an error message with, or nothing where no name is similar.
 
     Examples:
         >>> did_you_mean("tpo8", ["mean"], numbered=["top", "bottom"])
@@ -59,7 +70,7 @@ def check_choice(owner: str, option: str, given: object, choices: Sequence[str])
 
 
 def as_list(given: str, is_name: Callable[[str], bool]) -> list[str]:
-    """Return the names in a string that should have been a list; none where it has no more than one, or other things.
+    """Return the names in a string that should have been a list of names; none where it holds one, or anything else.
 
     Examples:
         >>> as_list("p95, ema(0.1)", lambda text: True)
