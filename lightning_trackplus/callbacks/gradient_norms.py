@@ -67,7 +67,7 @@ class GradientNorms(Callback):
     ) -> None:
         self._norm_type = float(norm_type)
         if not self._norm_type > 0:
-            raise ValueError(f"GradientNorms got norm_type={norm_type!r}; give a number above 0, or infinity.")
+            raise ValueError(f"GradientNorms got norm_type={norm_type!r}; expected a number above 0, or infinity.")
         self._patterns = [by_layer] if isinstance(by_layer, str) else list(by_layer or ())
         self._name = name
         self._every_step = every_step

@@ -54,7 +54,7 @@ def lines_of(runs: Sequence[ReportRun], by: str | None) -> list[Lines]:
         return [Lines(run.name, [run], run.clock, run.curves, {}) for run in runs]
     known = list(dict.fromkeys(name for run in runs for name in run.hparams))
     if by not in known:
-        raise ValueError(f"report got by={by!r}, which no run has as a hyper-parameter; give one of {known}.")
+        raise ValueError(f"report got by={by!r}, which no run has as a hyper-parameter; expected one of {known}.")
     groups: dict[str, list[ReportRun]] = defaultdict(list)
     for run in runs:
         groups[str(run.hparams.get(by, "—"))].append(run)

@@ -83,7 +83,7 @@ def load_runs(runs: Iterable[str | os.PathLike[str] | Run]) -> list[ReportRun]:
     """
     given = list(runs)
     if not given:
-        raise ValueError("report got no runs; give the folder of a run, such as lightning_logs/version_0.")
+        raise ValueError("report got no runs; expected the folder of a run, such as lightning_logs/version_0.")
     read = [one if isinstance(one, Run) else read_run(one) for one in given]
     paths = [one.path.as_posix() if isinstance(one, Run) else os.fspath(one) for one in given]
     return [

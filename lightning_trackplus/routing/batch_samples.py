@@ -41,7 +41,7 @@ class BatchSamples:
     def __init__(self, asked: Mapping[str, int | str | Selection]) -> None:
         if not isinstance(asked, Mapping):
             raise MisconfigurationException(
-                f"TrackPlus got samples={asked!r}; give a number or a selection for each stage, such as"
+                f"TrackPlus got samples={asked!r}; expected a number or a selection for each stage, such as"
                 ' samples={"val": "top8"}.'
             )
         if unknown := [stage for stage in asked if stage not in _STEPS]:

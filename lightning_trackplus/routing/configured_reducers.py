@@ -25,7 +25,7 @@ class ConfiguredReducers:
     def __init__(self, reducers: Mapping[str, Reduction]) -> None:
         if not isinstance(reducers, Mapping):
             raise MisconfigurationException(
-                f"TrackPlus got reducers={reducers!r}; give reducers by the logged name that they are for, such as"
+                f"TrackPlus got reducers={reducers!r}; expected reducers by the logged name that they are for, such as"
                 ' reducers={"val/loss": "median"}, or {"*": "median"} for all names.'
             )
         self._patterns = {pattern: _several(reduction) for pattern, reduction in reducers.items()}

@@ -328,7 +328,7 @@ def _check_names(name: str, value: Any, names: Sequence[str]) -> None:
         given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"type {type(value).__name__}"
         raise ValueError(
             f"self.log({name!r}, …, names=…) got a value of {given} and the {len(names)} names"
-            f" {', '.join(names)}; give a tensor with one element for each name, and each a name of its own."
+            f" {', '.join(names)}; expected a tensor with one element for each name, and different names."
         )
 
 

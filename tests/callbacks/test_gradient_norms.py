@@ -394,7 +394,7 @@ def test_norms_are_those_of_torch_for_any_shapes_and_layers(shapes, dtypes, owne
 @pytest.mark.parametrize("order", [0, -1.0, math.nan])
 def test_an_order_that_is_none_is_refused(order):
     """The message says what to give."""
-    message = f"GradientNorms got norm_type={order!r}; give a number above 0, or infinity."
+    message = f"GradientNorms got norm_type={order!r}; expected a number above 0, or infinity."
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         GradientNorms(norm_type=order)
 

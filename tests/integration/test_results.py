@@ -240,7 +240,7 @@ def test_names_that_do_not_fit_are_refused_word_for_word(tmp_path, value, names,
         validated(tmp_path, lambda m, b, i: m.log("val/acc", value, names=names))
     assert str(caught.value) == (
         f"self.log('val/acc', …, names=…) got a value of {given};"
-        " give a tensor with one element for each name, and each a name of its own."
+        " expected a tensor with one element for each name, and different names."
     )
 
 

@@ -253,9 +253,9 @@ def test_times_are_those_of_global_steps(tmp_path):
 def test_what_cannot_be_reported(tmp_path, monkeypatch):
     """Errors say what to give."""
     run = log(tmp_path, 0, {"lr": 1}, [1.0])
-    with pytest.raises(ValueError, match=r"^report got no runs; give the folder of a run"):
+    with pytest.raises(ValueError, match=r"^report got no runs; expected the folder of a run"):
         report([])
-    with pytest.raises(ValueError, match=r"^report got by='seed', which no run has .* give one of \['lr'\]\.$"):
+    with pytest.raises(ValueError, match=r"^report got by='seed', which no run has .* expected one of \['lr'\]\.$"):
         report(run, by="seed")
     with pytest.raises(ValueError, match="does not exist"):
         report(tmp_path / "none")

@@ -161,7 +161,7 @@ def test_a_selection_by_score_needs_scores(tmp_path, stage, step):
     [
         ({"validate": 8}, "TrackPlus(samples=…) has 'validate'; the stages are 'train', 'val' and 'test'."),
         ({"valid": 8}, "'valid'; the stages are 'train', 'val' and 'test'. Did you mean 'val'?"),
-        ("top8", "TrackPlus got samples='top8'; give a number or a selection for each stage, such as"),
+        ("top8", "TrackPlus got samples='top8'; expected a number or a selection for each stage, such as"),
         ({"val": ["top8"]}, "TrackPlus(samples=…) has ['top8'] for 'val'; give one number or one selection for"),
         ({"val": "p95"}, "reduce_fx='p95' selects no media; expected first, last, sample, top or bottom"),
     ],
