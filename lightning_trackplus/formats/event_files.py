@@ -12,7 +12,7 @@ from pathlib import Path
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it ships no types
 from tensorboard.compat.proto.event_pb2 import Event
 
-from lightning_trackplus.formats.tfrecord import masked_checksum
+from lightning_trackplus.formats.tfrecord import TFRecordFile, masked_checksum
 from lightning_trackplus.runtime.failures import warn
 
 CAPTIONS_SUFFIX = "/captions"
@@ -38,6 +38,18 @@ def next_moment(directory: Path) -> float:
     # A name without parts of a second stands behind all of that second.
     after = [float(match[1] + match[2]) + _A_MOMENT if match[2] else int(match[1]) + 1 for match in found]
     return max([time.time(), *after])
+
+
+def write_event_file(path: Path, event: Event | None) -> None:
+    """Put an event file with one event, or none, in its place, whole."""
+    beside = path.with_name("session.new")
+    beside.unlink(missing_ok=True)
+    file = TFRecordFile(beside)
+    file.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
+    if event is not None:
+        file.write(event.SerializeToString())
+    file.close()
+    beside.replace(path)
 
 
 def read_records(path: Path) -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 One run is one folder, ``save_dir/name/version_N/``::
 
     events.out.tfevents.…    TensorBoard events
+    events.out.tfevents.0.charts    the charts of TensorBoard's Custom Scalars tab, if there are any
     metrics.csv              one row a step
     summary.json             the last and the best value of each number
     media.csv                one row a media file

@@ -33,6 +33,7 @@ from lightning_trackplus.run.journal import Way
 from lightning_trackplus.run.run_writer import RunWriter
 from lightning_trackplus.run.writer_set import OutputOptions
 from lightning_trackplus.runtime.device_transfer import start_host_copy
+from lightning_trackplus.writers.charts import Charts, check_charts, prefixed_charts
 from lightning_trackplus.writers.directions import Mode, monitored_modes
 from lightning_trackplus.writers.registry import WriterChoice, available
 from lightning_trackplus.writers.x_axis import check_x_axis, prefixed_axes
@@ -76,6 +77,9 @@ class TrackPlusLogger(TensorBoardLogger, MediaMethods):
             and for any one. ``metrics.csv`` always has both.
         hparam_metrics: What stands beside the hyper-parameters in TensorBoard's HParams tab: the best values so far
             of these names, the lowest (``"min"``) or the highest (``"max"``).
+        charts: Charts of several curves for TensorBoard's Custom Scalars tab, by title: a list of names, in which ``*``
+            and ``?`` stand for any characters and for any one, or ``{"band": [lower, middle, upper]}``, a curve within
+            a band. What stands before a slash in the title is the group of the chart.
         flush_secs: Seconds after which what was logged is in the files at the latest.
         media_overflow: What happens where media come faster than they are written: ``"block"``, training waits, or
             ``"drop"``, they are dropped and counted. Numbers are never dropped.
@@ -108,6 +112,7 @@ class TrackPlusLogger(TensorBoardLogger, MediaMethods):
         default_hp_metric: bool = False,
         x_axis: Mapping[str, str] | None = None,
         hparam_metrics: Mapping[str, Mode] | None = None,
+        charts: Charts | None = None,
         flush_secs: float = 1.0,
         media_overflow: Overflow = "block",
         max_queue_bytes: int = DEFAULT_MAX_BYTES,
@@ -116,6 +121,7 @@ class TrackPlusLogger(TensorBoardLogger, MediaMethods):
         check_queue(flush_secs, media_overflow, max_queue_bytes)
         check_x_axis(x_axis or {})
         check_hparam_metrics(hparam_metrics or {})
+        check_charts({} if charts is None else charts)
         sub_dir = None if sub_dir is None else os.fspath(sub_dir)
         self._writer_choices = available(writers)
         if self._writes_tensorboard:
@@ -128,6 +134,7 @@ class TrackPlusLogger(TensorBoardLogger, MediaMethods):
             self._writer_choices,
             x_axis=prefixed_axes(x_axis or {}, self._name_prefix),
             hparam_metrics={self._name_prefix + name: mode for name, mode in (hparam_metrics or {}).items()},
+            charts=prefixed_charts(charts or {}, self._name_prefix),
             queue={"flush_secs": flush_secs, "overflow": media_overflow, "max_bytes": int(max_queue_bytes)},
         )
         directory = None if save_dir is None else local_or_url(save_dir)

@@ -80,7 +80,7 @@ def splits_by_step(directory: Path, step: int) -> Iterator[FileSplit]:
 
 
 def event_files_of(directory: Path) -> Iterator[Path]:
-    """Yield the event files of a run, and those that this package wrote of runs below it, but not hyper-parameters.
+    """Yield the event files of a run, and those that this package wrote of runs below it, except those of no step.
 
     A folder with a table or a journal of its own is another run.
     """
@@ -92,8 +92,8 @@ def event_files_of(directory: Path) -> Iterator[Path]:
             continue
         folders.sort()
         for path in (Path(folder, file) for file in sorted(files) if "tfevents" in file):
-            is_session = path.name.endswith((".hparams", ".status"))
-            if not is_session and (path.parent == directory or _is_ours(path)):
+            is_of_no_step = path.name.endswith((".hparams", ".status", ".charts"))
+            if not is_of_no_step and (path.parent == directory or _is_ours(path)):
                 yield path
 
 

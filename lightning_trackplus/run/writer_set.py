@@ -12,6 +12,7 @@ from lightning_trackplus.formats.hparams import HparamValue
 from lightning_trackplus.formats.layout import BEST_FOLDER, MEDIA_INDEX
 from lightning_trackplus.run.file_split import event_files_of
 from lightning_trackplus.run.journal import Extent
+from lightning_trackplus.writers.charts import Charts, ChartsWriter
 from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.directions import Directions, Mode
 from lightning_trackplus.writers.protocol import Writer
@@ -29,12 +30,14 @@ class OutputOptions(NamedTuple):
         writers: The writers that were asked for.
         x_axis: Over what chosen names stand in TensorBoard.
         hparam_metrics: Which names stand in the HParams tab, and whether the lowest or the highest value is the best.
+        charts: What stands in the Custom Scalars tab.
         queue: The options of each delivery: ``flush_secs``, ``overflow`` and ``max_bytes``.
     """
 
     writers: Sequence[WriterChoice]
     x_axis: Mapping[str, str]
     hparam_metrics: Mapping[str, Mode]
+    charts: Charts
     queue: Mapping[str, Any]
 
 
@@ -53,6 +56,8 @@ class WriterSet:
         ours: list[Writer] = [open_writer(name, directory, options.x_axis) for name in names]
         if "tensorboard" in names:
             ours = [*self._hparams_writers(directory), *ours]
+            if options.charts:
+                ours = [ChartsWriter(directory, options.charts), *ours]
         # The summary reads what is there before the others add to it.
         ours = [self._summary, *ours] if ours else []
         self._directory = directory

@@ -23,9 +23,8 @@ from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
-from lightning_trackplus.formats.event_files import next_moment
+from lightning_trackplus.formats.event_files import next_moment, write_event_file
 from lightning_trackplus.formats.hparams import HparamValue
-from lightning_trackplus.formats.tfrecord import TFRecordFile
 from lightning_trackplus.record import Payload, Record
 from lightning_trackplus.writers.listeners import Listeners
 
@@ -112,22 +111,11 @@ class HParamsWriter:
         if summary is not None:
             self._directory.mkdir(parents=True, exist_ok=True)
             event = Event(wall_time=now, summary=summary)
-            self._write(name, event)
+            write_event_file(self._directory / name, event)
             self._listeners.pass_on(event.SerializeToString())
         for path in self._directory.glob(f"*tfevents*.{kind}"):
             if path.name != name or summary is None:
-                self._write(path.name, None)
-
-    def _write(self, name: str, event: Event | None) -> None:
-        """Put an event file in its place, whole."""
-        beside = self._directory / "session.new"
-        beside.unlink(missing_ok=True)
-        file = TFRecordFile(beside)
-        file.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
-        if event is not None:
-            file.write(event.SerializeToString())
-        file.close()
-        beside.replace(self._directory / name)
+                write_event_file(path, None)
 
 
 def _session_end(status: int) -> Summary:
