@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from lightning_trackplus.formats.layout import MEDIA_INDEX, METRICS_FILE
 from lightning_trackplus.formats.media_csv import MediaRecord, read_media
 from lightning_trackplus.reading.frames import Frames, check_frames, empty_frame, frame_of_csv, frame_of_events
 from lightning_trackplus.run.journal import check_format
+from lightning_trackplus.run.version import is_url
 
 _EVENT_FILES = "*tfevents*"
 _MOST_RUNS_NAMED = 5
@@ -22,7 +24,7 @@ class Run:
     """What a run logged.
 
     Attributes:
-        path: The run directory, absolute.
+        path: The run directory, absolute; of a run at a URL, the copy on this machine.
         metrics: A frame with a row for each step and the columns step, int64, and epoch and one for each name,
             float64. Where nothing was logged, pandas has NaN and polars null.
         media: The media files, in the order in which they were logged.
@@ -39,8 +41,11 @@ def read_run(path: str | os.PathLike[str], *, frames: Frames = "pandas") -> Run:
     Numbers are those of ``metrics.csv``, and those of the event files where there is no such file. A last row that
     was cut short is left out, with a warning.
 
+    Of a run at a URL a copy is brought to this machine, without checkpoints, which is removed when the process ends. It
+    is used again the next time, when what has changed is brought.
+
     Args:
-        path: The run directory, such as ``logger.log_dir``.
+        path: The run directory, such as ``logger.log_dir``, or its URL, such as ``"s3://bucket/logs/version_0"``.
         frames: What the metrics are a frame of, ``"pandas"`` or ``"polars"``.
 
     Returns:
@@ -48,7 +53,8 @@ def read_run(path: str | os.PathLike[str], *, frames: Frames = "pandas") -> Run:
 
     Raises:
         ValueError: If the path is not a run directory, or ``frames`` is another word.
-        ImportError: If pandas or polars is missing, or tensorboard where only event files have the numbers.
+        ImportError: If pandas or polars is missing, or tensorboard where only event files have the numbers, or the
+            package for the URL's protocol.
 
     Examples:
         >>> import tempfile
@@ -58,7 +64,7 @@ def read_run(path: str | os.PathLike[str], *, frames: Frames = "pandas") -> Run:
         [0.5, 0.25]
     """
     check_frames(frames)
-    directory = run_directory(path)
+    directory = run_directory(path, events=False)
     metrics_file = directory / METRICS_FILE
     if metrics_file.is_file():
         metrics = frame_of_csv(metrics_file, frames)
@@ -70,25 +76,54 @@ def read_run(path: str | os.PathLike[str], *, frames: Frames = "pandas") -> Run:
     return Run(directory, metrics, read_media(directory))
 
 
-def run_directory(path: str | os.PathLike[str]) -> Path:
-    """Return the run directory that a path leads to, absolute.
+def run_directory(path: str | os.PathLike[str], *, media: bool = True, events: bool = True) -> Path:
+    """Return the run directory that a path leads to, absolute; for a URL, a copy of it.
+
+    Args:
+        path: The path or the URL.
+        media: Whether a copy is to have the media files.
+        events: Whether a copy is to have the event files where there is a ``metrics.csv``.
 
     Raises:
-        ValueError: If it is a URL, or nothing of a run lies there.
+        ValueError: If nothing of a run lies there, or nobody knows the URL's protocol.
+        ImportError: If the package for the URL's protocol is not installed.
     """
-    text = os.fspath(path)
-    if "://" in text:
-        raise ValueError(f"{text} is a URL; copy the run to this machine and give its path there.")
-    directory = Path(text).absolute()
-    if _is_run(directory):
+    text = os.fspath(path).removeprefix("file://")
+    files = files_of(text)
+    if is_run(files):
+        directory = Path(text).absolute()
+        if is_url(text):
+            from lightning_trackplus.reading.remote_copy import copy_of_run  # noqa: PLC0415  needs fsspec
+
+            directory = copy_of_run(text, files, media=media, events=events)
         check_format(directory)
         return directory
-    if not directory.exists():
+    if not files and (is_url(text) or not Path(text).exists()):
         raise ValueError(f"{text} does not exist; give the folder of a run, such as lightning_logs/version_0.")
-    runs = sorted(below.name for below in directory.iterdir() if _is_run(below)) if directory.is_dir() else []
+    inner = {path.partition("/")[0] for path in files if path.count("/") == 1 and is_run([path.partition("/")[2]])}
+    runs = sorted(inner)
     shown = ", ".join(runs[:_MOST_RUNS_NAMED]) + (", …" if len(runs) > _MOST_RUNS_NAMED else "")
     hint = f" It holds runs, give one of them: {shown}." if runs else ""
     raise ValueError(f"{text} is not a run: no {METRICS_FILE}, {MEDIA_INDEX} or event file lies there.{hint}")
+
+
+def files_of(path: str) -> dict[str, int]:
+    """Return the sizes of the files in a folder and below, by their relative paths; of a local one, two levels deep."""
+    if is_url(path):
+        from lightning_trackplus.remote.remote_folder import RemoteFolder  # noqa: PLC0415  needs fsspec
+
+        return RemoteFolder(path).sizes()
+    found = {}
+    for pattern in ("*", "*/*"):
+        for file in Path(path).glob(pattern):
+            if file.is_file():
+                found[file.relative_to(path).as_posix()] = file.stat().st_size
+    return found
+
+
+def is_run(files: Iterable[str]) -> bool:
+    """Return whether a folder with some files is a run directory."""
+    return any(name in {METRICS_FILE, MEDIA_INDEX} or ("tfevents" in name and "/" not in name) for name in files)
 
 
 def has_events(directory: Path) -> bool:
@@ -107,8 +142,3 @@ def check_tensorboard(directory: Path) -> None:
             f"The event files in {directory} need tensorboard, and it is not installed: `pip install tensorboard`.",
             name="tensorboard",
         )
-
-
-def _is_run(directory: Path) -> bool:
-    files = (METRICS_FILE, MEDIA_INDEX)
-    return directory.is_dir() and (any((directory / file).is_file() for file in files) or has_events(directory))

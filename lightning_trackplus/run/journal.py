@@ -6,6 +6,7 @@ The file has one JSON object a line::
     {"session": "91ab…", "rows": …}     a process begins to write, behind what is there
     {"saved": 3, "rows": …}             the third checkpoint of this session was saved
     {"cut": 3, "rows": 120, "bytes": {"media.csv": 4711, "events.out.tfevents.…": 65536}}
+    {"ended": "success"}                the logger was finalized; null where it goes on in the same process
 
 A *cut* says how many rows ``metrics.csv`` has and how long the other files are. It is written when the next batch or
 the next epoch of training begins after a checkpoint: what was logged before belongs to it. A checkpoint that
@@ -94,11 +95,13 @@ class RunJournal:
     Attributes:
         run: Which run this is.
         process: The process that this session is of.
+        status: How the run ended; None if it has not.
     """
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / RUN_FILE
         self.run = ""
+        self.status: str | None = None
         self._sessions: list[_Session] = []
         self._number = 0
         self._has_begun = False
@@ -133,6 +136,11 @@ class RunJournal:
     def write_cut(self, number: int, extent: Extent) -> None:
         """Write what belongs to the checkpoints up to one."""
         self._write({"cut": number, **_as_json(extent)})
+
+    def write_end(self, status: str | None) -> None:
+        """Write how the run ended, as Lightning says it; None where it goes on in the same process."""
+        self.status = status
+        self._write({"ended": status})
 
     def add_missing(self, way: Way) -> None:
         """Write that a checkpoint was saved whose process was killed before it could write that itself."""
@@ -204,7 +212,10 @@ class RunJournal:
                         " another run."
                     )
                 self.run = run
+            case {"ended": str() | None as status}:
+                self.status = status
             case {"session": str(name), "rows": int(rows), "bytes": dict(sizes)}:
+                self.status = None
                 self._sessions.append(_Session(name, Extent(rows, {**sizes, RUN_FILE: start})))
             case {"saved": int(number), "rows": int(rows), "bytes": dict(sizes)} if self._sessions:
                 self._sessions[-1].at_save[number] = Extent(rows, sizes)
@@ -223,6 +234,15 @@ def check_format(directory: Path) -> None:
         RunFormatError: If it has such a format.
     """
     RunJournal(directory)
+
+
+def last_status(directory: Path) -> str | None:
+    """Return how a run ended, as Lightning said it; None if it is still written, or was killed.
+
+    Raises:
+        RunFormatError: If it has a format that this version does not know.
+    """
+    return RunJournal(directory).status
 
 
 def was_written_by_child(directory: Path, token: str, parent: int) -> bool:
