@@ -11,7 +11,6 @@ One run is one folder, ``save_dir/name/version_N/``::
     run.jsonl                the number of this format, and what belongs to each checkpoint
     x_axis.json              which names stand over something else than the global step, if there are any
     validation_batches/      what validation steps logged with on_step=True, as a run below; test_batches/ likewise
-    best/                    the best values so far, as a run below, with hparam_metrics
     backup/<n>/              what a resumed training logs anew
     config_<n>.yaml          the config of LightningCLI in the n-th session after the first
     hparams.yaml, config.yaml, checkpoints/    as Lightning writes them
@@ -33,7 +32,6 @@ MEDIA_FOLDER = "media"
 AXES_FILE = "x_axis.json"
 SUMMARY_FILE = "summary.json"
 BACKUP_FOLDER = "backup"
-BEST_FOLDER = "best"
 
 # Someone may have added words to the number.
 VERSION_FOLDER = re.compile(r"version_(\d+)(_.*)?")

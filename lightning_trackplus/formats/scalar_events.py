@@ -13,13 +13,18 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.event_pb2 import Event, SourceMetadata
 from tensorboard.compat.proto.summary_pb2 import Summary
+
+from lightning_trackplus.formats.layout import OUR_EVENTS
 
 _MOST_LAYOUTS = 1000
 _FLOAT_BYTES, _WALL_TIME = 4, 9
 _MORE_FOLLOWS = 0x80
 _INFINITE_FROM = 3.4028235677973366e38  # As float32 rounds.
+
+OF_BEST = Event(source_metadata=SourceMetadata(writer=f"{OUR_EVENTS.decode()} best")).SerializeToString()
+"""How an event of best values ends, which repeats what was logged."""
 
 
 class ScalarEvents:

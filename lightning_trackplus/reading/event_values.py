@@ -15,7 +15,7 @@ from tensorboard.util.tensor_util import make_ndarray
 from lightning_trackplus.formats.event_files import event_files, read_records
 from lightning_trackplus.formats.layout import EVALUATIONS, batches_folder
 from lightning_trackplus.formats.metrics_csv import EPOCH, StepRow
-from lightning_trackplus.formats.scalar_events import ScalarEventReader
+from lightning_trackplus.formats.scalar_events import OF_BEST, ScalarEventReader
 from lightning_trackplus.runtime.failures import warn
 
 _SCALARS = "scalars"
@@ -59,6 +59,8 @@ def event_numbers(
     plugins: dict[str, str] = {}
     reader = ScalarEventReader()
     for record in (record for path in event_files(directory) for record in read_records(path)):
+        if record.endswith(OF_BEST):
+            continue
         try:
             found = reader.read(record)
         except DecodeError:

@@ -1,72 +1,67 @@
-"""The best value so far of chosen names, as a run below: what the HParams tab of TensorBoard shows.
-
-Importing this needs tensorboard.
-"""
+"""The best value so far of chosen names, for the HParams tab of TensorBoard. Importing this needs tensorboard."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
-from pathlib import Path
 
-from lightning_trackplus.formats.event_files import event_files, read_events
-from lightning_trackplus.formats.layout import BEST_FOLDER
-from lightning_trackplus.record import NUMBERS, Payload, Record
+from tensorboard.compat.proto.event_pb2 import Event
+
+from lightning_trackplus.formats.scalar_events import OF_BEST, ScalarEvents
+from lightning_trackplus.record import NUMBERS, Payload, Record, TensorBoardEvent
 from lightning_trackplus.writers.directions import Mode
-from lightning_trackplus.writers.event_file import EventFileWriter
+from lightning_trackplus.writers.protocol import Writer
+from lightning_trackplus.writers.run_summary import RunSummary
+
+PREFIX = "best/"
+"""Before the name of a metric, in the tag of its best values."""
 
 
 class BestMetrics:
-    """Writes a chosen number each time that it is better than all before it, into the event files of ``best/``.
+    """Writes a chosen number each time that it is better than all before it, as ``best/<name>`` in TensorBoard alone.
 
-    So the last value there is the best one, also after a crash. NaN is never better.
+    So the last value there is the best one, also after a crash. NaN is never better. A run that goes on has the best
+    value that it had once more.
 
-    Examples:
-        >>> import tempfile
-        >>> directory = Path(tempfile.mkdtemp())
-        >>> best = BestMetrics(directory, {"val/acc": "max"})
-        >>> for step, acc in enumerate([0.5, 0.75, 0.25]):
-        ...     best.write(Record(step, 0, 0.0, {"val/acc": acc}))
-        >>> best.close()
-        >>> events = list(read_events(*event_files(directory / "best")))
-        >>> [(event.step, value.simple_value) for event in events for value in event.summary.value]
-        [(0, 0.5), (1, 0.75)]
+    Args:
+        summary: The summary of the run, which gets each record first.
+        modes: Of each name, whether the lowest or the highest value is the best.
+        events: Writes the events of the run.
     """
 
-    def __init__(self, directory: Path, modes: Mapping[str, Mode]) -> None:
-        self._directory = directory / BEST_FOLDER
+    def __init__(self, summary: RunSummary, modes: Mapping[str, Mode], events: Writer) -> None:
+        self._summary = summary
         self._modes = dict(modes)
-        self._events = EventFileWriter(self._directory)
+        self._events = events
+        self._scalars = ScalarEvents()
         self._best: dict[str, float] | None = None
 
     def write(self, record: Record[Payload]) -> None:
         """Write those numbers of one record that are the best so far, as one event."""
-        best = self._best if self._best is not None else self._begin()
-        better: dict[str, Payload] = {}
+        if self._best is None and self._summary.is_open:
+            self._best = {}
+            for name, (past, step) in self._summary.best_before(self._modes).items():
+                self._write(record, step, {name: past})
+        better: dict[str, float] = {}
         for name, mode in self._modes.items():
             value = record.values.get(name)
-            if isinstance(value, NUMBERS) and _is_better(value, best.get(name), mode):
-                better[name] = best[name] = value
+            if isinstance(value, NUMBERS) and _is_better(value, (self._best or {}).get(name), mode):
+                better[name] = value
         if better:
-            self._events.write(Record(record.step, record.epoch, record.wall_time, better, only_numbers=True))
+            self._write(record, record.step, better)
 
     def flush(self) -> None:
-        """Bring everything that was written into the file."""
-        self._events.flush()
+        """Do nothing: who writes the events brings them into the file."""
 
     def close(self) -> None:
-        """Flush and close the file."""
-        self._events.close()
+        """Do nothing either."""
 
-    def _begin(self) -> dict[str, float]:
-        best: dict[str, float] = {}
-        self._best = best
-        events = itertools.chain.from_iterable(map(read_events, event_files(self._directory)))
-        for value in itertools.chain.from_iterable(event.summary.value for event in events):
-            mode = self._modes.get(value.tag)
-            if mode and value.HasField("simple_value") and _is_better(value.simple_value, best.get(value.tag), mode):
-                best[value.tag] = value.simple_value
-        return best
+    def _write(self, record: Record[Payload], step: int, values: Mapping[str, float]) -> None:
+        self._best = {**(self._best or {}), **values}
+        tags = {PREFIX + name: value for name, value in values.items()}
+        event = Event.FromString(self._scalars.serialized(step, record.wall_time, tags) + OF_BEST)
+        self._events.write(
+            Record(step, record.epoch, record.wall_time, {PREFIX: TensorBoardEvent(event, event.ByteSize())})
+        )
 
 
 def _is_better(value: float, best: float | None, mode: Mode) -> bool:

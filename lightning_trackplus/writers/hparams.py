@@ -43,8 +43,7 @@ class HParamsWriter:
     and the hyper-parameters that it has now; if it has none, the earlier ones stay.
 
     Args:
-        directory: Where the scalars lie that are to stand beside the hyper-parameters: ``best/`` of the run directory,
-            so that these are the best values of chosen names, or the run directory, for the last ones of all.
+        directory: The run directory, whose scalars stand beside the hyper-parameters.
         params: The hyper-parameters, as `flatten_hparams` returns them.
 
     Attributes:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from lightning_trackplus.formats.atomic_file import replace_file
 from lightning_trackplus.formats.layout import METRICS_FILE, SUMMARY_FILE
 from lightning_trackplus.record import NUMBERS, Payload, Record
-from lightning_trackplus.writers.directions import Directions
+from lightning_trackplus.writers.directions import Directions, Mode
 from lightning_trackplus.writers.history import Point, RunningExtremes, Series, read_history
 
 _SECONDS_BETWEEN_FILES = 10.0
@@ -31,6 +32,9 @@ class RunSummary:
     After `close`, it can be written to again. What it knows goes on to hold, and nothing is read, as long as the files
     are those that it left.
 
+    Attributes:
+        is_open: Whether it has got a number since it was made or closed.
+
     Examples:
         >>> import tempfile
         >>> directory = Path(tempfile.mkdtemp())
@@ -49,7 +53,7 @@ class RunSummary:
         # They are looked at many at once, which takes a fifth of the time.
         self._waiting: list[Record[float]] = []
         self._waiting_numbers = 0
-        self._is_open = False
+        self.is_open = False
         self._left: tuple[tuple[int, ...], int] | None = None
         self._is_written = True
         self._written_at = -math.inf
@@ -58,7 +62,7 @@ class RunSummary:
     def set_directions(self, directions: Directions) -> None:
         """Replace the directions, for what was written before as well; all values at a best, for what comes."""
         self._directions = directions
-        self._is_written = not self._is_open
+        self._is_written = not self.is_open
 
     def write(self, record: Record[Payload]) -> None:
         """Take the numbers of one record."""
@@ -67,13 +71,23 @@ class RunSummary:
             if not numbers:
                 return
             record = Record(record.step, record.epoch, record.wall_time, numbers)
+        if self._waiting_numbers >= _MOST_WAITING:
+            self._take_waiting()
+        if not self.is_open:
+            self._open()
         self._waiting.append(cast("Record[float]", record))
         self._waiting_numbers += len(record.values)
         self._is_written = False
-        if not self._is_open:
-            self._open()
-        if self._waiting_numbers >= _MOST_WAITING:
-            self._take_waiting()
+
+    def best_before(self, modes: Mapping[str, Mode]) -> dict[str, Point]:
+        """Return the best values that the run had when it was opened; to be asked at its first record.
+
+        Args:
+            modes: Of each name, whether the lowest or the highest value is the best.
+        """
+        series = {name: self._extremes.series[name] for name in modes if name in self._extremes.series}
+        found = {name: one.lowest if modes[name] == "min" else one.highest for name, one in series.items()}
+        return {name: point for name, point in found.items() if point is not None}
 
     def flush(self) -> None:
         """Write the file, if there is something new and ten seconds have passed since it was last written."""
@@ -83,12 +97,12 @@ class RunSummary:
     def close(self) -> None:
         """Write the file, if there is something new."""
         self._store()
-        if self._is_open:
-            self._left, self._is_open = self._stamps(), False
+        if self.is_open:
+            self._left, self.is_open = self._stamps(), False
 
     def _open(self) -> None:
         """Take what is there already; it may hold the first record too, which changes nothing."""
-        self._is_open = True
+        self.is_open = True
         if self._left is None or not self._is_as_left(*self._left):
             self._extremes = RunningExtremes()
             self._extremes = self._past()
