@@ -28,28 +28,36 @@ Cell: TypeAlias = str | Styled
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
     """Print rows below their headers; a column that is empty in all rows is left out."""
     table = [[cell if isinstance(cell, Styled) else Styled(cell, "") for cell in row] for row in rows]
-    table = [[cell._replace(text=printable(cell.text)) for cell in row] for row in table]
     kept = [number for number in range(len(headers)) if any(row[number].text for row in table)]
-    headers = [printable(headers[number]) for number in kept]
-    table = [[row[number] for number in kept] for row in table]
-    are_numbers = [all(_is_number(row[number].text) for row in table) for number in range(len(kept))]
-    if has_colours():
-        _print_rich(headers, table, are_numbers)
+    lines = [[Styled(header, "bold") for header in headers], *table]
+    columns = [[line[number]._replace(text=printable(line[number].text)) for line in lines] for number in kept]
+    for line in zip(*map(_aligned, columns), strict=True):
+        _print_line(line)
+
+
+def _aligned(column: Sequence[Styled]) -> list[Styled]:
+    """Return the cells of a column with blanks to its width; numbers stand at the right."""
+    width = max(len(cell.text) for cell in column)
+    is_of_numbers = all(_is_number(cell.text) for cell in column[1:])
+    return [cell._replace(text=cell.text.rjust(width) if is_of_numbers else cell.text.ljust(width)) for cell in column]
+
+
+def _print_line(cells: Sequence[Styled]) -> None:
+    if not has_colours():
+        print("  ".join(cell.text for cell in cells).rstrip())
         return
-    widths = [max(len(header), *(len(row[n].text) for row in table)) for n, header in enumerate(headers)]
-    for texts in (headers, *([cell.text for cell in row] for row in table)):
-        cells = zip(texts, widths, are_numbers, strict=True)
-        print("  ".join(text.rjust(width) if right else text.ljust(width) for text, width, right in cells).rstrip())
+    # Imported here, since it need not be installed.
+    from rich.console import Console  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    line = Text("  ").join(Text(cell.text, cell.style) for cell in cells)
+    line.rstrip()
+    Console(file=sys.stdout, highlight=False).print(line, soft_wrap=True)
 
 
 def print_heading(text: str) -> None:
     """Print a heading."""
-    if has_colours():
-        import rich.text  # noqa: PLC0415  It need not be installed.
-
-        _console().print(rich.text.Text(printable(text), "bold"))
-    else:
-        print(printable(text))
+    _print_line([Styled(printable(text), "bold")])
 
 
 def print_json(value: Any) -> None:
@@ -131,23 +139,3 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _print_rich(headers: Sequence[str], table: Sequence[Sequence[Styled]], are_numbers: Sequence[bool]) -> None:
-    # Imported here, since it need not be installed.
-    import rich.box  # noqa: PLC0415
-    import rich.table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    shown = rich.table.Table(box=rich.box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for header, right in zip(headers, are_numbers, strict=True):
-        shown.add_column(Text(header), justify="right" if right else "left", overflow="fold")
-    for row in table:
-        shown.add_row(*(Text(cell.text, cell.style) for cell in row))
-    _console().print(shown)
-
-
-def _console() -> Any:
-    import rich.console  # noqa: PLC0415  It need not be installed.
-
-    return rich.console.Console(file=sys.stdout, highlight=False)

@@ -8,6 +8,7 @@ import argparse
 import os
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from lightning_trackplus.reading.run_info import RunInfo
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
-_WIDTH = 24
+_WIDTH = 16
+_BEST = "*"
 _WHAT = {
     "metrics.csv": "numbers",
     "summary.json": "last and best values",
@@ -74,19 +76,15 @@ def _print(run: RunInfo) -> None:
         )
     if run.metrics:
         print()
-        # Where the best is known, the extremes do not stand in the summary.
-        points = ("last", "best", "min", "max")
         output.print_table(
-            ["metric", *points, "curve"],
+            ["metric", "last", "lowest", "highest", "curve"],
             [
-                [
-                    name,
-                    *(output.point(entry, one) for one in points),
-                    curve(run.series[name][1]) if name in run.series else "",
-                ]
+                [name, output.point(entry, "last"), *_extremes(entry), _curve_of(run, name)]
                 for name, entry in run.metrics.items()
             ],
         )
+        if any("mode" in entry for entry in run.metrics.values()):
+            print(f"{_BEST} is the best")
     if run.media:
         print()
         output.print_table(
@@ -95,6 +93,21 @@ def _print(run: RunInfo) -> None:
         )
     print()
     output.print_table(["file", "what it is"], [[where, what] for where, what in _files(run).items()])
+
+
+def _curve_of(run: RunInfo, name: str) -> str:
+    return curve(run.series[name][1]) if name in run.series else ""
+
+
+def _extremes(entry: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the lowest and the highest value; where one of them is the best, the summary does not have the other."""
+    best = f"{output.point(entry, 'best')} {_BEST}" if entry.get("best") is not None else ""
+    match entry.get("mode"):
+        case "min":
+            return best, ""
+        case "max":
+            return "", best
+    return output.point(entry, "min"), output.point(entry, "max")
 
 
 def _as_json(run: RunInfo) -> dict[str, Any]:

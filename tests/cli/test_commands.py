@@ -213,9 +213,9 @@ def test_show_has_each_metric_with_its_curve(trackplus, tmp_path):
     table = {row[0]: row[1:] for row in rows(said)}
     low, high = values.argmin(), values.argmax()
     assert table["x"][:3] == [f"{values[at]:.5g} @ {2 * at}" for at in (99, low, high)]
-    assert table["up"] == ["99 @ 198", "0 @ 0", "99 @ 198", "▁▁▁▂▂▂▃▃▃▄▄▄▅▅▅▆▆▆▇▇▇███"]
+    assert table["up"] == ["99 @ 198", "0 @ 0", "99 @ 198", "▁▁▂▂▃▃▄▄▅▅▆▆▇▇██"]
     assert table["odd"][:3] == ["NaN @ 198", "1 @ 4", "Infinity @ 2"]
-    assert table["acc"] == ["0.5 @ 200", "0.5 @ 200", "▄"]
+    assert table["acc"] == ["0.5 @ 200", "0.5 @ 200 *", "▄"]
     assert table["pictures"] == ["image", "4", "2 steps, 0 to 4"]
     assert table["note"] == ["text", "1", "4"]
     assert "finished, began" in said.splitlines()[1]
