@@ -308,9 +308,19 @@ class Tab:
 
     def runs(self):
         """Return the runs that the other tabs list."""
-        address = re.search(r"http://localhost:\d+/", self._log.read_text())[0]
-        with urllib.request.urlopen(f"{address}data/runs", timeout=PATIENCE) as answer:
+        with urllib.request.urlopen(f"{self.address()}data/runs", timeout=PATIENCE) as answer:
             return set(json.load(answer))
+
+    def address(self):
+        """Return where it listens.
+
+        Raises:
+            ConnectionError: If it does not yet.
+        """
+        address = re.search(r"http://localhost:\d+/", self._log.read_text())
+        if address is None:
+            raise ConnectionError("it does not listen yet")
+        return address[0]
 
     def wait_for(self, rows):
         """Return the rows, once they are those wanted or patience is at an end."""
@@ -327,11 +337,9 @@ class Tab:
             return None
 
     def _ask(self, route, body):
-        address = re.search(r"http://localhost:\d+/", self._log.read_text())
-        if address is None:
-            raise ConnectionError("it does not listen yet")
         headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"{address[0]}data/plugin/hparams/{route}", json.dumps(body).encode(), headers)
+        address = f"{self.address()}data/plugin/hparams/{route}"
+        request = urllib.request.Request(address, json.dumps(body).encode(), headers)
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return json.load(answer)
 
