@@ -51,10 +51,11 @@ class _Column(NamedTuple):
     runs: list[RunInfo]
     hparams: dict[str, Any]
 
-    def values(self, name: str) -> list[float]:
-        """Return the value of a metric in each run that has it."""
+    def values(self, name: str, mode: str | None) -> list[float]:
+        """Return the best value of a metric in each run that has it, or the last one where no mode is known."""
         entries = [run.metrics[name] for run in self.runs if name in run.metrics]
-        found = [entry.get("best", entry["last"]) for entry in entries]
+        # A run that does not know the mode has both extremes.
+        found = [entry.get("best", entry.get(mode)) if mode else entry["last"] for entry in entries]
         return [math.nan if value is None else float(value) for value in found]
 
 
@@ -102,7 +103,7 @@ def _print(columns: list[_Column], by: Sequence[str]) -> None:
         print()
     rows = []
     for name, mode in _modes(columns).items():
-        found = [column.values(name) for column in columns]
+        found = [column.values(name, mode) for column in columns]
         texts = [_mean_and_deviation(values) for values in found]
         means = {number: mean for number, values in enumerate(found) if (mean := _mean(values)) is not None}
         differs = len({tuple(map(repr, values)) for values in found}) > 1
@@ -133,11 +134,11 @@ def _titles(columns: list[_Column]) -> list[str]:
 
 
 def _modes(columns: list[_Column]) -> dict[str, str | None]:
-    """Return the names of all metrics, and of each whether low or high is good, where all runs say the same."""
-    modes: dict[str, set[str | None]] = {}
+    """Return the names of all metrics, and of each whether low or high is good, where those that know it agree."""
+    modes: dict[str, set[str]] = {}
     for entries in (run.metrics for column in columns for run in column.runs):
         for name, entry in entries.items():
-            modes.setdefault(name, set()).add(entry.get("mode"))
+            modes.setdefault(name, set()).update({entry["mode"]} if "mode" in entry else ())
     return {name: next(iter(found)) if len(found) == 1 else None for name, found in modes.items()}
 
 
@@ -165,7 +166,9 @@ def _as_json(columns: list[_Column]) -> dict[str, Any]:
             {
                 "runs": [run.name for run in column.runs],
                 "hparams": column.hparams,
-                "metrics": {name: _statistics(values) for name in modes if (values := column.values(name))},
+                "metrics": {
+                    name: _statistics(values) for name, mode in modes.items() if (values := column.values(name, mode))
+                },
             }
             for column in columns
         ],

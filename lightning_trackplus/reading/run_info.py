@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import math
 import os
@@ -30,7 +31,7 @@ from lightning_trackplus.formats.media_csv import MediaRecord, read_media
 from lightning_trackplus.formats.metrics_csv import EPOCH, STEP, number_in, read_stored
 from lightning_trackplus.reading.number_chunks import Chunk, EventNumbers, csv_chunks
 from lightning_trackplus.reading.read_run import check_tensorboard, has_events, is_run, run_directory
-from lightning_trackplus.run.journal import last_status
+from lightning_trackplus.run.journal import RunJournal
 from lightning_trackplus.run.lock import is_locked
 from lightning_trackplus.run.version import is_url
 
@@ -62,20 +63,24 @@ class RunInfo:
         """
         if not is_ours(self.directory):
             return None
-        if status := last_status(self.directory):
-            return _STATUSES.get(status, INTERRUPTED)
+        if self._journal.status is not None:
+            return _STATUSES.get(self._journal.status, INTERRUPTED)
         return RUNNING if is_locked(self.directory) else INTERRUPTED
 
     @cached_property
     def started(self) -> float:
-        """When it began, in seconds since 1970: the time of its first event file, else of its oldest file."""
+        """When it began, in seconds since 1970; in a run of others, the time of its first event file or oldest file."""
+        if self._journal.started is not None:
+            return self._journal.started
         files = self._files
         named = [float(found[1]) for path in files if (found := _EVENT_FILE.match(path.name)) and float(found[1])]
         return min(named or [path.stat().st_mtime for path in files])
 
     @cached_property
     def ended(self) -> float:
-        """When something was written last, in seconds since 1970."""
+        """When it ended, or when something was written last, in seconds since 1970."""
+        if self._journal.status is not None and self._journal.ended is not None:
+            return self._journal.ended
         logged = [path for path in self._files if path.name == METRICS_FILE or "tfevents" in path.name]
         return max(path.stat().st_mtime for path in logged or self._files)
 
@@ -136,6 +141,10 @@ class RunInfo:
             yield from EventNumbers(self.directory).chunks()
 
     @cached_property
+    def _journal(self) -> RunJournal:
+        return RunJournal(self.directory)
+
+    @cached_property
     def _files(self) -> list[Path]:
         return [path for path in self.directory.iterdir() if path.is_file() and not path.name.startswith(".")]
 
@@ -182,11 +191,11 @@ def _last_step(path: Path) -> int | None:
     start = max(stored.start, stored.end - _TAIL)
     with path.open("rb") as file:
         file.seek(start)
-        lines = file.read(stored.end - start).decode("utf-8", "replace").splitlines()
+        text = file.read(stored.end - start).decode("utf-8", "replace")
     step, epoch = stored.columns.index(STEP), stored.columns.index(EPOCH) if EPOCH in stored.columns else None
     found: dict[bool, int] = {}
-    for line in lines[start > stored.start :]:
-        cells = line.split(",")
+    # The first row may be a part of one.
+    for cells in csv.reader(text.splitlines()[start > stored.start :]):
         if len(cells) > step and not isinstance(number := number_in(cells[step]), str) and math.isfinite(number):
             has_epoch = epoch is not None and len(cells) > epoch and bool(cells[epoch])
             found[has_epoch] = max(int(number), found.get(has_epoch, 0))

@@ -3,10 +3,10 @@
 The file has one JSON object a line::
 
     {"format": 1, "run": "5e0c…"}       the number of the format, and which run this is
-    {"session": "91ab…", "rows": …}     a process begins to write, behind what is there
+    {"session": "91ab…", "rows": …}     a process begins to write, at a "time", behind what is there
     {"saved": 3, "rows": …}             the third checkpoint of this session was saved
     {"cut": 3, "rows": 120, "bytes": {"media.csv": 4711, "events.out.tfevents.…": 65536}}
-    {"ended": "success"}                the logger was finalized; null where it goes on in the same process
+    {"ended": "success", "time": …}     the logger was finalized; null where it goes on in the same process
 
 A *cut* says how many rows ``metrics.csv`` has and how long the other files are. It is written when the next batch or
 the next epoch of training begins after a checkpoint: what was logged before belongs to it. A checkpoint that
@@ -21,6 +21,7 @@ import contextlib
 import json
 import os
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,12 +97,16 @@ class RunJournal:
         run: Which run this is.
         process: The process that this session is of.
         status: How the run ended; None if it has not.
+        started: When it began, in seconds since 1970, where that is known.
+        ended: When it ended, likewise.
     """
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / RUN_FILE
         self.run = ""
         self.status: str | None = None
+        self.started: float | None = None
+        self.ended: float | None = None
         self._sessions: list[_Session] = []
         self._number = 0
         self._has_begun = False
@@ -123,7 +128,8 @@ class RunJournal:
         self._begin_lines()
         if not self._is_known:
             self._write({"format": FORMAT, "run": self.run})
-        self._write({"session": self._name, "logger": token, "parents": sorted(parents()), **_as_json(extent)})
+        session = {"session": self._name, "time": time.time(), "logger": token, "parents": sorted(parents())}
+        self._write({**session, **_as_json(extent)})
 
     def write_saved(self, number: int, extent: Extent) -> None:
         """Write that a checkpoint was saved."""
@@ -140,7 +146,7 @@ class RunJournal:
     def write_end(self, status: str | None) -> None:
         """Write how the run ended, as Lightning says it; None where it goes on in the same process."""
         self.status = status
-        self._write({"ended": status})
+        self._write({"ended": status, "time": time.time()})
 
     def add_missing(self, way: Way) -> None:
         """Write that a checkpoint was saved whose process was killed before it could write that itself."""
@@ -212,10 +218,12 @@ class RunJournal:
                         " another run."
                     )
                 self.run = run
-            case {"ended": str() | None as status}:
-                self.status = status
+            case {"ended": str() | None as status, "time": float(moment)}:
+                self.status, self.ended = status, moment
             case {"session": str(name), "rows": int(rows), "bytes": dict(sizes)}:
                 self.status = None
+                if not self._sessions:
+                    self.started = entry.get("time")
                 self._sessions.append(_Session(name, Extent(rows, {**sizes, RUN_FILE: start})))
             case {"saved": int(number), "rows": int(rows), "bytes": dict(sizes)} if self._sessions:
                 self._sessions[-1].at_save[number] = Extent(rows, sizes)
@@ -234,15 +242,6 @@ def check_format(directory: Path) -> None:
         RunFormatError: If it has such a format.
     """
     RunJournal(directory)
-
-
-def last_status(directory: Path) -> str | None:
-    """Return how a run ended, as Lightning said it; None if it is still written, or was killed.
-
-    Raises:
-        RunFormatError: If it has a format that this version does not know.
-    """
-    return RunJournal(directory).status
 
 
 def was_written_by_child(directory: Path, token: str, parent: int) -> bool:

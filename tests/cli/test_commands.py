@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import io
 import json
 import os
@@ -9,6 +10,7 @@ import re
 import shutil
 import statistics
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -270,6 +272,31 @@ def test_compare_averages_over_runs_that_are_alike(trackplus, runs):
 
     said = rows(trackplus("compare", *paths, "--by", "seed", "--by", "opt/lr"))
     assert ["metric", "seed 1 and 3 more"] in said
+
+
+def test_compare_finds_the_best_of_runs_that_do_not_know_what_is_good(trackplus, runs, tmp_path):
+    """A run of CSVLogger has a best loss where another run says that low is good."""
+    logger = CSVLogger(str(tmp_path), name="")
+    for step, loss in enumerate([0.5, 0.0625, 0.25]):
+        logger.log_metrics({"val/loss": loss}, step)
+    logger.finalize("success")
+    said = rows(trackplus("compare", runs / "seed 1", logger.log_dir))
+    assert ["≠", "val/loss (min)", "0.25", "0.0625 *"] in said
+    assert ["≠", "lr", "0.1"] in said
+
+
+def test_a_run_without_events_knows_how_long_it_took(trackplus, tmp_path):
+    """Also where a copy of it has other times."""
+    logger = log(tmp_path, "run", {}, [0.5], writers=["csv"], status=None)
+    logger.flush()
+    began = time.time()
+    time.sleep(0.2)
+    logger.finalize("success")
+    for path in (tmp_path / "run").iterdir():
+        os.utime(path, (1e9, 1e9))
+    (found,) = json.loads(trackplus("ls", tmp_path, "--json"))["runs"]
+    assert 0.2 <= found["seconds"] < 60
+    assert abs(datetime.datetime.fromisoformat(found["started"]).timestamp() - began) < 60
 
 
 def test_runs_at_a_url_are_shown_like_local_ones(trackplus, tmp_path):
