@@ -178,15 +178,11 @@ def _as_json(columns: list[_Column]) -> dict[str, Any]:
 
 
 def _statistics(values: list[float]) -> dict[str, Any]:
-    # As in summary.json, what JSON has no number for is text.
+    # Imported here, so that help is there at once.
+    from lightning_trackplus.reading.run_info import json_number  # noqa: PLC0415
+
     return {
-        "mean": _json(_mean(values)),
-        "std": _json(_deviation(values)),
-        "values": [_json(value) for value in values],
+        "mean": json_number(_mean(values)),
+        "std": json_number(_deviation(values)),
+        "values": [json_number(value) for value in values],
     }
-
-
-def _json(value: float | None) -> float | str | None:
-    if value is None or math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

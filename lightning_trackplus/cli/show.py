@@ -125,7 +125,7 @@ def _as_json(run: RunInfo) -> dict[str, Any]:
 
 
 def curve(values: NDArray[np.float64]) -> str:
-    """Return values as a row of blocks, each the mean of as many values; one without a finite value is a space.
+    """Return values as a row of blocks, each the mean of equally many; one without a finite value is a space.
 
     Examples:
         >>> curve(np.arange(8.0)), curve(np.array([1.0, np.nan, 1.0]))

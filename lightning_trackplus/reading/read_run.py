@@ -55,6 +55,7 @@ def read_run(path: str | os.PathLike[str], *, frames: Frames = "pandas") -> Run:
         ValueError: If the path is not a run directory, or ``frames`` is another word.
         ImportError: If pandas or polars is missing, or tensorboard where only event files have the numbers, or the
             package for the URL's protocol.
+        OSError: If what lies at the URL cannot be read.
 
     Examples:
         >>> import tempfile
@@ -87,6 +88,7 @@ def run_directory(path: str | os.PathLike[str], *, media: bool = True, events: b
     Raises:
         ValueError: If nothing of a run lies there, or nobody knows the URL's protocol.
         ImportError: If the package for the URL's protocol is not installed.
+        OSError: If what lies at the URL cannot be read.
     """
     text = os.fspath(path).removeprefix("file://")
     files = files_of(text)
@@ -110,9 +112,9 @@ def run_directory(path: str | os.PathLike[str], *, media: bool = True, events: b
 def files_of(path: str) -> dict[str, int]:
     """Return the sizes of the files in a folder and below, by their relative paths; of a local one, two levels deep."""
     if is_url(path):
-        from lightning_trackplus.remote.remote_folder import RemoteFolder  # noqa: PLC0415  needs fsspec
+        from lightning_trackplus.reading.remote_copy import remote_files  # noqa: PLC0415  needs fsspec
 
-        return RemoteFolder(path).sizes()
+        return remote_files(path)
     found = {}
     for pattern in ("*", "*/*"):
         for file in Path(path).glob(pattern):

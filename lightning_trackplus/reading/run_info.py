@@ -30,7 +30,7 @@ from lightning_trackplus.formats.layout import (
 from lightning_trackplus.formats.media_csv import MediaRecord, read_media
 from lightning_trackplus.formats.metrics_csv import EPOCH, STEP, number_in, read_stored
 from lightning_trackplus.reading.number_chunks import Chunk, EventNumbers, csv_chunks
-from lightning_trackplus.reading.read_run import check_tensorboard, has_events, is_run, run_directory
+from lightning_trackplus.reading.read_run import check_tensorboard, files_of, has_events, is_run, run_directory
 from lightning_trackplus.run.journal import RunJournal
 from lightning_trackplus.run.lock import is_locked
 from lightning_trackplus.run.version import is_url
@@ -168,20 +168,20 @@ def differing_hparams(runs: list[RunInfo]) -> list[str]:
 
 
 def _entry(steps: NDArray[np.int64], values: NDArray[np.float64]) -> dict[str, Any]:
-    entry: dict[str, Any] = {"last": _json(values[-1]), "last_step": int(steps[-1])}
+    entry: dict[str, Any] = {"last": json_number(values[-1]), "last_step": int(steps[-1])}
     for name, find in (("min", np.nanargmin), ("max", np.nanargmax)):
         at = None if np.isnan(values).all() else find(values)
         entry |= {
-            name: None if at is None else _json(values[at]),
+            name: None if at is None else json_number(values[at]),
             f"{name}_step": None if at is None else int(steps[at]),
         }
     return entry
 
 
-def _json(number: float) -> float | str:
-    """Return a number as summary.json has it."""
-    if math.isfinite(number):
-        return float(number)
+def json_number(number: float | None) -> float | str | None:
+    """Return a number as summary.json has it: what JSON has none for is text."""
+    if number is None or math.isfinite(number):
+        return None if number is None else float(number)
     return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
 
 
@@ -234,10 +234,8 @@ def run_directories(root: str) -> list[str]:
     """
     text = root.removeprefix("file://").rstrip("/") or "/"
     if is_url(text):
-        from lightning_trackplus.remote.remote_folder import RemoteFolder  # noqa: PLC0415  needs fsspec
-
         folders: dict[str, list[str]] = {}
-        for path in RemoteFolder(text).sizes():
+        for path in files_of(text):
             folder, _, name = path.rpartition("/")
             folders.setdefault(folder, []).append(name)
         found = {folder: names for folder, names in sorted(folders.items()) if _is_no_part(folder.split("/"))}

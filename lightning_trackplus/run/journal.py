@@ -222,8 +222,8 @@ class RunJournal:
                 self.status, self.ended = status, moment
             case {"session": str(name), "rows": int(rows), "bytes": dict(sizes)}:
                 self.status = None
-                if not self._sessions:
-                    self.started = entry.get("time")
+                if not self._sessions and isinstance(entry.get("time"), float):
+                    self.started = entry["time"]
                 self._sessions.append(_Session(name, Extent(rows, {**sizes, RUN_FILE: start})))
             case {"saved": int(number), "rows": int(rows), "bytes": dict(sizes)} if self._sessions:
                 self._sessions[-1].at_save[number] = Extent(rows, sizes)

@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pandas
 import pytest
@@ -403,6 +404,24 @@ def test_mistakes_are_said_in_one_line(trackplus, runs, tmp_path):
     assert trackplus("compare", runs / "seed 1", "--by", "sed", status=2) == (
         "trackplus compare: no run has the hyper-parameter 'sed'. Did you mean 'seed'?\n"
     )
+
+
+def test_a_url_that_cannot_be_read_is_said_in_one_line(trackplus):
+    """Whatever kind of error its file system has; and what nobody knows."""
+
+    class Broken(fsspec.AbstractFileSystem):
+        protocol = "broken"
+
+        def find(self, path, **options):
+            raise RuntimeError("no key")
+
+    fsspec.register_implementation("broken", Broken, clobber=True)
+    for command in ("ls", "show", "compare", "verify"):
+        assert trackplus(command, "broken://bucket/run", status=2) == (
+            f"trackplus {command}: broken://bucket/run could not be read. Check the URL and your access to it."
+            " RuntimeError: no key\n"
+        )
+    assert "nobody" in trackplus("show", "nobody://bucket", status=2)
 
 
 def test_a_run_that_cannot_be_read_does_not_hide_the_others(runs, tmp_path, capsys):
