@@ -1,4 +1,4 @@
-"""The command ``trackplus``: one module for each of its commands."""
+"""The command ``trackplus``: one module per command."""
 
 # ruff: noqa: T201  A command prints.
 
@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             status: int = arguments.run_command(arguments)
             sys.stdout.flush()
         except BrokenPipeError:
-            # What reads the output has ended, such as `head`; the interpreter flushes once more when it ends.
+            # The reader of the output, such as `head`, has exited. The interpreter flushes once more at its end.
             with contextlib.suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="trackplus",
-        description="Look at runs of TrackPlusLogger, and of Lightning's CSVLogger and TensorBoardLogger.",
+        description="Inspect runs of TrackPlusLogger, and of Lightning's CSVLogger and TensorBoardLogger.",
         epilog="A run is a folder such as lightning_logs/version_0, or its URL, such as s3://bucket/logs/version_0.\n"
         "`trackplus COMMAND --help` has examples.",
         formatter_class=argparse.RawDescriptionHelpFormatter,

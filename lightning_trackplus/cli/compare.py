@@ -1,6 +1,6 @@
 """``trackplus compare``: several runs side by side."""
 
-# ruff: noqa: T201  A command talks to a person.
+# ruff: noqa: T201  A command prints.
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Add the command's arguments."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "compare",
-        help="put runs side by side",
-        description="Put the metrics and hyper-parameters of runs side by side. Of a metric, the best value stands\n"
-        "there where it is known whether low or high is good, and the last one otherwise.\n"
+        help="compare runs",
+        description="Show the metrics and hyper-parameters of runs side by side. A metric has its best value if it is\n"
+        "known whether low or high is good, and its last value otherwise.\n"
         f"{_DIFFERS} marks what differs, and {_BEST} the best run.\n"
-        "With --by, runs that are alike but for a hyper-parameter, such as the seed, are one column with mean and\n"
+        "With --by, runs that differ only in a hyper-parameter, such as the seed, share a column with mean and\n"
         "standard deviation.",
         epilog="examples:\n"
         "  trackplus compare lightning_logs/version_0 lightning_logs/version_1\n"
@@ -39,29 +39,29 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         metavar="KEY",
         action="append",
         default=[],
-        help="a hyper-parameter over whose values to average; it may be given several times",
+        help="a hyper-parameter to average over; can be repeated",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
 class _Column(NamedTuple):
-    """A run, or runs that are alike but for some hyper-parameters."""
+    """A run, or runs that differ only in the hyper-parameters of ``--by``."""
 
     runs: list[RunInfo]
     hparams: dict[str, Any]
 
     def values(self, name: str, mode: str | None) -> list[float]:
-        """Return the best value of a metric in each run that has it, or the last one where no mode is known."""
+        """Return the best value of a metric in each run that has it, or the last one if no mode is known."""
         entries = [run.metrics[name] for run in self.runs if name in run.metrics]
-        # A run that does not know the mode has both extremes.
+        # A run without a mode has both extremes.
         found = [entry.get("best", entry.get(mode)) if mode else entry["last"] for entry in entries]
         return [math.nan if value is None else float(value) for value in found]
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command, and return its exit status."""
-    # Imported here, so that help is there at once.
+    # Imported here, so that --help is fast.
     from lightning_trackplus.reading.run_info import run_info  # noqa: PLC0415
 
     columns = _columns([run_info(path) for path in dict.fromkeys(arguments.runs)], arguments.by)
@@ -123,7 +123,7 @@ def _row(name: str, texts: list[str], *, differs: bool) -> list[output.Cell]:
 
 
 def _titles(columns: list[_Column]) -> list[str]:
-    """Return the names of the columns: paths without what all of them begin with, or how many runs each has."""
+    """Return the names of the columns: paths without the folders that all share, and how many runs each has."""
     paths = [column.runs[0].name.split("/") for column in columns]
     shared = 0
     while all(len(path) > shared + 1 and path[: shared + 1] == paths[0][: shared + 1] for path in paths):
@@ -134,7 +134,7 @@ def _titles(columns: list[_Column]) -> list[str]:
 
 
 def _modes(columns: list[_Column]) -> dict[str, str | None]:
-    """Return the names of all metrics, and of each whether low or high is good, where those that know it agree."""
+    """Return the mode of each metric; None if no run has one, or they disagree."""
     modes: dict[str, set[str]] = {}
     for entries in (run.metrics for column in columns for run in column.runs):
         for name, entry in entries.items():
@@ -147,7 +147,7 @@ def _mean(values: list[float]) -> float | None:
 
 
 def _deviation(values: list[float]) -> float | None:
-    """Return the sample's standard deviation; None of one value, and NaN where a value is not finite."""
+    """Return the sample standard deviation; None for one value, and NaN if a value is not finite."""
     if len(values) < 2:  # noqa: PLR2004
         return None
     return statistics.stdev(values) if all(map(math.isfinite, values)) else math.nan
@@ -178,7 +178,7 @@ def _as_json(columns: list[_Column]) -> dict[str, Any]:
 
 
 def _statistics(values: list[float]) -> dict[str, Any]:
-    # Imported here, so that help is there at once.
+    # Imported here, so that --help is fast.
     from lightning_trackplus.reading.run_info import json_number  # noqa: PLC0415
 
     return {

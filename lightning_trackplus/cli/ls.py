@@ -1,6 +1,6 @@
 """``trackplus ls``: the runs below a folder."""
 
-# ruff: noqa: T201  A command talks to a person.
+# ruff: noqa: T201  A command prints.
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from lightning_trackplus.reading.run_info import RunInfo
 
 _DEFAULT = "lightning_logs"
-_MOST_HPARAMS = 5
-_MOST_MONITORED = 3
+_MAX_HPARAMS = 5
+_MAX_MONITORED = 3
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -26,8 +26,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "ls",
         help="list the runs below a folder",
-        description="List the runs below a folder, the newest first: when they began, how long they took, their last\n"
-        "step, how they ended, the best values of monitored metrics, and hyper-parameters that differ.",
+        description="List the runs below a folder, the newest first: start, duration, last step, how they ended, the\n"
+        "best values of monitored metrics, and the hyper-parameters that differ.",
         epilog="examples:\n"
         "  trackplus ls\n"
         "  trackplus ls lightning_logs\n"
@@ -35,7 +35,10 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "  trackplus ls --json | jq '.runs[0].path'",
     )
     parser.add_argument(
-        "directory", metavar="DIR", nargs="?", help=f"the folder or its URL; by default {_DEFAULT}, or this folder"
+        "directory",
+        metavar="DIR",
+        nargs="?",
+        help=f"the folder or its URL; by default {_DEFAULT}, or the working directory",
     )
     parser.add_argument("--json", action="store_true", help="print JSON, with all hyper-parameters")
     return parser
@@ -43,19 +46,19 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command, and return its exit status."""
-    # Imported here, so that help is there at once.
+    # Imported here, so that --help is fast.
     from lightning_trackplus.reading.run_info import differing_hparams  # noqa: PLC0415
 
     root = arguments.directory or (_DEFAULT if Path(_DEFAULT).is_dir() else ".")
     runs = sorted(_runs(root), key=lambda run: run.started, reverse=True)
     if not runs:
-        raise ValueError(f"no runs lie below {root}; give the folder of some, such as {_DEFAULT}.")
+        raise ValueError(f"{root} has no runs; expected a folder with runs, such as {_DEFAULT}.")
     differing = differing_hparams(runs)
     if arguments.json:
         output.print_json({"runs": [_as_json(run) for run in runs], "differing_hparams": differing})
         return 0
-    monitored = list(dict.fromkeys(name for run in runs for name in run.monitored))[:_MOST_MONITORED]
-    shown = differing[:_MOST_HPARAMS]
+    monitored = list(dict.fromkeys(name for run in runs for name in run.monitored))[:_MAX_MONITORED]
+    shown = differing[:_MAX_HPARAMS]
     headers = ["run", "started", "took", "steps", "ended", *(f"best {name}" for name in monitored), *shown]
     output.print_table(headers, [_row(run, root, monitored, shown) for run in runs])
     if len(shown) < len(differing):
@@ -64,13 +67,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _runs(root: str) -> Iterator[RunInfo]:
-    # Imported here, so that help is there at once.
+    # Imported here, so that --help is fast.
     from lightning_trackplus.reading.run_info import run_directories, run_info  # noqa: PLC0415
 
     for path in run_directories(root):
         try:
             yield run_info(path)
-        except ValueError as error:  # noqa: PERF203  one that cannot be read does not hide the others
+        except ValueError as error:  # noqa: PERF203  the other runs are shown
             warnings.warn(str(error), stacklevel=1)
 
 

@@ -1,6 +1,6 @@
-"""What the commands print: tables, numbers and times; with rich in a terminal, and as plain text otherwise."""
+"""Prints tables, numbers and times: with rich in a terminal, as plain text otherwise."""
 
-# ruff: noqa: T201  A command talks to a person.
+# ruff: noqa: T201  A command prints.
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-_MOST_CHARACTERS = 40
+_MAX_CHARACTERS = 40
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
 class Styled(NamedTuple):
-    """Text in a style of rich's, such as ``"bold"``."""
+    """Text and a style of rich, such as ``"bold"``."""
 
     text: str
     style: str
@@ -26,7 +26,7 @@ Cell: TypeAlias = str | Styled
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-    """Print rows below their headers; a column that is empty in all rows is left out."""
+    """Print rows below their headers, without columns that are empty in all rows."""
     table = [[cell if isinstance(cell, Styled) else Styled(cell, "") for cell in row] for row in rows]
     kept = [number for number in range(len(headers)) if any(row[number].text for row in table)]
     lines = [[Styled(header, "bold") for header in headers], *table]
@@ -36,7 +36,7 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
 
 
 def _aligned(column: Sequence[Styled]) -> list[Styled]:
-    """Return the cells of a column with blanks to its width; numbers stand at the right."""
+    """Return the cells of a column padded to its width; a column of numbers is aligned right."""
     width = max(len(cell.text) for cell in column)
     is_of_numbers = all(_is_number(cell.text) for cell in column[1:])
     return [cell._replace(text=cell.text.rjust(width) if is_of_numbers else cell.text.ljust(width)) for cell in column]
@@ -46,7 +46,7 @@ def _print_line(cells: Sequence[Styled]) -> None:
     if not has_colours():
         print("  ".join(cell.text for cell in cells).rstrip())
         return
-    # Imported here, since it need not be installed.
+    # Imported here, since it is optional.
     from rich.console import Console  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
@@ -66,12 +66,12 @@ def print_json(value: Any) -> None:
 
 
 def has_colours() -> bool:
-    """Return whether the output is a terminal, and rich is installed."""
+    """Return whether the output is a terminal and rich is installed."""
     return sys.stdout.isatty() and importlib.util.find_spec("rich") is not None
 
 
 def printable(text: str) -> str:
-    r"""Return text on one line and without control characters, which a terminal might obey.
+    r"""Return text on one line, with control characters, which a terminal would execute, as escapes.
 
     Examples:
         >>> print(printable("val/loss"), printable("a\x1b[31m"))
@@ -83,12 +83,12 @@ def printable(text: str) -> str:
 
 
 def shortened(text: str) -> str:
-    """Return text that fits into a column."""
-    return text if len(text) <= _MOST_CHARACTERS else text[: _MOST_CHARACTERS - 1] + "…"
+    """Return text cut to the width of a column."""
+    return text if len(text) <= _MAX_CHARACTERS else text[: _MAX_CHARACTERS - 1] + "…"
 
 
 def number(value: float | str | None) -> str:
-    """Return a number with five digits; ``"NaN"`` and its like stand for themselves.
+    """Return a number with five digits; text such as ``"NaN"`` is returned as it is.
 
     Examples:
         >>> number(0.123456789), number(1200), number("NaN"), number(None)
@@ -107,17 +107,17 @@ def point(entry: Mapping[str, Any], name: str) -> str:
 
 
 def moment(seconds: float) -> str:
-    """Return a time in seconds since 1970 as date and time of this place."""
+    """Return a time in seconds since 1970 as local date and time."""
     return datetime.datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
 
 
 def iso(seconds: float) -> str:
-    """Return a time in seconds since 1970 as ISO 8601 has it, in UTC."""
+    """Return a time in seconds since 1970 in ISO 8601, in UTC."""
     return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).isoformat(timespec="seconds")
 
 
 def duration(seconds: float) -> str:
-    """Return a time span in its two largest units.
+    """Return a duration in its two largest units.
 
     Examples:
         >>> duration(12.3), duration(200), duration(3720), duration(2 * 86400 + 3600)

@@ -1,6 +1,6 @@
-"""``trackplus show``: one run at a glance."""
+"""``trackplus show``: one run."""
 
-# ruff: noqa: T201  A command talks to a person.
+# ruff: noqa: T201  A command prints.
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _WHAT = {
     "hparams.yaml": "hyper-parameters",
     "config.yaml": "configuration",
     "checkpoints": "checkpoints",
-    "backup": "what resumes have moved away",
+    "backup": "records removed by resumes",
 }
 
 
@@ -39,8 +39,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "show",
         help="show one run: hyper-parameters, metrics, media, files",
-        description="Show one run: its hyper-parameters; each metric's last value, and its best, or its lowest and\n"
-        "highest, as VALUE @ STEP, with a small curve; its media; and where its files lie.",
+        description="Show one run: its hyper-parameters; each metric's last and best value, or lowest and highest\n"
+        "value, as VALUE @ STEP, with a small curve; its media; and its files.",
         epilog="examples:\n"
         "  trackplus show lightning_logs/version_0\n"
         "  trackplus show s3://bucket/logs/version_0\n"
@@ -53,7 +53,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command, and return its exit status."""
-    # Imported here, so that help is there at once.
+    # Imported here, so that --help is fast.
     from lightning_trackplus.reading.run_info import run_info  # noqa: PLC0415
 
     shown = run_info(arguments.run)
@@ -100,7 +100,7 @@ def _curve_of(run: RunInfo, name: str) -> str:
 
 
 def _extremes(entry: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the lowest and the highest value; where one of them is the best, the summary does not have the other."""
+    """Return the lowest and the highest value; if one is the best, the summary does not have the other."""
     best = f"{output.point(entry, 'best')} {_BEST}" if entry.get("best") is not None else ""
     match entry.get("mode"):
         case "min":
@@ -125,18 +125,18 @@ def _as_json(run: RunInfo) -> dict[str, Any]:
 
 
 def curve(values: NDArray[np.float64]) -> str:
-    """Return values as a row of blocks, each the mean of equally many; one without a finite value is a space.
+    """Return values as a row of blocks, each the mean of equally many values; a space if none is finite.
 
     Examples:
         >>> curve(np.arange(8.0)), curve(np.array([1.0, np.nan, 1.0]))
         ('▁▂▃▄▅▆▇█', '▄ ▄')
     """
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)  # Of parts that have no finite value.
+        warnings.simplefilter("ignore", RuntimeWarning)  # For parts without a finite value.
         finite = np.where(np.isfinite(values), values, np.nan)
         means = np.array([np.nanmean(part) for part in np.array_split(finite, min(_WIDTH, len(finite)))])
         lowest, highest = np.nanmin(means), np.nanmax(means)
-        # Halves, since the difference may be beyond what a float64 holds.
+        # Halves, since the difference may overflow a float64.
         heights = (means / 2 - lowest / 2) / (highest / 2 - lowest / 2)
     if not lowest < highest:
         return "".join(" " if np.isnan(mean) else _BLOCKS[3] for mean in means)
@@ -160,8 +160,8 @@ def _span(steps: list[int]) -> str:
 
 
 def _files(run: RunInfo) -> dict[str, str]:
-    """Return what lies where, of what is there."""
-    # Imported here, so that help is there at once.
+    """Return the paths that exist, and what each is."""
+    # Imported here, so that --help is fast.
     from lightning_trackplus.reading.read_run import files_of  # noqa: PLC0415
 
     # The copy of a run at a URL does not have all files.

@@ -1,13 +1,13 @@
-"""``trackplus verify``: whether CSV and event files of a run hold the same values."""
+"""``trackplus verify``: checks that CSV and event files of a run hold the same values."""
 
-# ruff: noqa: T201  A command talks to a person.
+# ruff: noqa: T201  A command prints.
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-_MOST_SHOWN = 20
+_MAX_SHOWN = 20
 _SAME, _DIFFERENT = 0, 1
 
 
@@ -25,24 +25,25 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("run", metavar="RUN", help="the run directory, such as lightning_logs/version_0")
     parser.add_argument(
-        "csv_run", metavar="CSV_RUN", nargs="?", help="the directory of metrics.csv, where it is another one"
+        "csv_run", metavar="CSV_RUN", nargs="?", help="the directory of metrics.csv, if it is another one"
     )
-    parser.add_argument("--all", action="store_true", help=f"list all differences, not the first {_MOST_SHOWN} alone")
+    parser.add_argument("--all", action="store_true", help=f"list all differences, not only the first {_MAX_SHOWN}")
     return parser
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command, and return its exit status."""
-    # Imported here, so that help is there at once.
+    # Imported here, so that --help is fast.
     from lightning_trackplus.reading.verify import compare  # noqa: PLC0415
 
     comparison = compare(arguments.run, arguments.csv_run)
-    found = comparison.differences
-    count = f"{len(found):,} difference{'' if len(found) == 1 else 's'}" if found else "no differences"
+    differences = comparison.differences
+    noun = "difference" if len(differences) == 1 else "differences"
+    count = f"{len(differences):,} {noun}" if differences else f"no {noun}"
     print(f"{comparison.values:,} value{'' if comparison.values == 1 else 's'} in both, {count}")
-    shown = found if arguments.all else found[:_MOST_SHOWN]
+    shown = differences if arguments.all else differences[:_MAX_SHOWN]
     for difference in shown:
         print(f"  {difference}")
-    if len(shown) < len(found):
-        print(f"  … and {len(found) - len(shown):,} more; --all lists them")
-    return _DIFFERENT if found else _SAME
+    if len(shown) < len(differences):
+        print(f"  … and {len(differences) - len(shown):,} more; --all lists them")
+    return _DIFFERENT if differences else _SAME

@@ -41,8 +41,8 @@ def read_run(path: str | os.PathLike[str], *, frames: Frames = "pandas") -> Run:
     Numbers are read from ``metrics.csv``, or from the event files if there is no such file. An incomplete last row is
     skipped, with a warning.
 
-    Of a run at a URL a copy is brought to this machine, without checkpoints, which is removed when the process ends. It
-    is used again the next time, when what has changed is brought.
+    A run at a URL is copied to this machine, without checkpoints. The copy is removed when the process ends; a further
+    call copies what has changed.
 
     Args:
         path: The run directory, such as ``logger.log_dir``, or its URL, such as ``"s3://bucket/logs/version_0"``.
@@ -110,7 +110,7 @@ def run_directory(path: str | os.PathLike[str], *, media: bool = True, events: b
 
 
 def files_of(path: str) -> dict[str, int]:
-    """Return the sizes of the files in a folder and below, by their relative paths; of a local one, two levels deep."""
+    """Return the sizes of the files in a folder and below it, by relative path; two levels deep for a local one."""
     if is_url(path):
         from lightning_trackplus.reading.remote_copy import remote_files  # noqa: PLC0415  needs fsspec
 
@@ -124,7 +124,7 @@ def files_of(path: str) -> dict[str, int]:
 
 
 def is_run(files: Iterable[str]) -> bool:
-    """Return whether a folder with some files is a run directory."""
+    """Return whether a folder with these files is a run directory."""
     return any(name in {METRICS_FILE, MEDIA_INDEX} or ("tfevents" in name and "/" not in name) for name in files)
 
 

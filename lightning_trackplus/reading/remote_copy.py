@@ -1,4 +1,4 @@
-"""A copy on this machine of a run that lies at a URL."""
+"""A local copy of a run at a URL."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from lightning_trackplus.formats.layout import EVALUATIONS, MEDIA_FOLDER, METRIC
 from lightning_trackplus.remote.remote_folder import RemoteFolder
 from lightning_trackplus.runtime.failures import describe_error
 
-# Removed when the process ends.
+# They are removed when the process ends.
 _copies: dict[str, tempfile.TemporaryDirectory[str]] = {}
 
 
 def remote_files(url: str) -> dict[str, int]:
-    """Return the sizes of the files at a URL and below, by their relative paths.
+    """Return the sizes of the files at a URL and below it, by relative path.
 
     Raises:
         OSError: If they cannot be listed.
@@ -28,15 +28,15 @@ def remote_files(url: str) -> dict[str, int]:
 
 
 def copy_of_run(url: str, files: Mapping[str, int], *, media: bool, events: bool) -> Path:
-    """Bring what is read of a run, and return the folder, which lies there until the process ends.
+    """Download the files of a run that are read, and return their folder, which is removed when the process ends.
 
-    A further call brings what has changed. Media files do not change, and event files only grow.
+    A further call downloads what has changed. Media files do not change, and event files only grow.
 
     Args:
         url: The run directory.
-        files: The sizes of the files in it, by their relative paths.
-        media: Whether to bring media files.
-        events: Whether to bring event files where there is a ``metrics.csv``.
+        files: The sizes of its files, by relative path.
+        media: Whether to download media files.
+        events: Whether to download event files if there is a ``metrics.csv``.
 
     Raises:
         OSError: If they cannot be read.
@@ -60,7 +60,7 @@ def copy_of_run(url: str, files: Mapping[str, int], *, media: bool, events: bool
 
 @contextlib.contextmanager
 def _reading(url: str) -> Iterator[None]:
-    """Let all that goes wrong with a file system, each of which has errors of its own, be one kind of error."""
+    """Raise `OSError` for any error, since each file system has errors of its own."""
     try:
         yield
     except Exception as error:
@@ -70,7 +70,7 @@ def _reading(url: str) -> Iterator[None]:
 
 
 def _is_table(path: str) -> bool:
-    """Return whether a file may change and keep its size."""
+    """Return whether a file can change without changing its size."""
     return "/" not in path and "tfevents" not in path
 
 

@@ -1,4 +1,4 @@
-"""What a person wants to know of a run at first sight: when, how long, how it ended, hyper-parameters and values."""
+"""What the command line shows of a run: start, duration, how it ended, hyper-parameters, metrics and media."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ _SEED = "seed_everything"
 
 @dataclass(frozen=True)
 class RunInfo:
-    """A run; what takes long to read is read when it is asked for.
+    """A run; each part is read when it is first used.
 
     Attributes:
-        name: Its path or URL, as it was given.
-        directory: The run directory, or the copy of it.
+        name: Its path or URL.
+        directory: The run directory, or its local copy.
     """
 
     name: str
@@ -57,9 +57,9 @@ class RunInfo:
 
     @cached_property
     def status(self) -> str | None:
-        """``"finished"``, ``"interrupted"`` or ``"running"``; None where the run directory does not say.
+        """``"finished"``, ``"interrupted"`` or ``"running"``; None for a run of Lightning's loggers.
 
-        A run that was killed is interrupted, and so is one at a URL that has not ended yet.
+        A killed run is interrupted, and so is a run at a URL that has not ended yet.
         """
         if not is_ours(self.directory):
             return None
@@ -69,7 +69,7 @@ class RunInfo:
 
     @cached_property
     def started(self) -> float:
-        """When it began, in seconds since 1970; in a run of others, the time of its first event file or oldest file."""
+        """When it started, in seconds since 1970; otherwise the time of its first event file, or of its oldest file."""
         if self._journal.started is not None:
             return self._journal.started
         files = self._files
@@ -78,7 +78,7 @@ class RunInfo:
 
     @cached_property
     def ended(self) -> float:
-        """When it ended, or when something was written last, in seconds since 1970."""
+        """When it ended, or when it was last written, in seconds since 1970."""
         if self._journal.status is not None and self._journal.ended is not None:
             return self._journal.ended
         logged = [path for path in self._files if path.name == METRICS_FILE or "tfevents" in path.name]
@@ -86,7 +86,7 @@ class RunInfo:
 
     @cached_property
     def last_step(self) -> int | None:
-        """The last step that was logged; batches of evaluations have none."""
+        """The last logged step, without the batches of evaluations."""
         path = self.directory / METRICS_FILE
         if path.is_file() and (step := _last_step(path)) is not None:
             return step
@@ -101,7 +101,7 @@ class RunInfo:
 
     @cached_property
     def metrics(self) -> Mapping[str, Mapping[str, Any]]:
-        """An entry for each name as in ``summary.json``; without that file, no value is known to be the best."""
+        """An entry for each name as in ``summary.json``; without that file, no best values."""
         try:
             entries = json.loads((self.directory / SUMMARY_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError):
@@ -112,7 +112,7 @@ class RunInfo:
 
     @property
     def monitored(self) -> list[str]:
-        """The names that a callback monitors, or that ``hparam_metrics`` has."""
+        """The names that a callback monitors, and those of ``hparam_metrics``."""
         return [name for name, entry in self.metrics.items() if "at_best" in entry]
 
     @cached_property
@@ -129,7 +129,7 @@ class RunInfo:
 
     @cached_property
     def media(self) -> tuple[MediaRecord, ...]:
-        """The media, whose files a copy of a run does not have."""
+        """The media; a copy of a run does not have their files."""
         return read_media(self.directory)
 
     def _chunks(self) -> Iterator[Chunk]:
@@ -150,7 +150,7 @@ class RunInfo:
 
 
 def run_info(path: str | os.PathLike[str]) -> RunInfo:
-    """Return a run, of TrackPlusLogger or of Lightning's CSVLogger or TensorBoardLogger.
+    """Return a run by TrackPlusLogger, or by Lightning's CSVLogger or TensorBoardLogger.
 
     Raises:
         ValueError: If the path is not a run directory.
@@ -161,7 +161,7 @@ def run_info(path: str | os.PathLike[str]) -> RunInfo:
 
 
 def differing_hparams(runs: list[RunInfo]) -> list[str]:
-    """Return the hyper-parameters that do not have one value in all runs that have any."""
+    """Return the hyper-parameters that differ between the runs that have any."""
     known = [run.hparams for run in runs if run.hparams]
     names = dict.fromkeys(name for params in known for name in params)
     return [name for name in names if len({repr(params.get(name)) for params in known}) > 1]
@@ -179,14 +179,14 @@ def _entry(steps: NDArray[np.int64], values: NDArray[np.float64]) -> dict[str, A
 
 
 def json_number(number: float | None) -> float | str | None:
-    """Return a number as summary.json has it: what JSON has none for is text."""
+    """Return a number as in ``summary.json``: text if JSON has no such number."""
     if number is None or math.isfinite(number):
         return None if number is None else float(number)
     return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
 
 
 def _last_step(path: Path) -> int | None:
-    """Return the highest step of the last rows that are of no batch of an evaluation."""
+    """Return the highest step of the last rows, without the batches of evaluations."""
     stored = read_stored(path, warns=False)
     start = max(stored.start, stored.end - _TAIL)
     with path.open("rb") as file:
@@ -194,7 +194,7 @@ def _last_step(path: Path) -> int | None:
         text = file.read(stored.end - start).decode("utf-8", "replace")
     step, epoch = stored.columns.index(STEP), stored.columns.index(EPOCH) if EPOCH in stored.columns else None
     found: dict[bool, int] = {}
-    # The first row may be a part of one.
+    # The first row may be incomplete.
     for cells in csv.reader(text.splitlines()[start > stored.start :]):
         if len(cells) > step and not isinstance(number := number_in(cells[step]), str) and math.isfinite(number):
             has_epoch = epoch is not None and len(cells) > epoch and bool(cells[epoch])
@@ -203,7 +203,7 @@ def _last_step(path: Path) -> int | None:
 
 
 def _yaml(path: Path) -> dict[str, HparamValue]:
-    """Return what a YAML file has, flattened; objects of Python are not made, and stand there by their names."""
+    """Return the contents of a YAML file, flattened; Python objects are not created, and are shown by name."""
     if not path.is_file():
         return {}
     import yaml  # type: ignore[import-untyped]  # noqa: PLC0415  it ships no types, and Lightning brings it
@@ -227,7 +227,7 @@ def _yaml(path: Path) -> dict[str, HparamValue]:
 
 
 def run_directories(root: str) -> list[str]:
-    """Return the run directories in a folder and below, or at a URL; what lies within a run belongs to it.
+    """Return the run directories in a folder or at a URL, and below it; a folder within a run belongs to that run.
 
     Raises:
         ValueError: If there is no such folder.
@@ -238,23 +238,23 @@ def run_directories(root: str) -> list[str]:
         for path in files_of(text):
             folder, _, name = path.rpartition("/")
             folders.setdefault(folder, []).append(name)
-        found = {folder: names for folder, names in sorted(folders.items()) if _is_no_part(folder.split("/"))}
+        found = {folder: names for folder, names in sorted(folders.items()) if _is_outside_runs(folder.split("/"))}
     elif not Path(text).is_dir():
-        raise ValueError(f"{text} is no folder; give one that has runs, such as lightning_logs.")
+        raise ValueError(f"{text} is not a folder; expected a folder with runs, such as lightning_logs.")
     else:
         found = {}
-        for folder, folders_in_it, files in os.walk(text):
-            folders_in_it[:] = sorted(one for one in folders_in_it if _is_no_part([one]))
+        for folder, subfolders, files in os.walk(text):
+            subfolders[:] = sorted(one for one in subfolders if _is_outside_runs([one]))
             found[os.path.relpath(folder, text).replace(os.sep, "/").removeprefix(".")] = files
     runs: list[str] = []
     for folder, names in found.items():
-        # Within a run, as of `add_scalars`, another one has a table or a journal of its own.
+        # Within a run, such as a curve of `add_scalars`, only a folder with its own table or journal is another run.
         is_within = any(not run or folder.startswith(f"{run}/") for run in runs)
         if is_run(names) and not (is_within and not {METRICS_FILE, RUN_FILE} & set(names)):
             runs.append(folder)
     return [f"{text}/{run}" if run else text for run in runs]
 
 
-def _is_no_part(folders: list[str]) -> bool:
-    """Return whether a path has none of the folders of a run."""
+def _is_outside_runs(folders: list[str]) -> bool:
+    """Return whether a path has none of the folders that runs have."""
     return not {MEDIA_FOLDER, BACKUP_FOLDER, "checkpoints", *map(batches_folder, EVALUATIONS)} & set(folders)

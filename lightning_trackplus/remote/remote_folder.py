@@ -55,7 +55,7 @@ class RemoteFolder:
         new.replace(path)
 
     def get_all(self, relative: Sequence[str], folder: Path) -> None:
-        """Bring files into a local folder, several at a time where the file system can."""
+        """Download files into a local folder, several at a time if the file system supports it."""
         targets = [folder / path for path in relative]
         for parent in {target.parent for target in targets}:
             parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ class RemoteFolder:
             self._files.get([self._at(path) for path in relative], [str(target) for target in targets])
 
     def modified(self, relative: str) -> float | None:
-        """Return when a file was last written, in seconds since 1970; None where the file system does not say."""
+        """Return when a file was last written, in seconds since 1970; None if the file system does not tell."""
         try:
             found = self._files.modified(self._at(relative))
         except (NotImplementedError, FileNotFoundError, KeyError, TypeError, AttributeError):

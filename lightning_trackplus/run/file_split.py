@@ -86,8 +86,8 @@ def event_files_of(directory: Path) -> Iterator[Path]:
             continue
         folders.sort()
         for path in (Path(folder, file) for file in sorted(files) if "tfevents" in file):
-            is_of_no_step = path.name.endswith((".hparams", ".status", ".charts"))
-            if not is_of_no_step and (path.parent == directory or _is_ours(path)):
+            has_no_steps = path.name.endswith((".hparams", ".status", ".charts"))
+            if not has_no_steps and (path.parent == directory or _is_ours(path)):
                 yield path
 
 

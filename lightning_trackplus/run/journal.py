@@ -6,7 +6,7 @@ The file has one JSON object a line::
     {"session": "91ab…", "rows": …}     a process starts to append to the run, at a "time"
     {"saved": 3, "rows": …}             the third checkpoint of this session was saved
     {"cut": 3, "rows": 120, "bytes": {"media.csv": 4711, "events.out.tfevents.…": 65536}}
-    {"ended": "success", "time": …}     the logger was finalized; null where it goes on in the same process
+    {"ended": "success", "time": …}     the logger was finalized; null if it continues in the same process
 
 A *cut* has the number of rows of ``metrics.csv`` and the sizes of the other files. It is written when the next batch or
 epoch of training begins after a checkpoint: everything logged before belongs to the checkpoint. To a checkpoint without

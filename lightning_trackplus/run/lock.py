@@ -102,7 +102,7 @@ class RunLock:
 
 
 def is_locked(directory: Path) -> bool:
-    """Return whether a living process on this machine writes to a run directory, as far as the system tells."""
+    """Return whether a process on this machine writes to a run directory; False if the system has no locks."""
     if fcntl is None:
         return False
     try:
@@ -110,7 +110,7 @@ def is_locked(directory: Path) -> bool:
     except OSError:
         return False
     try:
-        # Several can have this lock, and none while a writer has its own.
+        # A shared lock: it is granted unless a writer has the directory.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

@@ -30,7 +30,7 @@ class OutputOptions(NamedTuple):
         writers: The writers that were asked for.
         x_axis: Over what chosen names stand in TensorBoard.
         hparam_metrics: Which names stand in the HParams tab, and whether the lowest or the highest value is the best.
-        charts: What stands in the Custom Scalars tab.
+        charts: The charts of the Custom Scalars tab.
         queue: The options of each delivery: ``flush_secs``, ``overflow`` and ``max_bytes``.
     """
 

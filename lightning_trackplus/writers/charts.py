@@ -1,4 +1,4 @@
-"""Charts of several curves, in TensorBoard's Custom Scalars tab: lines, and a curve within a band."""
+"""Charts in TensorBoard's Custom Scalars tab: several curves, or a curve within a band."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event
 
 Charts: TypeAlias = Mapping[str, Sequence[str] | Mapping[str, Sequence[str]]]
-"""By the title of a chart, the names of its curves, or ``{"band": [lower, middle, upper]}``."""
+"""By title, the names of a chart's curves, or ``{"band": [lower, middle, upper]}``."""
 
 CHARTS_FILE = "events.out.tfevents.0.charts"
-"""TensorBoard reads files by name, and this one before all others."""
+"""TensorBoard reads files in the order of their names, and this one first."""
 
 _EPOCH = "epoch"
 _BAND = "band"
@@ -27,27 +27,23 @@ _WITHOUT_PREFIX = "charts"
 
 
 def check_charts(charts: Charts) -> None:
-    """Check what a logger was given as ``charts``.
-
-    Raises:
-        ValueError: If it does not map titles to names, or to a band of three names.
-    """
+    """Raise `ValueError` if ``charts`` does not map titles to names, or to a band of three names."""
     if not isinstance(charts, Mapping):
-        raise ValueError(f'charts={charts!r}; give a dict such as {{"loss": ["train/loss", "val/loss"]}}.')  # noqa: TRY004
+        raise ValueError(f'charts={charts!r}; expected a dict such as {{"loss": ["train/loss", "val/loss"]}}.')  # noqa: TRY004
     for title, curves in charts.items():
         if not isinstance(title, str) or not title:
-            raise ValueError(f"charts has the title {title!r}; give a text that is not empty.")
+            raise ValueError(f"charts has the title {title!r}; expected a text that is not empty.")
         if isinstance(curves, Mapping):
             names = [name for band in curves.values() if _are_names(band) for name in band]
             if list(curves) != [_BAND] or len(names) != 3 or any("*" in name or "?" in name for name in names):  # noqa: PLR2004
                 raise ValueError(
-                    f"charts has {curves!r} for {title!r}; give a band as three names without * or ?, the lower, the"
-                    ' middle and the upper one, for example {"band": ["loss_p5", "loss_median", "loss_p95"]}.'
+                    f"charts has {curves!r} for {title!r}; expected a band of three names without * or ?, the lower,"
+                    ' the middle and the upper one, for example {"band": ["loss_p5", "loss_median", "loss_p95"]}.'
                 )
         elif not _are_names(curves):
             raise ValueError(
-                f'charts has {curves!r} for {title!r}; give a list of names, for example ["train/loss", "val/loss"], or'
-                ' a band, {"band": ["loss_p5", "loss_median", "loss_p95"]}.'
+                f'charts has {curves!r} for {title!r}; expected a list of names, for example ["train/loss", "val/loss"]'
+                ', or a band, {"band": ["loss_p5", "loss_median", "loss_p95"]}.'
             )
 
 
@@ -56,7 +52,7 @@ def _are_names(names: object) -> bool:
 
 
 def prefixed_charts(charts: Charts, prefix: str) -> Charts:
-    """Return charts of names that stand behind a prefix; the epoch has none.
+    """Return charts with a prefix before each name except ``epoch``.
 
     Examples:
         >>> prefixed_charts({"loss": ["train/loss", "epoch"], "spread": {"band": ["a", "b", "c"]}}, "my-")
@@ -73,10 +69,10 @@ def prefixed_charts(charts: Charts, prefix: str) -> Charts:
 
 
 class ChartsWriter:
-    """Writes the charts into a small event file of their own with the first record, if they are others than there.
+    """Writes the charts into a small event file of their own with the first record, if they are new.
 
-    The file belongs to no checkpoint, so that a resumed run keeps it. Of several runs TensorBoard shows the charts of
-    all, and equal ones once.
+    The file belongs to no checkpoint, so a resumed run keeps it. For several runs TensorBoard shows the charts of all,
+    and equal ones once.
 
     Examples:
         >>> import tempfile
@@ -90,7 +86,7 @@ class ChartsWriter:
         self._is_written = False
 
     def write(self, _record: Record[Payload]) -> None:
-        """Write the charts, if they are not there yet."""
+        """Write the charts, if the file does not have them."""
         if self._is_written:
             return
         # Imported here, since it needs tensorboard.
@@ -104,15 +100,15 @@ class ChartsWriter:
         self._is_written = True
 
     def flush(self) -> None:
-        """Do nothing: the file was written as a whole."""
+        """Do nothing: the file is complete."""
 
     def close(self) -> None:
-        """Write the charts again with the next record, if somebody has removed them meanwhile."""
+        """Let the next record write the charts again, if the file was removed."""
         self._is_written = False
 
 
 def _layout_event(charts: Charts) -> Event:
-    """Return the layout of the tab; a title's part before its first slash is the group that it stands in."""
+    """Return the layout of the tab; the part of a title before its first slash is its group."""
     # Imported here, since they need tensorboard.
     from tensorboard.compat.proto.event_pb2 import Event  # noqa: PLC0415
     from tensorboard.plugins.custom_scalar import metadata  # noqa: PLC0415
@@ -122,7 +118,7 @@ def _layout_event(charts: Charts) -> Event:
     for title, curves in charts.items():
         content: dict[str, Any]
         if isinstance(curves, Mapping):
-            # Other than those of lines, these tags are no regular expressions.
+            # Unlike those of lines, these tags are not regular expressions.
             lower, middle, upper = map(escaped, curves[_BAND])
             content = {"margin": {"series": [{"value": middle, "lower": lower, "upper": upper}]}}
         else:
@@ -140,7 +136,7 @@ def _layout_event(charts: Charts) -> Event:
 
 
 def _regex(pattern: str) -> str:
-    r"""Return the regular expression of a whole tag, in which ``*`` and ``?`` stand for any characters and any one.
+    r"""Return the regular expression for a whole tag; ``*`` matches any characters and ``?`` any single one.
 
     Examples:
         >>> _regex("val/recall (top?)"), _regex("val/*")

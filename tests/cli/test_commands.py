@@ -393,13 +393,14 @@ def test_a_reader_that_ends_early_is_no_error(runs, monkeypatch, capsys):
 def test_mistakes_are_said_in_one_line(trackplus, runs, tmp_path):
     """What was given, and what to write."""
     assert trackplus("ls", tmp_path / "none", status=2) == (
-        f"trackplus ls: {tmp_path}/none is no folder; give one that has runs, such as lightning_logs.\n"
+        f"trackplus ls: {tmp_path}/none is not a folder; expected a folder with runs, such as lightning_logs.\n"
     )
     assert trackplus("ls", tmp_path, status=2) == (
-        f"trackplus ls: no runs lie below {tmp_path}; give the folder of some, such as lightning_logs.\n"
+        f"trackplus ls: {tmp_path} has no runs; expected a folder with runs, such as lightning_logs.\n"
     )
     assert trackplus("show", tmp_path / "none", status=2) == (
-        f"trackplus show: {tmp_path}/none does not exist; give the folder of a run, such as lightning_logs/version_0.\n"
+        f"trackplus show: {tmp_path}/none does not exist; expected the folder of a run, such as"
+        " lightning_logs/version_0.\n"
     )
     assert trackplus("compare", runs / "seed 1", "--by", "sed", status=2) == (
         "trackplus compare: no run has the hyper-parameter 'sed'. Did you mean 'seed'?\n"

@@ -163,14 +163,14 @@ def test_a_running_tensorboard_serves_the_charts(tmp_path):
 
 
 WRONG = [
-    ([["train/loss"]], 'charts=[[\'train/loss\']]; give a dict such as {"loss": ["train/loss", "val/loss"]}.'),
-    ({"": ["a"]}, "charts has the title ''; give a text that is not empty."),
-    ({"loss": "train/loss"}, "charts has 'train/loss' for 'loss'; give a list of names, for example"
+    ([["train/loss"]], 'charts=[[\'train/loss\']]; expected a dict such as {"loss": ["train/loss", "val/loss"]}.'),
+    ({"": ["a"]}, "charts has the title ''; expected a text that is not empty."),
+    ({"loss": "train/loss"}, "charts has 'train/loss' for 'loss'; expected a list of names, for example"
      ' ["train/loss", "val/loss"], or a band, {"band": ["loss_p5", "loss_median", "loss_p95"]}.'),
-    ({"loss": []}, "charts has [] for 'loss'; give a list of names, for example"
+    ({"loss": []}, "charts has [] for 'loss'; expected a list of names, for example"
      ' ["train/loss", "val/loss"], or a band, {"band": ["loss_p5", "loss_median", "loss_p95"]}.'),
-    *(({"loss": band}, f"charts has {band!r} for 'loss'; give a band as three names without * or ?, the lower, the"
-       ' middle and the upper one, for example {"band": ["loss_p5", "loss_median", "loss_p95"]}.')
+    *(({"loss": band}, f"charts has {band!r} for 'loss'; expected a band of three names without * or ?, the lower,"
+       ' the middle and the upper one, for example {"band": ["loss_p5", "loss_median", "loss_p95"]}.')
       for band in ({"band": ["a", "b"]}, {"bend": ["a", "b", "c"]}, {"band": ["a", "b", "c*"]}, {})),
 ]  # fmt: skip
 
