@@ -1,68 +1,63 @@
-"""The command ``trackplus``."""
+"""The command ``trackplus``: one module per command."""
 
 # ruff: noqa: T201  A command prints.
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
 import warnings
 from collections.abc import Sequence
 
-from lightning_trackplus.cli import report
+from lightning_trackplus import __version__
+from lightning_trackplus.cli import compare, ls, report, show, verify
 
-_MAX_SHOWN = 20
-_SAME, _DIFFERENT, _NOT_COMPARED = 0, 1, 2
+_COMMANDS = (ls, show, compare, report, verify)
+_FAILED = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return 0, 1 if ``verify`` found differences, or 2 if it had nothing to compare."""
-    arguments = _parser().parse_args(argv)
+    """Run the command; return 0, 1 if ``verify`` found differences, or 2 if there was nothing to read."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.command is None:
+        parser.print_help()
+        return 0
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # A terminal may not be able to show curves and dashes.
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
-            status: int = arguments.command(arguments)
+            status: int = arguments.run_command(arguments)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # The reader of the output, such as `head`, has exited. The interpreter flushes once more at its end.
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
         except (ValueError, OSError, ImportError) as error:
-            print(f"trackplus {arguments.name}: {error}", file=sys.stderr)
-            status = _NOT_COMPARED
+            print(f"trackplus {arguments.command}: {error}", file=sys.stderr)
+            status = _FAILED
     for warning in caught:
         if issubclass(warning.category, UserWarning):
-            print(f"trackplus {arguments.name}: {warning.message}", file=sys.stderr)
+            print(f"trackplus {arguments.command}: {warning.message}", file=sys.stderr)
     return status
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="trackplus", description="Inspect runs that TrackPlusLogger wrote.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="name")
-    verify = commands.add_parser(
-        "verify",
-        help="check that CSV and TensorBoard hold the same values",
-        description="Check that metrics.csv and the event files of a run hold the same values, also if Lightning's"
-        " CSVLogger and TensorBoardLogger wrote them. Exits with 0 if they do, with 1 if there are differences, and"
-        " with 2 if there is nothing to compare.",
+    parser = argparse.ArgumentParser(
+        prog="trackplus",
+        description="Inspect runs of TrackPlusLogger, and of Lightning's CSVLogger and TensorBoardLogger.",
+        epilog="A run is a folder such as lightning_logs/version_0, or its URL, such as s3://bucket/logs/version_0.\n"
+        "`trackplus COMMAND --help` has examples.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verify.add_argument("run", metavar="RUN", help="the run directory, such as lightning_logs/version_0")
-    verify.add_argument(
-        "csv_run", metavar="CSV_RUN", nargs="?", help="the directory of metrics.csv, if it is another one"
-    )
-    verify.add_argument("--all", action="store_true", help=f"list all differences, not only the first {_MAX_SHOWN}")
-    verify.set_defaults(command=_verify)
-    report.add_parser(commands)
+    parser.add_argument("--version", action="version", version=f"lightning-trackplus {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for module in _COMMANDS:
+        added = module.add_parser(commands)
+        added.formatter_class = argparse.RawDescriptionHelpFormatter
+        added.set_defaults(run_command=module.run)
     return parser
-
-
-def _verify(arguments: argparse.Namespace) -> int:
-    # Imported here, so that --help is fast.
-    from lightning_trackplus.reading.verify import compare  # noqa: PLC0415
-
-    comparison = compare(arguments.run, arguments.csv_run)
-    differences = comparison.differences
-    noun = "difference" if len(differences) == 1 else "differences"
-    count = f"{len(differences):,} {noun}" if differences else f"no {noun}"
-    print(f"{comparison.values:,} value{'' if comparison.values == 1 else 's'} in both, {count}")
-    shown = differences if arguments.all else differences[:_MAX_SHOWN]
-    for difference in shown:
-        print(f"  {difference}")
-    if len(shown) < len(differences):
-        print(f"  … and {len(differences) - len(shown):,} more; --all lists them")
-    return _DIFFERENT if differences else _SAME

@@ -89,6 +89,21 @@ class RecordWriter:
             self._file.close()
 
 
+def write_event_file(path: Path, event: Event | None) -> None:
+    """Write a whole event file with one event or none, or replace it; this needs tensorboard."""
+    # Imported here, since it needs tensorboard.
+    from tensorboard.compat.proto.event_pb2 import Event  # noqa: PLC0415
+
+    new = path.with_name("session.new")
+    new.unlink(missing_ok=True)
+    file = RecordWriter(new)
+    file.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
+    if event is not None:
+        file.write(event.SerializeToString())
+    file.close()
+    new.replace(path)
+
+
 def read_records(path: Path) -> Iterator[bytes]:
     """Yield the records of an event file; at the first torn or damaged one, warn and stop."""
     with path.open("rb", 2**18) as file:

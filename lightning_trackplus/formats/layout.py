@@ -3,6 +3,7 @@
 One run is one folder, ``save_dir/name/version_N/``::
 
     events.out.tfevents.…    TensorBoard events
+    events.out.tfevents.0.charts    the charts of TensorBoard's Custom Scalars tab, if there are any
     metrics.csv              one row a step
     summary.json             the last and the best value of each number
     media.csv                one row a media file
@@ -10,7 +11,6 @@ One run is one folder, ``save_dir/name/version_N/``::
     run.jsonl                the number of this format, and what belongs to each checkpoint
     x_axis.json              names whose X axis is not the global step, if there are any
     validation_batches/      what validation steps logged with on_step=True, as a run; also test_batches/
-    best/                    with hparam_metrics, the best values so far, as a run
     backup/<n>/              what a resumed training logs again
     config_<n>.yaml          the config of LightningCLI in the n-th session after the first
     hparams.yaml, config.yaml, checkpoints/    as Lightning writes them
@@ -32,7 +32,6 @@ MEDIA_FOLDER = "media"
 AXES_FILE = "x_axis.json"
 SUMMARY_FILE = "summary.json"
 BACKUP_FOLDER = "backup"
-BEST_FOLDER = "best"
 
 # Users may have added words to the number.
 VERSION_FOLDER = re.compile(r"version_(\d+)(_.*)?")

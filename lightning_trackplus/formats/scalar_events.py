@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it ships no types
-from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.event_pb2 import Event, SourceMetadata
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.util.tensor_util import make_ndarray
 
 from lightning_trackplus.formats.event_files import event_files, read_records
-from lightning_trackplus.formats.layout import EVALUATIONS, batches_folder, escaped
+from lightning_trackplus.formats.layout import EVALUATIONS, OUR_EVENTS, batches_folder, escaped
 from lightning_trackplus.formats.metrics_csv import EPOCH, StepRow
 from lightning_trackplus.runtime.warn import warn
 
@@ -36,6 +36,9 @@ _MEDIA_PLUGINS = frozenset({"images", "audio", "text", "histograms"})
 # Images are preceded by their width and height.
 _FIRST_ITEM = {"images": 2, "audio": 0, "text": 0}
 _PLUGIN_OF_OLD_FORM = {"simple_value": _SCALARS, "image": "images", "audio": "audio", "histo": "histograms"}
+
+OF_BEST = Event(source_metadata=SourceMetadata(writer=f"{OUR_EVENTS.decode()} best")).SerializeToString()
+"""The end of an event of best values, which repeat what was logged."""
 
 
 class ScalarEvent(NamedTuple):
@@ -158,6 +161,8 @@ def event_numbers(directory: Path, media: dict[str, Counter[int]]) -> Iterator[S
     plugins: dict[str, str] = {}
     reader = ScalarEventReader()
     for record in (record for path in event_files(directory) for record in read_records(path)):
+        if record.endswith(OF_BEST):
+            continue
         try:
             scalars = reader.read(record)
         except DecodeError:

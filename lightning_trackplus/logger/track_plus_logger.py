@@ -32,6 +32,7 @@ from lightning_trackplus.run.writer_set import OutputOptions
 from lightning_trackplus.runtime.device_transfer import start_host_copy
 from lightning_trackplus.runtime.warn import WarnOnce
 from lightning_trackplus.writers.best_values import Mode
+from lightning_trackplus.writers.charts import Charts, check_charts, prefixed_charts
 from lightning_trackplus.writers.registry import WriterChoice, available
 
 if TYPE_CHECKING:
@@ -73,6 +74,9 @@ class TrackPlusLogger(TensorBoardLogger, MediaMethods, TrainerHooks):
             ``metrics.csv`` always has the global step too.
         hparam_metrics: Names whose best values appear in TensorBoard's HParams tab; the best is the lowest (``"min"``)
             or the highest (``"max"``).
+        charts: Charts of several curves for TensorBoard's Custom Scalars tab, by title: a list of names, in which ``*``
+            matches any characters and ``?`` any single one, or ``{"band": [lower, middle, upper]}``, a curve within a
+            band. The part of the title before its first slash is the chart's group.
         flush_secs: The longest time in seconds until a logged value is in the files.
         media_overflow: What to do if media are logged faster than they are written: ``"block"`` makes training wait,
             ``"drop"`` drops media and counts them. Numbers are never dropped.
@@ -105,6 +109,7 @@ class TrackPlusLogger(TensorBoardLogger, MediaMethods, TrainerHooks):
         default_hp_metric: bool = False,
         x_axis: Mapping[str, str] | None = None,
         hparam_metrics: Mapping[str, Mode] | None = None,
+        charts: Charts | None = None,
         flush_secs: float = 1.0,
         media_overflow: Overflow = "block",
         max_queue_bytes: int = DEFAULT_MAX_BYTES,
@@ -113,6 +118,7 @@ class TrackPlusLogger(TensorBoardLogger, MediaMethods, TrainerHooks):
         check_queue(flush_secs, media_overflow, max_queue_bytes)
         check_x_axis(x_axis or {})
         check_hparam_metrics(hparam_metrics or {})
+        check_charts({} if charts is None else charts)
         sub_dir = None if sub_dir is None else os.fspath(sub_dir)
         self._writer_choices = available(writers)
         if self._writes_tensorboard:
@@ -125,6 +131,7 @@ class TrackPlusLogger(TensorBoardLogger, MediaMethods, TrainerHooks):
             self._writer_choices,
             x_axis=prefixed_axes(x_axis or {}, self._name_prefix),
             hparam_metrics={self._name_prefix + name: mode for name, mode in (hparam_metrics or {}).items()},
+            charts=prefixed_charts(charts or {}, self._name_prefix),
             queue={"flush_secs": flush_secs, "overflow": media_overflow, "max_bytes": int(max_queue_bytes)},
         )
         directory = None if save_dir is None else local_or_url(save_dir)

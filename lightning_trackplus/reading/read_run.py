@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from lightning_trackplus.formats.layout import MEDIA_INDEX, METRICS_FILE
 from lightning_trackplus.formats.media_csv import MediaRecord, read_media
 from lightning_trackplus.reading.frames import Frames, check_frames, empty_frame, frame_of_csv, frame_of_events
 from lightning_trackplus.run.journal import check_format
+from lightning_trackplus.run.version import is_url
 
 _EVENT_FILES = "*tfevents*"
 _MAX_RUNS_NAMED = 5
@@ -22,7 +24,7 @@ class Run:
     """The contents of a run.
 
     Attributes:
-        path: The run directory, absolute.
+        path: The run directory, absolute; for a run at a URL, the copy on this machine.
         metrics: A frame with a row for each step. Its columns are ``step``, int64, and ``epoch`` and one for each name,
             float64; cells without a value are NaN in pandas and null in polars.
         media: The media files, in the order in which they were logged.
@@ -39,8 +41,11 @@ def read_run(path: str | os.PathLike[str], *, frames: Frames = "pandas") -> Run:
     Numbers are read from ``metrics.csv``, or from the event files if there is no such file. An incomplete last row is
     skipped, with a warning.
 
+    A run at a URL is copied to this machine, without checkpoints. The copy is removed when the process ends; a further
+    call copies what has changed.
+
     Args:
-        path: The run directory, such as ``logger.log_dir``.
+        path: The run directory, such as ``logger.log_dir``, or its URL, such as ``"s3://bucket/logs/version_0"``.
         frames: The library of the frame, ``"pandas"`` or ``"polars"``.
 
     Returns:
@@ -48,7 +53,9 @@ def read_run(path: str | os.PathLike[str], *, frames: Frames = "pandas") -> Run:
 
     Raises:
         ValueError: If the path is not a run directory, or ``frames`` has another value.
-        ImportError: If pandas or polars is not installed, or tensorboard, if only event files have the numbers.
+        ImportError: If pandas or polars is not installed, or tensorboard, if only event files have the numbers, or the
+            package for the URL's protocol.
+        OSError: If the files at the URL cannot be read.
 
     Examples:
         >>> import tempfile
@@ -58,7 +65,7 @@ def read_run(path: str | os.PathLike[str], *, frames: Frames = "pandas") -> Run:
         [0.5, 0.25]
     """
     check_frames(frames)
-    directory = run_directory(path)
+    directory = run_directory(path, events=False)
     metrics_file = directory / METRICS_FILE
     if metrics_file.is_file():
         metrics = frame_of_csv(metrics_file, frames)
@@ -70,21 +77,55 @@ def read_run(path: str | os.PathLike[str], *, frames: Frames = "pandas") -> Run:
     return Run(directory, metrics, read_media(directory))
 
 
-def run_directory(path: str | os.PathLike[str]) -> Path:
-    """Return a path as an absolute one; raise `ValueError` if it is not a run directory."""
-    text = os.fspath(path)
-    if "://" in text:
-        raise ValueError(f"{text} is a URL; expected a path. Copy the run to this machine first.")
-    directory = Path(text).absolute()
-    if _is_run(directory):
+def run_directory(path: str | os.PathLike[str], *, media: bool = True, events: bool = True) -> Path:
+    """Return the run directory at a path, absolute; for a URL, a copy of it.
+
+    Args:
+        path: The path or the URL.
+        media: Whether a copy includes the media files.
+        events: Whether a copy includes the event files if there is a ``metrics.csv``.
+
+    Raises:
+        ValueError: If the path is not a run directory, or the URL's protocol is unknown.
+        ImportError: If the package for the URL's protocol is not installed.
+        OSError: If the files at the URL cannot be read.
+    """
+    text = os.fspath(path).removeprefix("file://")
+    files = files_of(text)
+    if is_run(files):
+        directory = Path(text).absolute()
+        if is_url(text):
+            from lightning_trackplus.reading.remote_copy import copy_of_run  # noqa: PLC0415  needs fsspec
+
+            directory = copy_of_run(text, files, media=media, events=events)
         check_format(directory)
         return directory
-    if not directory.exists():
+    if not files and (is_url(text) or not Path(text).exists()):
         raise ValueError(f"{text} does not exist; expected the folder of a run, such as lightning_logs/version_0.")
-    runs = sorted(below.name for below in directory.iterdir() if _is_run(below)) if directory.is_dir() else []
+    inner = {path.partition("/")[0] for path in files if path.count("/") == 1 and is_run([path.partition("/")[2]])}
+    runs = sorted(inner)
     shown = ", ".join(runs[:_MAX_RUNS_NAMED]) + (", …" if len(runs) > _MAX_RUNS_NAMED else "")
     hint = f" It contains runs; expected one of them: {shown}." if runs else ""
     raise ValueError(f"{text} is not a run: it has no {METRICS_FILE}, {MEDIA_INDEX} or event file.{hint}")
+
+
+def files_of(path: str) -> dict[str, int]:
+    """Return the sizes of the files in a folder and below it, by relative path; two levels deep for a local one."""
+    if is_url(path):
+        from lightning_trackplus.reading.remote_copy import remote_files  # noqa: PLC0415  needs fsspec
+
+        return remote_files(path)
+    found = {}
+    for pattern in ("*", "*/*"):
+        for file in Path(path).glob(pattern):
+            if file.is_file():
+                found[file.relative_to(path).as_posix()] = file.stat().st_size
+    return found
+
+
+def is_run(files: Iterable[str]) -> bool:
+    """Return whether a folder with these files is a run directory."""
+    return any(name in {METRICS_FILE, MEDIA_INDEX} or ("tfevents" in name and "/" not in name) for name in files)
 
 
 def has_events(directory: Path) -> bool:
@@ -99,8 +140,3 @@ def check_tensorboard(directory: Path) -> None:
             f"The event files in {directory} need tensorboard, and it is not installed: `pip install tensorboard`.",
             name="tensorboard",
         )
-
-
-def _is_run(directory: Path) -> bool:
-    files = (METRICS_FILE, MEDIA_INDEX)
-    return directory.is_dir() and (any((directory / file).is_file() for file in files) or has_events(directory))

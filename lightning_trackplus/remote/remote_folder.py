@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from fsspec import AbstractFileSystem  # type: ignore[import-untyped]  # it ships no types
@@ -52,6 +53,22 @@ class RemoteFolder:
         new = path.with_name(path.name + ".new")
         self._files.get_file(self._at(relative), str(new))
         new.replace(path)
+
+    def get_all(self, relative: Sequence[str], folder: Path) -> None:
+        """Download files into a local folder, several at a time if the file system supports it."""
+        targets = [folder / path for path in relative]
+        for parent in {target.parent for target in targets}:
+            parent.mkdir(parents=True, exist_ok=True)
+        if targets:
+            self._files.get([self._at(path) for path in relative], [str(target) for target in targets])
+
+    def modified(self, relative: str) -> float | None:
+        """Return when a file was last written, in seconds since 1970; None if the file system does not tell."""
+        try:
+            found = self._files.modified(self._at(relative))
+        except (NotImplementedError, FileNotFoundError, KeyError, TypeError, AttributeError):
+            return None
+        return float(found.timestamp())
 
     def put(self, path: Path, relative: str) -> None:
         """Upload a file, and replace an existing one."""

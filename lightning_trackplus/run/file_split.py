@@ -74,7 +74,7 @@ def splits_by_step(directory: Path, step: int) -> Iterator[FileSplit]:
 
 
 def event_files_of(directory: Path) -> Iterator[Path]:
-    """Yield the event files of a run, and our event files of runs below it, but not those of hyper-parameters.
+    """Yield the event files of a run, and our event files of runs below it, but not those that belong to no step.
 
     A folder with its own ``metrics.csv`` or ``run.jsonl`` is another run.
     """
@@ -86,8 +86,8 @@ def event_files_of(directory: Path) -> Iterator[Path]:
             continue
         folders.sort()
         for path in (Path(folder, file) for file in sorted(files) if "tfevents" in file):
-            is_session = path.name.endswith((".hparams", ".status"))
-            if not is_session and (path.parent == directory or _is_ours(path)):
+            has_no_steps = path.name.endswith((".hparams", ".status", ".charts"))
+            if not has_no_steps and (path.parent == directory or _is_ours(path)):
                 yield path
 
 

@@ -3,9 +3,10 @@
 The file has one JSON object a line::
 
     {"format": 1, "run": "5e0c…"}       the number of the format, and the id of the run
-    {"session": "91ab…", "rows": …}     a process starts to append to the run
+    {"session": "91ab…", "rows": …}     a process starts to append to the run, at a "time"
     {"saved": 3, "rows": …}             the third checkpoint of this session was saved
     {"cut": 3, "rows": 120, "bytes": {"media.csv": 4711, "events.out.tfevents.…": 65536}}
+    {"ended": "success", "time": …}     the logger was finalized; null if it continues in the same process
 
 A *cut* has the number of rows of ``metrics.csv`` and the sizes of the other files. It is written when the next batch or
 epoch of training begins after a checkpoint: everything logged before belongs to the checkpoint. To a checkpoint without
@@ -20,6 +21,7 @@ import contextlib
 import json
 import os
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,11 +78,18 @@ class _Session:
 
 
 class RunJournal:
-    """Reads the journal of a run, and appends the lines of a new session; raises `RunFormatError`."""
+    """Reads the journal of a run, and appends the lines of a new session; raises `RunFormatError`.
+
+    ``status`` is how the run ended, None if it has not; ``started`` and ``ended`` are in seconds since 1970, None where
+    they are not known.
+    """
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / RUN_FILE
         self.run = ""
+        self.status: str | None = None
+        self.started: float | None = None
+        self.ended: float | None = None
         self._sessions: list[_Session] = []
         self._number = 0
         self._is_writing = False
@@ -102,7 +111,8 @@ class RunJournal:
         self._start_lines()
         if not self._is_known:
             self._write({"format": FORMAT, "run": self.run})
-        self._write({"session": self._name, "logger": token, "parents": sorted(parents()), **_as_json(extent)})
+        session = {"session": self._name, "time": time.time(), "logger": token, "parents": sorted(parents())}
+        self._write({**session, **_as_json(extent)})
 
     def write_saved(self, number: int, extent: Extent) -> None:
         """Write that a checkpoint was saved."""
@@ -115,6 +125,11 @@ class RunJournal:
     def write_cut(self, number: int, extent: Extent) -> None:
         """Write what belongs to the checkpoints up to a number."""
         self._write({"cut": number, **_as_json(extent)})
+
+    def write_end(self, status: str | None) -> None:
+        """Write how the run ended, in Lightning's words; None if it continues in the same process."""
+        self.status = status
+        self._write({"ended": status, "time": time.time()})
 
     def add_missing(self, lineage: Lineage) -> None:
         """Write that a checkpoint was saved, if its process was killed before it could do so."""
@@ -188,7 +203,12 @@ class RunJournal:
                         " a new run."
                     )
                 self.run = run
+            case {"ended": str() | None as status, "time": float(moment)}:
+                self.status, self.ended = status, moment
             case {"session": str(name), "rows": int(rows), "bytes": dict(sizes)}:
+                self.status = None
+                if not self._sessions and isinstance(entry.get("time"), float):
+                    self.started = entry["time"]
                 self._sessions.append(_Session(name, Extent(rows, {**sizes, RUN_FILE: start})))
             case {"saved": int(number), "rows": int(rows), "bytes": dict(sizes)} if self._sessions:
                 self._sessions[-1].at_save[number] = Extent(rows, sizes)

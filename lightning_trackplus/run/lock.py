@@ -101,6 +101,26 @@ class RunLock:
         return {**self.__dict__, "_descriptor": None, "_owners": set(self._owners)}
 
 
+def is_locked(directory: Path) -> bool:
+    """Return whether a process on this machine writes to a run directory; False if the system has no locks."""
+    if fcntl is None:
+        return False
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        # A shared lock: it is granted unless a writer has the directory.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass  # The file system has no locks.
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def parents() -> set[int]:
     """Return the parent processes of this one: its parent, and with a fork server the process that asked for it."""
     parent = multiprocessing.parent_process()

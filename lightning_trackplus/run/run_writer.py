@@ -233,6 +233,9 @@ class RunWriter:
             self._end_with_self = None
         if output is not None:
             output.close(status)
+            if self._journal is not None and status is not None:
+                with contextlib.suppress(OSError):
+                    self._journal.write_end(status)
 
     def release(self) -> None:
         """Unlock the run directory, if this process wrote it."""
@@ -256,6 +259,9 @@ class RunWriter:
         if self._journal is None or self._journal.process != os.getpid():
             self._journal = RunJournal(directory)
             output.note_extent(functools.partial(self._journal.begin, self.allocation.token), seals=True)
+        elif self._journal.status is not None:
+            with contextlib.suppress(OSError):
+                self._journal.write_end(None)
         output.set_hparams(self._hparams)
         output.set_modes(self._modes)
         # A run that is not closed is written when its logger is garbage-collected.

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lightning_trackplus.delivery.async_writer import AsyncWriter
 from lightning_trackplus.delivery.fan_out import FanOut
 from lightning_trackplus.formats.hparams import HparamValue
-from lightning_trackplus.formats.layout import BEST_FOLDER, MEDIA_INDEX
+from lightning_trackplus.formats.layout import MEDIA_INDEX
 from lightning_trackplus.run.file_split import event_files_of
 from lightning_trackplus.run.journal import Extent
 from lightning_trackplus.runtime import forks
 from lightning_trackplus.writers.best_values import MetricModes, Mode
+from lightning_trackplus.writers.charts import Charts, ChartsWriter
 from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.protocol import Writer
 from lightning_trackplus.writers.registry import WriterChoice, open_writer
@@ -30,12 +31,14 @@ class OutputOptions(NamedTuple):
         writers: The writers of the run.
         x_axis: X axis in TensorBoard for selected names.
         hparam_metrics: Names in the HParams tab, and whether the lowest or the highest value of each is the best.
+        charts: The charts of TensorBoard's Custom Scalars tab.
         queue: The options of each `AsyncWriter`: ``flush_secs``, ``overflow`` and ``max_bytes``.
     """
 
     writers: Sequence[WriterChoice]
     x_axis: Mapping[str, str]
     hparam_metrics: Mapping[str, Mode]
+    charts: Charts
     queue: Mapping[str, Any]
 
 
@@ -47,13 +50,19 @@ class WriterSet:
     """
 
     def __init__(self, summary: RunSummary, directory: Path, options: OutputOptions) -> None:
-        self._hparam_metrics = options.hparam_metrics
         self._session: HParamsWriter | None = None
         self._summary = summary
         names = [choice for choice in options.writers if isinstance(choice, str)]
         ours: list[Writer] = [open_writer(name, directory, options.x_axis) for name in names]
         if "tensorboard" in names:
-            ours = [*self._hparams_writers(directory), *ours]
+            # Imported here, since they need tensorboard.
+            from lightning_trackplus.writers.hparams import BestMetrics, HParamsWriter  # noqa: PLC0415
+
+            events = ours[names.index("tensorboard")]
+            self._session = HParamsWriter(directory, {})
+            best = [BestMetrics(summary, options.hparam_metrics, events)] if options.hparam_metrics else []
+            charts = [ChartsWriter(directory, options.charts)] if options.charts else []
+            ours = [*charts, self._session, *best, *ours]
         # The summary reads what is there before the others add to it.
         ours = [self._summary, *ours] if ours else []
         self._directory = directory
@@ -110,13 +119,3 @@ class WriterSet:
         if self._session is not None:
             self._session.status = status
         self.writer.close()
-
-    def _hparams_writers(self, directory: Path) -> list[Writer]:
-        # Imported here, since they need tensorboard.
-        from lightning_trackplus.writers.hparams import BestMetrics, HParamsWriter  # noqa: PLC0415
-
-        # TensorBoard makes the columns from the scalars in the folder of the session.
-        self._session = HParamsWriter(directory / BEST_FOLDER if self._hparam_metrics else directory, {})
-        return (
-            [self._session, BestMetrics(directory, self._hparam_metrics)] if self._hparam_metrics else [self._session]
-        )

@@ -12,7 +12,6 @@ Importing this needs tensorboard.
 
 from __future__ import annotations
 
-import itertools
 import os
 import socket
 import time
@@ -26,13 +25,17 @@ from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData, SessionEndInfo
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
-from lightning_trackplus.formats.event_files import RecordWriter, event_files, next_file_time, read_events
+from lightning_trackplus.formats.event_files import next_file_time, write_event_file
 from lightning_trackplus.formats.hparams import HparamValue
-from lightning_trackplus.formats.layout import BEST_FOLDER
-from lightning_trackplus.record import NUMBERS, Payload, Record
+from lightning_trackplus.formats.scalar_events import OF_BEST, ScalarEvents
+from lightning_trackplus.record import NUMBERS, Payload, Record, TensorBoardEvent
 from lightning_trackplus.writers.best_values import Mode, is_better
 from lightning_trackplus.writers.listeners import Listeners
-from lightning_trackplus.writers.tensorboard import EventFileWriter
+from lightning_trackplus.writers.protocol import Writer
+from lightning_trackplus.writers.run_summary import RunSummary
+
+BEST_PREFIX = "best/"
+"""What the tag of a metric's best values begins with."""
 
 _STATUSES = {
     "success": api_pb2.STATUS_SUCCESS,
@@ -45,9 +48,8 @@ _STATUSES = {
 class HParamsWriter:
     """Writes the hyper-parameters with the first record, and the status when it is closed.
 
-    The directory decides which scalars the tab shows with them: ``best/``, the best values of selected names; the run
-    directory, the last values of all. ``params`` can be replaced at any time from any thread; ``status`` is set before
-    `close`. The tab shows a run without a status, such as a killed one, as unknown.
+    TensorBoard shows them with the run's own scalars. ``params`` can be replaced at any time from any thread;
+    ``status`` is set before `close`. The tab shows a run without a status, such as a killed one, as unknown.
     """
 
     def __init__(self, directory: Path, params: Mapping[str, HparamValue]) -> None:
@@ -102,63 +104,53 @@ class HParamsWriter:
         if summary is not None:
             self._directory.mkdir(parents=True, exist_ok=True)
             event = Event(wall_time=now, summary=summary)
-            self._write(name, event)
+            write_event_file(self._directory / name, event)
             self._listeners.pass_on(event.SerializeToString())
         for path in self._directory.glob(f"*tfevents*.{kind}"):
             if path.name != name or summary is None:
-                self._write(path.name, None)
-
-    def _write(self, name: str, event: Event | None) -> None:
-        """Replace an event file."""
-        new = self._directory / "session.new"
-        new.unlink(missing_ok=True)
-        file = RecordWriter(new)
-        file.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
-        if event is not None:
-            file.write(event.SerializeToString())
-        file.close()
-        new.replace(self._directory / name)
+                write_event_file(path, None)
 
 
 class BestMetrics:
-    """Writes each new best value of selected names into ``best/``, so that the last one there is the best."""
+    """Writes each new best value of selected names as ``best/<name>``, so that the last one there is the best.
 
-    def __init__(self, directory: Path, modes: Mapping[str, Mode]) -> None:
-        self._directory = directory / BEST_FOLDER
+    They are in TensorBoard only. ``summary`` is the run's, and gets each record first; ``events`` writes the run's
+    events. A continued run writes its best value so far once more.
+    """
+
+    def __init__(self, summary: RunSummary, modes: Mapping[str, Mode], events: Writer) -> None:
+        self._summary = summary
         self._modes = dict(modes)
-        self._events = EventFileWriter(self._directory)
+        self._events = events
+        self._scalars = ScalarEvents()
         self._best: dict[str, float] | None = None
 
     def write(self, record: Record[Payload]) -> None:
         """Write those numbers of one record that are the best so far, as one event."""
-        best = self._best if self._best is not None else self._read_best()
-        better: dict[str, Payload] = {}
+        if self._best is None and self._summary.is_open:
+            self._best = {}
+            for name, (best, step) in self._summary.best_before(self._modes).items():
+                self._write(record, step, {name: best})
+        better: dict[str, float] = {}
         for name, mode in self._modes.items():
             value = record.values.get(name)
-            if isinstance(value, NUMBERS) and _is_improvement(value, best.get(name), mode):
-                better[name] = best[name] = value
+            if isinstance(value, NUMBERS) and _is_improvement(value, (self._best or {}).get(name), mode):
+                better[name] = value
         if better:
-            self._events.write(Record(record.step, record.epoch, record.wall_time, better, only_numbers=True))
+            self._write(record, record.step, better)
 
     def flush(self) -> None:
-        """Write everything into the file."""
-        self._events.flush()
+        """Do nothing: the run's own writer flushes the events."""
 
     def close(self) -> None:
-        """Flush and close the file."""
-        self._events.close()
+        """Do nothing."""
 
-    def _read_best(self) -> dict[str, float]:
-        best: dict[str, float] = {}
-        self._best = best
-        events = itertools.chain.from_iterable(map(read_events, event_files(self._directory)))
-        for value in itertools.chain.from_iterable(event.summary.value for event in events):
-            mode = self._modes.get(value.tag)
-            if not mode or not value.HasField("simple_value"):
-                continue
-            if _is_improvement(value.simple_value, best.get(value.tag), mode):
-                best[value.tag] = value.simple_value
-        return best
+    def _write(self, record: Record[Payload], step: int, values: Mapping[str, float]) -> None:
+        self._best = {**(self._best or {}), **values}
+        tags = {BEST_PREFIX + name: value for name, value in values.items()}
+        event = Event.FromString(self._scalars.serialized(step, record.wall_time, tags) + OF_BEST)
+        payload = TensorBoardEvent(event, event.ByteSize())
+        self._events.write(Record(step, record.epoch, record.wall_time, {BEST_PREFIX: payload}))
 
 
 def _is_improvement(value: float, best: float | None, mode: Mode) -> bool:

@@ -27,7 +27,7 @@ from lightning_trackplus.formats.metrics_csv import (
 )
 from lightning_trackplus.formats.x_axis import axes_to_continue
 from lightning_trackplus.record import NUMBERS, Payload, Record
-from lightning_trackplus.writers.best_values import MetricModes, Point, RunningExtremes, Series
+from lightning_trackplus.writers.best_values import MetricModes, Mode, Point, RunningExtremes, Series
 
 _SECONDS_BETWEEN_FILES = 10.0
 _MAX_WAITING = 8192
@@ -44,7 +44,8 @@ class RunSummary:
     all numbers as they were then. NaN and infinity are ``"NaN"``, ``"Infinity"`` and ``"-Infinity"``. NaN is never the
     best; if all values are NaN, the best is null.
 
-    After `close`, a further `write` continues the file, and reads nothing if the files are unchanged.
+    After `close`, a further `write` continues the file, and reads nothing if the files are unchanged. ``is_open`` is
+    True from the first number on until `close`.
     """
 
     def __init__(self, directory: Path, modes: MetricModes | None = None) -> None:
@@ -54,7 +55,7 @@ class RunSummary:
         # Records are taken many at once, which takes a fifth of the time.
         self._waiting: list[Record[float]] = []
         self._waiting_numbers = 0
-        self._is_open = False
+        self.is_open = False
         # The files as `close` left them.
         self._closed_stamps: tuple[tuple[int, ...], int] | None = None
         self._is_written = True
@@ -64,7 +65,7 @@ class RunSummary:
     def set_modes(self, modes: MetricModes) -> None:
         """Replace the modes, also for earlier records; ``at_best`` follows with later ones."""
         self._modes = modes
-        self._is_written = not self._is_open
+        self._is_written = not self.is_open
 
     def write(self, record: Record[Payload]) -> None:
         """Add the numbers of one record."""
@@ -73,13 +74,19 @@ class RunSummary:
             if not numbers:
                 return
             record = Record(record.step, record.epoch, record.wall_time, numbers)
+        if self._waiting_numbers >= _MAX_WAITING:
+            self._take_waiting()
+        if not self.is_open:
+            self._open()
         self._waiting.append(cast("Record[float]", record))
         self._waiting_numbers += len(record.values)
         self._is_written = False
-        if not self._is_open:
-            self._open()
-        if self._waiting_numbers >= _MAX_WAITING:
-            self._take_waiting()
+
+    def best_before(self, modes: Mapping[str, Mode]) -> dict[str, Point]:
+        """Return the best values that the run had before its first record, during the `write` of that one."""
+        series = {name: self._extremes.series[name] for name in modes if name in self._extremes.series}
+        best = {name: one.lowest if modes[name] == "min" else one.highest for name, one in series.items()}
+        return {name: point for name, point in best.items() if point is not None}
 
     def flush(self) -> None:
         """Write the file, if something is new and ten seconds have passed since it was last written."""
@@ -89,12 +96,12 @@ class RunSummary:
     def close(self) -> None:
         """Write the file, if something is new."""
         self._store()
-        if self._is_open:
-            self._closed_stamps, self._is_open = self._stamps(), False
+        if self.is_open:
+            self._closed_stamps, self.is_open = self._stamps(), False
 
     def _open(self) -> None:
         """Read the history of the run; if it has the first record already, adding it again changes nothing."""
-        self._is_open = True
+        self.is_open = True
         if self._closed_stamps is not None:
             (summary, table_size), now = self._closed_stamps, self._stamps()
             # The table is closed after this file, and may have grown then.

@@ -23,9 +23,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from lightning_trackplus import read_run
 from lightning_trackplus.formats.hparams import check_hparam_metrics, flatten_hparams
 from lightning_trackplus.record import Item, Record, TextPayload
 from lightning_trackplus.writers.hparams import BestMetrics, HParamsWriter
+from lightning_trackplus.writers.run_summary import RunSummary
 from lightning_trackplus.writers.tensorboard import TensorBoardWriter
 
 MODES = {"val/loss": "min", "val/acc": "max"}
@@ -159,10 +161,13 @@ def points(directory, tag):
 
 
 def write_best(directory, *records):
-    best = BestMetrics(directory, MODES)
+    summary, events = RunSummary(directory), TensorBoardWriter(directory)
+    best = BestMetrics(summary, MODES, events)
     for one in records:
-        best.write(one)
-    best.close()
+        for writer in (summary, best, events):
+            writer.write(one)
+    for writer in (summary, best, events):
+        writer.close()
 
 
 def test_only_what_is_better_is_written(tmp_path):
@@ -172,29 +177,44 @@ def test_only_what_is_better_is_written(tmp_path):
     text = TextPayload((Item(b"text", ".md"),))
     write_best(tmp_path, *records, Record(9, 0, 1e9, {"val/loss": text, "val/acc": 10**400}))
 
-    assert points(tmp_path / "best", "val/loss") == [(0, 0.5), (2, 0.25)]
-    assert points(tmp_path / "best", "val/acc") == [(1, 0.25), (4, 0.5), (9, math.inf)]
-    assert EventAccumulator(str(tmp_path / "best")).Reload().Tags()["scalars"] == ["val/loss", "val/acc"]
+    assert points(tmp_path, "best/val/loss") == [(0, 0.5), (2, 0.25)]
+    assert points(tmp_path, "best/val/acc") == [(1, 0.25), (4, 0.5), (9, math.inf)]
+    assert sorted(EventAccumulator(str(tmp_path)).Reload().Tags()["scalars"]) == [
+        "best/val/acc", "best/val/loss", "other", "val/acc", "val/loss",
+    ]  # fmt: skip
 
 
-def test_without_a_chosen_number_there_is_no_folder(tmp_path):
-    """A run that never logs one has no ``best/``."""
-    write_best(tmp_path, record(0, loss=1.0))
-    assert not (tmp_path / "best").exists()
+def test_the_best_values_are_no_further_run(tmp_path):
+    """They repeat what was logged: read_run and the summary do not have them twice."""
+    write_best(tmp_path / "run", record(0, **{"val/loss": 0.5}), record(1, **{"val/loss": 0.75}))
+    assert not [path for path in (tmp_path / "run").iterdir() if path.is_dir()]
+    assert set(read_run(tmp_path / "run").metrics) == {"step", "epoch", "val/loss"}
+    (tmp_path / "run/summary.json").unlink()
+    write_best(tmp_path / "run", record(2, **{"val/loss": 0.25}))
+    assert set(json.loads((tmp_path / "run/summary.json").read_text())) == {"val/loss"}
+
+
+def test_a_run_that_has_chosen_no_metrics_before_has_its_best_ones(tmp_path):
+    """Those of its first part too."""
+    run(tmp_path, {"lr": 0.1}, [0.5, 0.25], status="success", chosen=False)
+    run(tmp_path, {"lr": 0.1}, [0.75], status="success", first_step=2)
+    assert points(tmp_path, "best/val/loss") == [(1, 0.25)]
 
 
 def test_the_best_goes_on(tmp_path):
     """A continued run writes what is better than the best before it, and that alone."""
     write_best(tmp_path, record(0, **{"val/loss": 0.5, "val/acc": 0.5}))
     write_best(tmp_path, record(1, **{"val/loss": 0.75, "val/acc": 0.75}), record(2, **{"val/loss": 0.25}))
-    assert points(tmp_path / "best", "val/loss") == [(0, 0.5), (2, 0.25)]
-    assert points(tmp_path / "best", "val/acc") == [(0, 0.5), (1, 0.75)]
+    # What it had comes again, at its step.
+    assert points(tmp_path, "best/val/loss") == [(0, 0.5), (0, 0.5), (2, 0.25)]
+    assert points(tmp_path, "best/val/acc") == [(0, 0.5), (0, 0.5), (1, 0.75)]
 
 
 def run(directory, params, losses, *, status, first_step=0, chosen=True):
     """Write a run, or a part of it, as delivery does; with ``status=None`` it is killed after its last flush."""
-    session = HParamsWriter(directory / "best" if chosen else directory, flatten_hparams(params))
-    writers = [TensorBoardWriter(directory), session, *([BestMetrics(directory, MODES)] if chosen else [])]
+    session = HParamsWriter(directory, flatten_hparams(params))
+    events, summary = TensorBoardWriter(directory), RunSummary(directory)
+    writers = [summary, session, *([BestMetrics(summary, MODES, events)] if chosen else []), events]
     for step, loss in enumerate(losses, start=first_step):
         for writer in writers:
             writer.write(record(step, **{"a": 1.0, "train/loss": 2.0, "val/loss": loss, "val/acc": 1 - loss}))
@@ -211,7 +231,7 @@ def row(name, params, status, **metrics):
 
 
 def best(loss, loss_step):
-    return {"val/loss": (loss, loss_step), "val/acc": (1 - loss, loss_step)}
+    return {"best/val/loss": (loss, loss_step), "best/val/acc": (1 - loss, loss_step)}
 
 
 NESTED = {"model": {"lr": 0.1, "sizes": [8, 4]}, "amp": True, "note": None}
@@ -232,13 +252,13 @@ def chosen_runs(root):
     run(root / "without", {}, [0.5], status="success")
     return dict(
         [
-            row("done/best", FLAT_NESTED, "STATUS_SUCCESS", **best(0.25, 1)),
-            row("twin/best", FLAT_NESTED, "STATUS_SUCCESS", **best(0.5, 0)),
-            row("failed/best", {"model/lr": 0.2, "layers": 3}, "STATUS_FAILURE", **best(0.5, 1)),
-            row("killed/best", {"model/lr": 0.3, "optimizer": "sgd"}, "STATUS_UNKNOWN", **best(0.25, 0)),
-            row("no best/best", {"model/lr": "nan"}, "STATUS_SUCCESS"),
-            row("resumed/best", {"model/lr": 0.5, "new": 1}, "STATUS_SUCCESS", **best(0.125, 3)),
-            row("resumed and killed/best", {"model/lr": 0.6}, "STATUS_UNKNOWN", **best(0.5, 0)),
+            row("done", FLAT_NESTED, "STATUS_SUCCESS", **best(0.25, 1)),
+            row("twin", FLAT_NESTED, "STATUS_SUCCESS", **best(0.5, 0)),
+            row("failed", {"model/lr": 0.2, "layers": 3}, "STATUS_FAILURE", **best(0.5, 1)),
+            row("killed", {"model/lr": 0.3, "optimizer": "sgd"}, "STATUS_UNKNOWN", **best(0.25, 0)),
+            row("no best", {"model/lr": "nan"}, "STATUS_SUCCESS"),
+            row("resumed", {"model/lr": 0.5, "new": 1}, "STATUS_SUCCESS", **best(0.125, 3)),
+            row("resumed and killed", {"model/lr": 0.6}, "STATUS_UNKNOWN", **best(0.5, 0)),
         ]
     )
 
@@ -252,9 +272,10 @@ def plain_runs(root):
 
 
 class Tab:
-    """What a TensorBoard process answers when its HParams tab asks."""
+    """What a TensorBoard process answers when its HParams tab asks, of the metrics that begin with a prefix."""
 
-    def __init__(self, logdir, *options):
+    def __init__(self, logdir, *options, prefix=""):
+        self._prefix = prefix
         command = [sys.executable, "-m", "tensorboard.main", "--logdir", logdir, "--port", "0", *options]
         self._log = logdir / "tensorboard.log"
         with self._log.open("wb") as log:
@@ -277,7 +298,28 @@ class Tab:
         """Return the names of the hyper-parameters and of the metrics that have a column."""
         experiment = self._ask("experiment", {})
         metrics = [(one["name"]["group"] + one["name"]["tag"]) for one in experiment["metricInfos"]]
-        return {one["name"] for one in experiment["hparamInfos"]}, set(metrics)
+        return {one["name"] for one in experiment["hparamInfos"]}, {one for one in metrics if self._is_asked(one)}
+
+    def first_metrics(self, count):
+        """Return the metrics that have the first columns; TensorBoard shows five of them."""
+        infos = self._ask("experiment", {})["metricInfos"]
+        return [one["name"]["tag"] for one in infos[:count]]
+
+    def runs(self):
+        """Return the runs that the other tabs list."""
+        with urllib.request.urlopen(f"{self.address()}data/runs", timeout=PATIENCE) as answer:
+            return set(json.load(answer))
+
+    def address(self):
+        """Return where it listens.
+
+        Raises:
+            ConnectionError: If it does not yet.
+        """
+        address = re.search(r"http://localhost:\d+/", self._log.read_text())
+        if address is None:
+            raise ConnectionError("it does not listen yet")
+        return address[0]
 
     def wait_for(self, rows):
         """Return the rows, once they are those wanted or patience is at an end."""
@@ -294,17 +336,19 @@ class Tab:
             return None
 
     def _ask(self, route, body):
-        address = re.search(r"http://localhost:\d+/", self._log.read_text())
-        if address is None:
-            raise ConnectionError("it does not listen yet")
         headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"{address[0]}data/plugin/hparams/{route}", json.dumps(body).encode(), headers)
+        address = f"{self.address()}data/plugin/hparams/{route}"
+        request = urllib.request.Request(address, json.dumps(body).encode(), headers)
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return json.load(answer)
 
+    def _is_asked(self, tag):
+        return tag.startswith(self._prefix)
+
     def _row(self, group):
         (session,) = group["sessions"]
-        metrics = {one["name"]["tag"]: (one["value"], one["trainingStep"]) for one in session["metricValues"]}
+        values = [(one["name"]["tag"], one["value"], one["trainingStep"]) for one in session["metricValues"]]
+        metrics = {tag: (value, step) for tag, value, step in values if self._is_asked(tag)}
         return {"hparams": group["hparams"], "status": session["status"], "metrics": metrics}
 
 
@@ -315,11 +359,13 @@ LOADERS = pytest.mark.parametrize("options", [[], ["--load_fast=false"]], ids=["
 def test_the_tab_shows_the_best_of_chosen_metrics(tmp_path, options):
     """Each run has a row of its own with its latest hyper-parameters, its status, and best values with their steps."""
     rows = chosen_runs(tmp_path / "runs")
-    with Tab(tmp_path / "runs", *options) as tab:
+    with Tab(tmp_path / "runs", *options, prefix="best/") as tab:
         assert tab.wait_for(rows) == rows
         names, metrics = tab.columns()
+        assert tab.runs() == {*rows, "without"}
+        assert set(tab.first_metrics(3)) == {"a", *metrics}
     assert names == {name for one in rows.values() for name in one["hparams"]}
-    assert metrics == set(MODES)
+    assert metrics == {f"best/{name}" for name in MODES}
 
 
 @LOADERS
@@ -334,19 +380,20 @@ def test_the_tab_shows_the_last_of_all_metrics(tmp_path, options):
 @LOADERS
 def test_the_tab_follows_a_run(tmp_path, options):
     """A TensorBoard that is open sees the best value and the end of a run as they come."""
-    session = HParamsWriter(tmp_path / "runs/r/best", {"lr": 0.1})
-    metrics = BestMetrics(tmp_path / "runs/r", MODES)
-    for writer in (session, metrics):
+    session = HParamsWriter(tmp_path / "runs/r", {"lr": 0.1})
+    events, summary = TensorBoardWriter(tmp_path / "runs/r"), RunSummary(tmp_path / "runs/r")
+    metrics = BestMetrics(summary, MODES, events)
+    for writer in (summary, session, metrics, events):
         writer.write(record(0, **{"val/loss": 0.5, "val/acc": 0.5}))
         writer.flush()
-    rows = dict([row("r/best", {"lr": 0.1}, "STATUS_UNKNOWN", **best(0.5, 0))])
-    with Tab(tmp_path / "runs", *options) as tab:
+    rows = dict([row("r", {"lr": 0.1}, "STATUS_UNKNOWN", **best(0.5, 0))])
+    with Tab(tmp_path / "runs", *options, prefix="best/") as tab:
         assert tab.wait_for(rows) == rows
         metrics.write(record(1, **{"val/loss": 0.25, "val/acc": 0.75}))
         session.status = "success"
-        metrics.close()
+        events.close()
         session.close()
-        rows = dict([row("r/best", {"lr": 0.1}, "STATUS_SUCCESS", **best(0.25, 1))])
+        rows = dict([row("r", {"lr": 0.1}, "STATUS_SUCCESS", **best(0.25, 1))])
         assert tab.wait_for(rows) == rows
 
 

@@ -20,7 +20,7 @@ from tests.support.training import LoggingModule, goes_on_exactly, loader, quiet
 
 MODES = {"val/loss": "min", "val/acc": "max"}
 LOSSES = [0.5, 0.25, 0.75]
-BEST = {"val/loss": (0.25, 9), "val/acc": (0.75, 9)}
+BEST = {"best/val/loss": (0.25, 9), "best/val/acc": (0.75, 9)}
 
 
 class Net(LoggingModule):
@@ -105,11 +105,11 @@ def ended(tmp_path_factory):
     flat_config = {"config/lr": 0.1, "config/twice": 0.1, "config/list": "[1, None]"}
     rows = dict(
         [
-            row("nested/best", FLAT, "STATUS_SUCCESS", **BEST),
-            row("config/best", flat_config, "STATUS_SUCCESS", **BEST),
-            row("failed/best", {"lr": 0.1}, "STATUS_FAILURE", **BEST),
-            row("interrupted/best", {"lr": 0.1}, "STATUS_FAILURE", **BEST),
-            row("killed/best", {"lr": 0.1}, "STATUS_UNKNOWN", **BEST),
+            row("nested", FLAT, "STATUS_SUCCESS", **BEST),
+            row("config", flat_config, "STATUS_SUCCESS", **BEST),
+            row("failed", {"lr": 0.1}, "STATUS_FAILURE", **BEST),
+            row("interrupted", {"lr": 0.1}, "STATUS_FAILURE", **BEST),
+            row("killed", {"lr": 0.1}, "STATUS_UNKNOWN", **BEST),
         ]
     )
     return root, rows
@@ -119,9 +119,10 @@ def ended(tmp_path_factory):
 def test_the_tab_has_the_best_values_however_a_run_ended(ended, options):
     """With all hyper-parameters, and how it ended."""
     root, rows = ended
-    with Tab(root, *options) as tab:
+    with Tab(root, *options, prefix="best/") as tab:
         assert tab.wait_for(rows) == rows
-        assert tab.columns() == ({name for one in rows.values() for name in one["hparams"]}, set(MODES))
+        assert tab.columns() == ({name for one in rows.values() for name in one["hparams"]}, set(BEST))
+        assert tab.runs() == set(rows)
 
 
 def test_nothing_is_made_up(ended):
@@ -130,10 +131,9 @@ def test_nothing_is_made_up(ended):
     for run in (path for path in root.iterdir() if path.is_dir()):
         assert differences(run) == []
         assert "hp_metric" not in (run / "metrics.csv").read_text()
-        for folder in (run, run / "best"):
-            tags = EventAccumulator(str(folder)).Reload().Tags()["scalars"]
-            assert "val/loss" in tags
-            assert "hp_metric" not in tags
+        tags = EventAccumulator(str(run)).Reload().Tags()["scalars"]
+        assert {"val/loss", "best/val/loss"} <= set(tags)
+        assert "hp_metric" not in tags
 
 
 def test_hparams_yaml_has_them_as_they_were_given(ended):
@@ -151,13 +151,13 @@ def test_a_resumed_run_has_the_status_of_its_last_end_and_the_best_of_what_staye
         fit(tmp_path, 0, saving, fails=fail, enable_checkpointing=True)
     checkpoint = tmp_path / "version_0/checkpoints/step=5.ckpt"
     run = fit(tmp_path, "auto", ckpt_path=checkpoint, max_epochs=2, limit_val_batches=0)
-    best = EventAccumulator(str(run / "best")).Reload()
-    assert [(event.step, event.value) for event in best.Scalars("val/loss")] == [(4, 0.5)]
+    best = EventAccumulator(str(run)).Reload()
+    assert {(event.step, event.value) for event in best.Scalars("best/val/loss")} == {(4, 0.5)}
 
     fit(tmp_path, "auto", ckpt_path=checkpoint, params={"lr": 0.2})
 
-    rows = dict([row("version_0/best", {"lr": 0.2}, "STATUS_SUCCESS", **BEST)])
-    with Tab(tmp_path) as tab:
+    rows = dict([row("version_0", {"lr": 0.2}, "STATUS_SUCCESS", **BEST)])
+    with Tab(tmp_path, prefix="best/") as tab:
         assert tab.wait_for(rows) == rows
     assert json.loads((run / "summary.json").read_text())["val/loss"]["best_step"] == 9
 
@@ -165,9 +165,9 @@ def test_a_resumed_run_has_the_status_of_its_last_end_and_the_best_of_what_staye
 def test_with_a_prefix_the_names_have_it(tmp_path):
     """In the tab as in the run; ``hparam_metrics`` has the names as they are logged."""
     fit(tmp_path, 0, logger={"prefix": "mine"})
-    values = {f"mine-{name}": value for name, value in BEST.items()}
-    rows = dict([row("version_0/best", {"lr": 0.1}, "STATUS_SUCCESS", **values)])
-    with Tab(tmp_path) as tab:
+    values = {name.replace("best/", "best/mine-"): value for name, value in BEST.items()}
+    rows = dict([row("version_0", {"lr": 0.1}, "STATUS_SUCCESS", **values)])
+    with Tab(tmp_path, prefix="best/") as tab:
         assert tab.wait_for(rows) == rows
 
 
@@ -190,11 +190,11 @@ def test_the_summary_takes_the_modes_of_callbacks(tmp_path, callback, prefix):
     assert summary[f"{p}val/acc"] == {"last": 0.25, "last_step": 14, **best}
     extremes = {"min": 0.25, "min_step": 9, "max": 0.75, "max_step": 14}
     assert summary[f"{p}val/loss"] == {"last": 0.75, "last_step": 14, **extremes}
-    assert not (run / "best").exists()
+    assert not any(tag.startswith("best/") for tag in EventAccumulator(str(run)).Reload().Tags()["scalars"])
 
 
 def test_a_module_without_hyperparameters_has_no_row(tmp_path):
     """And nothing that would be one is written."""
     run = fit(tmp_path, 0, params={})
     assert not list(run.rglob("*.hparams"))
-    assert (run / "best").is_dir()
+    assert "best/val/loss" in EventAccumulator(str(run)).Reload().Tags()["scalars"]

@@ -25,6 +25,9 @@ trainer:
     init_args:
       writers: [csv, tensorboard]
       flush_secs: 0.5
+      charts:
+        loss: [train/loss, val/loss_mean]
+        spread: {{band: [val/loss_p5, val/loss_median, val/loss_p95]}}
   callbacks:
     - class_path: lightning_trackplus.TrackPlus
     - class_path: {PYTORCH}.callbacks.ModelCheckpoint
@@ -87,6 +90,7 @@ def test_two_runs_into_one_root_have_two_whole_run_directories(command, tmp_path
         }  # fmt: skip
         config = yaml.safe_load((run / "config.yaml").read_text())
         assert config["trainer"]["logger"]["init_args"]["flush_secs"] == 0.5
+        assert (run / "events.out.tfevents.0.charts").is_file()
         assert yaml.safe_load((run / "hparams.yaml").read_text()) == {"width": 3}
         assert "val/loss_p95" in pandas.read_csv(run / "metrics.csv")
         assert len(list((run / "checkpoints").iterdir())) == 1
@@ -107,6 +111,10 @@ def test_print_config_shows_every_option_and_can_be_run(command, said, tmp_path)
         "default_hp_metric": False,
         "x_axis": None,
         "hparam_metrics": None,
+        "charts": {
+            "loss": ["train/loss", "val/loss_mean"],
+            "spread": {"band": ["val/loss_p5", "val/loss_median", "val/loss_p95"]},
+        },
         "flush_secs": 0.5,
         "media_overflow": "block",
         "max_queue_bytes": 268435456,

@@ -281,8 +281,9 @@ def test_a_checkpoint_that_the_run_does_not_know_of_is_not_of_another_branch_lat
     """A process that is killed right after a save has noted half of that: each resume from there is exact."""
     whole = everything(fit(tmp_path / "whole"))
     run = fit(tmp_path, SaveIn("on_train_epoch_end", tmp_path), epochs=EPOCHS - 1)
-    *lines, last = (run / "run.jsonl").read_text().splitlines(keepends=True)
+    *lines, last, end = (run / "run.jsonl").read_text().splitlines(keepends=True)
     assert "saved" in json.loads(last)
+    assert "ended" in json.loads(end)
     (run / "run.jsonl").write_text("".join(lines) + last[:9])
 
     for _ in range(2):

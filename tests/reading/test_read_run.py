@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas
+import PIL.Image
 import polars
 import pytest
 import torch
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from torch.utils.tensorboard import SummaryWriter
 
 from lightning_trackplus import Histogram, Image, Text, TrackPlus, TrackPlusLogger
+from lightning_trackplus.cli import main
 from lightning_trackplus.formats.event_files import RecordWriter
 from lightning_trackplus.formats.media_csv import MediaRecord
 from lightning_trackplus.reading.read_run import read_run
@@ -279,12 +281,39 @@ def test_a_path_that_is_no_run_is_refused(tmp_path):
     assert message(tmp_path) == (
         f"{nothing} It contains runs; expected one of them: version_0, version_1, version_2, version_3, version_4, …."
     )
-    assert message("s3://bucket/run") == (
-        "s3://bucket/run is a URL; expected a path. Copy the run to this machine first."
+    assert message(f"memory://{tmp_path}/none") == (
+        f"memory://{tmp_path}/none does not exist; expected the folder of a run, such as lightning_logs/version_0."
     )
     assert message(write(tmp_path / "metrics.csv", "loss,epoch\n1,2\n")) == (
         f"{tmp_path}/metrics.csv has no column 'step'; expected the metrics.csv of a run."
     )
+
+
+@pytest.mark.parametrize("protocol", ["memory", "file"])
+@pytest.mark.parametrize("writers", [["csv"], ["tensorboard"], ["csv", "tensorboard"]], ids=" ".join)
+def test_a_run_at_a_url_is_read_like_a_local_one(protocol, writers, tmp_path):
+    """Numbers and media are those that were written there, also when the run has gone on since."""
+    logger = TrackPlusLogger(f"{protocol}://{tmp_path}", name="", version="run", writers=writers)
+    for count in (1, 2):
+        logger.log_metrics({"loss": 0.5**count, "epoch": 0}, step=count)
+        logger.log_media("picture", Image(torch.full((3, 2, 2), count / 4), caption=f"{count}"), step=count)
+        logger.finalize("success")
+        run = read_run(f"{protocol}://{tmp_path}/run")
+        assert run.metrics["loss"].tolist() == [0.5, 0.25][:count]
+        has_files = "csv" in writers
+        assert [(one.step, one.caption) for one in run.media] == [(1, "1"), (2, "2")][: count * has_files]
+        assert [PIL.Image.open(one.path).getpixel((0, 0))[0] for one in run.media] == [64, 128][: count * has_files]
+    assert main(["verify", f"{protocol}://{tmp_path}/run"]) == (0 if len(writers) == 2 else 2)
+
+
+def test_a_folder_of_runs_at_a_url_names_them(tmp_path):
+    """And nothing is brought to this machine."""
+    for version in range(2):
+        logger = TrackPlusLogger(f"memory://{tmp_path}/runs", name="", version=version)
+        logger.log_metrics({"loss": 0.5}, step=0)
+        logger.finalize("success")
+    with pytest.raises(ValueError, match=r"It contains runs; expected one of them: version_0, version_1\.$"):
+        read_run(f"memory://{tmp_path}/runs")
 
 
 def test_another_package_for_frames_is_refused(tmp_path):

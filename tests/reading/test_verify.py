@@ -402,7 +402,7 @@ def test_the_command_says_why_there_is_nothing_to_compare(tmp_path):
         ),
     ):
         assert command("verify", *arguments) == (2, "", f"trackplus verify: {message}\n")
-    for arguments in ([], ["verify"], ["check", tmp_path], ["verify", tmp_path, tmp_path, tmp_path]):
+    for arguments in (["verify"], ["check", tmp_path], ["verify", tmp_path, tmp_path, tmp_path]):
         status, printed, errors = command(*arguments)
         assert (status, printed) == (2, "")
         assert errors.startswith("usage: trackplus ")

@@ -194,11 +194,15 @@ def _read_table(directory, found):
 def _read_events(directory, found):
     events = EventAccumulator(str(directory), size_guidance=EVERYTHING).Reload()
     for name in events.Tags()["scalars"]:
+        logged = name.removeprefix("best/")
         for event in events.Scalars(name):
-            assert event.value == np.float32(value(name, event.step))
-            assert (name, event.step) not in found.events
-            found.events.add((name, event.step))
-            found.logged_until = max(found.logged_until, event.wall_time)
+            assert event.value == np.float32(value(logged, event.step))
+            if name == logged:
+                assert (name, event.step) not in found.events
+                found.events.add((name, event.step))
+                found.logged_until = max(found.logged_until, event.wall_time)
+    if "loss" in events.Tags()["scalars"]:
+        assert events.Scalars("best/loss")[-1].value <= min(event.value for event in events.Scalars("loss"))
     for name in events.Tags()["images"]:
         for event in events.Images(name):
             _assert_shows(event.encoded_image_string, event.step)
