@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lightning_trackplus.cli import output
-from lightning_trackplus.runtime.suggestions import did_you_mean
+from lightning_trackplus.runtime.names import did_you_mean
 
 if TYPE_CHECKING:
     from lightning_trackplus.reading.run_info import RunInfo

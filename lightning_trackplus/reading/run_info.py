@@ -206,7 +206,7 @@ def _yaml(path: Path) -> dict[str, HparamValue]:
     """Return the contents of a YAML file, flattened; Python objects are not created, and are shown by name."""
     if not path.is_file():
         return {}
-    import yaml
+    import yaml  # noqa: PLC0415  Lightning brings it
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc]  # it ships no types
         pass
