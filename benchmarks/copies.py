@@ -29,7 +29,7 @@ def microseconds(shape: tuple[int, ...], count: int, *, keeps: bool) -> float:
     tensor, times = torch.rand(shape), []
     for _ in range(ROUNDS):
         started = time.perf_counter()
-        waiting = [tensors.clone_to_host(tensor) for _ in range(count)]
+        waiting = [tensors.snapshot_tensor(tensor) for _ in range(count)]
         times.append((time.perf_counter() - started) / count * 1e6)
         waiting.clear()
     return statistics.median(times)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -203,7 +203,6 @@ MediaPayload: TypeAlias = (
 Payload: TypeAlias = float | MediaPayload | TensorBoardEvent
 
 
-@runtime_checkable
 class Encodable(Protocol):
     """A value that the delivery thread turns into a payload."""
 

@@ -28,7 +28,7 @@ NOT_QUICK = {
     "media/test_histogram.py", "media/test_imports.py", "media/test_selection.py", "reducers/test_contract.py",
     "reducers/test_quantile.py", "reducers/test_series.py", "reducers/test_stream.py",
     "lightning_internals/test_contract.py", "lightning_internals/test_fast_path.py",
-    "formats/test_hparams.py", "formats/test_x_axis.py", "writers/test_csv.py", "writers/foreign/test_comet.py",
+    "formats/test_flat_hparams.py", "formats/test_x_axis.py", "writers/test_csv.py", "writers/foreign/test_comet.py",
     "writers/foreign/test_mlflow.py", "writers/foreign/test_wandb.py",
 }  # fmt: skip
 """Folders and files of tests that take long; all others are the quick part."""

@@ -9,9 +9,9 @@ from typing_extensions import override
 
 from lightning_trackplus.formats.layout import FORMAT
 from lightning_trackplus.lightning_internals import trainer_state
-from lightning_trackplus.lightning_internals.classes import Callback
 from lightning_trackplus.lightning_internals.flavours import flavour_of
 from lightning_trackplus.lightning_internals.running_trainers import failed_run_id, run_id
+from lightning_trackplus.lightning_internals.shared_bases import Callback
 from lightning_trackplus.logger.track_plus_logger import trackplus_loggers
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class RunPositions:
     def load(self, trainer: pl.Trainer, runs: dict[str, Any]) -> None:
         """Move what the runs have beyond a checkpoint into a backup.
 
-        That is done before anything is logged. Where the checkpoint does not say what belongs to it, it waits until the
+        That is done before anything is logged. If the checkpoint has no position, `begin_training` does it, once the
         Trainer knows its step.
         """
         for logger in trackplus_loggers(trainer):

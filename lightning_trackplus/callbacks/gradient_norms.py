@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from lightning_trackplus.lightning_internals import result_entries, trainer_state
-from lightning_trackplus.lightning_internals.classes import Callback, MisconfigurationException
+from lightning_trackplus.lightning_internals.shared_bases import Callback, MisconfigurationException
 from lightning_trackplus.runtime.names import matches
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class GradientNorms(Callback):
 
 
 def _scale(trainer: pl.Trainer, optimizer: Optimizer) -> Tensor | None:
-    """Return what gradients are multiplied with that a fused optimizer unscales by itself, later; None for others."""
+    """Return the loss scale if the optimizer unscales gradients itself, as fused ones do; otherwise None."""
     scaler = getattr(trainer.precision_plugin, "scaler", None)
     if scaler is None or not getattr(optimizer, "_step_supports_amp_scaling", False):
         return None

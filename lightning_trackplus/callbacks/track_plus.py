@@ -9,13 +9,13 @@ from lightning_utilities.core.rank_zero import rank_zero_warn
 from typing_extensions import override
 
 from lightning_trackplus.callbacks.attach_loggers import AttachLoggers, Attachment, TrainerRun, part_of
+from lightning_trackplus.callbacks.batch_samples import BatchSamples
 from lightning_trackplus.lightning_internals import trainer_state
-from lightning_trackplus.lightning_internals.classes import MisconfigurationException
+from lightning_trackplus.lightning_internals.shared_bases import MisconfigurationException
 from lightning_trackplus.logger.track_plus_logger import loggers_want_callback, trackplus_loggers
 from lightning_trackplus.media.selection import Selection
 from lightning_trackplus.reducers.registry import Reduction
 from lightning_trackplus.reducers.samples import NanPolicy
-from lightning_trackplus.routing.batch_samples import BatchSamples
 from lightning_trackplus.routing.configured_reducers import ConfiguredReducers
 from lightning_trackplus.routing.log_router import LogRouter
 from lightning_trackplus.routing.stream_registry import StreamRegistry
@@ -32,14 +32,14 @@ class TrackPlus(AttachLoggers):
     Lightning takes go to Lightning unchanged.
 
     Args:
-        reducers: Reducers for logged names beside what the module asks for, which they leave as it is:
-            names or reducers, one or a list, by the logged name. In the name, ``*`` and ``?`` stand for
-            any characters and for any one; such a pattern means what is logged as values over an epoch. The
-            result of ``"p95"`` shows as ``<name>_p95``, once an epoch; that of a series such as ``"ema"`` in
-            training steps.
-        nan_policy: What NaN does to reducers that are asked for by name: ``"omit"`` leaves it out and says
-            so once, ``"propagate"`` makes the result NaN, ``"raise"`` raises ValueError where the result is
-            asked for: at the end of the epoch, or in the step.
+        reducers: Reducers for logged names, in addition to what the module asks for: names of reducers or reducers,
+            one or a list, by the logged name. In the name, ``*`` stands for any characters and ``?`` for any one. A
+            pattern applies to names that are logged many times per epoch, not to values that are logged once at its
+            end. The result of ``"p95"`` is ``<name>_p95``, once an epoch; that of a series such as ``"ema"`` is logged
+            in training steps.
+        nan_policy: What NaN does to reducers that are given by name: ``"omit"`` leaves it out and warns once,
+            ``"propagate"`` makes the result NaN, ``"raise"`` raises ValueError when the result is computed, at the end
+            of the epoch or in the step.
         samples: How many inputs of a batch's samples are logged, or which (``"sample8"``, ``"top8"``), by
             stage: ``"train"``, ``"val"``, ``"test"``. They show as ``<stage>/samples``, with the target and
             the prediction of each as its caption where a batch has targets and the step returns predictions,
@@ -85,7 +85,7 @@ class TrackPlus(AttachLoggers):
         if any(
             isinstance(callback, TrackPlus) and callback is not self for callback in trainer_state.callbacks_of(trainer)
         ):
-            raise MisconfigurationException("The Trainer has two TrackPlus callbacks; give it one.")
+            raise MisconfigurationException("The Trainer has two TrackPlus callbacks; expected one.")
         # The epoch-end hooks of all other callbacks find the results of the epoch.
         put_first(self, trainer)
         super().setup(trainer, pl_module, stage)

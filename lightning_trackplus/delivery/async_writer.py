@@ -10,7 +10,7 @@ The thread contract:
 - A medium larger than the bound is taken where no other one waits: what waits holds at most ``max_bytes``,
   or one medium.
 - A forked process has the object and not the thread; it opens a writer of its own.
-- Encoding and everything that the inner writer does happens on the writing thread alone, in the order of the
+- Encoding and everything that the inner writer does happens on the delivery thread alone, in the order of the
   ``write`` calls. A writer therefore needs no locks.
 - What a writer or an encoder raises is counted, warned of once, and reported by ``close``. It never reaches the
   training, and keeps no record from other writers.
@@ -125,7 +125,7 @@ class AsyncWriter:
                 self._wake()
 
     def call(self, work: Callable[[], None]) -> None:
-        """Call a function on the writing thread once all records before it are in the files, and before the next."""
+        """Call a function on the delivery thread once all records before it are in the files, and before the next."""
         with self._lock:
             if not self._closing:
                 self._waiting.append((work, 0))
@@ -166,7 +166,7 @@ class AsyncWriter:
         return self._flushed_count > 0
 
     def is_current_thread(self) -> bool:
-        """Return whether the caller runs on the writing thread, which cannot wait for itself."""
+        """Return whether the caller runs on the delivery thread, which cannot wait for itself."""
         return threading.current_thread() is self._thread
 
     def _admits(self, record: Record[Payload | Encodable], size: int) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import parse_qsl, quote_plus
 
-from lightning_trackplus.formats.files import replace_file
+from lightning_trackplus.formats.atomic_files import replace_file
 from lightning_trackplus.formats.layout import escaped
 
 _ENCODING = "utf-8"

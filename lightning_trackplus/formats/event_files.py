@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from lightning_trackplus.formats.files import AtomicFile
+from lightning_trackplus.formats.atomic_files import AtomicFile
 from lightning_trackplus.runtime.warn import warn, warn_once
 
 if TYPE_CHECKING:

@@ -29,6 +29,8 @@ RUN_FILE = "run.jsonl"
 METRICS_FILE = "metrics.csv"
 MEDIA_INDEX = "media.csv"
 MEDIA_FOLDER = "media"
+FILM_SUFFIXES = (".mp4", ".webm", ".ogg")
+"""The suffixes of films, which TensorBoard does not play."""
 AXES_FILE = "x_axis.json"
 SUMMARY_FILE = "summary.json"
 BACKUP_FOLDER = "backup"

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from lightning_trackplus.formats.atomic_files import FilePart
 from lightning_trackplus.formats.csv_rows import (
     OTHERS,
     cells_in,
@@ -23,7 +24,6 @@ from lightning_trackplus.formats.csv_rows import (
     read_row,
     without_torn,
 )
-from lightning_trackplus.formats.files import FilePart
 from lightning_trackplus.formats.layout import METRICS_FILE
 
 STEP, EPOCH = "step", "epoch"

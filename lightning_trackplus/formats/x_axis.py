@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning_trackplus.formats.files import replace_file
+from lightning_trackplus.formats.atomic_files import replace_file
 from lightning_trackplus.formats.last_points import last_points
 from lightning_trackplus.formats.layout import AXES_FILE
 from lightning_trackplus.formats.metrics_csv import EPOCH

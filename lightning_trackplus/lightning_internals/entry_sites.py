@@ -15,8 +15,8 @@ from typing_extensions import override
 class EntrySite(ABC):
     """A ``log`` call that Lightning has taken, which takes further values like the first.
 
-    Mirrors ``LightningModule.log`` from where its arguments are known to be good, and ``_ResultCollection.log``,
-    without the walk through the entry to move what is where it has to be.
+    Mirrors ``LightningModule.log`` after its checks, and ``_ResultCollection.log``, without its step that moves the
+    entry's tensors to the device.
     """
 
     __slots__ = ("_connector", "_entry", "_hook", "_key", "_results", "_state")

@@ -76,7 +76,7 @@ def obstacle(trainer: pl.Trainer, log: Callable[..., None]) -> str | None:
     if not is_as_mirrored(flavour):
         return f"{flavour} or torchmetrics keeps what is logged in another way than the fast path knows"
     if not is_lightnings(log):
-        return f"self.log is written or wrapped in `{_home(log)}`, which is to take part in each call"
+        return f"self.log is overridden or wrapped in `{_home(log)}`, which must see every call"
     return None
 
 

@@ -13,11 +13,11 @@ from typing_extensions import Self, override
 
 
 class LazyMetric(Metric):
-    """A metric with one state, ``parts``, a list of tensors of bytes, that nobody asks for without need.
+    """A metric with one state, ``parts``, a list of tensors of bytes that is built only when it is read.
 
-    It is a state as those of ``add_state``: in ``metric_state`` and, after ``persistent(True)``, in ``state_dict``; and
-    the wrappers of torchmetrics join it. What torchmetrics does to all states alike, to move and to reset them, it does
-    without it, since to make it takes long.
+    It is a state like those of ``add_state``: it is in ``metric_state`` and, after ``persistent(True)``, in
+    ``state_dict``, and the wrappers of torchmetrics join it. torchmetrics' move and reset skip it, because building it
+    is slow.
     """
 
     __jit_unused_properties__: ClassVar[list[str]] = Metric.__jit_unused_properties__

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
-from lightning_trackplus.lightning_internals.classes import PossibleUserWarning
 from lightning_trackplus.lightning_internals.flavours import installed_flavours
+from lightning_trackplus.lightning_internals.shared_bases import PossibleUserWarning
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl

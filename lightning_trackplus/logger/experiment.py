@@ -20,8 +20,8 @@ from lightning_trackplus.media.tensors import as_tensor
 from lightning_trackplus.media.video import Video
 from lightning_trackplus.record import OwnEvent, TensorBoardEvent
 from lightning_trackplus.run.run_writer import RunWriter
-from lightning_trackplus.writers.media_values import media_values
 from lightning_trackplus.writers.tensorboard import SubRunEvent
+from lightning_trackplus.writers.tensorboard_media import media_values
 
 
 class DeliveredSummaryWriter(SummaryWriter):

@@ -16,7 +16,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_trackplus.delivery.async_writer import DEFAULT_MAX_BYTES, Overflow, check_queue
-from lightning_trackplus.formats.hparams import check_hparam_metrics, flatten_hparams
+from lightning_trackplus.formats.flat_hparams import check_hparam_metrics, flatten_hparams
 from lightning_trackplus.formats.layout import RUN_FILE
 from lightning_trackplus.formats.x_axis import check_x_axis, prefixed_axes
 from lightning_trackplus.lightning_internals import lightning_loggers

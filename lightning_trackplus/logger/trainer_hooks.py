@@ -130,16 +130,16 @@ class TrainerHooks:
         self._run.end_resuming()
 
     @rank_zero_only
-    def rewind(self, ways: Mapping[str, Lineage]) -> bool:
+    def rewind(self, lineages: Mapping[str, Lineage]) -> bool | None:
         """Continue at a checkpoint: move everything logged after it into a backup in the run directory.
 
         Args:
-            ways: The positions in the checkpoint, by run id.
+            lineages: The positions in the checkpoint, by run id.
 
         Returns:
             Whether the checkpoint has this run's position; None in processes that write nothing.
         """
-        return self._run.rewind(ways)
+        return self._run.rewind(lineages)
 
     @rank_zero_only
     def rewind_to_step(self, step: int) -> None:

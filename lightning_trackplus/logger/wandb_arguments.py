@@ -18,7 +18,7 @@ from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from lightning_trackplus.media.figure import is_figure, is_matplotlibs, pixels_of
-from lightning_trackplus.media.images.files import ImageFormat, VideoFormat
+from lightning_trackplus.media.images.file_formats import ImageFormat, VideoFormat
 from lightning_trackplus.media.table import Table
 from lightning_trackplus.media.table_cells import columns_of_data_frame, is_data_frame
 from lightning_trackplus.runtime.lists import is_list
@@ -30,9 +30,6 @@ OneEach: TypeAlias = "Sequence[T] | None"
 
 Drawn: TypeAlias = "Mapping[str, Any] | None"
 """The boxes or masks of one image, by the name of their group."""
-
-Classes: TypeAlias = "Sequence[Mapping[str, Any]] | None"
-"""The classes of one image, each with its ``"id"`` and ``"name"``."""
 
 _IMAGE_FORMATS: Mapping[str | None, ImageFormat] = {
     None: "png",

@@ -14,7 +14,7 @@ from typing_extensions import override
 from lightning_trackplus.media import audio_files
 from lightning_trackplus.media.audio_files import INTEGERS, Pcm
 from lightning_trackplus.media.base import Media
-from lightning_trackplus.media.tensors import clone_to_host, is_float, readable
+from lightning_trackplus.media.tensors import is_float, readable, snapshot_tensor
 from lightning_trackplus.record import AudioPayload
 from lightning_trackplus.runtime.lists import is_list
 from lightning_trackplus.runtime.names import check_choice
@@ -102,7 +102,7 @@ class Audio(Media[Sound]):
 
     @override
     def snapshot_item(self, item: Sound) -> Sound:
-        return item._replace(samples=clone_to_host(item.samples))
+        return item._replace(samples=snapshot_tensor(item.samples))
 
 
 def _check_file(sound: Sound) -> None:

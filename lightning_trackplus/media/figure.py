@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.html import Html
-from lightning_trackplus.media.images.files import png
+from lightning_trackplus.media.images.file_formats import png
 from lightning_trackplus.record import FilesPayload, ImagePayload
 from lightning_trackplus.runtime.lists import is_list
 from lightning_trackplus.runtime.warn import describe_error

@@ -11,9 +11,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_trackplus.media.base import Media
-from lightning_trackplus.media.images.files import png
+from lightning_trackplus.media.images.file_formats import png
 from lightning_trackplus.media.images.heat_map_drawing import drawn
-from lightning_trackplus.media.tensors import clone_to_host, real_numbers
+from lightning_trackplus.media.tensors import real_numbers, snapshot_tensor
 from lightning_trackplus.record import ImagePayload
 from lightning_trackplus.runtime.lists import is_list
 
@@ -101,7 +101,7 @@ class HeatMap(Media[Matrix]):
 
     @override
     def snapshot_item(self, item: Matrix) -> Matrix:
-        return item._replace(cells=clone_to_host(item.cells))
+        return item._replace(cells=snapshot_tensor(item.cells))
 
 
 def _split(matrix: Any) -> Sequence[Tensor]:

@@ -12,8 +12,8 @@ from torch import Tensor
 from typing_extensions import Self, override
 
 from lightning_trackplus.media.base import Media
-from lightning_trackplus.media.counting import checked_edges, count_on_device, count_on_host, unpack
-from lightning_trackplus.media.tensors import clone_to_host, real_numbers
+from lightning_trackplus.media.histogram_counts import checked_edges, count_on_device, count_on_host, unpack
+from lightning_trackplus.media.tensors import real_numbers, snapshot_tensor
 from lightning_trackplus.record import Counts, HistogramPayload
 from lightning_trackplus.runtime.lists import is_list
 
@@ -139,7 +139,7 @@ class Histogram(Media[Distribution]):
             return item  # What is counted is a copy already.
         if item.numbers.device.type not in _COUNTED_ON_HOST:
             return count_on_device(*item)  # So that only counts leave the device.
-        return item._replace(numbers=clone_to_host(item.numbers))
+        return item._replace(numbers=snapshot_tensor(item.numbers))
 
 
 def _counts_of(item: Distribution) -> Counts:

@@ -12,7 +12,7 @@ from typing_extensions import Self, override
 from lightning_trackplus.media.base import Caption, Media
 from lightning_trackplus.media.images.annotations import Annotations, Notation, annotations_of
 from lightning_trackplus.media.images.drawing import annotated, arranged, grid_size
-from lightning_trackplus.media.images.files import ImageFormat, check_size, encode_image
+from lightning_trackplus.media.images.file_formats import ImageFormat, check_size, encode_image
 from lightning_trackplus.media.images.pixels import OneImage, batches
 from lightning_trackplus.media.images.value_range import (
     AnyRange,
@@ -24,7 +24,7 @@ from lightning_trackplus.media.images.value_range import (
     range_of_copies,
     ranges_of_copies,
 )
-from lightning_trackplus.media.tensors import clone_to_host
+from lightning_trackplus.media.tensors import snapshot_tensor
 from lightning_trackplus.record import ImagePayload, Item
 from lightning_trackplus.runtime.lists import is_list
 from lightning_trackplus.runtime.names import check_choice
@@ -160,7 +160,7 @@ class Image(Media[Pixels]):
             return self._with(tuple(ranged), self._captions, self._scores)
         if first.is_own:
             return self
-        copy = clone_to_host(first.batch)
+        copy = snapshot_tensor(first.batch)
         value_range = range_of_copies(first.value_range, [copy], len(self))
         own = tuple(_own(item, copy, item.place, value_range) for item in self._items)
         return self._with(own, self._captions, self._scores)
@@ -205,7 +205,7 @@ class Image(Media[Pixels]):
     def snapshot_item(self, item: Pixels) -> Pixels:
         if item.is_own and len(item.batch) == 1:
             return item
-        return _own(item, clone_to_host(item.batch.narrow(0, item.place, 1)), 0, item.value_range)
+        return _own(item, snapshot_tensor(item.batch.narrow(0, item.place, 1)), 0, item.value_range)
 
     def _sheets(self) -> list[tuple[Sheet, list[int]]]:
         """Return the files, each with the indices of its images."""

@@ -21,7 +21,8 @@ class SelectionKey(NamedTuple):
     """The key under which items are kept until they are delivered.
 
     Attributes:
-        span: ``"train"`` or ``"evaluation"`` for an epoch; ``"step"`` for the time between two logged steps.
+        span: ``"train"`` or ``"evaluation"`` for an epoch; ``"step"`` for the time between two logged steps;
+            ``"now"`` in a hook that ends an epoch.
         name: The full name.
     """
 
@@ -115,6 +116,6 @@ class SelectedItems:
         self._items = sorted([*old, *taken], key=lambda item: item.place)
 
 
-def shown(places: list[SortKey], *, by_score: bool) -> list[SortKey]:
+def in_shown_order(places: list[SortKey], *, by_score: bool) -> list[SortKey]:
     """Return sort keys in the order in which their items are shown: by score, or as they came."""
     return places if by_score else sorted(places, key=lambda place: (place.position, place.rank))

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_trackplus.lightning_internals.classes import MisconfigurationException
+from lightning_trackplus.lightning_internals.shared_bases import MisconfigurationException
 from lightning_trackplus.runtime.lists import is_list
 from lightning_trackplus.runtime.names import as_list, did_you_mean
 

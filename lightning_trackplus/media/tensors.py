@@ -61,14 +61,14 @@ def has_numbers(dtype: torch.dtype) -> bool:
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-def clone_to_host(tensor: Tensor) -> Tensor:
+def snapshot_tensor(tensor: Tensor) -> Tensor:
     """Return a copy of a tensor on its device, without waiting for it.
 
     On the host, numpy copies: torch would use several threads for a large tensor, and wait for the last of them for
     milliseconds if they compete for the processor with data loading.
 
     Examples:
-        >>> clone_to_host(torch.arange(3))
+        >>> snapshot_tensor(torch.arange(3))
         tensor([0, 1, 2])
     """
     bits = _BITS.get(tensor.dtype.itemsize)

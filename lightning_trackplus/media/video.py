@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import Self, override
 
+from lightning_trackplus.formats.layout import FILM_SUFFIXES
 from lightning_trackplus.media.base import Media
-from lightning_trackplus.media.images.files import FORMATS, SLOWEST, VideoFormat, check_size, encode_video
-from lightning_trackplus.media.images.pixels import FILM_SUFFIXES, OneVideo, VideoFile, videos_of
+from lightning_trackplus.media.images.file_formats import FORMATS, SLOWEST, VideoFormat, check_size, encode_video
+from lightning_trackplus.media.images.pixels import OneVideo, VideoFile, videos_of
 from lightning_trackplus.media.images.value_range import (
     AnyRange,
     DetectedRange,
@@ -23,7 +24,7 @@ from lightning_trackplus.media.images.value_range import (
     pictures_of,
     ranges_of_copies,
 )
-from lightning_trackplus.media.tensors import clone_to_host
+from lightning_trackplus.media.tensors import snapshot_tensor
 from lightning_trackplus.record import FilesPayload, VideoPayload
 from lightning_trackplus.runtime.lists import is_list
 from lightning_trackplus.runtime.names import check_choice
@@ -154,7 +155,7 @@ class Video(Media[OneItem]):
 
     @override
     def snapshot_item(self, item: OneItem) -> OneItem:
-        return item._replace(frames=clone_to_host(item.frames)) if isinstance(item, Clip) else item
+        return item._replace(frames=snapshot_tensor(item.frames)) if isinstance(item, Clip) else item
 
     @property
     def _clips(self) -> list[Clip]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_trackplus.formats.hparams import HparamValue, flatten_hparams
+from lightning_trackplus.formats.flat_hparams import HparamValue, flatten_hparams
 from lightning_trackplus.formats.layout import (
     BACKUP_FOLDER,
     EVALUATIONS,

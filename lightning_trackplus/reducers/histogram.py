@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from lightning_trackplus.media.counting import checked_edges
+from lightning_trackplus.media.histogram_counts import checked_edges
 from lightning_trackplus.record import Counts
 from lightning_trackplus.reducers.base import Reducer
 from lightning_trackplus.reducers.samples import Floats, NanPolicy, Samples, State

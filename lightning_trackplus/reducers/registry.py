@@ -9,10 +9,10 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from lightning_trackplus.lightning_internals.classes import MisconfigurationException
+from lightning_trackplus.lightning_internals.shared_bases import MisconfigurationException
 from lightning_trackplus.reducers.base import Reducer
 from lightning_trackplus.reducers.function import Function
-from lightning_trackplus.reducers.names import ALIASES, REDUCERS_OF_VALUES, known_names, reducer_by_name
+from lightning_trackplus.reducers.parsing import ALIASES, REDUCERS_OF_VALUES, known_names, reducer_by_name
 from lightning_trackplus.reducers.running import Running, SinceLogged
 from lightning_trackplus.reducers.samples import NanPolicy
 from lightning_trackplus.runtime.lists import is_list

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from lightning_trackplus.formats.files import replace_file
+from lightning_trackplus.formats.atomic_files import replace_file
 from lightning_trackplus.formats.layout import BACKUP_FOLDER, MEDIA_FOLDER
 
 MANIFEST = ".uploaded.json"

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec
 
+from lightning_trackplus.formats.atomic_files import FilePart
 from lightning_trackplus.formats.csv_rows import last_row
 from lightning_trackplus.formats.event_files import end_of_records
-from lightning_trackplus.formats.files import FilePart
 from lightning_trackplus.formats.layout import BACKUP_FOLDER, MEDIA_FOLDER, MEDIA_INDEX
 from lightning_trackplus.remote.remote_folder import RemoteFolder
 from lightning_trackplus.remote.spool import Spool, Stamp, top_folder

@@ -114,7 +114,7 @@ def packed(numbers: NDArray[Any]) -> dict[str, str]:
 
 
 def _charts(names: Sequence[str], *, is_one: bool, has_bands: bool) -> Iterator[tuple[str, Members, Members]]:
-    """Yield the title of each chart, the names of its lines and those of its band, by what they are called in it.
+    """Yield for each chart its title, its lines and its band; both dicts map label to metric name.
 
     With one run, what reductions of one name gave shares a chart, and so do the numbers of ``names=``, such as one for
     each class. With several, each name has its own, as the runs share it.

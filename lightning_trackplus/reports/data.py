@@ -15,8 +15,10 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from lightning_trackplus.formats.hparams import HparamValue, flatten_hparams
+from lightning_trackplus.formats.event_files import event_files, read_records
+from lightning_trackplus.formats.flat_hparams import HparamValue, flatten_hparams
 from lightning_trackplus.formats.layout import SUMMARY_FILE
+from lightning_trackplus.formats.x_axis import read_axes
 from lightning_trackplus.reading.read_run import Run, read_run
 
 HPARAMS_FILE = "hparams.yaml"
@@ -163,8 +165,8 @@ def _clock(run: Run) -> Clock:
 def _epochs(run: Run) -> NDArray[np.float64]:
     """Return steps, and how many epochs were done after each: epoch 0 ends at 1.
 
-    An epoch ends with its last logged step. Of the last one nobody knows whether it has ended; it is taken to, if it is
-    as long as the one before.
+    An epoch ends with its last logged step. The last epoch may be incomplete; its share is its length relative to the
+    one before, at most 1.
     """
     frame = run.metrics[run.metrics["epoch"].notna()]
     steps, epochs = (frame[name].to_numpy().astype(np.float64) for name in ("step", "epoch"))
@@ -183,12 +185,6 @@ def _epochs(run: Run) -> NDArray[np.float64]:
 
 def _times(directory: Path) -> NDArray[np.float64]:
     """Return steps and the seconds since 1970 at which they were logged, shape ``(2, N)``, from the event files."""
-    # They need tensorboard, without which there are no times.
-    try:
-        from lightning_trackplus.formats.event_files import event_files, read_records  # noqa: PLC0415
-        from lightning_trackplus.formats.x_axis import read_axes  # noqa: PLC0415
-    except ImportError:
-        return np.empty((2, 0))
     # The step of an event over another axis is not the global step.
     axes = read_axes(directory)
     found: list[tuple[int, float]] = []

@@ -16,6 +16,7 @@ import numpy as np
 from markdown_it import MarkdownIt
 from numpy.typing import NDArray
 
+from lightning_trackplus.formats.layout import FILM_SUFFIXES
 from lightning_trackplus.formats.media_csv import MediaRecord
 from lightning_trackplus.reports.charts import packed
 from lightning_trackplus.reports.data import ReportRun
@@ -23,7 +24,6 @@ from lightning_trackplus.reports.data import ReportRun
 _MOST_ROWS = 200
 _MOST_BINS = 100
 _MB = 10**6
-_FILM_SUFFIXES = {".mp4", ".webm", ".ogg"}
 # Not every Python and system knows these.
 _TYPES = {".flac": "audio/flac", ".webp": "image/webp", ".wav": "audio/wav", ".opus": "audio/ogg"}
 
@@ -91,7 +91,7 @@ def _shown(record: MediaRecord) -> dict[str, Any]:
         with contextlib.suppress(ValueError, csv.Error):  # A damaged file is there to be saved.
             return _shown_numbers(record.kind, data.decode("utf-8", "replace"))
     mime = _TYPES.get(suffix) or mimetypes.guess_type(record.path.name, strict=False)[0] or ""
-    show = "video" if suffix in _FILM_SUFFIXES and record.kind == "video" else mime.partition("/")[0]
+    show = "video" if suffix in FILM_SUFFIXES and record.kind == "video" else mime.partition("/")[0]
     file = {"mime": mime, "data": base64.b64encode(data).decode(), "file": record.path.name}
     return {"show": show if show in {"image", "video", "audio"} else "file", **file}
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from lightning_trackplus.lightning_internals import result_entries, trainer_state
-from lightning_trackplus.lightning_internals.classes import MisconfigurationException
 from lightning_trackplus.lightning_internals.fast_path import FastPath, obstacle
+from lightning_trackplus.lightning_internals.shared_bases import MisconfigurationException
 from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.heat_map import HeatMap
 from lightning_trackplus.media.inference import infer_media
@@ -64,7 +64,7 @@ class LogRouter:
     ) -> None:
         self._module = module
         self._trainer = trainer
-        self._router = ModuleLog.of(module)
+        self._module_log = ModuleLog.of(module)
         self.media = MediaHandler(module, trainer)
         self.reducers = ReductionHandler(
             self._log_in_lightning,
@@ -76,7 +76,7 @@ class LogRouter:
         )
         self._metrics = MetricResults(self._log_in_lightning, module, trainer, self.media.deliver)
         self._fast: FastPath | None = None
-        if fast and not trainer.barebones and _can_be_fast(trainer, self._router.native):
+        if fast and not trainer.barebones and _can_be_fast(trainer, self._module_log.native):
             self._fast = FastPath(trainer, LoggerDispatch(trainer))
         self.calls = CallCache(module, trainer, self._fast)
         self._configured = configured
@@ -84,11 +84,11 @@ class LogRouter:
         self._kinds: dict[str, str] = {}
         # What has parts that are not synced.
         self._unsynced: set[tuple[str, str]] = set()
-        self._router.add(trainer, self)
+        self._module_log.add(trainer, self)
 
     def close(self) -> None:
         """Take no more calls."""
-        self._router.remove(self._trainer)
+        self._module_log.remove(self._trainer)
         self.media.close()
         self._metrics.close()
         if self._fast is not None:
@@ -119,14 +119,14 @@ class LogRouter:
     def log(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Take a ``self.log`` call that was not seen before."""
         if self._trainer.barebones:
-            self._router.native("", 0.0)  # Says, as always, that nothing is logged.
+            self._module_log.native("", 0.0)  # Says, as always, that nothing is logged.
             return
         names = kwargs.pop("names", None)
         hook, position = trainer_state.hook_name(self._module), trainer_state.LoopPosition(self._trainer)
         try:
             call = LogCall.of(args, kwargs, hook, position)
         except TypeError:
-            self._router.native(*args, **kwargs)  # Its error says it best.
+            self._module_log.native(*args, **kwargs)  # Its error says it best.
             return
         self._log(call if names is None else call._replace(names=[str(name) for name in names]))
 
@@ -134,13 +134,13 @@ class LogRouter:
         """Take a ``self.log_dict`` call."""
         left = self.calls.try_replay_all(values, kwargs)
         if left is None or left:
-            self._router.native_log_dict(values if left is None else left, **kwargs)
+            self._module_log.native_log_dict(values if left is None else left, **kwargs)
             self.calls.remember_all(values, kwargs)
 
     def _log_in_lightning(self, *args: Any, **kwargs: Any) -> None:
         """Call Lightning's own ``log`` for this Trainer."""
         with trainer_state.run_by(self._module, self._trainer):
-            self._router.native(*args, **kwargs)
+            self._module_log.native(*args, **kwargs)
 
     def _log(self, call: LogCall) -> None:
         """Give a call to what handles its value."""
@@ -233,7 +233,7 @@ class LogRouter:
         is_native = not self._is_ours(call)
         logged: list[LoggedStream] = []
         if is_native:
-            self._router.native(*call.args, **call.kwargs)
+            self._module_log.native(*call.args, **call.kwargs)
         else:
             logged += self.reducers.log(call)
         logged += self._log_configured(call)
@@ -256,7 +256,7 @@ class LogRouter:
         return []
 
     def _show_nothing(self, name: str, what: object) -> None:
-        """Say it once where `TrackPlus` was given reducers for a name, written in full, that can show nothing."""
+        """Warn once if reducers are configured for exactly this name and its value cannot be reduced."""
         if not self._configured.of(name, in_full=True):
             return
         if isinstance(what, Metric):

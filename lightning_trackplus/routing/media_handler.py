@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lightning_trackplus.lightning_internals import result_entries, trainer_state
-from lightning_trackplus.lightning_internals.classes import MisconfigurationException
+from lightning_trackplus.lightning_internals.shared_bases import MisconfigurationException
 from lightning_trackplus.media.base import Media
-from lightning_trackplus.media.selected_items import SelectedItems, SelectionKey, shown
+from lightning_trackplus.media.selected_items import SelectedItems, SelectionKey, in_shown_order
 from lightning_trackplus.media.selection import First, Selection, selection_of
 from lightning_trackplus.routing.log_call import LogCall
 from lightning_trackplus.routing.media_fan_out import MediaFanOut
@@ -165,7 +165,7 @@ class MediaHandler:
         except Exception as error:  # noqa: BLE001  whatever it is, training has to go on
             warn(f"Keeping a batch of {key.name!r} failed, training goes on. {describe_error(error)}")
         if is_complete and (places := self._kept.pop(key).places()):
-            self.deliver(key.name, kept.batch(shown(places, by_score=selection.needs_scores)))
+            self.deliver(key.name, kept.batch(in_shown_order(places, by_score=selection.needs_scores)))
 
 
 def _span(hook: str | None) -> str:

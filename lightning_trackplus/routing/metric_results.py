@@ -16,7 +16,7 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.wrappers import ClasswiseWrapper
 
 from lightning_trackplus.lightning_internals import result_entries, trainer_state
-from lightning_trackplus.lightning_internals.result_parts import ResultParts, keep_step_value
+from lightning_trackplus.lightning_internals.split_results import ResultParts, keep_step_value
 from lightning_trackplus.logger.track_plus_logger import trackplus_loggers
 from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.figure import Figure

@@ -44,12 +44,12 @@ class ModuleLog:
         # What was put into the module itself, and not its class, comes back there.
         self._replaced = {name: own[name] for name in ("log", "log_dict") if name in own}
         self._log_dict = _ModuleLogDict(self) if is_lightnings(module.log_dict) else None
-        self._doors: dict[pl.Trainer, list[Router]] = {}
+        self._routers: dict[pl.Trainer, list[Router]] = {}
         self._callbacks: dict[Router, list[Any]] = {}
 
     @classmethod
     def of(cls, module: pl.LightningModule) -> ModuleLog:
-        """Return the router of a module; install one if there is none."""
+        """Return the `ModuleLog` of a module; install one if there is none."""
         router = vars(module).get("log")
         if not isinstance(router, ModuleLog):
             router = cls(module)
@@ -60,7 +60,7 @@ class ModuleLog:
 
     def add(self, trainer: pl.Trainer, router: Router) -> None:
         """Pass the calls of a Trainer and of its callbacks to a router."""
-        self._doors.setdefault(trainer, []).append(router)
+        self._routers.setdefault(trainer, []).append(router)
         self._callbacks[router] = list(trainer_state.set_callbacks_log(trainer, self))
 
     def remove(self, trainer: pl.Trainer) -> None:
@@ -68,13 +68,13 @@ class ModuleLog:
 
         A wrapper that somebody has put around ``log`` meanwhile stays, and calls Lightning's own.
         """
-        callbacks = self._callbacks.pop(self._doors[trainer].pop())
+        callbacks = self._callbacks.pop(self._routers[trainer].pop())
         # The callbacks of other runs keep it. The rest may hold their Trainer, as progress bars do.
         kept = {id(one) for others in self._callbacks.values() for one in others}
         trainer_state.restore_log([one for one in callbacks if id(one) not in kept], self, self.native)
-        if not self._doors[trainer]:
-            del self._doors[trainer]
-        if not self._doors:
+        if not self._routers[trainer]:
+            del self._routers[trainer]
+        if not self._routers:
             own = vars(self.module)
             for name, mine in (("log", self), ("log_dict", self._log_dict)):
                 if mine is not None and own.get(name) is mine:
@@ -92,7 +92,7 @@ class ModuleLog:
                 each element is logged by itself, as ``<name>/<its name>``. For a metric, and for a matrix,
                 they are the names of its classes.
         """
-        routers = self._doors.get(trainer_state.trainer_of(self.module))
+        routers = self._routers.get(trainer_state.trainer_of(self.module))
         if routers is None:
             self.native(*args, **kwargs)
         elif not routers[-1].calls.try_replay(args, kwargs):
@@ -101,7 +101,7 @@ class ModuleLog:
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def log_dict(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Take a ``self.log_dict`` call."""
-        routers = self._doors.get(trainer_state.trainer_of(self.module))
+        routers = self._routers.get(trainer_state.trainer_of(self.module))
         if routers is None or len(args) != 1 or type(args[0]) is not dict:
             self.native_log_dict(*args, **kwargs)
         else:

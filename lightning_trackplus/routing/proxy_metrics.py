@@ -11,7 +11,7 @@ from torchmetrics import Metric
 from typing_extensions import override
 
 from lightning_trackplus.lightning_internals import result_entries
-from lightning_trackplus.lightning_internals.classes import MisconfigurationException
+from lightning_trackplus.lightning_internals.shared_bases import MisconfigurationException
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl

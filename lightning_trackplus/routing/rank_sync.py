@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
-from lightning_trackplus.lightning_internals.classes import MisconfigurationException
+from lightning_trackplus.lightning_internals.shared_bases import MisconfigurationException
 from lightning_trackplus.media.base import Media
-from lightning_trackplus.media.selected_items import SelectedItems, SelectionKey, SortKey, shown
+from lightning_trackplus.media.selected_items import SelectedItems, SelectionKey, SortKey, in_shown_order
 from lightning_trackplus.reducers.stream import Summary
 from lightning_trackplus.routing.logged_stream import LoggedStream, StreamKey
 from lightning_trackplus.runtime import distributed
@@ -218,7 +218,9 @@ def gather_media(kept: Mapping[SelectionKey, SelectedItems], states: _MediaState
         states: What all processes have kept.
     """
     chosen = {
-        key: shown(list(state.places), by_score=state.by_score) for key, state in states.items() if _agree(key, state)
+        key: in_shown_order(list(state.places), by_score=state.by_score)
+        for key, state in states.items()
+        if _agree(key, state)
     }
     mine = {
         key: kept[key].batch(own)

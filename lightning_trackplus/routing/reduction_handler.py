@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torch import Tensor
 
 from lightning_trackplus.lightning_internals import result_entries, trainer_state
-from lightning_trackplus.lightning_internals.classes import MisconfigurationException
+from lightning_trackplus.lightning_internals.shared_bases import MisconfigurationException
 from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.histogram import Histogram
 from lightning_trackplus.record import Counts

@@ -1,4 +1,4 @@
-"""``self.log`` for those who run a type checker, which Lightning's annotation of it lets no media through."""
+"""A typed ``self.log``: Lightning's own annotation rejects media."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple, TypeAlias
 
+from lightning_trackplus.formats.atomic_files import FilePart
 from lightning_trackplus.formats.csv_rows import cells_of, is_whole, read_row
 from lightning_trackplus.formats.event_files import events_with_ends
-from lightning_trackplus.formats.files import FilePart
 from lightning_trackplus.formats.last_points import last_batch_steps
 from lightning_trackplus.formats.layout import (
     BACKUP_FOLDER,

@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-from lightning_trackplus.formats.files import AtomicFile
+from lightning_trackplus.formats.atomic_files import AtomicFile
 from lightning_trackplus.formats.layout import FORMAT, RUN_FILE
 from lightning_trackplus.run.lock import parents
 

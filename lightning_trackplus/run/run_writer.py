@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
-from lightning_trackplus.formats.hparams import HparamValue
+from lightning_trackplus.formats.flat_hparams import HparamValue
 from lightning_trackplus.formats.last_points import BatchSteps, last_step
 from lightning_trackplus.lightning_internals.running_trainers import current_run
 from lightning_trackplus.record import OwnEvent, Record

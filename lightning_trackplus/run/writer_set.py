@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lightning_trackplus.delivery.async_writer import AsyncWriter
 from lightning_trackplus.delivery.fan_out import FanOut
-from lightning_trackplus.formats.hparams import HparamValue
+from lightning_trackplus.formats.flat_hparams import HparamValue
 from lightning_trackplus.formats.layout import MEDIA_INDEX
 from lightning_trackplus.run.file_split import event_files_of
 from lightning_trackplus.run.journal import Extent

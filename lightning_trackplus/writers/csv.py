@@ -9,8 +9,8 @@ from typing import cast
 
 from typing_extensions import assert_never
 
+from lightning_trackplus.formats.atomic_files import AtomicFile, replace_file
 from lightning_trackplus.formats.csv_rows import header_of, is_whole, read_row, row_bytes
-from lightning_trackplus.formats.files import AtomicFile, replace_file
 from lightning_trackplus.formats.layout import MEDIA_INDEX, METRICS_FILE, media_file
 from lightning_trackplus.formats.media_csv import COLUMNS
 from lightning_trackplus.record import Encoded, Payload, Record, TensorBoardEvent

@@ -13,8 +13,8 @@ from typing import Any, cast
 
 import numpy as np
 
+from lightning_trackplus.formats.atomic_files import replace_file
 from lightning_trackplus.formats.csv_rows import name_of
-from lightning_trackplus.formats.files import replace_file
 from lightning_trackplus.formats.layout import METRICS_FILE, SUMMARY_FILE, escaped
 from lightning_trackplus.formats.metrics_csv import (
     EPOCH,

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from lightning_trackplus.formats.atomic_files import AtomicFile, FilePart
 from lightning_trackplus.formats.csv_rows import (
     OTHERS,
     cells_of,
@@ -18,7 +19,6 @@ from lightning_trackplus.formats.csv_rows import (
     row_bytes,
     with_column_for_others,
 )
-from lightning_trackplus.formats.files import AtomicFile, FilePart
 
 # All copies together have at most this size plus this many times the size of the file.
 _MAX_COPIED, _MAX_COPIES = 256 * 2**20, 16

@@ -27,8 +27,8 @@ from lightning_trackplus.formats.layout import OUR_EVENTS, batches_folder
 from lightning_trackplus.formats.scalar_events import ScalarEvents
 from lightning_trackplus.formats.x_axis import XAxes
 from lightning_trackplus.record import Encoded, Payload, Record, TensorBoardEvent
-from lightning_trackplus.writers.listeners import Listeners, are_listening
-from lightning_trackplus.writers.media_values import Fields, media_values
+from lightning_trackplus.writers.tensorboard_listeners import Listeners, are_listening
+from lightning_trackplus.writers.tensorboard_media import Fields, media_values
 
 _MAX_FILES = 100
 _MAX_OPEN_FILES = 64

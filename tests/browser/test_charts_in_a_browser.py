@@ -8,7 +8,7 @@ import pytest
 
 from lightning_trackplus import TrackPlusLogger
 from tests.browser.test_tensorboard_in_a_browser import PATIENCE, browser, save_screenshot
-from tests.formats.test_hparams import Tab
+from tests.formats.test_flat_hparams import Tab
 
 __all__ = ["browser"]
 

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.reading.verify import differences
 from tests.flavour.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from tests.formats.test_hparams import LOADERS, Tab, row
+from tests.formats.test_flat_hparams import LOADERS, Tab, row
 from tests.support.forking import Forked
 from tests.support.training import LoggingModule, goes_on_exactly, loader, quiet_trainer
 

@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 
 from lightning_trackplus import TrackPlus, TrackPlusLogger
-from tests.formats.test_hparams import LOADERS, PATIENCE, Tab
+from tests.formats.test_flat_hparams import LOADERS, PATIENCE, Tab
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 

@@ -15,8 +15,8 @@ from torchmetrics.wrappers import ClasswiseWrapper
 import tests.flavour as L
 from lightning_trackplus import TrackPlusLogger
 from lightning_trackplus.lightning_internals import lightning_loggers, result_entries, trainer_state
-from lightning_trackplus.lightning_internals.result_parts import ResultParts, keep_step_value
 from lightning_trackplus.lightning_internals.running_trainers import current_run
+from lightning_trackplus.lightning_internals.split_results import ResultParts, keep_step_value
 from lightning_trackplus.routing.log_call import bound
 from tests.flavour.fabric.utilities.exceptions import MisconfigurationException
 from tests.flavour.pytorch.callbacks import Callback

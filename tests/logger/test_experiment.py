@@ -212,7 +212,7 @@ class Collector:
 
 @pytest.mark.parametrize("method", [name for name in CALLS if hasattr(SummaryWriter, name)])
 def test_added_events_go_through_delivery(method, tmp_path):
-    """The other writers receive every event too, on the one writing thread; torch starts no thread of its own."""
+    """The other writers receive every event too, on the one delivery thread; torch starts no thread of its own."""
     collector = Collector()
     logger = TrackPlusLogger(tmp_path, "", "run", writers=["tensorboard", collector])
     before = set(threading.enumerate())

@@ -292,7 +292,7 @@ def test_graph_and_hyperparameters_equal_those_of_lightning(tmp_path):
         tags = events(logger.log_dir).Tags()
         assert tags["graph"]
         found.append({kind: names for kind, names in tags.items() if isinstance(names, list)})
-    # The row of the HParams tab is in separate files; tests/formats/test_hparams.py asks TensorBoard for it.
+    # The row of the HParams tab is in separate files; tests/formats/test_flat_hparams.py asks TensorBoard for it.
     assert found[0].pop("tensors") == ["_hparams_/session_start_info", "_hparams_/session_end_info"]
     assert found[1].pop("tensors") == []
     assert found[0] == found[1]

@@ -27,8 +27,8 @@ from tensorboard.util import tensor_util
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.tensorboard import SummaryWriter
 
-from lightning_trackplus.media.counting import count_on_device, count_on_host, unpack
 from lightning_trackplus.media.histogram import Histogram as Medium
+from lightning_trackplus.media.histogram_counts import count_on_device, count_on_host, unpack
 from lightning_trackplus.record import Counts, Record
 from lightning_trackplus.reducers.histogram import Histogram
 from lightning_trackplus.reducers.samples import Samples

@@ -16,7 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.image import Image
-from lightning_trackplus.media.selected_items import SelectedItems, shown
+from lightning_trackplus.media.selected_items import SelectedItems, in_shown_order
 from lightning_trackplus.media.selection import Bottom, First, Last, Sample, Top, selection_of
 from lightning_trackplus.media.text import Text
 from lightning_trackplus.media.video import Video
@@ -46,7 +46,7 @@ def result(keeping):
     places = keeping.places()
     if not places:
         return []
-    return texts_of(keeping.batch(shown(places, by_score=keeping.selection.needs_scores)))
+    return texts_of(keeping.batch(in_shown_order(places, by_score=keeping.selection.needs_scores)))
 
 
 def as_numbers(texts):

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_trackplus.media.tensors import clone_to_host
+from lightning_trackplus.media.tensors import snapshot_tensor
 
 DTYPES = [
     *(torch.uint8, torch.bool, torch.int16, torch.int64, torch.uint32),
@@ -28,7 +28,7 @@ def test_a_copy_is_equal_and_its_own(dtype, shape, order, step):
     tensor = tensor[..., ::step] if shape else tensor
     expected = tensor.clone()
 
-    copy = clone_to_host(tensor)
+    copy = snapshot_tensor(tensor)
     tensor.zero_()
 
     assert (copy.dtype, copy.shape) == (expected.dtype, expected.shape)
@@ -39,7 +39,7 @@ def test_a_copy_lies_in_memory_as_the_tensor_does():
     """Channels that come last in memory stay there, so that no pixel has to be moved."""
     tensor = torch.zeros(2, 3, 5, 6).contiguous(memory_format=torch.channels_last)
 
-    assert clone_to_host(tensor).stride() == tensor.stride()
+    assert snapshot_tensor(tensor).stride() == tensor.stride()
 
 
 @pytest.mark.parametrize("lazy", ["conj", "neg"])
@@ -48,12 +48,12 @@ def test_a_copy_of_a_tensor_that_torch_reads_otherwise_has_its_values(lazy):
     conjugate = torch.complex(torch.ones(3), torch.arange(3.0)).conj()
     tensor = conjugate if lazy == "conj" else conjugate.imag
 
-    assert torch.equal(clone_to_host(tensor), tensor)
+    assert torch.equal(snapshot_tensor(tensor), tensor)
 
 
 def test_a_copy_of_an_expanded_tensor_has_all_of_it():
     """Where elements share memory in the tensor, they do not in the copy."""
-    copy = clone_to_host(torch.arange(3.0).expand(5, 3))
+    copy = snapshot_tensor(torch.arange(3.0).expand(5, 3))
     copy[0, 0] = 7
 
     assert copy[1:].unique(dim=0).tolist() == [[0.0, 1.0, 2.0]]

@@ -74,7 +74,7 @@ def closed(why):
 
 def closed_for(home):
     """Return why it is closed for what somebody wrote in a module."""
-    return closed(f"self.log is written or wrapped in `{home}`, which is to take part in each call")
+    return closed(f"self.log is overridden or wrapped in `{home}`, which must see every call")
 
 
 @pytest.mark.parametrize(("fast", "x_times", "times"), [(True, 2, 1), (False, 6, 6)])

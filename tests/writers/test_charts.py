@@ -17,7 +17,7 @@ from tensorboard.plugins.scalar.scalars_plugin import ScalarsPlugin
 from lightning_trackplus import TrackPlus, TrackPlusLogger, read_run
 from lightning_trackplus.cli import main
 from lightning_trackplus.formats.event_files import event_files
-from tests.formats.test_hparams import PATIENCE, Tab
+from tests.formats.test_flat_hparams import PATIENCE, Tab
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 CHARTS = {

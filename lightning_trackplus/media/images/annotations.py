@@ -15,7 +15,7 @@ import numpy as np
 import PIL.Image
 from torch import Tensor
 
-from lightning_trackplus.media.tensors import as_tensor, clone_to_host
+from lightning_trackplus.media.tensors import as_tensor, snapshot_tensor
 from lightning_trackplus.runtime.lists import is_list
 
 Number: TypeAlias = "float | Tensor"
@@ -108,7 +108,7 @@ class Annotations(NamedTuple):
 
     def snapshot(self) -> Annotations:
         """Return a copy, without waiting for a device."""
-        return self._replace(masks=tuple(mask._replace(classes=clone_to_host(mask.classes)) for mask in self.masks))
+        return self._replace(masks=tuple(mask._replace(classes=snapshot_tensor(mask.classes)) for mask in self.masks))
 
 
 def annotations_of(boxes: Notation, masks: Notation, count: int) -> list[Annotations]:

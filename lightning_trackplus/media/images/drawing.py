@@ -14,8 +14,8 @@ import PIL.ImageDraw
 from numpy.typing import NDArray
 
 from lightning_trackplus.media.images.annotations import Annotations, Box, Boxes, Labels, Mask
-from lightning_trackplus.media.images.files import as_pillow, opaque
-from lightning_trackplus.media.images.text import Colour, contrasting, height_of_line, width_of, write
+from lightning_trackplus.media.images.file_formats import as_pillow, opaque
+from lightning_trackplus.media.images.lettering import Colour, contrasting, height_of_line, width_of, write
 from lightning_trackplus.media.images.value_range import Picture
 
 # A smaller picture is enlarged, since labels could not be read on it.

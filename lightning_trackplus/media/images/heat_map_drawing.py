@@ -10,7 +10,15 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from lightning_trackplus.media.images.text import LINE, WHITE, contrasting, shortened, width_of, write, write_upwards
+from lightning_trackplus.media.images.lettering import (
+    LINE,
+    WHITE,
+    contrasting,
+    shortened,
+    width_of,
+    write,
+    write_upwards,
+)
 
 _GREY = (190, 190, 190)
 _GAP, _SCALE = 8, 14

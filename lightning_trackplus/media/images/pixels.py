@@ -22,9 +22,6 @@ OneImage: TypeAlias = "Tensor | np.ndarray[Any, Any] | PIL.Image.Image | str | o
 
 OneVideo: TypeAlias = "Tensor | np.ndarray[Any, Any] | str | os.PathLike[str] | io.BytesIO"
 
-FILM_SUFFIXES = (".mp4", ".webm", ".ogg")
-"""The suffixes of films, which TensorBoard does not play."""
-
 _CHANNELS = (1, 3, 4)
 _SUFFIXES = {"WEBP": ".webp", "GIF": ".gif"}
 # Matroska, of which WebM is a part, says in its first bytes which of both it is.

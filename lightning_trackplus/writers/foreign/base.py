@@ -13,7 +13,8 @@ import PIL.Image
 from lightning_trackplus.lightning_internals import lightning_loggers
 from lightning_trackplus.record import Encoded, Item, MediaPayload, Payload, Record
 
-_PLAYABLE = (".gif", ".mp4", ".webm", ".ogg")
+VIDEO_SUFFIXES = (".gif", ".mp4", ".webm", ".ogg")
+"""Videos that other packages play."""
 
 
 class ForeignWriter(ABC):
@@ -59,7 +60,7 @@ def item_files(items: Sequence[Item], folder: str) -> Iterator[str]:
 
 def playable(path: str) -> str:
     """Return the path of a video, converted to GIF where it is an animated WebP, which other packages do not play."""
-    if path.endswith(_PLAYABLE):
+    if path.endswith(VIDEO_SUFFIXES):
         return path
     gif = Path(f"{path}.gif")
     with PIL.Image.open(path) as frames:

@@ -8,7 +8,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 
 from lightning_trackplus.record import MediaPayload, Payload, Record
 from lightning_trackplus.writers.foreign.base import ForeignWriter
-from lightning_trackplus.writers.media_values import media_values
+from lightning_trackplus.writers.tensorboard_media import media_values
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import TensorBoardLogger

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from typing_extensions import assert_never
 
+from lightning_trackplus.formats.event_files import CAPTIONS_SUFFIX
 from lightning_trackplus.formats.layout import MEDIA_FOLDER, media_file, media_folder
 from lightning_trackplus.record import (
     AudioPayload,
@@ -30,18 +31,16 @@ from lightning_trackplus.record import (
     TextPayload,
     VideoPayload,
 )
-from lightning_trackplus.writers.foreign.base import ForeignWriter, about, item_files, playable
+from lightning_trackplus.writers.foreign.base import VIDEO_SUFFIXES, ForeignWriter, about, item_files, playable
 
 if TYPE_CHECKING:
     import wandb
     from lightning.pytorch.loggers import WandbLogger
 
-CAPTIONS_SUFFIX = "/captions"
 # The names of W&B's artifacts have 128 characters, with those of the run, a prefix and a hash.
 _LONGEST_KEY = 70
 _HASH = 18
 _MOST_BINS = 512
-_VIDEO_SUFFIXES = (".gif", ".mp4", ".webm", ".ogg")
 
 
 class WandbWriter(ForeignWriter):
@@ -96,7 +95,7 @@ def _values(key: str, media: MediaPayload, folder: str, save: Callable[[Item], s
             return {key: [wandb.Audio(path, caption=line) for path, line in _files(items, folder)]}
         case VideoPayload():
             return {key: [wandb.Video(playable(path), caption=line) for path, line in _files(items, folder)]}
-        case FilesPayload() if all(item.suffix in _VIDEO_SUFFIXES for item in items):
+        case FilesPayload() if all(item.suffix in VIDEO_SUFFIXES for item in items):
             return {key: [wandb.Video(path, caption=line) for path, line in _files(items, folder)]}
         case TextPayload():
             return {key: _about(items, "text", [item.data.decode() for item in items])}

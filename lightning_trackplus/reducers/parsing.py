@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from lightning_trackplus.lightning_internals.classes import MisconfigurationException
+from lightning_trackplus.lightning_internals.shared_bases import MisconfigurationException
 from lightning_trackplus.reducers.base import Reducer
 from lightning_trackplus.reducers.ema import EMA, EWMStd
 from lightning_trackplus.reducers.first_last import Delta, First, Last

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_trackplus import read_run
-from lightning_trackplus.formats.hparams import check_hparam_metrics, flatten_hparams
+from lightning_trackplus.formats.flat_hparams import check_hparam_metrics, flatten_hparams
 from lightning_trackplus.record import Item, Record, TextPayload
 from lightning_trackplus.writers.hparams import BestMetrics, HParamsWriter
 from lightning_trackplus.writers.run_summary import RunSummary

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from lightning_trackplus.lightning_internals.classes import MisconfigurationException
+from lightning_trackplus.lightning_internals.shared_bases import MisconfigurationException
 from lightning_trackplus.media.audio import Audio
 from lightning_trackplus.media.base import LateCaption, Media
 from lightning_trackplus.media.image import Image

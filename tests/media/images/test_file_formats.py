@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_sample_images
 
 from lightning_trackplus.media.image import Image
-from lightning_trackplus.media.images.files import png
+from lightning_trackplus.media.images.file_formats import png
 
 pytestmark = pytest.mark.filterwarnings("error")
 
