@@ -76,8 +76,8 @@ def runs(tmp_path_factory):
 def test_alone_it_says_what_it_can_do(trackplus, capsys):
     """With one line for each command; and it has a version, and examples in the help of each command."""
     said = trackplus()
-    commands = ["ls", "show", "compare", "verify"]
-    assert [line.split()[0] for line in said.splitlines() if line.startswith("    ")][:4] == commands
+    commands = ["ls", "show", "compare", "report", "verify"]
+    assert [line.split()[0] for line in said.splitlines() if line.startswith("    ")][:5] == commands
     for command in commands:
         with pytest.raises(SystemExit) as ended:
             main([command, "--help"])
