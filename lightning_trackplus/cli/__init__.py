@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from lightning_trackplus import __version__
+import lightning_trackplus
 from lightning_trackplus.cli import compare, ls, report, show, verify
 
 _COMMANDS = (ls, show, compare, report, verify)
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         "`trackplus COMMAND --help` has examples.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"lightning-trackplus {__version__}")
+    parser.add_argument("--version", action="version", version=f"lightning-trackplus {lightning_trackplus.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for module in _COMMANDS:
         added = module.add_parser(commands)
