@@ -160,6 +160,8 @@ def _exchange(data: bytes | None, peer: int, device: str, group: Group, *, recei
 
 
 def _transfer(outgoing: Tensor | None, incoming: Tensor | None, peer: int, group: Group) -> None:
+    # With NCCL, a batch of these needs a communicator that exists already, since not all ranks take part in each: a
+    # collective of all, such as `any_rank` or one of Lightning's own, has come before.
     operations = []
     if outgoing is not None:
         operations.append(distributed.P2POp(distributed.isend, outgoing, peer, group))
