@@ -141,7 +141,7 @@ class CallCache:
         if len(entries) == len(values):
             if len(self._groups) >= _MOST_GROUPS:
                 self._groups.clear()
-            self._groups[hook, position.dataloader, tuple(values)] = _CachedDict(dict(kwargs), entries)
+            self._groups[hook, position.dataloader, tuple(values)] = _CachedDict(_copied(kwargs), entries)
 
     def remember(
         self,
@@ -172,7 +172,7 @@ class CallCache:
         elif not streams and media is None:
             return
         position = self._positions[call.hook] = call.position
-        self._calls[call.hook, name, position.dataloader] = _CachedCall(dict(options), streams, entry, media)
+        self._calls[call.hook, name, position.dataloader] = _CachedCall(_copied(options), streams, entry, media)
 
     def _fetches_batches(self) -> bool:
         return self._trainer.training and trainer_state.fetches_batches(self._trainer, self._module.training_step)
@@ -182,3 +182,8 @@ class CallCache:
             return None  # Lightning has a warning to give with each call.
         key = result_entries.entry_key(hook, call.name, call.dataloader)
         return self._fast.site(hook, key, taken=value, device=self._module.device)
+
+
+def _copied(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options that do not change when the caller changes a list among them."""
+    return {name: value.copy() if type(value) is list else value for name, value in options.items()}

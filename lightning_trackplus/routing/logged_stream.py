@@ -120,6 +120,11 @@ class LoggedStream:
             return ()
         return distributed.group_ranks(self.arguments["sync_dist_group"])
 
+    @property
+    def group(self) -> Any:
+        """The process group of the `members`; None for all processes."""
+        return self.arguments["sync_dist_group"] if self.module_metric is None else self.module_metric.process_group
+
     @functools.cached_property
     def request(self) -> bytes | None:
         """What another process needs to make it too; None if that cannot be pickled."""

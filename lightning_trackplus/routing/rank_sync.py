@@ -7,6 +7,7 @@ exact travels as a sketch.
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -19,6 +20,7 @@ from lightning_trackplus.media.selected_items import SelectedItems, SelectionKey
 from lightning_trackplus.reducers.stream import Summary
 from lightning_trackplus.routing.logged_stream import LoggedStream, StreamKey
 from lightning_trackplus.runtime import distributed
+from lightning_trackplus.runtime.warn import describe_error, warn
 
 _SharedKey: TypeAlias = tuple[StreamKey, Sequence[int]]
 """A stream and the ranks whose values count together."""
@@ -60,11 +62,18 @@ def sync_streams(streams: Sequence[LoggedStream]) -> Merged:
     Raises:
         MisconfigurationException: If processes have different reducers for one name.
     """
-    sync = StreamSync(streams)
-    states = sync.local_state()
-    if states:
-        states = distributed.all_reduce_object(states, sync.merge)
-    return sync.merged(states, shows_all=False)
+    by_group: dict[tuple[int, ...], list[LoggedStream]] = {}
+    for one in streams:
+        by_group.setdefault(tuple(one.members), []).append(one)
+    merged: Merged = []
+    # All processes take the groups in one order.
+    for members, of_group in sorted(by_group.items(), key=lambda item: item[0]):
+        sync = StreamSync(of_group)
+        states = sync.local_state()
+        if members:
+            states = distributed.all_reduce_object(states, sync.merge, of_group[0].group)
+        merged += sync.merged(states, shows_all=False)
+    return merged
 
 
 class _StreamState(NamedTuple):
@@ -73,6 +82,7 @@ class _StreamState(NamedTuple):
     Attributes:
         rank: The first of the processes.
         reducers: The names of its reducers.
+        state_keys: What their states have to have in common to be merged.
         request: The call that made it, pickled; None if it cannot be.
         parts: The summaries, in the order of the ranks: one list, or more where a process could not merge them.
         conflict: A process with other reducers, and their names.
@@ -80,6 +90,7 @@ class _StreamState(NamedTuple):
 
     rank: int
     reducers: tuple[str, ...]
+    state_keys: tuple[str, ...]
     request: bytes | None
     parts: tuple[Sequence[Summary], ...]
     conflict: tuple[int, tuple[str, ...]] | None = None
@@ -95,7 +106,7 @@ class StreamSync:
         self._streams = streams
         self._own = {(one.key, one.members): one for one in streams if one.members}
         # Those that only other processes have, without values.
-        self._others: dict[_SharedKey, LoggedStream] = {}
+        self._others: dict[_SharedKey, LoggedStream | None] = {}
 
     def local_state(self) -> _StreamStates:
         """Return what this process has."""
@@ -103,6 +114,7 @@ class StreamSync:
             shared: _StreamState(
                 distributed.rank(),
                 tuple(reducer.name for reducer in logged.stream.reducers),
+                tuple(str(reducer.state_key) for reducer in logged.stream.reducers),
                 logged.request,
                 (logged.stream.summary(),),
             )
@@ -125,10 +137,11 @@ class StreamSync:
             key, members = shared
             if state.conflict is not None:
                 rank, reducers = state.conflict
+                other = "" if reducers != state.reducers else " with other parameters"
                 raise MisconfigurationException(
                     f"self.log({key.name!r}, …, sync_dist=True) was called with {', '.join(state.reducers)} in process"
-                    f" {state.rank} and with {', '.join(reducers)} in process {rank}; ask for the same in all, or log"
-                    " under two names."
+                    f" {state.rank} and with {', '.join(reducers)}{other} in process {rank}; ask for the same in all,"
+                    " or log under two names."
                 )
             if shared not in self._own and not (shows_all and distributed.rank() in members):
                 continue
@@ -139,9 +152,12 @@ class StreamSync:
         return found
 
     def _merge(self, shared: _SharedKey, left: _StreamState, right: _StreamState) -> _StreamState:
-        if left.reducers != right.reducers:
-            return left._replace(conflict=left.conflict or (right.rank, right.reducers))
-        left = left._replace(request=left.request or right.request, conflict=left.conflict or right.conflict)
+        conflict = left.conflict or right.conflict
+        if (left.reducers, left.state_keys) != (right.reducers, right.state_keys):
+            conflict = conflict or (right.rank, right.reducers)
+        if conflict is not None:
+            return left._replace(conflict=conflict, parts=())
+        left = left._replace(request=left.request or right.request)
         parts = (*left.parts, *right.parts)
         logged = self._stream_of(shared, left.request)
         return left._replace(parts=parts if logged is None else (logged.stream.merged(parts),))
@@ -149,8 +165,11 @@ class StreamSync:
     def _stream_of(self, shared: _SharedKey, request: bytes | None) -> LoggedStream | None:
         if shared in self._own:
             return self._own[shared]
-        if shared not in self._others and request is not None:
-            self._others[shared] = LoggedStream.requested(shared[0], request)
+        if self._others.get(shared) is None and request is not None:
+            try:
+                self._others[shared] = LoggedStream.requested(shared[0], request)
+            except Exception:  # noqa: BLE001  its module may be missing here, and its own code may raise
+                self._others[shared] = None
         return self._others.get(shared)
 
 
@@ -222,19 +241,46 @@ def gather_media(kept: Mapping[SelectionKey, SelectedItems], states: _MediaState
         for key, state in states.items()
         if _agree(key, state)
     }
-    mine = {
-        key: kept[key].batch(own)
-        for key, places in chosen.items()
-        if (own := [place for place in places if place.rank == distributed.rank()])
-    }
+    own = {key: [place for place in places if place.rank == distributed.rank()] for key, places in chosen.items()}
+    mine = {key: kept[key].batch(places) for key, places in own.items() if places}
     senders = sorted({place.rank for places in chosen.values() for place in places})
-    batches = distributed.gather_objects(mine, senders) if any(senders) else {0: mine}
+    if not any(senders):
+        batches = {0: mine}
+    else:
+        sent = distributed.gather_objects({key: _sent(key, one) for key, one in mine.items()}, senders)
+        batches = {
+            rank: {key: one for key, data in each.items() if (one := _received(key, data)) is not None}
+            for rank, each in sent.items()
+        }
     if distributed.rank() != 0:
         return {}
-    return {
-        key: _in_order({rank: each[key] for rank, each in batches.items() if key in each}, places)
-        for key, places in chosen.items()
-    }
+    found = {}
+    for key, places in chosen.items():
+        parts = {rank: each[key] for rank, each in batches.items() if key in each}
+        if parts:
+            found[key] = _in_order(parts, [place for place in places if place.rank in parts])
+    return found
+
+
+def _sent(key: SelectionKey, media: Media[Any]) -> bytes | None:
+    """Return the bytes of a medium; None, with a warning, if it cannot be pickled."""
+    try:
+        return distributed.pickled(media)
+    except Exception as error:  # noqa: BLE001  pickle raises what the medium raises
+        _warn_of_media(key, error)
+        return None
+
+
+def _received(key: SelectionKey, data: bytes | None) -> Media[Any] | None:
+    try:
+        return None if data is None else pickle.loads(data)  # noqa: S301  of this run
+    except Exception as error:  # noqa: BLE001  the class may be missing in this process
+        _warn_of_media(key, error)
+        return None
+
+
+def _warn_of_media(key: SelectionKey, error: Exception) -> None:
+    warn(f"Media of {key.name!r} cannot be sent to process 0 and are left out. {describe_error(error)}")
 
 
 def _agree(key: SelectionKey, state: _KeptItems) -> bool:

@@ -102,6 +102,12 @@ def exchanges(rank: int, size: int) -> Iterator[Exchange]:
         yield Exchange(rank - 1, sends=True, receives=False)
 
 
+class _Failure(NamedTuple):
+    """What takes the place of an object in the remaining rounds after a process could not send or merge it."""
+
+    error: Exception
+
+
 def all_reduce_object(mine: T, merge: Callable[[T, T], T], group: Group = None) -> T:
     """Return what the processes of a group give, merged in the order of their ranks.
 
@@ -111,6 +117,10 @@ def all_reduce_object(mine: T, merge: Callable[[T, T], T], group: Group = None) 
         mine: What this process gives; it has to be picklable. The others have its tensors on the host.
         merge: Merges the objects of lower and of higher ranks.
         group: The group; all processes if None.
+
+    Raises:
+        Exception: What a process has raised when it sent or merged objects; all processes raise it, so that none waits
+            for another.
     """
     own, size = distributed.get_rank(group), distributed.get_world_size(group)
     device = _DEVICES.get(distributed.get_backend(group))
@@ -118,20 +128,55 @@ def all_reduce_object(mine: T, merge: Callable[[T, T], T], group: Group = None) 
         everyone: list[T] = [mine] * size
         distributed.all_gather_object(everyone, mine, group=group)
         return functools.reduce(merge, everyone)
+    state: T | _Failure = mine
     for round_ in exchanges(own, size):
         peer = round_.peer if group is None else distributed.get_global_rank(group, round_.peer)
-        received = _exchange(_pickled(mine) if round_.sends else None, peer, device, group, receives=round_.receives)
+        outgoing, state = _outgoing(state) if round_.sends else (None, state)
+        received = _exchange(outgoing, peer, device, group, receives=round_.receives)
         if received is not None:
-            theirs = pickle.loads(received)  # noqa: S301  from a process of this run
-            mine = theirs if round_.replaces else merge(mine, theirs) if own < round_.peer else merge(theirs, mine)
-    return mine
+            state = _merged(state, received, merge, round_, is_first=own < round_.peer)
+    if isinstance(state, _Failure):
+        raise state.error
+    return state
+
+
+def _outgoing(state: T | _Failure) -> tuple[bytes, T | _Failure]:
+    """Return the bytes of a state and the state; a failure in its place if it cannot be pickled."""
+    try:
+        return pickled(state), state
+    except Exception as error:  # noqa: BLE001  pickle raises what the object raises
+        failure = _failure(error)
+        return pickled(failure), failure
+
+
+def _merged(
+    state: T | _Failure, received: bytes, merge: Callable[[T, T], T], round_: Exchange, *, is_first: bool
+) -> T | _Failure:
+    """Return the state of a process with what it has received; a failure if that cannot be merged."""
+    if isinstance(state, _Failure) and not round_.replaces:
+        return state
+    try:
+        theirs: T | _Failure = pickle.loads(received)  # noqa: S301  from a process of this run
+        if isinstance(theirs, _Failure) or isinstance(state, _Failure) or round_.replaces:
+            return theirs
+        return merge(state, theirs) if is_first else merge(theirs, state)
+    except Exception as error:  # noqa: BLE001  `merge` and pickle raise what the objects raise
+        return _failure(error)
+
+
+def _failure(error: Exception) -> _Failure:
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301  of this process
+    except Exception:  # noqa: BLE001  an exception need not be picklable
+        return _Failure(RuntimeError(f"{type(error).__name__}: {error}"))
+    return _Failure(error)
 
 
 def gather_objects(mine: T, senders: Sequence[int]) -> dict[int, T]:
     """Return on rank zero what some processes give; nothing on all others.
 
     Args:
-        mine: What this process gives, if it is a sender.
+        mine: What this process gives, if it is a sender; it has to be picklable.
         senders: The ranks, of which all processes know.
     """
     device, own = _DEVICES.get(distributed.get_backend()), distributed.get_rank()
@@ -140,7 +185,7 @@ def gather_objects(mine: T, senders: Sequence[int]) -> dict[int, T]:
         distributed.gather_object(mine if own in senders else None, everyone)
         return {} if everyone is None else {sender: everyone[sender] for sender in senders}
     if own and own in senders:
-        _exchange(_pickled(mine), 0, device, None, receives=False)
+        _exchange(pickled(mine), 0, device, None, receives=False)
     if own:
         return {}
     found = {sender: _exchange(None, sender, device, None, receives=True) for sender in senders if sender}
@@ -179,7 +224,8 @@ class _HostPickler(pickle.Pickler):
         return value.cpu().__reduce_ex__(pickle.HIGHEST_PROTOCOL) if on_device else NotImplemented
 
 
-def _pickled(value: object) -> bytes:
+def pickled(value: object) -> bytes:
+    """Return the bytes of an object for another process, its tensors as if they were on the host."""
     file = io.BytesIO()
     _HostPickler(file, pickle.HIGHEST_PROTOCOL).dump(value)
     return file.getvalue()

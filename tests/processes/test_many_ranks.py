@@ -12,7 +12,7 @@ import pytest
 from lightning_trackplus import read_run
 from lightning_trackplus.runtime.distributed import exchanges
 from tests.support.forking import ranks
-from tests.support.many_ranks import idle, validate
+from tests.support.many_ranks import disagree, idle, validate
 
 STEPS = 2
 
@@ -59,7 +59,7 @@ def test_all_ranks_have_the_results_of_all_samples(run):
 
 def shared(report):
     """Return the metrics that all ranks have."""
-    return {name: value for name, value in report["metrics"].items() if name not in ("local", "sent")}
+    return {name: value for name, value in report["metrics"].items() if name not in ("local", "sent", "group_median")}
 
 
 def test_what_some_ranks_log_is_reduced_over_those(run):
@@ -82,6 +82,42 @@ def test_without_sync_dist_each_has_its_own(run):
     _, by = logged(count)
     for rank, report in enumerate(reports):
         assert report["metrics"].get("local") == (by.count(rank) or None)
+
+
+def test_of_a_group_only_its_processes_log_at_the_end_of_an_epoch(run):
+    """They have the result of the group, and the others are not waited for."""
+    _, reports, _ = run
+    assert [report["metrics"].get("group_median") for report in reports] == [0.5, 0.5] + [None] * (len(reports) - 2)
+
+
+def disagreeing(root, case):
+    """Return what each of four processes says where they log what does not fit together."""
+    for rank in ranks(4, disagree, root, case):
+        list(rank.rest())
+        assert rank.join() == 0
+    return [json.loads((root / f"{rank}.json").read_text()) for rank in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        ("reducers", "was called with std in process 0 and with mean, p95 in process 1"),
+        ("parameters", "was called with histogram in process 0 and with histogram with other parameters in process 1"),
+        ("breaks", "ZeroDivisionError: on purpose"),
+    ],
+)
+def test_all_ranks_raise_what_one_raises(tmp_path, case, message):
+    """So that none waits for another until a timeout."""
+    for (report,) in disagreeing(tmp_path, case):
+        assert message in report
+
+
+def test_a_medium_that_cannot_be_sent_is_left_out(tmp_path):
+    """Its process says so, and training continues."""
+    reports = disagreeing(tmp_path, "media")
+    assert [len(report) for report in reports] == [0, 1, 0, 0]
+    assert reports[1][0].startswith("Media of 'odd' cannot be sent to process 0 and are left out. ")
+    assert not list(tmp_path.rglob("*.odd"))
 
 
 def test_media_are_selected_from_all_ranks(run):

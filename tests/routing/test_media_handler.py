@@ -552,3 +552,19 @@ def test_a_medium_for_neither_step_nor_epoch_is_refused_in_lightnings_words(tmp_
     step = lambda m, b, i: m.log("x", Text("a"), on_step=False, on_epoch=False)  # noqa: E731
     with pytest.raises(MisconfigurationException, match=r"`self\.log\(on_step=False, on_epoch=False\)` is not useful"):
         trainer.fit(LoggingModule(training_step=step), loader())
+
+
+def test_a_list_of_selections_that_changes_is_taken_as_it_is_then(tmp_path):
+    """A call like an earlier one is not taken for it where the caller has changed a list in place."""
+    asked = ["first1"]
+
+    def step(module, batch, index):
+        if index == 1:
+            asked.append("last1")
+        module.log("it", Image(grey(index)), reduce_fx=asked)
+
+    logger = TrackPlusLogger(tmp_path)
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=logger)
+    trainer.validate(LoggingModule(validation_step=step), loader(8), verbose=False)
+    logger.finalize("success")
+    assert set(pandas.read_csv(f"{logger.log_dir}/media.csv")["name"]) == {"it_first1", "it_last1"}

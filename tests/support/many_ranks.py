@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import distributed
 
-from lightning_trackplus import Image, TrackPlus, TrackPlusLogger
+from lightning_trackplus import Image, Media, Reducer, TrackPlus, TrackPlusLogger
+from lightning_trackplus.reducers import Histogram
 from lightning_trackplus.runtime.distributed import all_reduce_object, any_rank, gather_objects
 from tests.flavour.pytorch.strategies import DDPStrategy
 from tests.support.recording import numbers
@@ -70,7 +71,16 @@ def validate(_say: Callable[[object], None], root: Path) -> None:
     )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        module = LoggingModule(validation_step=step, on_validation_epoch_end=lambda *_: objects.update(exchanged(rank)))
+
+        def at_end(module: Any, *_: Any) -> None:
+            objects.update(exchanged(rank))
+            # Of a group, only its processes have to log.
+            group = distributed.new_group([0, 1])
+            if rank in (0, 1):
+                number = torch.tensor(float(rank))
+                module.log("group_median", number, reduce_fx="median", sync_dist=True, sync_dist_group=group)
+
+        module = LoggingModule(validation_step=step, on_validation_epoch_end=at_end)
         trainer.validate(module, loader(2, 1), verbose=False)
     report = {
         "metrics": numbers(trainer.callback_metrics),
@@ -79,6 +89,68 @@ def validate(_say: Callable[[object], None], root: Path) -> None:
     }
     Path(root, f"{rank}.json").write_text(json.dumps(report))
     leave()
+
+
+class Unpicklable(Media):
+    """A medium that cannot reach another process."""
+
+    kind = "odd"
+    suffix = ".odd"
+
+    def __init__(self) -> None:
+        super().__init__([lambda: None], score=100.0)
+
+    def snapshot_item(self, item):
+        return item
+
+    def encode_item(self, item):
+        return b"odd"
+
+
+def disagreements(module: Any, _batch: Any, _index: int) -> dict[str, Callable[[], None]]:
+    """Return what processes can log that does not fit together, by name."""
+    rank, x = module.global_rank, torch.ones(3)
+    edges = [0.0, 1.0, 2.0, 3.0] if rank == 1 else [0.0, 1.0, 2.0]
+    return {
+        "reducers": lambda: module.log("x", x, reduce_fx=["mean", "p95"] if rank == 1 else ["std"], sync_dist=True),
+        "parameters": lambda: module.log("x", x, reduce_fx=Histogram(edges), sync_dist=True),
+        "breaks": lambda: module.log("x", x, reduce_fx=BreaksOnTwo(), sync_dist=True),
+        "media": lambda: module.log("odd", Unpicklable(), reduce_fx="top1") if rank == 1 else None,
+    }
+
+
+class BreaksOnTwo(Reducer):
+    """Cannot merge the states of the third process and its partner."""
+
+    name = "breaks"
+
+    def summarize(self, samples):
+        return np.array([float(distributed.get_rank())])
+
+    def merge(self, left, right):
+        if left[0] == 2 and right[0] == 3:
+            raise ZeroDivisionError("on purpose")
+        return np.maximum(left, right) if len(left) else right
+
+    def result(self, state):
+        return state[0]
+
+
+def disagree(_say: Callable[[object], None], root: Path, case: str) -> None:
+    """Log what does not fit together, and leave what this rank says of it."""
+    strategy = DDPStrategy(timeout=datetime.timedelta(seconds=20))
+    logger = TrackPlusLogger(root / "run")
+    trainer = quiet_trainer(root, callbacks=[TrackPlus()], logger=logger, strategy=strategy, devices=world())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            step = lambda *args: disagreements(*args)[case]()  # noqa: E731
+            trainer.validate(LoggingModule(validation_step=step), loader(world(), 1), verbose=False)
+            report = [str(one.message) for one in caught if "cannot be sent" in str(one.message)]
+        except Exception as error:  # noqa: BLE001  it is what the test is about
+            report = [f"{type(error).__name__}: {error}"]
+    Path(root, f"{os.environ['LOCAL_RANK']}.json").write_text(json.dumps(report))
+    os._exit(0)
 
 
 def exchanged(rank: int) -> dict[str, Any]:
