@@ -14,7 +14,7 @@ import torch
 
 from lightning_trackplus.media.histogram import Histogram
 from lightning_trackplus.media.image import Image
-from lightning_trackplus.media.selected_items import SelectedItems, shown
+from lightning_trackplus.media.selected_items import SelectedItems, in_shown_order
 from lightning_trackplus.media.selection import Bottom, First, Last, Sample, Selection, Top
 
 SELECTIONS = [First(5), Last(5), Sample(5), Top(5), Bottom(5)]
@@ -33,7 +33,7 @@ class MediaOnCuda(unittest.TestCase):
                 kept.add(Image(batch, caption=[str(index) for index in range(len(batch))], score=score))
         finally:
             torch.cuda.set_sync_debug_mode("default")
-        media = kept.batch(shown(kept.places(), by_score=selection.needs_scores))
+        media = kept.batch(in_shown_order(kept.places(), by_score=selection.needs_scores))
         payload = media.encode("x")
         return [(np.asarray(PIL.Image.open(io.BytesIO(one.data))).tolist(), one.caption) for one in payload.items]
 
@@ -62,7 +62,7 @@ class MediaOnCuda(unittest.TestCase):
         for shade in range(100):
             image.fill_(shade)
             kept.add(Image(image))
-        payload = kept.batch(shown(kept.places(), by_score=False)).encode("x")
+        payload = kept.batch(in_shown_order(kept.places(), by_score=False)).encode("x")
         shades = [np.asarray(PIL.Image.open(io.BytesIO(one.data))).max() for one in payload.items]
         self.assertEqual(shades, [97, 98, 99])
 
