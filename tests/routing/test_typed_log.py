@@ -5,9 +5,13 @@ from __future__ import annotations
 import pandas
 import pytest
 
+import tests.flavour as L
 from lightning_trackplus import TrackPlus, TrackPlusLogger
 from tests.support.training import loader, quiet_trainer
 from tests.support.typed_logging import Typed
+
+# So that mypy can check it, the module is one of `lightning`.
+pytestmark = pytest.mark.skipif(not issubclass(Typed, L.LightningModule), reason="the module is one of lightning")
 
 
 def test_it_logs_what_self_log_does(tmp_path):
