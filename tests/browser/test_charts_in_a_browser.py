@@ -7,10 +7,8 @@ import math
 import pytest
 
 from lightning_trackplus import TrackPlusLogger
-from tests.browser.test_tensorboard_in_a_browser import PATIENCE, browser, save_screenshot
+from tests.browser.test_tensorboard_in_a_browser import PATIENCE, save_screenshot
 from tests.formats.test_flat_hparams import Tab
-
-__all__ = ["browser"]
 
 expect = pytest.importorskip("playwright.sync_api").expect
 

@@ -6,10 +6,10 @@ documentation are made anew.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import runpy
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,14 +32,9 @@ from lightning_trackplus import (
 )
 from tests.support.programs import as_a_program
 
-CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
-
-try:
-    from playwright.sync_api import Browser, ConsoleMessage, Locator, Route, expect, sync_playwright
-except ModuleNotFoundError:
-    MISSING: str | None = "Playwright is not installed; `pip install playwright` installs it"
-else:
-    MISSING = None if CHROMIUM else "no chromium, chromium-browser or google-chrome is on the PATH"
+# Where it is missing, the fixture `browser` says so.
+with contextlib.suppress(ModuleNotFoundError):
+    from playwright.sync_api import Browser, ConsoleMessage, Locator, Route, expect
 
 pytest.importorskip("jinja2")
 pytest.importorskip("markdown_it")
@@ -108,19 +103,6 @@ class Opened:
             place.scroll_into_view_if_needed()
         expect(self.page.locator("#charts .plot:not(.js-plotly-plot)")).to_have_count(0)
         expect(self.page.locator(".medium > div:last-child:empty")).to_have_count(0)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Start Chromium, or skip or fail where there is none."""
-    if MISSING:
-        if os.environ.get("TRACKPLUS_REQUIRE_BROWSER") == "1":
-            pytest.fail(f"TRACKPLUS_REQUIRE_BROWSER=1, but {MISSING}.", pytrace=False)
-        pytest.skip(f"{MISSING}.")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 def log_run(root: Path, version: int, rate: float) -> Path:

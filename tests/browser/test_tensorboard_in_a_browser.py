@@ -8,11 +8,11 @@ tab in that folder of the checkout.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import runpy
-import shutil
 import subprocess
 import sys
 import time
@@ -27,14 +27,9 @@ import pytest
 
 from tests.support.programs import as_a_program
 
-CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
-
-try:
-    from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
-except ModuleNotFoundError:
-    MISSING: str | None = "Playwright is not installed; `pip install playwright` installs it"
-else:
-    MISSING = None if CHROMIUM else "no chromium, chromium-browser or google-chrome is on the PATH"
+# Where it is missing, the fixture `browser` says so.
+with contextlib.suppress(ModuleNotFoundError):
+    from playwright.sync_api import Browser, Locator, Page, expect
 
 for _package in ("matplotlib", "sklearn"):
     pytest.importorskip(_package)
@@ -52,19 +47,6 @@ PATIENCE = 100  # Seconds; it ends what hangs, and a machine may be slow.
 EVERY_KIND = runpy.run_path(str(ROOT / "docs/draw_media.py"))
 EPOCHS_OF_MEDIA = EVERY_KIND["EPOCHS"]
 LAST_STEP_OF_MEDIA = EPOCHS_OF_MEDIA * EVERY_KIND["TRAINING"] // 100 - 1
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Start Chromium, or skip or fail where there is none."""
-    if MISSING:
-        if os.environ.get("TRACKPLUS_REQUIRE_BROWSER") == "1":
-            pytest.fail(f"TRACKPLUS_REQUIRE_BROWSER=1, but {MISSING}.", pytrace=False)
-        pytest.skip(f"{MISSING}.")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")

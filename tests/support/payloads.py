@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 import wave
 
 import numpy as np
@@ -125,3 +126,17 @@ def _saved(image, kind, **options):
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
+
+
+def log_from_two_threads(logger, writer, count):
+    """Log numbers on one thread, and media through a writer on this one, which has steps beyond them."""
+
+    def log_numbers():
+        for number in range(count):
+            logger.log_metrics({"number": number}, step=number)
+
+    thread = threading.Thread(target=log_numbers)
+    thread.start()
+    for step in range(30):
+        writer.write(record({"beside": pictures(1)}, step=10_000 + step))
+    thread.join()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import sys
-import threading
 import zipfile
 
 import numpy as np
@@ -17,7 +16,7 @@ from lightning_trackplus.record import TensorBoardEvent
 from lightning_trackplus.writers.foreign.registry import writer_for
 from tests.flavour.pytorch.loggers import CometLogger
 from tests.support import payloads
-from tests.support.payloads import HARD_NAMES, KINDS, pictures, record
+from tests.support.payloads import HARD_NAMES, KINDS, log_from_two_threads, pictures, record
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 pytest.importorskip("comet_ml")
@@ -51,7 +50,7 @@ def stored(tmp_path_factory):
             writer.write(record({name: kind(), "a number": 1.0, "an event": TensorBoardEvent(None, 0)}))
         for name in HARD_NAMES:
             writer.write(record({name: pictures(1)}, step=7))
-        log_from_two_threads(logger, writer)
+        log_from_two_threads(logger, writer, NUMBERS)
         writer.flush()
         writer.close()
         logger.experiment.end()
@@ -91,18 +90,6 @@ def validate(module, batch, index):
     module.log(
         "val/hard", Image(batch[:, :1, None, None].expand(-1, 1, 4, 4) / 255, score=batch[:, 0]), reduce_fx="top2"
     )
-
-
-def log_from_two_threads(logger, writer):
-    def log_numbers():
-        for number in range(NUMBERS):
-            logger.log_metrics({"number": number}, step=number)
-
-    thread = threading.Thread(target=log_numbers)
-    thread.start()
-    for step in range(30):
-        writer.write(record({"beside": pictures(1)}, step=10_000 + step))
-    thread.join()
 
 
 def test_a_training_has_media_at_the_steps_of_its_numbers(stored):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ from lightning_trackplus.record import (
 from lightning_trackplus.writers.foreign.wandb import WandbWriter
 from tests.flavour.pytorch.loggers import WandbLogger
 from tests.support import payloads
-from tests.support.payloads import HARD_NAMES, KINDS, pictures, record
+from tests.support.payloads import HARD_NAMES, KINDS, log_from_two_threads, pictures, record
 
 wandb = pytest.importorskip("wandb")
 from tests.support.wandb_run import history  # noqa: E402  it needs wandb
@@ -50,7 +49,7 @@ def run(tmp_path_factory):
         for name in HARD_NAMES:
             writer.write(record({name: pictures(1)}))
             writer.write(record({name: KINDS["table"]()}))
-        log_from_two_threads(logger, writer)
+        log_from_two_threads(logger, writer, NUMBERS)
         writer.flush()
         writer.close()
         files = Path(logger.experiment.dir)
@@ -66,18 +65,6 @@ def wide_histogram():
 
 def mixed_table():
     return TablePayload((Item(b"", ".csv"),), (TableData(("a",), (("one",), (2,), (None,))),))
-
-
-def log_from_two_threads(logger, writer):
-    def log_numbers():
-        for number in range(NUMBERS):
-            logger.log_metrics({"number": number}, step=number)
-
-    thread = threading.Thread(target=log_numbers)
-    thread.start()
-    for step in range(30):
-        writer.write(record({"beside": pictures(1)}, step=10_000 + step))
-    thread.join()
 
 
 def logged(run, key):
