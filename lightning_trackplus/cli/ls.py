@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning_trackplus.cli import output
+from lightning_trackplus.formats.layout import is_url
 
 if TYPE_CHECKING:
     from lightning_trackplus.reading.run_info import RunInfo
@@ -94,7 +95,7 @@ def _row(run: RunInfo, root: str, monitored: list[str], hparams: list[str]) -> l
 def _as_json(run: RunInfo) -> dict[str, Any]:
     keys = ("best", "best_step", "mode")
     return {
-        "path": run.name if "://" in run.name else os.path.abspath(run.name),
+        "path": run.name if is_url(run.name) else os.path.abspath(run.name),
         "started": output.iso(run.started),
         "seconds": round(run.ended - run.started, 3),
         "last_step": run.last_step,

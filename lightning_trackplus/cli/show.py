@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_trackplus.cli import output
+from lightning_trackplus.formats.layout import is_url
 
 if TYPE_CHECKING:
     from lightning_trackplus.reading.run_info import RunInfo
@@ -112,7 +113,7 @@ def _extremes(entry: Mapping[str, Any]) -> tuple[str, str]:
 
 def _as_json(run: RunInfo) -> dict[str, Any]:
     return {
-        "path": run.name if "://" in run.name else str(run.directory),
+        "path": run.name if is_url(run.name) else str(run.directory),
         "status": run.status,
         "started": output.iso(run.started),
         "seconds": round(run.ended - run.started, 3),
@@ -165,7 +166,7 @@ def _files(run: RunInfo) -> dict[str, str]:
     from lightning_trackplus.reading.read_run import files_of  # noqa: PLC0415
 
     # The copy of a run at a URL does not have all files.
-    is_copy = "://" in run.name and not run.name.startswith("file://")
+    is_copy = is_url(run.name) and not run.name.startswith("file://")
     there = {path.partition("/")[0] for path in files_of(run.name)} if is_copy else set(os.listdir(run.directory))
     events = [name for name in there if "tfevents" in name]
     found = {f"{run.name}/{name}": what for name, what in _WHAT.items() if name in there}

@@ -23,6 +23,9 @@ from lightning_trackplus.runtime.warn import warn, warn_once
 if TYPE_CHECKING:
     from tensorboard.compat.proto.event_pb2 import Event
 
+HPARAMS_TAG = "_hparams_/"
+"""How the tags of the HParams tab begin."""
+
 CAPTIONS_SUFFIX = "/captions"
 """What the tag of media's captions adds to the tag of the media."""
 

@@ -33,6 +33,7 @@ FILM_SUFFIXES = (".mp4", ".webm", ".ogg")
 """The suffixes of films, which TensorBoard does not play."""
 AXES_FILE = "x_axis.json"
 SUMMARY_FILE = "summary.json"
+HPARAMS_FILE = "hparams.yaml"
 BACKUP_FOLDER = "backup"
 
 # Users may have added words to the number.
@@ -46,6 +47,11 @@ OUR_EVENTS = b"lightning_trackplus"
 _LONGEST_FOLDER_NAME = 80
 _SAFE_NAME = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+)*")
 _DEVICE_NAMES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)")
+
+
+def is_url(path: str | Path) -> bool:
+    """Return whether a path is a URL, such as ``s3://bucket/logs``."""
+    return "://" in str(path)
 
 
 def is_ours(directory: Path) -> bool:

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_trackplus.formats.layout import MEDIA_INDEX, METRICS_FILE
+from lightning_trackplus.formats.layout import MEDIA_INDEX, METRICS_FILE, is_url
 from lightning_trackplus.formats.media_csv import MediaRecord, read_media
 from lightning_trackplus.reading.frames import Frames, check_frames, empty_frame, frame_of_csv, frame_of_events
 from lightning_trackplus.run.journal import check_format
-from lightning_trackplus.run.version import is_url
 
 _EVENT_FILES = "*tfevents*"
 _MAX_RUNS_NAMED = 5

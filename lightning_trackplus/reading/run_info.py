@@ -20,12 +20,14 @@ from lightning_trackplus.formats.flat_hparams import HparamValue, flatten_hparam
 from lightning_trackplus.formats.layout import (
     BACKUP_FOLDER,
     EVALUATIONS,
+    HPARAMS_FILE,
     MEDIA_FOLDER,
     METRICS_FILE,
     RUN_FILE,
     SUMMARY_FILE,
     batches_folder,
     is_ours,
+    is_url,
 )
 from lightning_trackplus.formats.media_csv import MediaRecord, read_media
 from lightning_trackplus.formats.metrics_csv import EPOCH, STEP, number_in, read_stored
@@ -33,7 +35,6 @@ from lightning_trackplus.reading.number_chunks import Chunk, EventNumbers, csv_c
 from lightning_trackplus.reading.read_run import check_tensorboard, files_of, has_events, is_run, run_directory
 from lightning_trackplus.run.journal import RunJournal
 from lightning_trackplus.run.lock import is_locked
-from lightning_trackplus.run.version import is_url
 
 FINISHED, INTERRUPTED, RUNNING = "finished", "interrupted", "running"
 
@@ -95,7 +96,7 @@ class RunInfo:
     @cached_property
     def hparams(self) -> Mapping[str, HparamValue]:
         """The hyper-parameters by their full names, and LightningCLI's ``seed_everything``."""
-        params = _yaml(self.directory / "hparams.yaml")
+        params = _yaml(self.directory / HPARAMS_FILE)
         seed = _yaml(self.directory / "config.yaml").get(_SEED)
         return {**({} if seed is None else {_SEED: seed}), **params}
 

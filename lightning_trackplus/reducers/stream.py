@@ -4,19 +4,36 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from lightning_trackplus.record import Counts
 from lightning_trackplus.reducers.pending_calls import Call, Given, PendingCalls, call_of, size_of
-from lightning_trackplus.reducers.samples import Span, State
-
-if TYPE_CHECKING:
-    from lightning_trackplus.reducers.base import Reducer
+from lightning_trackplus.reducers.samples import NanPolicy, Samples, Span, State
 
 _MAX_PENDING_CALLS = 2048
 _MAX_PENDING_VALUES = 65_536
+
+
+class StreamReducer(Protocol):
+    """What a stream needs of a `Reducer`, which has a stream itself where it is used as a metric."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102  as in `Reducer`, like all that follow
+    @property
+    def state_key(self) -> Hashable: ...  # noqa: D102
+    @property
+    def nan_policy(self) -> NanPolicy: ...  # noqa: D102
+    @property
+    def weighted(self) -> bool: ...  # noqa: D102
+    @property
+    def span(self) -> Span: ...  # noqa: D102
+    @property
+    def counts_nan(self) -> bool: ...  # noqa: D102
+    def summarize(self, samples: Samples) -> State: ...  # noqa: D102
+    def merge(self, left: State, right: State) -> State: ...  # noqa: D102
+    def result(self, state: State) -> Any: ...  # noqa: D102
 
 
 class Summary(NamedTuple):
@@ -33,10 +50,10 @@ class Stream:
     one piece, and nothing waits for them until a result is computed.
     """
 
-    def __init__(self, reducers: Sequence[Reducer]) -> None:
+    def __init__(self, reducers: Sequence[StreamReducer]) -> None:
         self.reducers = tuple(reducers)
         # The first reducer with a state_key summarizes and merges for all others with that key.
-        self._by_key: dict[Hashable, Reducer] = {}
+        self._by_key: dict[Hashable, StreamReducer] = {}
         for one in self.reducers:
             self._by_key.setdefault(one.state_key, one)
         self._calls: list[Call] = []
@@ -164,7 +181,7 @@ class Stream:
         return self.__dict__
 
 
-def _result_with_nan_policy(reducer: Reducer, summary: Summary) -> Any:
+def _result_with_nan_policy(reducer: StreamReducer, summary: Summary) -> Any:
     if summary.nan_count and reducer.nan_policy == "raise":
         raise ValueError(
             f"{reducer.name} got {summary.nan_count} values that are NaN, and nan_policy='raise'. Find where they come"

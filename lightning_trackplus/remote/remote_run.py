@@ -14,6 +14,7 @@ from pathlib import Path
 from lightning_trackplus.formats.layout import (
     AXES_FILE,
     BACKUP_FOLDER,
+    HPARAMS_FILE,
     MEDIA_FOLDER,
     MEDIA_INDEX,
     METRICS_FILE,
@@ -26,7 +27,7 @@ from lightning_trackplus.remote.uploads import Uploads
 from lightning_trackplus.runtime import forks
 from lightning_trackplus.runtime.warn import describe_error
 
-_CONTINUED = {RUN_FILE, METRICS_FILE, MEDIA_INDEX, SUMMARY_FILE, AXES_FILE, "hparams.yaml"}
+_CONTINUED = {RUN_FILE, METRICS_FILE, MEDIA_INDEX, SUMMARY_FILE, AXES_FILE, HPARAMS_FILE}
 _KEPT_AS_STUBS = {MEDIA_FOLDER, BACKUP_FOLDER}
 _NOT_CONTINUED = {*_KEPT_AS_STUBS, "checkpoints"}
 _PAUSE_FACTOR = 10

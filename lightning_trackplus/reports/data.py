@@ -15,16 +15,15 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from lightning_trackplus.formats.event_files import event_files, read_records
+from lightning_trackplus.formats.event_files import HPARAMS_TAG, event_files, read_records
 from lightning_trackplus.formats.flat_hparams import HparamValue, flatten_hparams
-from lightning_trackplus.formats.layout import SUMMARY_FILE
+from lightning_trackplus.formats.layout import HPARAMS_FILE, SUMMARY_FILE
 from lightning_trackplus.formats.x_axis import read_axes
 from lightning_trackplus.reading.read_run import Run, read_run
 
-HPARAMS_FILE = "hparams.yaml"
 _MOST_TIMES = 1000
 _WALL_TIME, _STEP, _SUMMARY = b"\x09", b"\x10", b"\x2a"  # The tags of fields of an Event, in their order.
-_HPARAMS = b"_hparams_/"  # How the names of what has no step of the training begin.
+_HPARAMS = HPARAMS_TAG.encode()  # Events with such names have no step of the training.
 _SEVEN_BITS, _MORE = 0x7F, 0x80
 
 

@@ -16,7 +16,7 @@ from lightning_trackplus.record import Counts
 from lightning_trackplus.reducers.base import Reducer
 from lightning_trackplus.reducers.registry import OneReduction, Reduction, reducers_of
 from lightning_trackplus.reducers.samples import NanPolicy, Span
-from lightning_trackplus.reducers.stream import Stream, Summary
+from lightning_trackplus.reducers.stream import Stream, StreamReducer, Summary
 from lightning_trackplus.routing.log_call import Arguments
 from lightning_trackplus.routing.proxy_metrics import ProxyMetrics, is_epoch_end_hook
 from lightning_trackplus.runtime import distributed
@@ -279,7 +279,7 @@ class ResultNames:
         ['loss_mean', 'loss_top1', 'loss_top2']
     """
 
-    def __init__(self, name: str, reduce_fx: Reduction, reducers: Sequence[Reducer], *, of_several: bool) -> None:
+    def __init__(self, name: str, reduce_fx: Reduction, reducers: Sequence[StreamReducer], *, of_several: bool) -> None:
         self._name = name
         self._reduce_fx = reduce_fx
         self._reducers = reducers
@@ -311,7 +311,7 @@ class ResultNames:
         return [name for name, result in self.named(omitting).items() if result is not None]
 
     def _check(self) -> None:
-        given: dict[str, Reducer] = {}
+        given: dict[str, StreamReducer] = {}
         for reducer, result in zip(self._reducers, self._nothing, strict=True):
             for part in result if isinstance(result, Mapping) else [reducer.name]:
                 other = given.setdefault(part, reducer)

@@ -13,6 +13,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 
 from lightning_trackplus.delivery.async_writer import AsyncWriter
 from lightning_trackplus.delivery.fan_out import FanOut, SharedEncoding
+from lightning_trackplus.formats.layout import is_url
 from lightning_trackplus.lightning_internals import lightning_loggers, trainer_state
 from lightning_trackplus.logger.track_plus_logger import TrackPlusLogger
 from lightning_trackplus.media.base import Media
@@ -116,7 +117,7 @@ class MediaFanOut:
         version = f"version_{version}" if isinstance(version, int) else version
         composed = [logger.save_dir or default, logger.name, version]
         candidates = [logger.log_dir or os.path.join(*[str(part) for part in composed if part]), default, os.getcwd()]
-        return Path(next(folder for folder in map(os.fspath, candidates) if "://" not in folder))
+        return Path(next(folder for folder in map(os.fspath, candidates) if not is_url(folder)))
 
 
 def _opened(logger: Logger) -> tuple[Writer | None, str]:

@@ -9,6 +9,7 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_trackplus.formats.layout import is_url
 from lightning_trackplus.lightning_internals import trainer_state
 from lightning_trackplus.lightning_internals.flavours import flavour_of
 from lightning_trackplus.lightning_internals.running_trainers import current_run
@@ -17,7 +18,7 @@ from lightning_trackplus.remote.remote_run import RemoteRun
 from lightning_trackplus.remote.spool import spool_of
 from lightning_trackplus.run.journal import RunFormatError, check_format, was_written_by_child
 from lightning_trackplus.run.lock import RunInUseError, RunLock
-from lightning_trackplus.run.version import auto_version, is_url, next_version, reserve_version
+from lightning_trackplus.run.version import auto_version, next_version, reserve_version
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl

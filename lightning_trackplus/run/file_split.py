@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple, TypeAlias
 
 from lightning_trackplus.formats.atomic_files import FilePart
 from lightning_trackplus.formats.csv_rows import cells_of, is_whole, read_row
-from lightning_trackplus.formats.event_files import events_with_ends
+from lightning_trackplus.formats.event_files import HPARAMS_TAG, events_with_ends
 from lightning_trackplus.formats.last_points import last_batch_steps
 from lightning_trackplus.formats.layout import (
     BACKUP_FOLDER,
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 _BLOCK = 2**20
 _FIRST_BYTES = 256
 _WITHOUT_EVENTS = {BACKUP_FOLDER, MEDIA_FOLDER, "checkpoints"}
-_HPARAMS_TAG = "_hparams_/"
 
 Split: TypeAlias = Callable[[Path, Path], bool]
 """Writes the kept and the removed part of a file to two new files; returns whether anything is removed."""
@@ -210,7 +209,7 @@ class _EventsByStep:
         # If all have the global step, the tags need not be read. Hyper-parameters always have the step 0, and do not
         # decide about the events after them.
         values = event.summary.value if self._axes else ()
-        tags = [value.tag for value in values if not value.tag.startswith(_HPARAMS_TAG)]
+        tags = [value.tag for value in values if not value.tag.startswith(HPARAMS_TAG)]
         if not tags:
             return is_before
         if any(tag not in self._axes for tag in tags):

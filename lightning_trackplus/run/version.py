@@ -7,10 +7,10 @@ import os
 import re
 from pathlib import Path
 
-from lightning_trackplus.formats.layout import METRICS_FILE, VERSION_FOLDER
+from lightning_trackplus.formats.layout import HPARAMS_FILE, METRICS_FILE, VERSION_FOLDER, is_url
 from lightning_trackplus.lightning_internals.flavours import installed_flavours
 
-_RUN_FILES = ("hparams.yaml", METRICS_FILE, "events.out.tfevents.*")
+_RUN_FILES = (HPARAMS_FILE, METRICS_FILE, "events.out.tfevents.*")
 _LONGEST_JOB_ID = 80
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -70,11 +70,6 @@ def _make_new(folder: Path) -> bool:
     except OSError:
         return True
     return True
-
-
-def is_url(path: str | Path) -> bool:
-    """Return whether a path is a URL, such as ``s3://bucket/logs``."""
-    return "://" in str(path)
 
 
 def _run_of(root: str | Path, checkpoint: str) -> str | None:

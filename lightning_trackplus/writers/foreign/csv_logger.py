@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import Self
 
+from lightning_trackplus.formats.layout import is_url
 from lightning_trackplus.record import MediaPayload, Payload, Record
 from lightning_trackplus.writers.csv import MediaFiles
 from lightning_trackplus.writers.foreign.base import ForeignWriter
@@ -30,7 +31,7 @@ class MediaFilesWriter(ForeignWriter):
         Raises:
             ValueError: If the directory is not on this machine.
         """
-        if "://" in logger.log_dir:
+        if is_url(logger.log_dir):
             raise ValueError(f"{logger.log_dir} is not a local directory")
         # Creates the directory, as the first number would: CSVLogger takes files that are there already for those of
         # an earlier run.
