@@ -8,7 +8,7 @@ import shlex
 import time
 import weakref
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_only, rank_zero_warn
@@ -21,6 +21,7 @@ from lightning_trackplus.formats.layout import RUN_FILE
 from lightning_trackplus.formats.x_axis import check_x_axis, prefixed_axes
 from lightning_trackplus.lightning_internals import lightning_loggers
 from lightning_trackplus.lightning_internals.flavours import installed_flavours
+from lightning_trackplus.logger.flatten_metrics import flatten_metrics
 from lightning_trackplus.logger.media_methods import MediaMethods
 from lightning_trackplus.logger.null_experiment import NullExperiment
 from lightning_trackplus.logger.trainer_hooks import StepTracker, TrainerHooks
@@ -46,7 +47,6 @@ else:
     TensorBoardLogger = _flavour.pytorch("loggers").TensorBoardLogger
     rank_zero_experiment = _flavour.fabric("loggers.logger").rank_zero_experiment
 
-_NUMBERS = {float, int}
 _loggers: weakref.WeakSet[TrackPlusLogger] = weakref.WeakSet()
 
 
@@ -349,40 +349,3 @@ def loggers_want_callback() -> bool:
 def trackplus_loggers(trainer: pl.Trainer) -> list[TrackPlusLogger]:
     """Return the TrackPlusLoggers of a Trainer."""
     return [logger for logger in trainer.loggers if isinstance(logger, TrackPlusLogger)]
-
-
-def flatten_metrics(metrics: Mapping[str, Any]) -> dict[str, float | Tensor]:
-    """Return each number by its name, with nested dicts as ``outer/inner``; CUDA tensors stay on the device.
-
-    Examples:
-        >>> import torch
-        >>> flatten_metrics({"loss": torch.tensor(0.5), "acc": {"top1": 1, "top5": True}})
-        {'loss': 0.5, 'acc/top1': 1, 'acc/top5': 1.0}
-    """
-    if _NUMBERS.issuperset(map(type, metrics.values())):
-        return dict(metrics)
-    return dict(_flattened(metrics, ""))
-
-
-def _flattened(metrics: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, float | Tensor]]:
-    for name, value in metrics.items():
-        if isinstance(value, Tensor) and value.is_cuda and value.numel() == 1 and not value.is_complex():
-            yield prefix + name, value  # Reading it here would wait for the device.
-        elif isinstance(value, Mapping):
-            yield from _flattened(value, f"{prefix}{name}/")
-        else:
-            yield prefix + name, _number(value)
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return value
-    try:
-        # `item` also reads tensors that require a gradient and arrays with dimensions, without a warning.
-        number = value.item() if hasattr(value, "item") else value
-        return number if type(number) is int else float(number)
-    except (TypeError, ValueError, RuntimeError) as error:
-        # The message is Lightning's.
-        raise ValueError(
-            f"\n you tried to log {value} which is currently not supported. Try a dict or a scalar/tensor."
-        ) from error
