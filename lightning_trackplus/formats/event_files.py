@@ -53,7 +53,7 @@ def next_file_time(directory: Path) -> float:
     return max([time.time(), *after])
 
 
-class RecordWriter:
+class EventFile:
     """Writes a new event file, record by record."""
 
     def __init__(self, path: Path) -> None:
@@ -99,7 +99,7 @@ def write_event_file(path: Path, event: Event | None) -> None:
 
     new = path.with_name("session.new")
     new.unlink(missing_ok=True)
-    file = RecordWriter(new)
+    file = EventFile(new)
     file.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
     if event is not None:
         file.write(event.SerializeToString())

@@ -22,7 +22,7 @@ from typing import cast
 from tensorboard.compat.proto.event_pb2 import Event, SourceMetadata
 from typing_extensions import assert_never
 
-from lightning_trackplus.formats.event_files import RecordWriter, next_file_time
+from lightning_trackplus.formats.event_files import EventFile, next_file_time
 from lightning_trackplus.formats.layout import OUR_EVENTS, batches_folder
 from lightning_trackplus.formats.scalar_events import ScalarEvents
 from lightning_trackplus.formats.x_axis import XAxes
@@ -49,10 +49,10 @@ class TensorBoardWriter:
     def __init__(self, directory: Path, x_axis: Mapping[str, str] | None = None) -> None:
         self._directory = directory
         self._axes = XAxes(directory, x_axis or {})
-        self._run = EventFileWriter(directory, self._axes, Listeners(directory))
+        self._run = EventsWriter(directory, self._axes, Listeners(directory))
         # By folder, the most recently used one last. Suspended ones have no open file, but can continue theirs.
-        self._sub_runs: dict[str, EventFileWriter] = {}
-        self._suspended: dict[str, EventFileWriter] = {}
+        self._sub_runs: dict[str, EventsWriter] = {}
+        self._suspended: dict[str, EventsWriter] = {}
 
     def write(self, record: Record[Payload]) -> None:
         """Write one record as one event."""
@@ -91,11 +91,11 @@ class TensorBoardWriter:
             for call in reversed(calls):
                 stack.callback(call)
 
-    def _sub_run(self, folder: str) -> EventFileWriter:
+    def _sub_run(self, folder: str) -> EventsWriter:
         writer = self._sub_runs.pop(folder, None) or self._suspended.pop(folder, None)
         if writer is None:
             directory = self._directory / folder
-            writer = EventFileWriter(directory, listeners=Listeners(directory, announces=False))
+            writer = EventsWriter(directory, listeners=Listeners(directory, announces=False))
         self._sub_runs[folder] = writer
         return writer
 
@@ -110,7 +110,7 @@ class TensorBoardWriter:
             writer.suspend()
 
 
-class EventFileWriter:
+class EventsWriter:
     """Writes the event file of one folder: each record as one event, and one more for each other X axis.
 
     Where the steps of a tag go back, a new file is begun: within a file, TensorBoard expects them to increase.
@@ -121,8 +121,8 @@ class EventFileWriter:
         self._axes = axes
         self._listeners = listeners
         self._number_events = ScalarEvents()
-        self._records: RecordWriter | None = None
-        self._suspended: RecordWriter | None = None
+        self._records: EventFile | None = None
+        self._suspended: EventFile | None = None
         self._last_steps: dict[str, int] = {}
         self._highest_step = 0
         self._file_count = 0
@@ -201,7 +201,7 @@ class EventFileWriter:
         if listeners is not None and not is_passed_on:
             listeners.pass_on(data)
 
-    def _file(self, tags: AbstractSet[str], step: int) -> RecordWriter:
+    def _file(self, tags: AbstractSet[str], step: int) -> EventFile:
         """Return the file for an event with these tags."""
         if step < self._highest_step and any(self._last_steps.get(tag, step) > step for tag in tags):
             self._begin_new_file()
@@ -221,7 +221,7 @@ class EventFileWriter:
                 stacklevel=2,
             )
 
-    def _reopened(self) -> RecordWriter | None:
+    def _reopened(self) -> EventFile | None:
         """Return the suspended file, if there is one and it can be opened."""
         suspended, self._suspended = self._suspended, None
         if suspended is not None:
@@ -230,14 +230,14 @@ class EventFileWriter:
                 self._records = suspended
         return self._records
 
-    def _open(self) -> RecordWriter:
+    def _open(self) -> EventFile:
         self._directory.mkdir(parents=True, exist_ok=True)
         now, file_time = time.time(), next_file_time(self._directory)
         is_read = self._listeners is not None and self._listeners.announce()
         # W&B only reads files with tensorboard's own names, in sub-folders as well.
         when = f"{math.ceil(file_time):010d}" if is_read else f"{file_time:020.9f}"
         name = f"events.out.tfevents.{when}.{socket.gethostname()}.{os.getpid()}.{next(_file_numbers)}"
-        records = RecordWriter(self._directory / name)
+        records = EventFile(self._directory / name)
         source = SourceMetadata(writer=OUR_EVENTS.decode())
         records.write(Event(wall_time=now, file_version="brain.Event:2", source_metadata=source).SerializeToString())
         self._records = records

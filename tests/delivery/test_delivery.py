@@ -29,7 +29,7 @@ from lightning_trackplus.media.image import Image
 from lightning_trackplus.record import ImagePayload, Item, Record, TextPayload
 from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.protocol import Writer
-from lightning_trackplus.writers.tensorboard import EventFileWriter
+from lightning_trackplus.writers.tensorboard import EventsWriter
 from tests.support.forking import Forked
 
 if sys.platform != "win32":
@@ -371,7 +371,7 @@ def test_flush_waits_until_everything_is_written(gated):
 
 def test_after_flush_everything_is_on_disk(tmp_path):
     """Other programs read all of it after a flush, while the run goes on."""
-    delivery = AsyncWriter(FanOut([CSVWriter(tmp_path), EventFileWriter(tmp_path)]))
+    delivery = AsyncWriter(FanOut([CSVWriter(tmp_path), EventsWriter(tmp_path)]))
     for count in (1, 50, 200):
         for step in range(count):
             delivery.write(record(count * 1000 + step, {"loss": step / 4, "note": Encoded(str(step))}))
@@ -464,7 +464,7 @@ def test_a_run_directory_that_cannot_be_made_costs_no_training(tmp_path):
     """Where a file is in the way of one writer's directory, another writer gets everything."""
     (tmp_path / "in the way").touch()
     folders = [tmp_path / "in the way" / "run", tmp_path / "run"]
-    delivery = AsyncWriter(FanOut([CSVWriter(folders[0]), EventFileWriter(folders[0]), CSVWriter(folders[1])]))
+    delivery = AsyncWriter(FanOut([CSVWriter(folders[0]), EventsWriter(folders[0]), CSVWriter(folders[1])]))
     with pytest.warns(UserWarning, match="failed") as caught:
         for step in range(3):
             delivery.write(record(step))
@@ -476,9 +476,9 @@ def test_a_run_directory_that_cannot_be_made_costs_no_training(tmp_path):
     )
     assert starts == [
         "CSVWriter failed, training goes on.",
-        "EventFileWriter failed, training goes on.",
+        "EventsWriter failed, training goes on.",
         f"CSVWriter {missing} The first failure:",
-        f"EventFileWriter {missing} The first failure:",
+        f"EventsWriter {missing} The first failure:",
     ]
     assert pandas.read_csv(tmp_path / "run" / "metrics.csv")["x"].tolist() == [0.0, 1.0, 2.0]
 

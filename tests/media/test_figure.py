@@ -22,7 +22,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lightning_trackplus.media.figure import Figure, is_figure
 from lightning_trackplus.record import Record
 from lightning_trackplus.writers.csv import CSVWriter
-from lightning_trackplus.writers.tensorboard import EventFileWriter
+from lightning_trackplus.writers.tensorboard import EventsWriter
 
 # An encoding that warns where it should be silent fails its test.
 pytestmark = pytest.mark.filterwarnings("error")
@@ -263,7 +263,7 @@ def test_another_number_of_captions_or_scores_is_refused(figures, extras, messag
 def test_files_and_tensorboard(tmp_path):
     """Pictures are in TensorBoard's image tab, pages are files, and TensorBoard says where they are."""
     values = {"curve": Figure(curve()).encode("curve"), "squares": Figure(scatter()).encode("squares")}
-    for writer in (CSVWriter(tmp_path / "csv"), EventFileWriter(tmp_path / "events")):
+    for writer in (CSVWriter(tmp_path / "csv"), EventsWriter(tmp_path / "events")):
         writer.write(Record(4, 0, 1e9, values))
         writer.close()
 

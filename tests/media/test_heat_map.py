@@ -23,7 +23,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from lightning_trackplus.media.heat_map import HeatMap
 from lightning_trackplus.record import Record
 from lightning_trackplus.writers.csv import CSVWriter
-from lightning_trackplus.writers.tensorboard import EventFileWriter
+from lightning_trackplus.writers.tensorboard import EventsWriter
 
 # An encoding that warns where it should be silent fails its test.
 pytestmark = pytest.mark.filterwarnings("error")
@@ -382,7 +382,7 @@ def test_what_is_no_matrix_is_refused(matrix, options, error, message):
 def test_files_and_tensorboard(tmp_path):
     """The file is beside its row in the index, and TensorBoard's image tab has the same picture."""
     heat_map = HeatMap([[8, 2], [1, 9]], ["cat", "dog"], "after training").encode("val/confusion")
-    for writer in (CSVWriter(tmp_path / "csv"), EventFileWriter(tmp_path / "events")):
+    for writer in (CSVWriter(tmp_path / "csv"), EventsWriter(tmp_path / "events")):
         writer.write(Record(4, 0, 1e9, {"val/confusion": heat_map}))
         writer.close()
 

@@ -33,7 +33,7 @@ from lightning_trackplus.record import Counts, Record
 from lightning_trackplus.reducers.histogram import Histogram
 from lightning_trackplus.reducers.samples import Samples
 from lightning_trackplus.writers.csv import CSVWriter
-from lightning_trackplus.writers.tensorboard import EventFileWriter
+from lightning_trackplus.writers.tensorboard import EventsWriter
 
 # Arithmetic that warns has gone wrong.
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
@@ -699,7 +699,7 @@ class TestTensorBoard:
     def test_both_tabs_have_it(self, tmp_path):
         """One has the bins from the first to the last that is not empty, the other percentiles of what is in them."""
         written(
-            EventFileWriter(tmp_path),
+            EventsWriter(tmp_path),
             Medium.of_counts([0, 3, 0, 1, 0], [0, 1, 2, 3, 4, 5]),
             Medium.of_counts([1] * 5, range(6)),
         )
@@ -728,7 +728,7 @@ class TestTensorBoard:
                 global_step=0,
             )
 
-        written(EventFileWriter(tmp_path / "ours"), Medium.of_counts(found.counts, found.edges))
+        written(EventsWriter(tmp_path / "ours"), Medium.of_counts(found.counts, found.edges))
 
         ((ours,), (spread,)), ((torchs,), (torchs_spread,)) = (
             tabs(tmp_path / who, "val/scores") for who in ("ours", "torch")
@@ -748,7 +748,7 @@ class TestTensorBoard:
     )
     def test_what_lies_outside_has_a_bin_of_its_own(self, histogram, rows, tmp_path):
         """Beside the bins, as wide as its neighbour, since no tab can draw an endless one."""
-        written(EventFileWriter(tmp_path), histogram)
+        written(EventsWriter(tmp_path), histogram)
 
         ((_, found),) = tensors_in(tmp_path, "val/scores")
 
@@ -757,7 +757,7 @@ class TestTensorBoard:
     def test_values_are_shown(self, tmp_path):
         """Both tabs have the distribution of a million values."""
         values = torch.randn(1_000_000, generator=torch.manual_seed(0))
-        written(EventFileWriter(tmp_path), Medium(values))
+        written(EventsWriter(tmp_path), Medium(values))
 
         (shown,), (spread,) = tabs(tmp_path, "val/scores")
 
@@ -769,7 +769,7 @@ class TestTensorBoard:
     @pytest.mark.parametrize("counts", [[0.0, 0.0], [math.nan, math.nan]], ids=["empty", "nan"])
     def test_nothing_to_draw_is_no_bin(self, counts, tmp_path):
         """A histogram of nothing, or of NaN, has no bins, with which both tabs cope."""
-        written(EventFileWriter(tmp_path), Medium.of_counts(counts, [0, 1, 2]))
+        written(EventsWriter(tmp_path), Medium.of_counts(counts, [0, 1, 2]))
 
         ((_, found),) = tensors_in(tmp_path, "val/scores")
         shown, spread = tabs(tmp_path, "val/scores")
@@ -780,7 +780,7 @@ class TestTensorBoard:
 
     def test_several_have_a_tag_each(self, tmp_path):
         """A tag has one histogram a step, so that several are numbered; their captions stand in the text tab."""
-        written(EventFileWriter(tmp_path), Medium.of_counts([1], [0, 1], "one").joined([Medium.of_counts([2], [0, 2])]))
+        written(EventsWriter(tmp_path), Medium.of_counts([1], [0, 1], "one").joined([Medium.of_counts([2], [0, 2])]))
 
         assert tensors_in(tmp_path, "val/scores/1")[0][1].tolist() == [[0, 1, 1]]
         assert tensors_in(tmp_path, "val/scores/2")[0][1].tolist() == [[0, 2, 2]]

@@ -29,7 +29,7 @@ from lightning_trackplus.media.table import Table
 from lightning_trackplus.media.text import Text
 from lightning_trackplus.record import Record
 from lightning_trackplus.writers.csv import CSVWriter
-from lightning_trackplus.writers.tensorboard import EventFileWriter
+from lightning_trackplus.writers.tensorboard import EventsWriter
 
 # An encoding that warns where it should be silent fails its test.
 pytestmark = pytest.mark.filterwarnings("error")
@@ -387,7 +387,7 @@ def test_a_medium_has_no_place_in_a_cell(make, cell):
 def test_files_and_tensorboard(tmp_path):
     """The file is beside its row in the index, and TensorBoard's text tab has the table in markdown."""
     record = Record(4, 0, 1e9, {"val/worst": Table(ROWS, NAMES, "the worst").encode("val/worst")})
-    for writer in (CSVWriter(tmp_path / "csv"), EventFileWriter(tmp_path / "events")):
+    for writer in (CSVWriter(tmp_path / "csv"), EventsWriter(tmp_path / "events")):
         writer.write(record)
         writer.close()
 

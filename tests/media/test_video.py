@@ -21,7 +21,7 @@ from lightning_trackplus import TrackPlusLogger
 from lightning_trackplus.media.video import Video
 from lightning_trackplus.record import Record
 from lightning_trackplus.writers.csv import CSVWriter
-from lightning_trackplus.writers.tensorboard import EventFileWriter
+from lightning_trackplus.writers.tensorboard import EventsWriter
 
 # An encoding that warns where it should be silent fails its test.
 pytestmark = pytest.mark.filterwarnings("error")
@@ -306,7 +306,7 @@ def test_a_film_is_taken_as_it_is(tmp_path, suffix, way):
     film = Video(path if way == "path" else io.BytesIO(FILMS[suffix]), caption="one", score=2.0).snapshot()
     path.unlink()
     payload = film.encode("val/film")
-    for writer in (CSVWriter(tmp_path), EventFileWriter(tmp_path)):
+    for writer in (CSVWriter(tmp_path), EventsWriter(tmp_path)):
         writer.write(Record(4, 0, 1e9, {"val/film": payload}))
         writer.close()
 

@@ -22,7 +22,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lightning_trackplus import Histogram, Image, Text, TrackPlus, TrackPlusLogger
 from lightning_trackplus.cli import main
-from lightning_trackplus.formats.event_files import RecordWriter
+from lightning_trackplus.formats.event_files import EventFile
 from lightning_trackplus.formats.media_csv import MediaRecord
 from lightning_trackplus.reading.read_run import read_run
 from tests.flavour.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -385,7 +385,7 @@ def test_events_are_read_up_to_one_that_is_damaged(tmp_path):
     with SummaryWriter(str(tmp_path)) as writer:
         writer.add_scalar("a", 0.5, 3)
     (events,) = tmp_path.glob("events*")
-    records = RecordWriter(tmp_path / "record")
+    records = EventFile(tmp_path / "record")
     records.write(b"\xff\xff\xff")
     records.close()
     events.write_bytes(events.read_bytes() + (tmp_path / "record").read_bytes())

@@ -21,7 +21,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lightning_trackplus import Audio, Histogram, Image, Table, Text, TrackPlus, TrackPlusLogger, Video
 from lightning_trackplus.cli import main
-from lightning_trackplus.formats.event_files import RecordWriter, event_files, read_events
+from lightning_trackplus.formats.event_files import EventFile, event_files, read_events
 from lightning_trackplus.reading.verify import Difference, compare, differences
 from tests.flavour.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tests.support.training import LoggingModule, loader, quiet_trainer
@@ -133,7 +133,7 @@ def rewrite_events(directory, edit):
     (path,) = event_files(directory)
     events = [edit(event) for event in read_events(path)]
     path.unlink()
-    file = RecordWriter(path)
+    file = EventFile(path)
     for event in events:
         if event is not None:
             file.write(event.SerializeToString())

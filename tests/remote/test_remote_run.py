@@ -23,7 +23,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
-from lightning_trackplus.formats.event_files import RecordWriter, read_records
+from lightning_trackplus.formats.event_files import EventFile, read_records
 from lightning_trackplus.formats.layout import media_file
 from lightning_trackplus.remote import remote_run
 from lightning_trackplus.remote.remote_folder import remote_versions
@@ -425,7 +425,7 @@ def test_no_torn_record_is_uploaded(url, there, monkeypatch):
     versions = {"events.out.tfevents.1.host.1.0": [], "metrics.csv": []}
     puts = Counter()
     run, spool = opened(url, interval=0.001)
-    whole = RecordWriter(spool / "whole")
+    whole = EventFile(spool / "whole")
     for number in range(200):
         whole.write(b"%d" % number * 50)
     whole.close()

@@ -28,7 +28,7 @@ from tensorboard.data import server_ingester
 from tensorboard.util import grpc_util, tensor_util
 
 from lightning_trackplus import TrackPlusLogger
-from lightning_trackplus.formats.event_files import RecordWriter
+from lightning_trackplus.formats.event_files import EventFile
 from lightning_trackplus.formats.x_axis import write_axes
 from lightning_trackplus.record import EvaluationBatch, Record
 from lightning_trackplus.run.resume import complete_rewind, rewind_to_step
@@ -390,7 +390,7 @@ def test_events_with_another_axis_go_with_their_neighbours(files, at):
         write_axes(run, {"val": "epoch"})
         wanted = []
         for index, file in enumerate(files):
-            records = RecordWriter(run / f"events.out.tfevents.{index}")
+            records = EventFile(run / f"events.out.tfevents.{index}")
             records.write(Event(file_version="brain.Event:2").SerializeToString())
             parts = [], []
             for step, kind in file:
@@ -417,7 +417,7 @@ def test_memory_stays_flat(tmp_path):
     with (tmp_path / "metrics.csv").open("wb") as file:
         file.write(b"step,epoch,a\n")
         file.writelines(row % step for step in range(3_000))
-    records = RecordWriter(tmp_path / "events.out.tfevents.0")
+    records = EventFile(tmp_path / "events.out.tfevents.0")
     for step in range(2_000):
         records.write(Event(step=step, summary={"value": [{"tag": "x" * 5000, "simple_value": 1}]}).SerializeToString())
     records.close()
@@ -571,7 +571,7 @@ def test_events_that_are_damaged_go(tmp_path, damage):
         if damage == "checksum":
             file.write(b"x" * 40)
         else:
-            records = RecordWriter(tmp_path / "record")
+            records = EventFile(tmp_path / "record")
             records.write(b"\xff\xff\xff")
             records.close()
             file.write((tmp_path / "record").read_bytes())

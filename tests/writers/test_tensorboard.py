@@ -33,7 +33,7 @@ from lightning_trackplus.media.audio import Audio
 from lightning_trackplus.media.image import Image
 from lightning_trackplus.media.text import Text
 from lightning_trackplus.record import ImagePayload, Item, Record, TensorBoardEvent
-from lightning_trackplus.writers.tensorboard import EventFileWriter
+from lightning_trackplus.writers.tensorboard import EventsWriter
 from tests.support.training import disk_full_above
 
 EVERYTHING = dict.fromkeys(["scalars", "tensors", "images", "audio"], 0)
@@ -46,7 +46,7 @@ def record(step, values, epoch=None, wall_time=1e9):
 
 
 def write(directory, *records):
-    writer = EventFileWriter(directory)
+    writer = EventsWriter(directory)
     for one in records:
         writer.write(one)
     writer.close()
@@ -177,7 +177,7 @@ def test_the_first_event_says_what_the_file_is(tmp_path):
 
 def test_a_writer_that_got_nothing_writes_nothing(tmp_path):
     """The directory and the file are made with the first record that has something for them."""
-    writer = EventFileWriter(tmp_path / "run")
+    writer = EventsWriter(tmp_path / "run")
     writer.write(record(0, {}))
     writer.flush()
     writer.close()
@@ -355,7 +355,7 @@ def test_a_tag_of_any_text_is_shown(tmp_path):
 
 def test_a_flush_brings_everything_into_the_file(tmp_path):
     """What was written before a flush is read while the writer is still open."""
-    writer = EventFileWriter(tmp_path)
+    writer = EventsWriter(tmp_path)
     for step in range(3):
         writer.write(record(step, {"loss": step / 4}))
         writer.flush()
@@ -365,7 +365,7 @@ def test_a_flush_brings_everything_into_the_file(tmp_path):
 
 def test_a_writer_goes_on_in_a_second_file_after_close(tmp_path):
     """After close the next record begins another file, and the two read as one run."""
-    writer = EventFileWriter(tmp_path)
+    writer = EventsWriter(tmp_path)
     for step in range(4):
         writer.write(record(step, {"loss": step / 4}))
         if step == 1:
@@ -386,8 +386,8 @@ def test_files_are_read_in_the_order_in_which_they_were_written():
     program = """
 import pathlib, sys
 from lightning_trackplus.record import Record
-from lightning_trackplus.writers.tensorboard import EventFileWriter
-writer = EventFileWriter(pathlib.Path(sys.argv[1]))
+from lightning_trackplus.writers.tensorboard import EventsWriter
+writer = EventsWriter(pathlib.Path(sys.argv[1]))
 for step in range(25):
     writer.write(Record(step, None, 1e9, {"loss": step / 4}))
     writer.close()
@@ -402,7 +402,7 @@ for step in range(25):
 
 def test_two_writers_in_one_directory_have_a_file_each(tmp_path):
     """Writers never append to the file of another one."""
-    writers = [EventFileWriter(tmp_path) for _ in range(3)]
+    writers = [EventsWriter(tmp_path) for _ in range(3)]
     for step in range(2):
         for number, writer in enumerate(writers):
             writer.write(record(step, {f"loss {number}": step / 4}))
@@ -422,7 +422,7 @@ def write_and_flush(writer, one):
 @pytest.mark.parametrize("size", [100, 8000, 20000], ids="image of {} bytes".format)
 def test_after_a_full_disk_what_is_logged_can_be_read(size, tmp_path):
     """An event that found no room is lost, and neither those before it nor those after it are."""
-    writer = EventFileWriter(tmp_path)
+    writer = EventsWriter(tmp_path)
     writer.write(record(0, {"loss": 0.0}))
     writer.flush()
     (file,) = event_files(tmp_path)
@@ -460,11 +460,11 @@ import sys, warnings
 sys.modules["google_crc32c"] = None  # As if it were not installed.
 from pathlib import Path
 from lightning_trackplus.record import Record
-from lightning_trackplus.writers.tensorboard import EventFileWriter
+from lightning_trackplus.writers.tensorboard import EventsWriter
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     for run in "ab":
-        writer = EventFileWriter(Path(run))
+        writer = EventsWriter(Path(run))
         for step in range(3):
             writer.write(Record(step, None, 1.0, {"x": step / 2}))
         writer.close()
@@ -517,7 +517,7 @@ def test_a_step_that_goes_back_without_end_does_not_fill_the_folder(tmp_path):
 def test_a_file_that_is_removed_is_begun_anew(tmp_path):
     """Where the folder disappears in mid-run, that is said, and what comes later is written to a new one."""
     folder = tmp_path / "run"
-    writer = EventFileWriter(folder)
+    writer = EventsWriter(folder)
     writer.write(record(0, {"a": 1.0}))
     writer.flush()
     shutil.rmtree(folder)
