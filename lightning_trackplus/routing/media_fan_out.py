@@ -63,7 +63,7 @@ class MediaFanOut:
                 case loggers:
                     self._share(loggers, name, SharedEncoding(media), step)
         except Exception as error:  # noqa: BLE001  other loggers may raise anything, and training must continue
-            self._warn(f"Giving {name!r} to the loggers failed, training goes on. {describe_error(error)}")
+            self._warn(f"Giving {name!r} to the loggers failed, training continues. {describe_error(error)}")
 
     @rank_zero_only
     def close(self) -> None:

@@ -163,7 +163,7 @@ class MediaHandler:
         try:
             kept.add(media)
         except Exception as error:  # noqa: BLE001  whatever it is, training has to go on
-            warn(f"Keeping a batch of {key.name!r} failed, training goes on. {describe_error(error)}")
+            warn(f"Keeping a batch of {key.name!r} failed, training continues. {describe_error(error)}")
         if is_complete and (places := self._kept.pop(key).places()):
             self.deliver(key.name, kept.batch(in_shown_order(places, by_score=selection.needs_scores)))
 

@@ -43,7 +43,7 @@ class FailureLog:
             raise error
         if (failures := self._failures.get(what)) is None:
             failures = self._failures[what] = _Failures(describe_error(error))
-            warn(f"{what} failed, training goes on. {advice}{failures.first}")
+            warn(f"{what} failed, training continues. {advice}{failures.first}")
         failures.count += 1
         if steps is not None:
             lowest, highest = failures.steps or steps
@@ -54,7 +54,7 @@ class FailureLog:
         self._dropped[name] += 1
         if self._dropped.total() == 1:
             warn(
-                f"{name!r} was dropped, training goes on. Media are logged faster than they are written, and those"
+                f"{name!r} was dropped, training continues. Media are logged faster than they are written, and those"
                 f" that wait may hold {max_bytes:,} bytes in all. Dropped media are counted until the end of the run;"
                 ' media_overflow="block" waits for room instead, and a larger max_queue_bytes gives more of it.'
             )

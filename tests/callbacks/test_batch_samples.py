@@ -116,7 +116,7 @@ def test_texts_and_sounds(tmp_path):
 
 
 def test_what_cannot_be_told_is_said_once(tmp_path):
-    """A warning names what a batch has, and training goes on."""
+    """A warning names what a batch has, and training continues."""
     message = (
         "TrackPlus(samples=…) logs nothing of 'test': the inputs of a batch are float32 of shape (4, 2), which are"
         " neither images of shape (N, C, H, W), nor strings, nor sounds of shape (N, C, T) of a module with a"

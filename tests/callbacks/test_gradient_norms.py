@@ -260,7 +260,7 @@ def test_unusual_parameters_count_as_they_should(tmp_path, order):
 
 
 def test_parameters_may_get_and_lose_their_gradients(tmp_path):
-    """What is frozen or thawed while training goes on is in the norms of the next step."""
+    """What is frozen or thawed while training continues is in the norms of the next step."""
 
     class Thawing(Net):
         def on_train_batch_start(self, batch, batch_idx):

@@ -426,7 +426,7 @@ def test_a_broken_writer_costs_one_warning_and_a_report(position):
         for step in range(6):
             delivery.write(record(step))
             delivery.flush()
-    assert messages_of(caught) == ["Broken failed, training goes on. OSError: no room for 1"]
+    assert messages_of(caught) == ["Broken failed, training continues. OSError: no room for 1"]
 
     with pytest.warns(UserWarning, match="failed") as caught:
         delivery.close()
@@ -450,7 +450,7 @@ def test_a_writer_that_cannot_finish_leaves_the_others_theirs(method):
         delivery.close()
 
     warning, report = messages_of(caught)
-    assert warning == "Broken failed, training goes on. OSError: no room"
+    assert warning == "Broken failed, training continues. OSError: no room"
     assert report.startswith("Broken failed ")
     assert report.endswith(
         " in this run, at step 0. Records from those steps are missing from the output. The first failure: OSError: no"
@@ -475,8 +475,8 @@ def test_a_run_directory_that_cannot_be_made_costs_no_training(tmp_path):
         "failed 3 times in this run, between the steps 0 and 2. Records from those steps are missing from the output."
     )
     assert starts == [
-        "CSVWriter failed, training goes on.",
-        "EventsWriter failed, training goes on.",
+        "CSVWriter failed, training continues.",
+        "EventsWriter failed, training continues.",
         f"CSVWriter {missing} The first failure:",
         f"EventsWriter {missing} The first failure:",
     ]
@@ -498,8 +498,8 @@ def test_an_encoder_that_raises_loses_its_value_alone():
         delivery.close()
 
     assert messages_of(caught) == [
-        "Encoding 'val/bad' failed, training goes on. ValueError: no pixels at 0",
-        "Encoding 'worse' failed, training goes on. KeyError: 'k'",
+        "Encoding 'val/bad' failed, training continues. ValueError: no pixels at 0",
+        "Encoding 'worse' failed, training continues. KeyError: 'k'",
         (
             "Encoding 'val/bad' failed 3 times in this run. Records are missing from the output."
             " The first failure: ValueError: no pixels at 0"
@@ -593,7 +593,7 @@ def test_what_comes_after_close_is_said_to_be_lost(tmp_path):
     """A record that nobody will write is warned of, and keeps nobody waiting, however full the queue is."""
     delivery = AsyncWriter(FanOut([]), max_bytes=1)
     delivery.close()
-    with pytest.warns(UserWarning, match=r"^Logging failed, training goes on\. RuntimeError: it was closed before"):
+    with pytest.warns(UserWarning, match=r"^Logging failed, training continues\. RuntimeError: it was closed before"):
         for step in range(3):
             delivery.write(Record(step, None, 0.0, {"x": 1.0}))
 
@@ -673,7 +673,7 @@ def test_an_error_without_words_is_reported_by_its_name():
             pass
 
     delivery = AsyncWriter(Broken())
-    with pytest.warns(UserWarning, match=r"^Broken failed, training goes on\. MuteError$"):
+    with pytest.warns(UserWarning, match=r"^Broken failed, training continues\. MuteError$"):
         delivery.write(Record(0, None, 0.0, {"x": 1.0}))
         delivery.flush()
     with pytest.warns(UserWarning, match=r"The first failure: MuteError$"):
@@ -696,8 +696,8 @@ def test_media_without_room_are_dropped_and_counted(gated):
         admitted = [put_media(delivery, step, 300, f"img/{step % 2}") for step in range(1, 8)]
     assert admitted == [True] + [False] * 6
     assert messages_of(caught) == [
-        "'img/0' was dropped, training goes on. Media are logged faster than they are written, and those that wait may"
-        ' hold 1,000 bytes in all. Dropped media are counted until the end of the run; media_overflow="block" waits'
+        "'img/0' was dropped, training continues. Media are logged faster than they are written, and those that wait"
+        ' may hold 1,000 bytes in all. Dropped media are counted until the end of the run; media_overflow="block" waits'
         " for room instead, and a larger max_queue_bytes gives more of it."
     ]
 
@@ -879,7 +879,7 @@ def test_a_size_that_cannot_be_told_costs_one_record(overflow):
         delivery.write(record(2))
         delivery.close()
     assert messages_of(caught) == [
-        "Logging failed, training goes on. RuntimeError: no size",
+        "Logging failed, training continues. RuntimeError: no size",
         "Logging failed 2 times in this run. Records are missing from the output."
         " The first failure: RuntimeError: no size",
     ]
@@ -890,7 +890,7 @@ def test_a_closed_delivery_says_so_with_either_policy():
     """After its end media are not counted as dropped, but as lost, like numbers."""
     delivery = AsyncWriter(FanOut([]), max_bytes=1, overflow="drop")
     delivery.close()
-    with pytest.warns(UserWarning, match=r"^Logging failed, training goes on\. RuntimeError: it was closed before"):
+    with pytest.warns(UserWarning, match=r"^Logging failed, training continues\. RuntimeError: it was closed before"):
         assert put_media(delivery, 0, 10)
 
 
@@ -990,7 +990,7 @@ def test_a_medium_that_fails_is_encoded_once_and_said_by_each_delivery():
         deliveries.write(record(0, {"m": Failing("a", error=RuntimeError("bad"))}))
         deliveries.close()
     assert attempts == ["m"]
-    first = "Encoding 'm' failed, training goes on. RuntimeError: bad"
+    first = "Encoding 'm' failed, training continues. RuntimeError: bad"
     assert messages_of(caught).count(first) == 3
     assert [list(one.values) for writer in writers for one in writer.records] == [[], [], []]
 

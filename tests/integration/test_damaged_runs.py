@@ -1,4 +1,4 @@
-"""Runs that somebody or something has damaged: what was written can be read, and a training goes on."""
+"""Runs that somebody or something has damaged: what was written can be read, and a training continues."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_a_rewind_touches_what_the_run_wrote_alone(tmp_path):
 
 
 def test_what_a_rewind_raises_is_a_warning(tmp_path):
-    """The training goes on behind what could not be moved."""
+    """The training continues behind what could not be moved."""
 
     def fit(epochs, **options):
         module = LoggingModule(training_step=lambda m, b, i: m.log("loss", float(m.global_step)))

@@ -305,7 +305,7 @@ def test_errors_that_end_a_run(tmp_path, call, hook):
 
 
 def test_errors_that_the_step_catches(tmp_path):
-    """Training goes on with what was logged before."""
+    """Training continues with what was logged before."""
 
     def say(module, count):
         module.log_dict({"x": 5.0, "a": 1.5, "b": 2.0 * count}, on_epoch=True)
@@ -387,7 +387,7 @@ def test_validate_then_fit_then_test(tmp_path):
 
 
 def test_fit_twice(tmp_path):
-    """The second training goes on with the first one's Trainer."""
+    """The second training continues with the first one's Trainer."""
 
     def act(trainer_of, module):
         trainer = trainer_of(max_epochs=1)

@@ -342,7 +342,7 @@ def test_series_come_back_from_the_files(tmp_path):
 
 
 def test_a_second_fit_goes_on_with_the_series(tmp_path):
-    """With ``max_epochs`` raised, training goes on, and so does what it has logged."""
+    """With ``max_epochs`` raised, training continues, and so does what it has logged."""
 
     def step(module, batch, index):
         module.log("x", value(module, index), reduce_fx=["ema(0.3)", "running(15)"])

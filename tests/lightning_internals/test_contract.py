@@ -141,7 +141,7 @@ def test_a_step_value_set_is_the_one_that_lightning_shows(tmp_path):
 
 
 def test_the_step_of_a_place_is_the_loggers_in_training_and_the_batch_in_an_evaluation(tmp_path):
-    """Validation counts its batches anew each time, training goes on."""
+    """Validation counts its batches anew each time, training continues."""
     seen = []
     hooks = {
         hook: lambda m, b, i: seen.append(trainer_state.LoopPosition(trainer).step)

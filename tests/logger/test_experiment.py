@@ -460,7 +460,7 @@ def test_it_is_a_context_and_can_be_closed_twice(logger, tmp_path):
 
 def test_a_failed_encoding_is_reported_with_its_tag(logger, monkeypatch):
     """A video that cannot be encoded only causes a warning with its name."""
-    with pytest.warns(UserWarning, match=r"Encoding 'v' failed, training goes on\. MemoryError: no room"):
+    with pytest.warns(UserWarning, match=r"Encoding 'v' failed, training continues\. MemoryError: no room"):
         monkeypatch.setattr("lightning_trackplus.media.video.Video.encode", failing)
         logger.experiment.add_video("v", VIDEO)
         logger.experiment.add_scalar("a", 1.0)

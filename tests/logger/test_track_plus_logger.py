@@ -509,7 +509,7 @@ def test_a_failing_writer_never_stops_training(tmp_path):
         trainer.fit(LoggingModule(training_step=lambda m, b, i: m.log("x", float(i))), loader())
     messages = [str(warning.message) for warning in caught if "Broken failed" in str(warning.message)]
     assert messages == [
-        "Broken failed, training goes on. OSError: no space left on device",
+        "Broken failed, training continues. OSError: no space left on device",
         "Broken failed 3 times in this run, between the steps 0 and 2. Records from those steps are missing from the"
         " output. The first failure: OSError: no space left on device",
     ]
@@ -639,9 +639,9 @@ def test_warnings_that_are_errors_do_not_reach_the_training(tmp_path, caplog):
             logger.log_metrics({"a": 1.0}, step=step)
             logger.finalize("success")
     assert [record.message.split(".")[0] for record in caplog.records if "Broken" in record.message] == [
-        "Broken failed, training goes on",
+        "Broken failed, training continues",
         "Broken failed once in this run, at step 0",
-        "Broken failed, training goes on",
+        "Broken failed, training continues",
         "Broken failed once in this run, at step 1",
     ]
     assert pandas.read_csv(f"{logger.log_dir}/metrics.csv")["step"].tolist() == [0, 1]

@@ -240,7 +240,7 @@ def test_training_goes_on_when_the_disk_is_full(tmp_path, how):
         missing = set(range(300)) - set(steps)
         assert steps == sorted(set(steps))
         assert missing
-        assert len(said(output, f"{writer} failed, training goes on")) == 1
+        assert len(said(output, f"{writer} failed, training continues")) == 1
         (report,) = said(output, f"{writer} failed .* in this run")
         first, last = map(int, re.search(r"between the steps (\d+) and (\d+)", report).groups())
         assert missing <= set(range(first, last + 1)) <= set(range(100, 201))
@@ -267,7 +267,7 @@ def test_training_goes_on_when_the_run_directory_is_removed(tmp_path):
     assert column(run, "new")[-1] == (199, 199 / 3)
     assert [PillowImage.open(run / file).size for file in pandas.read_csv(run / "media.csv")["file"]] == [(32, 32)]
     for writer in ("CSVWriter", "TensorBoardWriter"):
-        assert len(said(output, f"{writer} failed, training goes on")) == 1
+        assert len(said(output, f"{writer} failed, training continues")) == 1
         assert len(said(output, f"{writer} failed once in this run, between the steps 100 and 109. Records")) == 1
 
 
@@ -307,7 +307,7 @@ def test_training_goes_on_when_the_run_directory_is_read_only(tmp_path):
         missing = {(one.name, one.step) for one in differences(run)}
         assert missing == {("new", step) for step in range(100, 199)}
         assert "summary.json" in os.listdir(run)
-    assert len(said(output, "CSVWriter failed, training goes on")) == 1
+    assert len(said(output, "CSVWriter failed, training continues")) == 1
     assert len(said(output, "CSVWriter failed 10 times in this run, between the steps 100 and 199. Records")) == 1
     assert "TensorBoardWriter failed" not in output
 
@@ -506,7 +506,7 @@ def test_a_writer_that_raises_takes_nothing_from_the_others(tmp_path):
             logger.log_metrics({"x": float(step)}, step)
         logger.finalize("success")
     first, last = (str(one.message) for one in caught)
-    assert first == "Broken failed, training goes on. OSError: no service"
+    assert first == "Broken failed, training continues. OSError: no service"
     assert last.startswith("Broken failed ")
     assert " in this run, between the steps 0 and 9. Records from those steps are missing from the output." in last
     assert column(logger.log_dir, "x") == [(step, float(step)) for step in range(10)]

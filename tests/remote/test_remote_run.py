@@ -257,7 +257,7 @@ def test_what_failed_is_tried_again(url, monkeypatch):
         run.close()
     assert content(url) == FILES
     assert messages(caught) == [
-        f"Uploading to {url} failed, training goes on. It is tried again; until then, the files are in {spool}."
+        f"Uploading to {url} failed, training continues. It is tried again; until then, the files are in {spool}."
         " OutageError: the network is down",
         f"Uploading to {url} failed 5 times in this run. By now, all files are there. The first failure: OutageError:"
         " the network is down",
@@ -577,7 +577,7 @@ def test_a_spool_that_is_removed_takes_nothing_with_it(url):
         run.close()
     assert content(url) == FILES
     assert messages(caught)[0] == (
-        f"Uploading to {url} failed, training goes on. It is tried again; until then, the files are in {spool}."
+        f"Uploading to {url} failed, training continues. It is tried again; until then, the files are in {spool}."
         f" FileNotFoundError: {spool}, with files that are not uploaded yet, was removed."
     )
 

@@ -124,7 +124,7 @@ def test_a_logger_that_cannot_say_where_it_writes_ends_no_training(tmp_path):
             raise OSError("the disk is gone")
 
     loggers = MediaFanOut(trainer_with(tmp_path, Lost()))
-    message = "Giving 'shade' to the loggers failed, training goes on. OSError: the disk is gone"
+    message = "Giving 'shade' to the loggers failed, training continues. OSError: the disk is gone"
     with pytest.warns(UserWarning, match=re.escape(message)):
         loggers.deliver("shade", picture(30), 7)
     loggers.close()
@@ -138,7 +138,7 @@ def test_what_a_writer_raises_is_a_warning(tmp_path):
     loggers.close()
     Path(csv.log_dir, "media.csv").unlink()
     Path(csv.log_dir, "media.csv").mkdir()
-    with pytest.warns(UserWarning, match="^MediaFilesWriter failed, training goes on. IsADirectoryError"):
+    with pytest.warns(UserWarning, match="^MediaFilesWriter failed, training continues. IsADirectoryError"):
         loggers.deliver("shade", picture(40), 8)
         loggers.close()
     assert [event.step for event in events(tensorboard.log_dir).Tensors("shade")] == [7, 8]
@@ -199,7 +199,7 @@ def test_a_medium_that_cannot_be_encoded_is_a_warning(tmp_path):
 
     ours, csv = TrackPlusLogger(tmp_path / "ours"), CSVLogger(tmp_path / "csv")
     loggers = MediaFanOut(trainer_with(tmp_path, ours, csv))
-    with pytest.warns(UserWarning, match=r"^Encoding 'report' failed, training goes on. RuntimeError: no ink$"):
+    with pytest.warns(UserWarning, match=r"^Encoding 'report' failed, training continues. RuntimeError: no ink$"):
         loggers.deliver("report", Failing("one"), 7)
         loggers.deliver("report", Text("two"), 8)
         loggers.close()

@@ -496,7 +496,7 @@ def test_a_medium_that_cannot_be_copied_ends_no_training(tmp_path, asked):
     logger = TrackPlusLogger(tmp_path)
     trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=logger)
     step = lambda m, b, i: (m.log("it", Broken(grey(1)), reduce_fx=asked), m.log("other", Image(grey(1))))  # noqa: E731
-    with pytest.warns(UserWarning, match=r"'it' failed, training goes on\. MemoryError: no room"):
+    with pytest.warns(UserWarning, match=r"'it' failed, training continues\. MemoryError: no room"):
         trainer.fit(LoggingModule(training_step=step), loader(4))
     assert set(pandas.read_csv(f"{logger.log_dir}/media.csv")["name"]) == {"other"}
 

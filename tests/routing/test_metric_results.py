@@ -277,7 +277,7 @@ def test_curves_in_wrappers(tmp_path):
 
 
 def test_without_matplotlib_there_is_no_curve(tmp_path, monkeypatch):
-    """A warning says so, and the training goes on."""
+    """A warning says so, and the training continues."""
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.warns(UserWarning, match=r"The result 'it' of a metric cannot be drawn, and is left out \(ModuleN"):
         trainer = fitted(tmp_path, Logging(BinaryROC(), binary))
