@@ -22,7 +22,7 @@ def reduced(values: np.ndarray, processes: int) -> tuple[float, float]:
     """Return mean and variance of values that are dealt to processes in turn."""
     streams = [Stream(reducers_of(["mean", "var"])) for _ in range(processes)]
     for step, value in enumerate(values.tolist()):
-        streams[step % processes].add_number(value, 1, step)
+        streams[step % processes].add_snapshot(value, 1, step)
     mean, variance = streams[0].results(streams[0].merged([stream.summary() for stream in streams]))
     return mean, variance
 

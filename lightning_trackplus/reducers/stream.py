@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from lightning_trackplus.record import Counts
-from lightning_trackplus.reducers.pending_calls import Call, Given, PendingCalls, call_of, size_of
+from lightning_trackplus.reducers.pending_calls import Call, Given, PendingCalls, Snapshot, call_of, size_of
 from lightning_trackplus.reducers.samples import NanPolicy, Samples, Span, State
 
 _MAX_PENDING_CALLS = 2048
@@ -80,22 +80,28 @@ class Stream:
             ValueError: If a weight is below 0 or not finite, or the shapes do not fit.
         """
         self._latest = call = call_of(value, weight, repeat, step)
-        if keep and isinstance(call.value, float) and call.weight == 1.0:
-            self.add_number(call.value, repeat, step)
+        if keep and isinstance(call.weight, float) and call.weight == 1.0:
+            self.add_snapshot(call.value, repeat, step)
         elif keep:
-            self._gather_numbers()
-            self._calls.append(call)
-            self._size += size_of(call)
-            if len(self._calls) >= _MAX_PENDING_CALLS or self._size >= _MAX_PENDING_VALUES:
-                self._summarize_pending(wait=False)
+            self._append(call)
 
-    def add_number(self, value: float, repeat: int, step: int) -> None:
-        """Add one number without checks; `latest` does not include it."""
+    def add_snapshot(self, value: Snapshot, repeat: int, step: int) -> None:
+        """Add values of weight 1 without checks or a copy; `latest` does not include them."""
+        if not isinstance(value, float):
+            self._append(Call(value, 1.0, repeat, step))
+            return
         values, repeats, steps = self._numbers
         values.append(value)
         repeats.append(repeat)
         steps.append(step)
         if len(values) >= _MAX_PENDING_CALLS:
+            self._summarize_pending(wait=False)
+
+    def _append(self, call: Call) -> None:
+        self._gather_numbers()
+        self._calls.append(call)
+        self._size += size_of(call)
+        if len(self._calls) >= _MAX_PENDING_CALLS or self._size >= _MAX_PENDING_VALUES:
             self._summarize_pending(wait=False)
 
     def latest(self) -> list[Summary]:

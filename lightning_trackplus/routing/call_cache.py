@@ -10,6 +10,7 @@ from torch import Tensor
 from lightning_trackplus.lightning_internals import result_entries, trainer_state
 from lightning_trackplus.lightning_internals.entry_sites import EntrySite
 from lightning_trackplus.lightning_internals.fast_path import FastPath
+from lightning_trackplus.reducers.pending_calls import snapshot
 from lightning_trackplus.routing.log_call import LogCall, plain_call
 from lightning_trackplus.routing.logged_stream import LoggedStream
 from lightning_trackplus.routing.media_handler import LoggedMedia
@@ -94,8 +95,7 @@ class CallCache:
             return cached.media.add(value)
         logged = cached.streams
         if logged:
-            is_tensor = isinstance(value, Tensor)
-            if is_tensor:
+            if isinstance(value, Tensor):
                 # Lightning takes no vector.
                 if value.ndim > (cached.entry is None) or value.is_complex():
                     return False
@@ -107,9 +107,9 @@ class CallCache:
         if cached.entry is not None and not cached.entry.add(value, batch_size):
             return False
         if logged:
-            number = value.item() if is_tensor and value.is_cpu and not value.ndim else value
+            taken = snapshot(value)
             for one in logged:
-                one.add_again(number, position, batch_size)
+                one.add_again(taken, position, batch_size)
         return True
 
     def try_replay_all(self, values: Mapping[str, Any], kwargs: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -14,6 +14,7 @@ from lightning_trackplus.lightning_internals import result_entries, trainer_stat
 from lightning_trackplus.lightning_internals.shared_bases import MisconfigurationException
 from lightning_trackplus.record import Counts
 from lightning_trackplus.reducers.base import Reducer
+from lightning_trackplus.reducers.pending_calls import Snapshot
 from lightning_trackplus.reducers.registry import OneReduction, Reduction, reducers_of
 from lightning_trackplus.reducers.samples import NanPolicy, Span
 from lightning_trackplus.reducers.stream import Stream, StreamReducer, Summary
@@ -191,12 +192,10 @@ class LoggedStream:
             self.logged_at = None
         self.stream.add(value, repeat=self._repeat(position, batch_size), step=step, keep=self._keeps)
 
-    def add_again(self, value: float | Tensor, position: trainer_state.LoopPosition, batch_size: int | None) -> None:
-        """Take the values of a call where `is_plain`; a number, at little cost."""
-        if isinstance(value, Tensor):
-            self.add(value, position, batch_size, position.step)
-        else:
-            self.stream.add_number(float(value), self._repeat(position, batch_size), position.step)
+    def add_again(self, value: Snapshot, position: trainer_state.LoopPosition, batch_size: int | None) -> None:
+        """Take a copy of the values of a call where `is_plain`, at little cost."""
+        self.has_vectors |= not isinstance(value, float) and len(value) != 1
+        self.stream.add_snapshot(value, self._repeat(position, batch_size), position.step)
 
     def latest(self) -> dict[str, Any]:
         """Return the results of the last call by their names."""

@@ -172,7 +172,7 @@ class TestOrder:
         """A result asked for in between, and more calls than are summarized at once, are no new step."""
         stream = Stream([First(), Last(), Delta()])
         for count in range(1, 5001):
-            stream.add_number(float(count), 1, 3)
+            stream.add_snapshot(float(count), 1, 3)
             if count in (1, 2, 2500):
                 assert stream.results(stream.summary()) == [1, count, count - 1]
         assert stream.results(stream.summary()) == [1, 5000, 4999]

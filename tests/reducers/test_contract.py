@@ -121,7 +121,7 @@ class TestTheOracle:
         stream = Stream([case.make()])
         counts = np.array([3.0, 1.0, 2.0, 5.0])
         for step, (value, count) in enumerate(zip(VALUES, counts, strict=True)):
-            stream.add_number(value, int(count), step)
+            stream.add_snapshot(value, int(count), step)
         weights = counts if case.make().weighted else np.ones(4)
         assert_close(plain(stream.results(stream.summary())[0]), case.oracle(np.array(VALUES), weights), case)
 

@@ -255,7 +255,7 @@ class TestManyCalls:
         values = FIXED["many"][:5000]
         alone, mixed, vectors = (Stream([make()]) for _ in range(3))
         for step, value in enumerate(values):
-            alone.add_number(float(value), 1, step)
+            alone.add_snapshot(float(value), 1, step)
             mixed.add(float(value) if step % 3 else tensor([value]), step=step)
             vectors.add(tensor([value, value]), step=step)
         once, twice = samples_of(values), samples_of(np.repeat(values, 2), steps=np.repeat(np.arange(5000), 2))
@@ -275,7 +275,7 @@ class TestManyCalls:
                 if size:
                     stream.add(torch.full((size,), 0.5), 2.0, step=step)
                 else:
-                    stream.add_number(step / 7, 3, step)
+                    stream.add_snapshot(step / 7, 3, step)
             return tracemalloc.get_traced_memory()[1]
 
         tracemalloc.start()
