@@ -66,7 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
     # Imported here, so that --help is fast.
     from lightning_trackplus.reading.run_info import run_info  # noqa: PLC0415
 
-    columns = _columns([run_info(path) for path in dict.fromkeys(arguments.runs)], arguments.by)
+    runs = {run.name: run for run in map(run_info, arguments.runs)}
+    columns = _columns(list(runs.values()), arguments.by)
     if arguments.json:
         output.print_json(_as_json(columns))
     else:

@@ -61,15 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     monitored = list(dict.fromkeys(name for run in runs for name in run.monitored))[:_MAX_MONITORED]
     shown = differing[:_MAX_HPARAMS]
-    headers = [
-        "run",
-        "started",
-        "took",
-        "last step",
-        "ended",
-        *(f"best {name}" for name in monitored),
-        *map(output.shortened, shown),
-    ]
+    of_run = ["run", "started", "took", "last step", "ended"]
+    headers = [*of_run, *(f"best {name}" for name in monitored), *map(output.shortened, shown)]
     output.print_table(headers, [_row(run, root, monitored, shown) for run in runs])
     if more := len(differing) - len(shown):
         print(f"{more} more hyper-parameter{' differs' if more == 1 else 's differ'}; --json has all")

@@ -240,7 +240,7 @@ def test_show_has_each_metric_with_its_curve(trackplus, tmp_path):
 
 def test_compare_marks_what_differs(trackplus, runs):
     """Hyper-parameters and metrics of each run, and which run is the best."""
-    said = rows(trackplus("compare", runs / "seed 1", runs / "seed 2"))
+    said = rows(trackplus("compare", runs / "seed 1", f"{runs}/seed 2/", runs / "seed 2"))
     assert said == [
         ["hyper-parameter", "seed 1", "seed 2"],
         ["opt/lr", "0.1", "0.1"],
