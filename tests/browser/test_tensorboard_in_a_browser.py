@@ -185,17 +185,6 @@ def test_images_tab_shows_every_sample(page: Page, run: Path) -> None:
         assert page.request.get(source).body() == file.read_bytes()
 
 
-def test_text_tab_renders_captions(page: Page) -> None:
-    """The text tab shows the captions of the images as a numbered list."""
-    cards = open_tab(page, "text", "version_0").locator("tf-text-loader")
-    captions = card_of(cards, "val/hardest/captions").locator("tf-markdown-view:visible")
-    expect(captions).to_have_count(EPOCHS)
-    for caption in captions.all():
-        expect(caption.locator("ol > li")).to_have_text([re.compile(r"^label \d, prediction \d$")] * SAMPLES)
-        expect(caption.locator("table")).to_have_count(0)
-    save_screenshot(page, "text.png", 1280, 760)
-
-
 def files_of(run: Path, name: str) -> list[Path]:
     """Return the media files that were written last under a name, in the order of the items."""
     rows = pandas.read_csv(run / "media.csv")
