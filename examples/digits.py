@@ -1,15 +1,15 @@
-"""Train a small convolutional network on handwritten digits, and log numbers, images, text and audio.
+"""Train a small convolutional network on handwritten digits, and look at the ones that it misreads.
 
 The data are the 1,797 digits of 8 by 8 pixels that scikit-learn includes::
 
     python examples/digits.py fit --config examples/digits.yaml
 
-The module only uses ``self.log``. The YAML adds the callback and the logger.
+The module only uses ``self.log``. The YAML adds the callback and the logger. The run ends with a report.
 """
 
 from __future__ import annotations
 
-import math
+from pathlib import Path
 
 import lightning as L
 import torch
@@ -18,13 +18,11 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset, random_split
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassRecall
 
-from lightning_trackplus import Audio, Image, Text
+from lightning_trackplus import Image, TrackPlusLogger, report
 
-CLASSES = 10
-SAMPLE_RATE = 8000
-SECONDS_PER_STEP = 0.05
+DIGITS = [str(digit) for digit in range(10)]
 
 
 class Digits(L.LightningDataModule):
@@ -73,11 +71,11 @@ class DigitNet(L.LightningModule):
             nn.Conv2d(width, 2 * width, 3, padding=1),
             nn.ReLU(),
             nn.Flatten(),
-            nn.Linear(2 * width * 4 * 4, CLASSES),
+            nn.Linear(2 * width * 4 * 4, len(DIGITS)),
         )
-        self.accuracy = MulticlassAccuracy(CLASSES, average="micro")
-        self.recall = MulticlassAccuracy(CLASSES, average=None)
-        self.epoch_losses: list[Tensor] = []
+        self.accuracy = MulticlassAccuracy(len(DIGITS), average="micro")
+        self.recall = MulticlassRecall(len(DIGITS), average=None)
+        self.confusion = MulticlassConfusionMatrix(len(DIGITS))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return the optimizer."""
@@ -85,66 +83,34 @@ class DigitNet(L.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         """Return the loss of a batch."""
-        images, targets = batch
-        loss = functional.cross_entropy(self.net(images), targets)
+        images, labels = batch
+        loss = functional.cross_entropy(self.net(images), labels)
         self.log("train/loss", loss, prog_bar=True)
-        self.epoch_losses.append(loss.detach())
         return loss
 
-    def on_train_epoch_end(self) -> None:
-        """Log the loss curve of the epoch as audio: a falling pitch means that the network learns."""
-        self.log("train/loss_as_pitch", Audio(as_tone(torch.stack(self.epoch_losses).cpu()), SAMPLE_RATE))
-        self.epoch_losses.clear()
-
     def validation_step(self, batch: tuple[Tensor, Tensor], _: int) -> None:
-        """Log the quality of the network over all samples, and some of the images."""
-        images, targets = batch
+        """Log the quality of the network over all images, and the eight images with the highest loss."""
+        images, labels = batch
         logits = self.net(images)
-        losses = functional.cross_entropy(logits, targets, reduction="none")
+        losses = functional.cross_entropy(logits, labels, reduction="none")
         predictions = logits.argmax(dim=1)
-        self.log("val/loss", losses, reduce_fx=["mean", "median", "p95"])
-        self.accuracy(predictions, targets)
-        self.recall(predictions, targets)
+        for metric in (self.accuracy, self.recall, self.confusion):
+            metric.update(predictions, labels)
+
+        self.log("val/loss", losses, reduce_fx=["mean", "p5", "median", "p95"])
         self.log("val/accuracy", self.accuracy, prog_bar=True)
-        captions = [f"predicted {p}, true {t}" for p, t in zip(predictions.tolist(), targets.tolist(), strict=True)]
-        self.log("val/digits", Image(functional.interpolate(images, scale_factor=8), captions, losses))
-
-    def on_validation_epoch_end(self) -> None:
-        """Log a report."""
-        recall = self.recall.compute()
-        self.log("val/report", Text(report(self.current_epoch, recall.tolist())))
-        self.log("val/recall", recall, names=map(str, range(CLASSES)))
-        self.recall.reset()
-
-
-def as_tone(losses: Tensor) -> Tensor:
-    """Return a tone whose pitch follows the losses, 220 Hz for a loss of 0 and 440 Hz for a loss of 1.
-
-    Args:
-        losses: One loss for each step, shape ``(N,)``.
-
-    Returns:
-        Samples in [-1, 1], shape ``(N * SAMPLE_RATE * SECONDS_PER_STEP,)``.
-    """
-    pitch = 220 * (1 + losses.double())
-    pitch = pitch.repeat_interleave(int(SAMPLE_RATE * SECONDS_PER_STEP)).clamp(max=SAMPLE_RATE / 2)
-    return 0.5 * torch.sin(2 * math.pi * torch.cumsum(pitch / SAMPLE_RATE, dim=0))
-
-
-def report(epoch: int, recall: list[float]) -> str:
-    """Return a Markdown table with the recall of each digit.
-
-    Args:
-        epoch: The epoch.
-        recall: The recall of each digit, in [0, 1].
-    """
-    rows = [f"| {digit} | {value:.1%} |" for digit, value in enumerate(recall)]
-    return "\n".join([f"### Epoch {epoch}", "", "| digit | recall |", "| --- | --- |", *rows])
+        self.log("val/recall", self.recall, names=DIGITS)
+        self.log("val/confusion", self.confusion, names=DIGITS)
+        captions = [f"label {a}, prediction {b}" for a, b in zip(labels.tolist(), predictions.tolist(), strict=True)]
+        self.log("val/hardest", Image(images, caption=captions, score=losses), reduce_fx="top8")
 
 
 def main() -> None:
-    """Run the command line."""
-    LightningCLI(DigitNet, Digits)
+    """Train, and write the report of the run."""
+    trainer = LightningCLI(DigitNet, Digits).trainer
+    if isinstance(trainer.logger, TrackPlusLogger) and trainer.is_global_zero:
+        path = report(trainer.logger.log_dir, Path(trainer.logger.log_dir, "report.html"))
+        print(f"The report is {path}")
 
 
 if __name__ == "__main__":

@@ -11,22 +11,27 @@ import sys
 import warnings
 from collections.abc import Sequence
 
+from typing_extensions import override
+
 import lightning_trackplus
-from lightning_trackplus.cli import compare, ls, report, show, verify
+from lightning_trackplus.cli import compare, ls, output, report, show, verify
 
 _COMMANDS = (ls, show, compare, report, verify)
-_FAILED = 2
+_FAILED, _INTERRUPTED = 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return 0, 1 if ``verify`` found differences, or 2 if there was nothing to read."""
+    """Run the command.
+
+    Returns:
+        0, or 1 if ``verify`` found differences, 2 if there was nothing to read, or 130 after Ctrl+C.
+    """
+    output.replace_unencodable(sys.stdout)
     parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.command is None:
         parser.print_help()
         return 0
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # A terminal may not be able to show curves and dashes.
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
@@ -37,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             with contextlib.suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
+        except KeyboardInterrupt:
+            return _INTERRUPTED
         except (ValueError, OSError, ImportError) as error:
             print(f"trackplus {arguments.command}: {error}", file=sys.stderr)
             status = _FAILED
@@ -46,18 +53,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
+class _HelpFormatter(argparse.HelpFormatter):
+    """Wraps each line of a description to the width of the terminal, except examples, which are indented."""
+
+    @override
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines = text.splitlines()
+        return "\n".join(
+            one if one.startswith(" ") else super(_HelpFormatter, self)._fill_text(one, width, indent) for one in lines
+        )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="trackplus",
         description="Inspect runs of TrackPlusLogger, and of Lightning's CSVLogger and TensorBoardLogger.",
         epilog="A run is a folder such as lightning_logs/version_0, or its URL, such as s3://bucket/logs/version_0.\n"
         "`trackplus COMMAND --help` has examples.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_HelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"lightning-trackplus {lightning_trackplus.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for module in _COMMANDS:
         added = module.add_parser(commands)
-        added.formatter_class = argparse.RawDescriptionHelpFormatter
+        added.formatter_class = _HelpFormatter
         added.set_defaults(run_command=module.run)
     return parser

@@ -10,6 +10,8 @@ import statistics
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from lightning_trackplus.cli import output
 from lightning_trackplus.runtime.names import did_you_mean
 
@@ -24,10 +26,10 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "compare",
         help="compare runs",
-        description="Show the metrics and hyper-parameters of runs side by side. A metric has its best value if it is\n"
-        "known whether low or high is good, and its last value otherwise.\n"
+        description="Show the metrics and hyper-parameters of runs side by side. A metric has its best value if it is "
+        "known whether low or high is good, and its last value otherwise. "
         f"{_DIFFERS} marks what differs, and {_BEST} the best run.\n"
-        "With --by, runs that differ only in a hyper-parameter, such as the seed, share a column with mean and\n"
+        "With --by, runs that differ only in this hyper-parameter, such as the seed, share a column with mean and "
         "standard deviation.",
         epilog="examples:\n"
         "  trackplus compare lightning_logs/version_0 lightning_logs/version_1\n"
@@ -64,7 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
     # Imported here, so that --help is fast.
     from lightning_trackplus.reading.run_info import run_info  # noqa: PLC0415
 
-    columns = _columns([run_info(path) for path in dict.fromkeys(arguments.runs)], arguments.by)
+    runs = {run.name: run for run in map(run_info, arguments.runs)}
+    columns = _columns(list(runs.values()), arguments.by)
     if arguments.json:
         output.print_json(_as_json(columns))
     else:
@@ -99,21 +102,27 @@ def _print(columns: list[_Column], by: Sequence[str]) -> None:
             _row(name, [output.shortened(str(value)) for value in values], differs=len(set(map(repr, values))) > 1)
         )
     if rows:
-        output.print_table(["", "hyper-parameter", *titles], rows)
+        output.print_table(["", "hyper-parameter", *titles], rows, keys=2)
         print()
     rows = []
     for name, mode in _modes(columns).items():
         found = [column.values(name, mode) for column in columns]
         texts = [_mean_and_deviation(values) for values in found]
         means = {number: mean for number, values in enumerate(found) if (mean := _mean(values)) is not None}
-        differs = len({tuple(map(repr, values)) for values in found}) > 1
+        differs = len({tuple(map(_as_float32, values)) for values in found}) > 1
         finite = {number: mean for number, mean in means.items() if not math.isnan(mean)}
         if mode and differs and finite:
             best = (min if mode == "min" else max)(finite.values())
             texts = [f"{text} {_BEST}" if finite.get(number) == best else text for number, text in enumerate(texts)]
         rows.append(_row(f"{name} ({mode})" if mode else name, texts, differs=differs))
     if rows:
-        output.print_table(["", "metric", *titles], rows)
+        output.print_table(["", "metric", *titles], rows, keys=2)
+
+
+def _as_float32(value: float) -> str:
+    """Return a number in the precision of event files, which some runs only have; NaN equals NaN."""
+    with np.errstate(over="ignore"):
+        return repr(np.float32(value))
 
 
 def _row(name: str, texts: list[str], *, differs: bool) -> list[output.Cell]:

@@ -27,7 +27,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "ls",
         help="list the runs below a folder",
-        description="List the runs below a folder, the newest first: start, duration, last step, how they ended, the\n"
+        description="List the runs below a folder, the newest first: start, duration, last step, how they ended, the "
         "best values of monitored metrics, and the hyper-parameters that differ.",
         epilog="examples:\n"
         "  trackplus ls\n"
@@ -51,7 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
     from lightning_trackplus.reading.run_info import differing_hparams  # noqa: PLC0415
 
     root = arguments.directory or (_DEFAULT if Path(_DEFAULT).is_dir() else ".")
-    runs = sorted(_runs(root), key=lambda run: run.started, reverse=True)
+    # Lightning's loggers record the start in whole seconds.
+    runs = sorted(_runs(root), key=lambda run: (run.started, run.ended), reverse=True)
     if not runs:
         raise ValueError(f"{root} has no runs; expected a folder with runs, such as {_DEFAULT}.")
     differing = differing_hparams(runs)
@@ -60,10 +61,11 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     monitored = list(dict.fromkeys(name for run in runs for name in run.monitored))[:_MAX_MONITORED]
     shown = differing[:_MAX_HPARAMS]
-    headers = ["run", "started", "took", "steps", "ended", *(f"best {name}" for name in monitored), *shown]
+    of_run = ["run", "started", "took", "last step", "ended"]
+    headers = [*of_run, *(f"best {name}" for name in monitored), *map(output.shortened, shown)]
     output.print_table(headers, [_row(run, root, monitored, shown) for run in runs])
-    if len(shown) < len(differing):
-        print(f"{len(differing) - len(shown)} more hyper-parameters differ; --json has all")
+    if more := len(differing) - len(shown):
+        print(f"{more} more hyper-parameter{' differs' if more == 1 else 's differ'}; --json has all")
     return 0
 
 
@@ -79,7 +81,8 @@ def _runs(root: str) -> Iterator[RunInfo]:
 
 
 def _row(run: RunInfo, root: str, monitored: list[str], hparams: list[str]) -> list[output.Cell]:
-    path = "." if run.name == root.rstrip("/") else run.name.removeprefix(f"{root.rstrip('/')}/")
+    root = root.removeprefix("file://").rstrip("/")
+    path = "." if run.name == root else run.name.removeprefix(f"{root}/")
     styles = {"interrupted": "red", "running": "green"}
     return [
         path,

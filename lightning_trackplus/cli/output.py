@@ -4,15 +4,23 @@
 
 from __future__ import annotations
 
+import codecs
 import datetime
 import importlib.util
 import json
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TextIO, TypeAlias
 
+BLOCKS = "▁▂▃▄▅▆▇█"
+"""The characters of a curve, from the lowest to the highest."""
+
+_IN_ASCII = {**dict(zip(BLOCKS, "_.-~=+*#", strict=True)), "≠": "!", "±": "+-", "…": "~"}
 _MAX_CHARACTERS = 40
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_GAP = "  "
 
 
 class Styled(NamedTuple):
@@ -25,32 +33,88 @@ class Styled(NamedTuple):
 Cell: TypeAlias = str | Styled
 
 
-def print_table(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
-    """Print rows below their headers, without columns that are empty in all rows."""
+def replace_unencodable(stream: TextIO) -> None:
+    """Let a stream print other characters for those that its encoding does not have, instead of raising an error."""
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="lightning_trackplus_ascii")
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(_IN_ASCII.get(one, "?") for one in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error("lightning_trackplus_ascii", _in_ascii)
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[Cell]], keys: int = 1) -> None:
+    """Print rows below their headers, without columns that are empty in all rows.
+
+    In a terminal, a table that is too wide is printed in several parts, each of which has the key columns.
+
+    Args:
+        headers: The names of the columns.
+        rows: The cells of each row.
+        keys: How many of the first columns are keys.
+    """
     table = [[cell if isinstance(cell, Styled) else Styled(cell, "") for cell in row] for row in rows]
     kept = [number for number in range(len(headers)) if any(row[number].text for row in table)]
     lines = [[Styled(header, "bold") for header in headers], *table]
     columns = [[line[number]._replace(text=printable(line[number].text)) for line in lines] for number in kept]
-    for line in zip(*map(_aligned, columns), strict=True):
-        _print_line(line)
+    for number, part in enumerate(_parts(list(map(_aligned, columns)), keys)):
+        if number:
+            print()
+        for line in zip(*part, strict=True):
+            _print_line(line)
+
+
+def _parts(columns: list[list[Styled]], keys: int) -> Iterator[list[list[Styled]]]:
+    """Yield the columns of a table in parts that fit into the terminal; all at once if there is none."""
+    if not sys.stdout.isatty():
+        yield columns
+        return
+    room = shutil.get_terminal_size().columns
+    part = columns[:keys]
+    for column in columns[keys:]:
+        if len(part) > keys and sum(_width(one[0].text) + len(_GAP) for one in part) + _width(column[0].text) > room:
+            yield part
+            part = columns[:keys]
+        part.append(column)
+    yield part
 
 
 def _aligned(column: Sequence[Styled]) -> list[Styled]:
     """Return the cells of a column padded to its width; a column of numbers is aligned right."""
-    width = max(len(cell.text) for cell in column)
+    width = max(_width(cell.text) for cell in column)
     is_of_numbers = all(_is_number(cell.text) for cell in column[1:])
-    return [cell._replace(text=cell.text.rjust(width) if is_of_numbers else cell.text.ljust(width)) for cell in column]
+    padding = [" " * (width - _width(cell.text)) for cell in column]
+    return [
+        cell._replace(text=f"{blanks}{cell.text}" if is_of_numbers else f"{cell.text}{blanks}")
+        for cell, blanks in zip(column, padding, strict=True)
+    ]
+
+
+def _width(text: str) -> int:
+    """Return how many columns of a terminal a text takes.
+
+    Examples:
+        >>> _width("loss"), _width("損失"), _width("e\u0301")
+        (4, 4, 1)
+    """
+    wide = sum(unicodedata.east_asian_width(one) in {"W", "F"} for one in text)
+    return len(text) + wide - sum(unicodedata.combining(one) > 0 for one in text)
 
 
 def _print_line(cells: Sequence[Styled]) -> None:
     if not has_colours():
-        print("  ".join(cell.text for cell in cells).rstrip())
+        print(_GAP.join(cell.text for cell in cells).rstrip())
         return
     # Imported here, since it is optional.
     from rich.console import Console  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    line = Text("  ").join(Text(cell.text, cell.style) for cell in cells)
+    line = Text(_GAP).join(Text(cell.text, cell.style) for cell in cells)
     line.rstrip()
     Console(file=sys.stdout, highlight=False).print(line, soft_wrap=True)
 

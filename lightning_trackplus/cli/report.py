@@ -15,15 +15,17 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "report",
         help="write runs as one HTML page",
-        description="Write runs as one HTML page with charts, media, hyper-parameters and what differs between the\n"
+        description="Write runs as one HTML page with charts, media, hyper-parameters and what differs between the "
         "runs. The page needs no server and no network.",
         epilog="examples:\n"
         "  trackplus report lightning_logs/version_0\n"
-        "  trackplus report lightning_logs/version_* -o sweep.html --by seed",
+        "  trackplus report lightning_logs/version_* -o sweep.html --by learning_rate",
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", help="a run directory, such as lightning_logs/version_0")
     parser.add_argument("-o", "--output", metavar="FILE", default="report.html", help="the file (%(default)s)")
-    parser.add_argument("--by", metavar="KEY", help="draw runs with the same value of a hyper-parameter as their mean")
+    parser.add_argument(
+        "--by", metavar="KEY", help="draw runs with the same value of this hyper-parameter as their mean"
+    )
     parser.add_argument(
         "--max-media-mb", metavar="MB", type=float, default=MAX_MEDIA_MB, help="how much media it holds (%(default)g)"
     )

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lightning_trackplus.cli import output
+from lightning_trackplus.cli.output import BLOCKS
 from lightning_trackplus.formats.layout import is_url
 
 if TYPE_CHECKING:
     from lightning_trackplus.reading.run_info import RunInfo
 
-_BLOCKS = "▁▂▃▄▅▆▇█"
 _WIDTH = 16
 _BEST = "*"
 _WHAT = {
@@ -31,6 +31,7 @@ _WHAT = {
     "hparams.yaml": "hyper-parameters",
     "config.yaml": "configuration",
     "checkpoints": "checkpoints",
+    "report.html": "report",
     "backup": "records removed by resumes",
 }
 
@@ -40,7 +41,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "show",
         help="show one run: hyper-parameters, metrics, media, files",
-        description="Show one run: its hyper-parameters; each metric's last and best value, or lowest and highest\n"
+        description="Show one run: its hyper-parameters; each metric's last and best value, or lowest and highest "
         "value, as VALUE @ STEP, with a small curve; its media; and its files.",
         epilog="examples:\n"
         "  trackplus show lightning_logs/version_0\n"
@@ -140,9 +141,9 @@ def curve(values: NDArray[np.float64]) -> str:
         # Halves, since the difference may overflow a float64.
         heights = (means / 2 - lowest / 2) / (highest / 2 - lowest / 2)
     if not lowest < highest:
-        return "".join(" " if np.isnan(mean) else _BLOCKS[3] for mean in means)
-    levels = np.minimum(np.nan_to_num(heights) * len(_BLOCKS), len(_BLOCKS) - 1).astype(int)
-    return "".join(" " if np.isnan(mean) else _BLOCKS[level] for mean, level in zip(means, levels, strict=True))
+        return "".join(" " if np.isnan(mean) else BLOCKS[3] for mean in means)
+    levels = np.minimum(np.nan_to_num(heights) * len(BLOCKS), len(BLOCKS) - 1).astype(int)
+    return "".join(" " if np.isnan(mean) else BLOCKS[level] for mean, level in zip(means, levels, strict=True))
 
 
 def _media(run: RunInfo) -> list[dict[str, Any]]:

@@ -16,8 +16,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "verify",
         help="check that CSV and TensorBoard hold the same values",
-        description="Check that metrics.csv and the event files of a run hold the same values, also if Lightning's\n"
-        "CSVLogger and TensorBoardLogger wrote them. Exits with 0 if they do, with 1 if there are differences, and\n"
+        description="Check that metrics.csv and the event files of a run hold the same values, also if Lightning's "
+        "CSVLogger and TensorBoardLogger wrote them. Exits with 0 if they do, with 1 if there are differences, and "
         "with 2 if there is nothing to compare.",
         epilog="examples:\n"
         "  trackplus verify lightning_logs/version_0\n"

@@ -1,15 +1,12 @@
 """The report of one run and of three as a person sees it: a file opened in a real Chromium.
 
-Needs what `test_tensorboard_in_a_browser.py` needs. With ``TRACKPLUS_SCREENSHOTS=docs/images`` the pictures of the
-documentation are made anew.
+Needs what `test_tensorboard_in_a_browser.py` needs. `test_digits_pictures.py` draws the pictures of the documentation.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +27,6 @@ from lightning_trackplus import (
     read_run,
     report,
 )
-from tests.support.programs import as_a_program
 
 # Where it is missing, the fixture `browser` says so.
 with contextlib.suppress(ModuleNotFoundError):
@@ -39,7 +35,6 @@ with contextlib.suppress(ModuleNotFoundError):
 pytest.importorskip("jinja2")
 pytest.importorskip("markdown_it")
 
-ROOT = Path(__file__).parents[2]
 PATIENCE = 60_000  # Milliseconds.
 STEPS = 60
 PER_EPOCH = 20
@@ -334,24 +329,3 @@ def test_a_phone_in_the_dark(three: Opened) -> None:
     assert three.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 28)"
     assert three.chart("train/loss").evaluate("plot => plot.layout.xaxis.gridcolor") == "#262b34"
     assert three.faults == []
-
-
-@pytest.mark.skipif("TRACKPLUS_SCREENSHOTS" not in os.environ, reason="TRACKPLUS_SCREENSHOTS asks for pictures")
-def test_pictures_of_the_documentation(browser: Browser, tmp_path: Path) -> None:
-    """Save what the report of the digits example looks like: of one run, and of three with other learning rates."""
-    for rate in (0.001, 0.003, 0.01):
-        options = {"trainer.default_root_dir": tmp_path, "trainer.max_epochs": 10, "trainer.accelerator": "cpu"}
-        options |= {"model.learning_rate": rate}
-        words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-        with as_a_program("fit", "--config", "examples/digits.yaml", *words, folder=ROOT):
-            runpy.run_path("examples/digits.py", run_name="__main__")
-    runs = sorted((tmp_path / "lightning_logs").iterdir())
-    folder = ROOT / os.environ["TRACKPLUS_SCREENSHOTS"]
-    for name, shown, height in (("report.png", runs[1], 1800), ("report-three-runs.png", runs, 1500)):
-        opened = Opened(browser, report(shown, tmp_path / f"{name}.html"))
-        opened.page.set_viewport_size({"width": 1280, "height": height})
-        opened.show_all()
-        opened.page.evaluate("scrollTo(0, 0)")
-        opened.page.screenshot(path=folder / name, animations="disabled")
-        assert opened.faults == []
-        opened.context.close()

@@ -40,8 +40,6 @@ STEPS_PER_EPOCH = 23
 LAST_STEP = EPOCHS * STEPS_PER_EPOCH - 1
 TRAIN_POINTS = EPOCHS * STEPS_PER_EPOCH // 5  # examples/digits.yaml logs every five steps.
 SAMPLES = 8
-SAMPLE_RATE = 8000
-SECONDS = STEPS_PER_EPOCH * 0.05
 PATIENCE = 100  # Seconds; it ends what hangs, and a machine may be slow.
 
 EVERY_KIND = runpy.run_path(str(ROOT / "docs/draw_media.py"))
@@ -146,8 +144,9 @@ def card_of(cards: Locator, tag: str) -> Locator:
 
 def test_scalars_tab_draws_every_value(page: Page) -> None:
     """The scalars tab has a chart for each scalar, and its line has one corner for each logged point."""
-    cards = open_tab(page, "scalars", "version_0", "loss|accuracy", "&_smoothingWeight=0").locator("tf-scalar-card")
-    losses = [f"val/loss_{reducer}" for reducer in ("mean", "median", "p95", "p99")]
+    tags = "^train/|^val/loss|^val/acc"
+    cards = open_tab(page, "scalars", "version_0", tags, "&_smoothingWeight=0").locator("tf-scalar-card")
+    losses = [f"val/loss_{reducer}" for reducer in ("mean", "p5", "median", "p95")]
     points = dict.fromkeys(["val/accuracy", *losses], EPOCHS)
     points |= dict.fromkeys(["train/loss", "train/loss_ema0.2"], TRAIN_POINTS)
     expect(cards).to_have_count(len(points))
@@ -170,9 +169,9 @@ def test_histograms_tab_draws_one_for_each_epoch(page: Page) -> None:
 
 def test_images_tab_shows_every_sample(page: Page, run: Path) -> None:
     """The images tab has a card for each of the eight digits, in their order, with the picture of the last epoch."""
-    cards = card_of(open_tab(page, "images", "version_0").locator("tf-image-loader"), "val/digits")
+    cards = card_of(open_tab(page, "images", "version_0").locator("tf-image-loader"), "val/hardest")
     expect(cards).to_have_count(SAMPLES)
-    files = sorted((run / "media" / "val-digits").glob(f"*{LAST_STEP}-*.png"))
+    files = sorted((run / "media" / "val-hardest").glob(f"*{LAST_STEP}-*.png"))
     assert len(files) == SAMPLES
     for number, file in enumerate(files, start=1):
         card = cards.filter(has_text=f"sample: {number} of {SAMPLES}")
@@ -180,55 +179,10 @@ def test_images_tab_shows_every_sample(page: Page, run: Path) -> None:
         picture = card.locator("img")
         expect(picture).to_be_visible()
         expect(picture).to_have_js_property("complete", value=True)
-        assert picture.evaluate("img => [img.naturalWidth, img.naturalHeight]") == [64, 64]
+        assert picture.evaluate("img => [img.naturalWidth, img.naturalHeight]") == [8, 8]
         source = picture.get_attribute("src")
         assert source is not None
         assert page.request.get(source).body() == file.read_bytes()
-    page.locator("paper-checkbox", has_text="Show actual image size").click()
-    save_screenshot(page, "images.png", 1280, 880)
-
-
-def test_text_tab_renders_tables_and_captions(page: Page) -> None:
-    """The text tab shows the report of each epoch as a table, and the captions of the images as a numbered list."""
-    cards = open_tab(page, "text", "version_0").locator("tf-text-loader")
-    reports = card_of(cards, "val/report").locator("tf-markdown-view:visible")
-    expect(reports).to_have_count(EPOCHS)
-    for epoch, report in zip(reversed(range(EPOCHS)), reports.all(), strict=True):
-        expect(report.locator("h3")).to_have_text(f"Epoch {epoch}")
-        expect(report.locator("thead th")).to_have_text(["digit", "recall"])
-        expect(report.locator("thead + tbody > tr")).to_have_text(
-            [re.compile(rf"^\s*{digit}\s+\d+\.\d%\s*$") for digit in range(10)]
-        )
-        expect(report.locator("table")).to_have_count(1)  # TensorBoard draws no box around the text.
-    captions = card_of(cards, "val/digits/captions").locator("tf-markdown-view:visible")
-    expect(captions).to_have_count(EPOCHS)
-    for caption in captions.all():
-        expect(caption.locator("ol > li")).to_have_text([re.compile(r"^predicted \d, true \d$")] * SAMPLES)
-        expect(caption.locator("table")).to_have_count(0)
-    save_screenshot(page, "text.png", 1280, 1296)
-
-
-def test_audio_tab_plays_an_epoch(page: Page) -> None:
-    """The audio tab has a sound for each epoch, and that of the last epoch is as long as the epoch had steps."""
-    card = card_of(open_tab(page, "audio", "version_0").locator("tf-audio-loader"), "train/loss_as_pitch")
-    expect(card).to_contain_text(re.compile(rf"step\s*{LAST_STEP}"))
-    expect(card.locator("#steps")).to_have_attribute("aria-valuemax", str(EPOCHS - 1))
-    player = card.locator("audio")
-    expect(player).to_be_visible()
-    loaded = "audio => audio.readyState >= HTMLMediaElement.HAVE_METADATA || audio.error !== null"
-    page.wait_for_function(loaded, arg=player.element_handle())
-    assert player.evaluate("audio => audio.error && audio.error.message") is None
-    assert player.evaluate("audio => audio.duration") == pytest.approx(SECONDS, abs=1e-3)
-    samples, loudest = player.evaluate(
-        """async (audio, rate) => {
-            const file = await (await fetch(audio.src)).arrayBuffer();
-            const sound = (await new OfflineAudioContext(1, 1, rate).decodeAudioData(file)).getChannelData(0);
-            return [sound.length, Math.max(...sound)];
-        }""",
-        SAMPLE_RATE,
-    )
-    assert samples == pytest.approx(SECONDS * SAMPLE_RATE)
-    assert loudest == pytest.approx(0.5, abs=0.01)
 
 
 def files_of(run: Path, name: str) -> list[Path]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import io
 import json
 import os
 import re
 import shutil
+import signal
 import statistics
 import sys
 import time
@@ -91,7 +93,7 @@ def test_alone_it_says_what_it_can_do(trackplus, capsys):
 def test_ls_shows_the_newest_run_first(trackplus, runs):
     """When, how long, steps, the best value, and the hyper-parameters that differ."""
     header, *found = rows(trackplus("ls", runs))
-    assert header == ["run", "started", "took", "steps", "ended", "best val/loss", "opt/lr", "seed"]
+    assert header == ["run", "started", "took", "last step", "ended", "best val/loss", "opt/lr", "seed"]
     assert [(row[0], row[3:]) for row in found] == [
         ("other", ["0", "finished", "0.0625 @ 0", "0.2", "1"]),
         ("seed 3", ["20", "finished", "0.25 @ 20", "0.1", "3"]),
@@ -238,7 +240,7 @@ def test_show_has_each_metric_with_its_curve(trackplus, tmp_path):
 
 def test_compare_marks_what_differs(trackplus, runs):
     """Hyper-parameters and metrics of each run, and which run is the best."""
-    said = rows(trackplus("compare", runs / "seed 1", runs / "seed 2"))
+    said = rows(trackplus("compare", runs / "seed 1", f"{runs}/seed 2/", runs / "seed 2"))
     assert said == [
         ["hyper-parameter", "seed 1", "seed 2"],
         ["opt/lr", "0.1", "0.1"],
@@ -372,12 +374,53 @@ def test_colours_are_for_terminals_with_rich(trackplus, runs, monkeypatch, has_r
         assert words == plain.split()
 
 
-def test_a_terminal_without_blocks_gets_marks_in_their_place(runs, monkeypatch):
-    """Where the output has ASCII alone, what it does not have is a question mark, and no error."""
-    output = io.TextIOWrapper(io.BytesIO(), "ascii")
-    monkeypatch.setattr(sys, "stdout", output)
-    assert main(["show", str(runs / "seed 1")]) == 0
-    assert "val/loss" in output.buffer.getvalue().decode("ascii")
+def test_a_terminal_without_blocks_gets_marks_in_their_place(trackplus, runs, monkeypatch):
+    """Where the output has ASCII alone, other characters make curves and marks, and the rest are question marks."""
+
+    def in_ascii(*arguments):
+        with monkeypatch.context() as patch:
+            output = io.TextIOWrapper(io.BytesIO(), "ascii")
+            patch.setattr(sys, "stdout", output)
+            with contextlib.suppress(SystemExit):  # Of --help.
+                assert main([*map(str, arguments)]) == 0
+            output.flush()
+            return output.buffer.getvalue().decode("ascii")
+
+    assert ["val/loss", "0.375 @ 20", "0.25 @ 10 *", "#_="] in rows(in_ascii("show", runs / "seed 1"))
+    compared = in_ascii("compare", runs / "seed 1", runs / "seed 2", runs / "other", "--by", "seed")
+    assert ["!", "val/loss (min)", "0.1875 +- 0.088388", "0.0625 *"] in rows(compared)
+    assert "! marks what differs" in " ".join(in_ascii("compare", "--help").split())
+
+
+def test_a_table_is_cut_into_parts_that_fit_into_the_terminal(trackplus, runs, monkeypatch):
+    """Each part begins with the names; side by side they are the whole table, which a pipe gets."""
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "dumb")
+    names = ["seed 1", "seed 2", "seed 3", "other"]
+    for arguments in (["ls", runs], ["compare", *(runs / name for name in names)]):
+        whole = trackplus(*arguments)
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", Terminal())
+            assert main([*map(str, arguments)]) == 0
+            shown = sys.stdout.getvalue()
+        assert max(map(len, shown.splitlines())) <= 40 < max(map(len, whole.splitlines()))
+        joined: dict[str, list[list[str]]] = {}
+        for part in shown.strip("\n").split("\n\n"):
+            table = [[cell for cell in row if cell != "≠"] for row in rows(part)]
+            before = joined.setdefault(table[0][0], [[name] for name, *_ in table])
+            for line, (name, *cells) in zip(before, table, strict=True):
+                assert line[0] == name
+                line.extend(cells)
+        expected = [[cell for cell in row if cell not in {"≠", ""}] for row in rows(whole)]
+        assert [line for table in joined.values() for line in table] == list(filter(None, expected))
+
+
+def test_names_as_wide_as_two_columns_are_aligned(trackplus, tmp_path):
+    """Rich is the oracle of how wide a text is in a terminal."""
+    cell_len = pytest.importorskip("rich.cells").cell_len
+    log(tmp_path, "run", {"学習率": "あ", "e\u0301": "x", "width": "🎉"}, [0.5])
+    table = trackplus("show", tmp_path / "run").split("\n\n")[1].splitlines()
+    assert len({cell_len(line[: re.search(r"\s{2,}", line).end()]) for line in table}) == 1
 
 
 def test_a_reader_that_ends_early_is_no_error(runs, monkeypatch, capsys):
@@ -388,6 +431,48 @@ def test_a_reader_that_ends_early_is_no_error(runs, monkeypatch, capsys):
     assert main(["ls", str(runs)]) == 0
     sys.stdout.close()
     assert capsys.readouterr().err == ""
+
+
+def test_lightnings_runs_are_compared_in_the_precision_of_event_files(trackplus, tmp_path):
+    """The float32 of an event file does not differ from the float64 of a table; and the newest run is the first."""
+    for version, logger_of in enumerate((TensorBoardLogger, CSVLogger, TensorBoardLogger, TensorBoardLogger)):
+        logger = logger_of(str(tmp_path), name="", version=version)
+        logger.log_metrics({"loss": 0.1 if version < 2 else 0.1 + 1e-7}, 0)
+        logger.finalize("success")
+        # Event files have the second of their start in their names.
+        for file in Path(logger.log_dir).glob("events*"):
+            file.rename(file.with_name(re.sub(r"\d{10}", "1700000000", file.name)))
+    equal = rows(trackplus("compare", *(tmp_path / f"version_{version}" for version in (0, 1))))
+    assert ["loss", "0.1", "0.1"] in equal
+    assert ["≠", "loss", "0.1", "0.1"] in rows(
+        trackplus("compare", *(tmp_path / f"version_{version}" for version in (0, 2)))
+    )
+    found = [row[0] for row in rows(trackplus("ls", tmp_path))]
+    assert found == ["run", "version_1", "version_3", "version_2", "version_0"]
+
+
+def test_hyper_parameters_do_not_make_a_table_endless(trackplus, tmp_path):
+    """Long names are cut, and some hyper-parameters of many are shown; a URL of a folder is as good as its path."""
+    for number in range(2):
+        log(tmp_path / "runs", f"run {number}", {f"{'x' * 60}{name}": number for name in range(6)}, [0.5])
+    plain = trackplus("ls", tmp_path / "runs")
+    header, *_, note = rows(plain)
+    assert header[6:] == ["x" * 39 + "…"] * 5
+    assert note == ["1 more hyper-parameter differs; --json has all"]
+    assert trackplus("ls", f"file://{tmp_path}/runs/") == plain
+
+
+def test_an_interrupt_ends_it_without_a_traceback(trackplus):
+    """With the exit status of a program that Ctrl+C has ended."""
+
+    class Slow(fsspec.AbstractFileSystem):
+        protocol = "slow"
+
+        def find(self, path, **options):
+            signal.raise_signal(signal.SIGINT)
+
+    fsspec.register_implementation("slow", Slow, clobber=True)
+    assert trackplus("show", "slow://bucket/run", status=130) == ""
 
 
 def test_mistakes_are_said_in_one_line(trackplus, runs, tmp_path):
