@@ -11,6 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_trackplus.media.base import Media
+from lightning_trackplus.media.images.captions import captioned
 from lightning_trackplus.media.images.file_formats import png
 from lightning_trackplus.media.images.heat_map_drawing import drawn
 from lightning_trackplus.media.tensors import real_numbers, snapshot_tensor
@@ -97,7 +98,8 @@ class HeatMap(Media[Matrix]):
         self._warn(name, infinite, "cells are infinite and drawn in the last colours of the scale")
         pictures = [drawn(matrix, item.names) for matrix, item in zip(matrices, self._items, strict=True)]
         _, height, width = pictures[0].shape
-        return ImagePayload(self._encoded([png(picture) for picture in pictures], ".png"), width, height)
+        items = self._encoded([png(picture) for picture in pictures], ".png")
+        return ImagePayload(items, width, height, captioned(items, pictures))
 
     @override
     def snapshot_item(self, item: Matrix) -> Matrix:
