@@ -190,7 +190,7 @@ def _lettering(text: str) -> Lettering:
         texts = [(plain, None), *((composed, file) for file in _other_fonts())]
         plain, font = min(texts, key=lambda one: len(_lacking(*one)))
         for character in _lacking(plain, font):
-            plain = plain.replace(character, character.encode("ascii", "backslashreplace").decode())
+            plain = plain.replace(character, character.encode("unicode_escape").decode())
     else:
         font = None
     return Lettering(plain, font, plain == shown)
