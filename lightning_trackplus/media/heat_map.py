@@ -41,9 +41,9 @@ class Matrix(NamedTuple):
 class HeatMap(Media[Matrix]):
     """A matrix as a picture, such as a confusion matrix or an attention map, or a batch of them.
 
-    Colours range from the smallest to the largest number. Numbers are written into the cells if they fit, for at most 51
-    rows and columns. With ten classes, all can be read at the width of TensorBoard's card, which is that of the picture;
-    with more, it is wider and has a colour scale. NaN is drawn grey, and counted in a warning.
+    Colours range from the smallest to the largest number. Numbers are written into the cells if they fit, for at most
+    51 rows and columns. The picture is as wide as TensorBoard's card, on which all numbers and names of ten classes can
+    be read. If it has to be wider, it also has a colour scale. NaN is drawn grey, and counted in a warning.
 
     Args:
         matrix: A tensor, an array or nested lists of real numbers of any type, shape ``(rows, columns)``, a

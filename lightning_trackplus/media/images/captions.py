@@ -28,8 +28,8 @@ _TITLED = 10
 # Very large pictures would have letters of hundreds of pixels.
 _LARGEST_SCALE = 12
 _GAP = 8
+# White is opaque, too.
 _WHITE, _CAPTION, _SCORE = 255, 32, 110
-_OPAQUE = 255
 
 
 class Panel(NamedTuple):
@@ -131,7 +131,7 @@ def _drawn(grid: PanelGrid) -> tuple[Picture, bool]:
         below, right = top + large.shape[1], left + large.shape[2]
         # A grey picture is broadcast over the colours; only one with an alpha channel has a fourth.
         canvas[:3, top:below, left:right] = large[:3]
-        canvas[3:, top:below, left:right] = large[3:] if len(large) > 3 else _OPAQUE
+        canvas[3:, top:below, left:right] = large[3:] if len(large) > 3 else _WHITE
         canvas[:3, below : below + len(text), left : left + cell] = text
     return canvas, all(is_exact for _, is_exact in captions)
 

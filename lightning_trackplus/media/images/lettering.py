@@ -22,11 +22,12 @@ Colour: TypeAlias = tuple[int, int, int]
 """Red, green and blue in [0, 255]."""
 
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
-_SIZE = 12
 _BRIGHT = 140
 _ELLIPSIS = "…"
 _NOWHERE = "\uffff"
 """A character that no font has."""
+_TRIED = 12
+"""The size in which a font is searched for a character."""
 _OTHER_FONTS = (
     "DejaVuSans.ttf",
     "NotoSans-Regular.ttf",
@@ -59,23 +60,20 @@ class Paragraph(NamedTuple):
     """A text in lines.
 
     Attributes:
-        lines: The lines.
-        font: The file of their font; None is Pillow's own.
+        lines: The lines, each with its font.
         size: The size of their letters.
         is_exact: Whether nothing is left out or changed.
     """
 
-    lines: Sequence[str]
-    font: str | None
+    lines: Sequence[tuple[str, str | None]]
     size: int
     is_exact: bool
 
     def write(self, picture: PIL.Image.Image, left: int, top: int, colour: Colour | int) -> None:
         """Write the lines onto a picture, one below the other."""
         draw = PIL.ImageDraw.Draw(picture)
-        for number, line in enumerate(self.lines):
-            place = left, top + number * height_of_line(self.size)
-            draw.text(place, line, colour, _font(self.size, self.font))
+        for number, (line, font) in enumerate(self.lines):
+            draw.text((left, top + number * height_of_line(self.size)), line, colour, _font(self.size, font))
 
 
 def wrapped(text: str, width: int, size: int, most: int) -> Paragraph:
@@ -83,17 +81,17 @@ def wrapped(text: str, width: int, size: int, most: int) -> Paragraph:
     # No letter is narrower than a tenth of its size, so what is beyond is not drawn.
     longest = most * (10 * width // size + 1)
     # Line by line, so that line breaks remain.
-    parts = [part for part in map(_lettering, text[:longest].splitlines()) if part.text]
-    font = next((part.font for part in parts if part.font), None)
-    lines = list(itertools.islice(_lines([part.text for part in parts], width, _font(size, font)), most + 1))
+    parts = list(map(_lettering, text[:longest].splitlines()))
+    every = ((line, part.font) for part in parts for line in _broken(part.text, width, _font(size, part.font)))
+    lines = list(itertools.islice(every, most + 1))
     is_whole = len(lines) <= most and len(text) <= longest
     if not is_whole:
         lines = lines[:most]
-        lines[-1:] = [_cut(f"{line} ", width, _font(size, font)) for line in lines[-1:]]
-    return Paragraph(lines, font, size, is_whole and all(part.is_exact for part in parts))
+        lines[-1:] = [(_cut(f"{line} ", width, _font(size, font)), font) for line, font in lines[-1:]]
+    return Paragraph(lines, size, is_whole and all(part.is_exact for part in parts))
 
 
-def shortened(text: str, width: int, size: int = _SIZE) -> str:
+def shortened(text: str, width: int, size: int) -> str:
     """Return a text in one line of at most a width in pixels; a longer one has an ellipsis in its middle."""
     # Names that begin alike often differ in their last letters.
     longest = 10 * width
@@ -106,13 +104,13 @@ def shortened(text: str, width: int, size: int = _SIZE) -> str:
     return _without_middle(text, kept)
 
 
-def width_of(text: str, size: int = _SIZE) -> int:
+def width_of(text: str, size: int) -> int:
     """Return the width of a text in pixels."""
     text, font, _ = _lettering(text)
     return round(_font(size, font).getlength(text))
 
 
-def height_of_line(size: int = _SIZE) -> int:
+def height_of_line(size: int) -> int:
     """Return the height of a line in pixels, from the highest letter to the lowest."""
     return sum(_font(size).getmetrics())
 
@@ -129,8 +127,8 @@ def write(
     text: str,
     anchor: str = "la",
     *,
+    size: int,
     colour: Colour = BLACK,
-    size: int = _SIZE,
 ) -> None:
     """Write a text onto a picture."""
     text, font, _ = _lettering(text)
@@ -138,7 +136,7 @@ def write(
 
 
 def write_upwards(
-    picture: PIL.Image.Image, place: tuple[int, int], text: str, *, colour: Colour = BLACK, size: int = _SIZE
+    picture: PIL.Image.Image, place: tuple[int, int], text: str, *, size: int, colour: Colour = BLACK
 ) -> None:
     """Write a text onto a picture upwards; ``place`` is the middle of its upper end."""
     text, font, _ = _lettering(text)
@@ -146,10 +144,6 @@ def write_upwards(
     line = PIL.Image.new("L", (width_of(text, size) + 1, height))
     PIL.ImageDraw.Draw(line).text((0, height // 2), text, 255, _font(size, font), "lm")
     picture.paste(colour, (place[0] - height // 2, place[1]), line.transpose(PIL.Image.Transpose.ROTATE_90))
-
-
-def _lines(parts: Sequence[str], width: int, font: PIL.ImageFont.FreeTypeFont) -> Iterator[str]:
-    return itertools.chain.from_iterable(_broken(part, width, font) for part in parts)
 
 
 def _broken(text: str, width: int, font: PIL.ImageFont.FreeTypeFont) -> Iterator[str]:
@@ -207,7 +201,7 @@ def _has(font: str | None, character: str) -> bool:
         return True
     if not character.isprintable():
         return False
-    opened = _font(_SIZE, font)
+    opened = _font(_TRIED, font)
     return bytes(opened.getmask(character)) != bytes(opened.getmask(_NOWHERE))
 
 
@@ -223,7 +217,7 @@ def _other_fonts() -> list[str]:
 def _is_font(name: str) -> bool:
     """Return whether there is a font, a path or a name in the folders of the system."""
     try:
-        PIL.ImageFont.truetype(name, _SIZE)
+        PIL.ImageFont.truetype(name, _TRIED)
     except OSError:
         return False
     return True
