@@ -6,7 +6,7 @@ Reducers and media produce payloads, writers take them, and neither side depends
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
@@ -48,13 +48,35 @@ class Encoded:
         return sum(len(item.data) for item in self.items)
 
 
+class CaptionedCopies(Protocol):
+    """Draws copies of images that have their captions and scores below them."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that is needed until then, in bytes."""
+
+    def draw(self) -> ImagePayload:
+        """Return the copies, with captions only if one of them is not shown in full."""
+
+
 @dataclass(frozen=True, slots=True)
 class ImagePayload(Encoded):
-    """Images; width and height are those of the first one, in pixels."""
+    """Images; width and height are those of the first one, in pixels.
+
+    Attributes:
+        captioned: Draws copies with captions and scores below them; None if there are none.
+    """
 
     kind: ClassVar[str] = "image"
     width: int
     height: int
+    captioned: CaptionedCopies | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the files, and of what is needed to draw the copies, in bytes."""
+        drawn = 0 if self.captioned is None else self.captioned.nbytes
+        return sum(len(item.data) for item in self.items) + drawn
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,8 @@ class TrackPlusLogger(TensorBoardLogger, MediaMethods, TrainerHooks):
         charts: Charts of several curves for TensorBoard's Custom Scalars tab, by title: a list of names, in which ``*``
             matches any characters and ``?`` any single one, or ``{"band": [lower, middle, upper]}``, a curve within a
             band. The part of the title before its first slash is the chart's group.
+        draw_captions: Whether images in TensorBoard have their captions and scores below them. If False, or if a
+            caption is not shown in full, captions are in the Text tab. Media files are always as they were logged.
         flush_secs: The longest time in seconds until a logged value is in the files.
         media_overflow: What to do if media are logged faster than they are written: ``"block"`` makes training wait,
             ``"drop"`` drops media and counts them. Numbers are never dropped.
@@ -110,6 +112,7 @@ class TrackPlusLogger(TensorBoardLogger, MediaMethods, TrainerHooks):
         x_axis: Mapping[str, str] | None = None,
         hparam_metrics: Mapping[str, Mode] | None = None,
         charts: Charts | None = None,
+        draw_captions: bool = True,
         flush_secs: float = 1.0,
         media_overflow: Overflow = "block",
         max_queue_bytes: int = DEFAULT_MAX_BYTES,
@@ -132,6 +135,7 @@ class TrackPlusLogger(TensorBoardLogger, MediaMethods, TrainerHooks):
             x_axis=prefixed_axes(x_axis or {}, self._name_prefix),
             hparam_metrics={self._name_prefix + name: mode for name, mode in (hparam_metrics or {}).items()},
             charts=prefixed_charts(charts or {}, self._name_prefix),
+            draw_captions=draw_captions,
             queue={"flush_secs": flush_secs, "overflow": media_overflow, "max_bytes": int(max_queue_bytes)},
         )
         directory = None if save_dir is None else local_or_url(save_dir)

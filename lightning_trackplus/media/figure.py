@@ -16,6 +16,7 @@ from typing_extensions import override
 
 from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.html import Html
+from lightning_trackplus.media.images.captions import captioned
 from lightning_trackplus.media.images.file_formats import png
 from lightning_trackplus.record import FilesPayload, ImagePayload
 from lightning_trackplus.runtime.lists import is_list
@@ -103,7 +104,8 @@ class Figure(Media[Any]):
             return FilesPayload(pages, Html.kind)
         pictures = [_channels(figure) for figure in figures if isinstance(figure, np.ndarray)]
         _, height, width = pictures[0].shape
-        return ImagePayload(self._encoded([png(picture) for picture in pictures], ".png"), width, height)
+        items = self._encoded([png(picture) for picture in pictures], ".png")
+        return ImagePayload(items, width, height, captioned(items, pictures))
 
     @override
     def snapshot_item(self, item: Any) -> NDArray[np.uint8] | str | Undrawn:

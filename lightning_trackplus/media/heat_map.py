@@ -11,6 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_trackplus.media.base import Media
+from lightning_trackplus.media.images.captions import captioned
 from lightning_trackplus.media.images.file_formats import png
 from lightning_trackplus.media.images.heat_map_drawing import drawn
 from lightning_trackplus.media.tensors import real_numbers, snapshot_tensor
@@ -40,8 +41,9 @@ class Matrix(NamedTuple):
 class HeatMap(Media[Matrix]):
     """A matrix as a picture, such as a confusion matrix or an attention map, or a batch of them.
 
-    Colours range from the smallest to the largest number, with a colour scale beside the map. Numbers are written into
-    the cells if they fit, for at most 51 rows and columns. NaN is drawn grey, and counted in a warning.
+    Colours range from the smallest to the largest number. Numbers are written into the cells if they fit, for at most
+    51 rows and columns. The picture is as wide as TensorBoard's card, on which all numbers and names of ten classes can
+    be read. If it has to be wider, it also has a colour scale. NaN is drawn grey, and counted in a warning.
 
     Args:
         matrix: A tensor, an array or nested lists of real numbers of any type, shape ``(rows, columns)``, a
@@ -97,7 +99,8 @@ class HeatMap(Media[Matrix]):
         self._warn(name, infinite, "cells are infinite and drawn in the last colours of the scale")
         pictures = [drawn(matrix, item.names) for matrix, item in zip(matrices, self._items, strict=True)]
         _, height, width = pictures[0].shape
-        return ImagePayload(self._encoded([png(picture) for picture in pictures], ".png"), width, height)
+        items = self._encoded([png(picture) for picture in pictures], ".png")
+        return ImagePayload(items, width, height, captioned(items, pictures))
 
     @override
     def snapshot_item(self, item: Matrix) -> Matrix:

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, cast, get_args
 from torch import Tensor
 from typing_extensions import Self, override
 
-from lightning_trackplus.media.base import Caption, Media
+from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.images.annotations import Annotations, Notation, annotations_of
+from lightning_trackplus.media.images.captions import Panel, PanelGrid, captioned_grids
 from lightning_trackplus.media.images.drawing import annotated, arranged, grid_size
 from lightning_trackplus.media.images.file_formats import ImageFormat, check_size, encode_image
 from lightning_trackplus.media.images.pixels import OneImage, batches
@@ -187,19 +188,22 @@ class Image(Media[Pixels]):
             for picture, item in zip(pictures_of(ranged_pixels, f"Image {name!r}"), self._items, strict=True)
         ]
         scores = [None] * len(self) if self._scores is None else self._scores.tolist()
+        captions = [caption if caption is None else str(caption) for caption in self._captions]
+        panels = list(map(Panel, pictures, captions, scores))
         items: list[Item] = []
+        grids = []
         sizes = []
         for sheet, places in self._sheets():
             if sheet.columns is None:
-                picture, caption, score = pictures[places[0]], self._captions[places[0]], scores[places[0]]
+                picture, caption, score = panels[places[0]]
             else:
                 picture = arranged([pictures[place] for place in places], sheet.columns)
-                caption, score = _in_one([self._captions[place] for place in places]), None
+                caption, score = _in_one([captions[place] for place in places]), None
             sizes.append(picture.shape[1:])
-            text = None if caption is None else str(caption)
-            items.append(Item(encode_image(picture, sheet.format), f".{sheet.format}", text, score))
+            items.append(Item(encode_image(picture, sheet.format), f".{sheet.format}", caption, score))
+            grids.append(PanelGrid([panels[place] for place in places], sheet.columns or 1))
         height, width = sizes[0]
-        return ImagePayload(tuple(items), width, height)
+        return ImagePayload(tuple(items), width, height, captioned_grids(tuple(items), grids, (width, height)))
 
     @override
     def snapshot_item(self, item: Pixels) -> Pixels:
@@ -221,9 +225,9 @@ def _checked_columns(grid: Any) -> int:
     return int(grid)
 
 
-def _in_one(captions: Sequence[Caption]) -> str | None:
+def _in_one(captions: Sequence[str | None]) -> str | None:
     """Return captions joined, or the caption that all share."""
-    texts = ["" if caption is None else str(caption) for caption in captions]
+    texts = [caption or "" for caption in captions]
     return (" | ".join(texts) if len(set(texts)) > 1 else texts[0]) or None
 
 

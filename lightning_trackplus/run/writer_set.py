@@ -32,6 +32,7 @@ class OutputOptions(NamedTuple):
         x_axis: X axis in TensorBoard for selected names.
         hparam_metrics: Names in the HParams tab, and whether the lowest or the highest value of each is the best.
         charts: The charts of TensorBoard's Custom Scalars tab.
+        draw_captions: Whether images in TensorBoard have their captions and scores below them.
         queue: The options of each `AsyncWriter`: ``flush_secs``, ``overflow`` and ``max_bytes``.
     """
 
@@ -39,6 +40,7 @@ class OutputOptions(NamedTuple):
     x_axis: Mapping[str, str]
     hparam_metrics: Mapping[str, Mode]
     charts: Charts
+    draw_captions: bool
     queue: Mapping[str, Any]
 
 
@@ -53,7 +55,8 @@ class WriterSet:
         self._session: HParamsWriter | None = None
         self._summary = summary
         names = [choice for choice in options.writers if isinstance(choice, str)]
-        ours: list[Writer] = [open_writer(name, directory, options.x_axis) for name in names]
+        captions = options.draw_captions
+        ours: list[Writer] = [open_writer(name, directory, options.x_axis, draw_captions=captions) for name in names]
         if "tensorboard" in names:
             # Imported here, since they need tensorboard.
             from lightning_trackplus.writers.hparams import BestMetrics, HParamsWriter  # noqa: PLC0415

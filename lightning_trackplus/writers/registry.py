@@ -41,7 +41,7 @@ def available(writers: Sequence[WriterChoice]) -> tuple[WriterChoice, ...]:
     return tuple(dict.fromkeys("csv" if writer == "tensorboard" else writer for writer in writers))
 
 
-def open_writer(choice: WriterChoice, directory: Path, x_axis: Mapping[str, str]) -> Writer:
+def open_writer(choice: WriterChoice, directory: Path, x_axis: Mapping[str, str], *, draw_captions: bool) -> Writer:
     """Return the writer for a choice, in a run directory."""
     match choice:
         case "csv":
@@ -50,6 +50,6 @@ def open_writer(choice: WriterChoice, directory: Path, x_axis: Mapping[str, str]
             # Imported here, since it needs tensorboard.
             from lightning_trackplus.writers.tensorboard import TensorBoardWriter  # noqa: PLC0415
 
-            return TensorBoardWriter(directory, x_axis)
+            return TensorBoardWriter(directory, x_axis, draw_captions=draw_captions)
         case _:
             return choice

@@ -26,7 +26,7 @@ from lightning_trackplus.formats.event_files import EventFile, next_file_time
 from lightning_trackplus.formats.layout import OUR_EVENTS, batches_folder
 from lightning_trackplus.formats.scalar_events import ScalarEvents
 from lightning_trackplus.formats.x_axis import XAxes
-from lightning_trackplus.record import Encoded, Payload, Record, TensorBoardEvent
+from lightning_trackplus.record import Encoded, ImagePayload, Payload, Record, TensorBoardEvent
 from lightning_trackplus.writers.tensorboard_listeners import Listeners, are_listening
 from lightning_trackplus.writers.tensorboard_media import Fields, media_values
 
@@ -46,10 +46,12 @@ class SubRunEvent(TensorBoardEvent):
 class TensorBoardWriter:
     """Writes each event into the event file of its run."""
 
-    def __init__(self, directory: Path, x_axis: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, directory: Path, x_axis: Mapping[str, str] | None = None, *, draw_captions: bool = False
+    ) -> None:
         self._directory = directory
         self._axes = XAxes(directory, x_axis or {})
-        self._run = EventsWriter(directory, self._axes, Listeners(directory))
+        self._run = EventsWriter(directory, self._axes, Listeners(directory), draw_captions=draw_captions)
         # By folder, the most recently used one last. Suspended ones have no open file, but can continue theirs.
         self._sub_runs: dict[str, EventsWriter] = {}
         self._suspended: dict[str, EventsWriter] = {}
@@ -116,10 +118,18 @@ class EventsWriter:
     Where the steps of a tag go back, a new file is begun: within a file, TensorBoard expects them to increase.
     """
 
-    def __init__(self, directory: Path, axes: XAxes | None = None, listeners: Listeners | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        axes: XAxes | None = None,
+        listeners: Listeners | None = None,
+        *,
+        draw_captions: bool = False,
+    ) -> None:
         self._directory = directory
         self._axes = axes
         self._listeners = listeners
+        self._draws_captions = draw_captions
         self._number_events = ScalarEvents()
         self._records: EventFile | None = None
         self._suspended: EventFile | None = None
@@ -128,7 +138,7 @@ class EventsWriter:
         self._file_count = 0
 
     def write(self, record: Record[Payload]) -> None:
-        """Write one record; captions go to the text tab, as ``<name>/captions``."""
+        """Write one record; captions that are not shown below their images go to the text tab."""
         if record.only_numbers:
             self._write_values(record, cast("Mapping[str, float]", record.values), [])
             return
@@ -136,6 +146,8 @@ class EventsWriter:
         media: list[Fields] = []
         for name, value in record.values.items():
             match value:
+                case ImagePayload() if self._draws_captions and value.captioned is not None:
+                    media += media_values(name, value.captioned.draw())
                 case Encoded():
                     media += media_values(name, value)
                 case float() | int():

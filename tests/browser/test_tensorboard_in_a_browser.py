@@ -9,6 +9,7 @@ tab in that folder of the checkout.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -21,6 +22,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas
 import PIL.Image
 import pytest
@@ -40,6 +42,7 @@ STEPS_PER_EPOCH = 23
 LAST_STEP = EPOCHS * STEPS_PER_EPOCH - 1
 TRAIN_POINTS = EPOCHS * STEPS_PER_EPOCH // 5  # examples/digits.yaml logs every five steps.
 SAMPLES = 8
+CARD = 350
 PATIENCE = 100  # Seconds; it ends what hangs, and a machine may be slow.
 
 EVERY_KIND = runpy.run_path(str(ROOT / "docs/draw_media.py"))
@@ -176,13 +179,38 @@ def test_images_tab_shows_every_sample(page: Page, run: Path) -> None:
     for number, file in enumerate(files, start=1):
         card = cards.filter(has_text=f"sample: {number} of {SAMPLES}")
         expect(card).to_contain_text(re.compile(rf"step\s*{LAST_STEP}"))
-        picture = card.locator("img")
-        expect(picture).to_be_visible()
-        expect(picture).to_have_js_property("complete", value=True)
-        assert picture.evaluate("img => [img.naturalWidth, img.naturalHeight]") == [8, 8]
-        source = picture.get_attribute("src")
-        assert source is not None
-        assert page.request.get(source).body() == file.read_bytes()
+        expect_captioned(card, file)
+
+
+def shown_in(card: Locator) -> tuple[PIL.Image.Image, bytes]:
+    """Await the picture of a card, and return it and its bytes; the card has the width that pictures are drawn for."""
+    picture = card.locator("img")
+    expect(picture).to_be_visible()
+    expect(picture).to_have_js_property("complete", value=True)
+    size = picture.evaluate("img => [img.naturalWidth, img.naturalHeight]")
+    assert picture.evaluate("img => img.clientWidth") == CARD
+    source = picture.get_attribute("src")
+    assert source is not None
+    body = card.page.request.get(source).body()
+    opened = PIL.Image.open(io.BytesIO(body))
+    assert list(opened.size) == size
+    return opened, body
+
+
+def expect_captioned(card: Locator, file: Path) -> None:
+    """Await a picture that is a file, enlarged to the width of the card, with text below it."""
+    picture, _ = shown_in(card)
+    with PIL.Image.open(file) as as_logged:
+        factor = max(1, CARD // as_logged.width)
+        pixels = np.asarray(as_logged.convert("RGB")).repeat(factor, axis=0).repeat(factor, axis=1)
+        tolerance = 2 if as_logged.format == "JPEG" else 0
+    height, width = pixels.shape[:2]
+    shown = np.asarray(picture.convert("RGB"))
+    # Where it ends, JPEG mixes it with what is below.
+    np.testing.assert_allclose(shown[: height - 16, :width].astype(int), pixels[:-16].astype(int), atol=tolerance)
+    strip = shown[height + 2 :]
+    assert strip.min() < 128
+    assert (strip[-2:] > 250).all()
 
 
 def files_of(run: Path, name: str) -> list[Path]:
@@ -193,28 +221,20 @@ def files_of(run: Path, name: str) -> list[Path]:
 
 def expect_picture(card: Locator, file: Path) -> None:
     """Await the picture of a card: that of a file, decoded to the size that Pillow finds in the file."""
-    picture = card.locator("img")
-    expect(picture).to_be_visible()
-    expect(picture).to_have_js_property("complete", value=True)
-    with PIL.Image.open(file) as opened:
-        assert picture.evaluate("img => [img.naturalWidth, img.naturalHeight]") == list(opened.size)
-    source = picture.get_attribute("src")
-    assert source is not None
-    assert card.page.request.get(source).body() == file.read_bytes()
+    _, body = shown_in(card)
+    assert body == file.read_bytes()
 
 
 @pytest.mark.parametrize(
     ("name", "formats"),
     [
-        ("val/flower", [".jpeg"]),
         ("val/grid", [".png"]),
-        ("val/hardest", [".webp"] * 4),
         ("val/losses", [".png"]),
         ("val/confusion", [".png"]),
     ],
 )
 def test_images_tab_shows_whatever_is_a_picture(page: Page, media_run: Path, name: str, formats: list[str]) -> None:
-    """Images of every format, with boxes and masks and in a grid, figures and heat maps are shown as in their files."""
+    """Images in a grid, figures and heat maps without captions are shown as in their files."""
     cards = card_of(open_tab(page, "images", "every_kind").locator("tf-image-loader"), name)
     expect(cards).to_have_count(len(formats))
     files = files_of(media_run, name)
@@ -222,6 +242,30 @@ def test_images_tab_shows_whatever_is_a_picture(page: Page, media_run: Path, nam
     for number, file in enumerate(files, start=1):
         sample = f"sample: {number} of {len(files)}" if len(files) > 1 else ""
         expect_picture(cards.filter(has_text=sample), file)
+
+
+@pytest.mark.parametrize(("name", "formats"), [("val/flower", [".jpeg"]), ("val/hardest", [".webp"] * 4)])
+def test_images_tab_shows_captions_and_scores(page: Page, media_run: Path, name: str, formats: list[str]) -> None:
+    """Images of every format have them below; the file is as it was logged."""
+    cards = card_of(open_tab(page, "images", "every_kind", f"^{name}$").locator("tf-image-loader"), name)
+    expect(cards).to_have_count(len(formats))
+    files = files_of(media_run, name)
+    assert [file.suffix for file in files] == formats
+    for number, file in enumerate(files, start=1):
+        sample = f"sample: {number} of {len(files)}" if len(files) > 1 else ""
+        expect_captioned(cards.filter(has_text=sample), file)
+    if len(formats) > 1:
+        save_screenshot(page, "captions.png", 1900, 730)
+
+
+def test_a_confusion_matrix_of_ten_classes_is_shown_pixel_by_pixel(page: Page, media_run: Path) -> None:
+    """It has the width of a card, where each of its numbers and names can be read."""
+    card = card_of(
+        open_tab(page, "images", "every_kind", "^val/confusion$").locator("tf-image-loader"), "val/confusion"
+    )
+    expect(card).to_have_count(1)
+    picture, _ = shown_in(card)
+    assert picture.width == CARD
 
 
 def test_images_tab_plays_videos(page: Page, media_run: Path) -> None:
@@ -260,7 +304,7 @@ def test_images_tab_shows_all_kinds_of_pictures_together(page: Page) -> None:
         expect(picture).to_be_visible()
         expect(picture).to_have_js_property("complete", value=True)
         assert picture.evaluate("img => img.naturalWidth") > 0
-    save_screenshot(page, "pictures.jpeg", 1280, 960)
+    save_screenshot(page, "pictures.jpeg", 1280, 1060)
 
 
 def test_histograms_tab_draws_weights(page: Page) -> None:

@@ -25,6 +25,7 @@ trainer:
     init_args:
       writers: [csv, tensorboard]
       flush_secs: 0.5
+      draw_captions: false
       charts:
         loss: [train/loss, val/loss_mean]
         spread: {{band: [val/loss_p5, val/loss_median, val/loss_p95]}}
@@ -115,6 +116,7 @@ def test_print_config_shows_every_option_and_can_be_run(command, said, tmp_path)
             "loss": ["train/loss", "val/loss_mean"],
             "spread": {"band": ["val/loss_p5", "val/loss_median", "val/loss_p95"]},
         },
+        "draw_captions": False,
         "flush_secs": 0.5,
         "media_overflow": "block",
         "max_queue_bytes": 268435456,

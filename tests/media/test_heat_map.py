@@ -51,17 +51,27 @@ def pictures(heat_map):
     return [np.asarray(picture).astype(int) for picture in opened]
 
 
-def cells_in(picture, shape):
-    """Return the colours of the cells, (rows, columns, 3), from a corner of each, where no number is written.
+def map_in(picture, columns):
+    """Return the rows and columns of the cells, as slices: what is coloured, up to the white gap before the scale."""
+    is_coloured = picture.min(axis=2) < picture.max(axis=2)
+    # The edges of letters can be of the same grey as cells that are NaN, but not a whole line of them.
+    is_grey = (picture == GREY).all(axis=2)
+    is_coloured |= is_grey & (is_grey.sum(axis=1, keepdims=True) > 60)
+    tops, lefts = np.flatnonzero(is_coloured.any(axis=1)), np.flatnonzero(is_coloured.any(axis=0))
+    left = lefts[0]
+    gaps = np.flatnonzero(~is_coloured[tops[0], left:])
+    width = int(gaps[0]) if len(gaps) else picture.shape[1] - left
+    heights = np.flatnonzero(~is_coloured[:, left][tops[0] :])
+    assert width % columns == 0
+    return slice(tops[0], tops[0] + int(heights[0])), slice(left, left + width)
 
-    The map is what is not white on the left of the scale, which a white gap parts from it.
-    """
-    is_blank = (picture == 255).all(axis=2)
-    top, left = 8, 8
-    right = left + int(np.argmax(is_blank[top, left:]))
-    cell = (right - left) // shape[1]
-    assert (right - left) == cell * shape[1]
-    return picture[top : top + cell * shape[0] : cell, left : left + cell * shape[1] : cell]
+
+def cells_in(picture, shape):
+    """Return the colours of the cells, (rows, columns, 3), from a corner of each, where no number is written."""
+    rows, columns = map_in(picture, shape[1])
+    cell = (columns.stop - columns.start) // shape[1]
+    assert rows.stop - rows.start == cell * shape[0]
+    return picture[rows.start : rows.stop : cell, columns.start : columns.stop : cell]
 
 
 def colours_of(numbers):
@@ -100,8 +110,8 @@ def test_sizes_are_sensible(shape):
 
     assert_drawn(picture, numbers)
     height, width = picture.shape[:2]
-    assert 60 <= height <= max(700, shape[0] + 40)
-    assert 60 <= width <= max(800, shape[1] + 120)
+    assert 60 <= height <= max(700, shape[0] + 50)
+    assert 350 <= width <= max(350, shape[1] + 250)
 
 
 @pytest.mark.parametrize(
@@ -131,12 +141,16 @@ def test_numbers_are_written_where_they_fit():
     """Twenty-five rows of short numbers have them in their cells, and rows of long ones have none."""
     short, long = np.eye(25), np.eye(25) * -1.2e-101
 
-    with_numbers, without = (pictures(HeatMap(one))[0] for one in (short, long))
+    shades = [len(np.unique(cells @ [1, 2**8, 2**16])) for cells in map(cells_of, (short, long))]
 
-    inside = slice(8, 8 + 25 * (640 // 25))
-    shades, of_without = (len(np.unique(one[inside, inside] @ [1, 2**8, 2**16])) for one in (with_numbers, without))
-    assert shades > 20
-    assert of_without == 2
+    assert shades[0] > 20
+    assert shades[1] == 2
+
+
+def cells_of(numbers):
+    """Return the pixels of the cells alone."""
+    (picture,) = pictures(HeatMap(numbers))
+    return picture[map_in(picture, len(numbers[0]))]
 
 
 @pytest.mark.parametrize("background", [0.0, 1.0], ids=["dark", "bright"])
@@ -145,11 +159,68 @@ def test_numbers_can_be_read_on_their_colour(background):
     numbers = np.full((3, 3), background)
     numbers[0, 0] = 1 - background
 
-    (picture,) = pictures(HeatMap(numbers))
+    cells = cells_of(numbers)
 
-    cell = picture[8 + 64 : 8 + 128, 8 + 64 : 8 + 128].mean(axis=2)
+    side = len(cells) // 3
+    cell = cells[side : 2 * side, side : 2 * side].mean(axis=2)
     assert cell.max() > 250 if background == 0 else cell.min() < 5
     assert cell.max() - cell.min() > 120
+
+
+DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+LONG_NAMES = [f"airplane of a long name, {digit}" for digit in DIGITS]
+CARD = 350
+
+
+@pytest.mark.parametrize("names", [["no", "yes"], ["no pneumonia was found", "pneumonia"], DIGITS, LONG_NAMES], ids=len)
+@pytest.mark.parametrize(("count", "normalize"), [(88, None), (888, None), (8888, None), (888, "true")])
+def test_a_map_of_ten_classes_is_readable_at_the_width_of_a_card(names, count, normalize):
+    """TensorBoard shows it as it is: each row and column has a name, each cell its number, of 6 pixels at least."""
+    matrix = np.eye(len(names), dtype=int) * count + 8
+
+    (picture,) = pictures(HeatMap(matrix, names, normalize=normalize))
+
+    assert picture.shape[1] == CARD
+    rows, columns = map_in(picture, len(names))
+    side = (rows.stop - rows.start) // len(names)
+    dark = (picture < 120).all(axis=2)
+    cells = picture[rows, columns]
+    for index in range(len(names)):
+        place = slice(index * side, (index + 1) * side)
+        assert heights_of(dark[rows, : columns.start][place, 20:]) >= 6
+        assert dark[rows.stop : rows.stop + 100, columns][:, place].any()
+        for other in range(len(names)):
+            cell = cells[place, other * side : (other + 1) * side]
+            number = (cell != cell[0, 0]).any(axis=2)
+            assert heights_of(number) >= 6
+            # It is within its cell.
+            assert not number[:, [0, -1]].any()
+
+
+def heights_of(ink):
+    """Return the height of what is drawn."""
+    return np.ptp(np.flatnonzero(ink.any(axis=1))) + 1
+
+
+def test_a_map_of_thirty_classes_has_names_that_are_readable_at_the_width_of_a_card():
+    """It is wider, for its numbers, and the letters beside it are larger by as much."""
+    (picture,) = pictures(HeatMap(np.eye(30) * 88, [f"class {index}" for index in range(30)]))
+
+    _, columns = map_in(picture, 30)
+    ink = (picture[:, columns.start - 70 : columns.start] < 120).all(axis=2).any(axis=1).astype(int)
+    starts, ends = np.flatnonzero(np.diff(ink) == 1), np.flatnonzero(np.diff(ink) == -1)
+    assert picture.shape[1] > CARD
+    assert len(starts) >= 15
+    assert min(ends - starts) * CARD / picture.shape[1] >= 6
+
+
+def test_long_numbers_are_shortened_to_fit():
+    """Six digits become thousands, and shares have two decimals, where the whole number does not fit."""
+    wide, narrow = (cells_of(np.full((13, 13), number)) for number in (123_456, 123))
+    share, short = (cells_of(np.full((13, 13), number)) for number in (0.1234, 0.12))
+
+    assert wide.shape == narrow.shape
+    np.testing.assert_array_equal(share, short)
 
 
 def test_nan_is_grey_and_infinity_the_end_of_the_scale():
@@ -198,35 +269,39 @@ def test_normalized_as_scikit_learn_does(normalize):
 
 
 def test_names_stand_on_both_axes():
-    """With names there is more beside the map, and the rest is as without."""
+    """Each row has its name on the left, each column below, and the words true and predicted are beyond."""
     counts = MulticlassConfusionMatrix(3)(torch.tensor([0, 1, 2, 2]), torch.tensor([0, 1, 1, 2]))
 
-    (plain,), (named,) = pictures(HeatMap(counts)), pictures(HeatMap(counts, ["cat", "dog", "owl"]))
+    (named,) = pictures(HeatMap(counts, ["cat", "dog", "owl"]))
 
-    left, below = named.shape[1] - plain.shape[1], named.shape[0] - plain.shape[0]
-    assert (left > 30, below > 20) == (True, True)
-    np.testing.assert_array_equal(named[: plain.shape[0] - 8, left + 8 :], plain[:-8, 8:])
-    dark = (named < 100).all(axis=2)
-    rows = dark[8 : 8 + 3 * 64, : left + 4].reshape(3, 64, -1).any(axis=(1, 2))
-    columns = dark[8 + 3 * 64 + 4 :, left + 8 : left + 8 + 3 * 64].reshape(-1, 3, 64).any(axis=(0, 2))
-    assert (rows.all(), columns.all()) == (True, True)
+    assert_drawn(named, counts)
+    rows, columns = map_in(named, 3)
+    dark = (named < 120).all(axis=2)
+    left, below = dark[rows, : columns.start], dark[rows.stop :, columns]
+    side = left.shape[0] // 3
+    assert [heights_of(left[index * side : (index + 1) * side, 30:]) > 5 for index in range(3)] == [True] * 3
+    assert [below[:20, index * side : (index + 1) * side].any() for index in range(3)] == [True] * 3
+    assert (left[:, :25].any(), below[20:].any()) == (True, True)
 
 
 def test_long_names_run_upwards():
-    """Each stands below its column, higher than a line and no wider, and so does the word beside the map."""
-    numbers = np.eye(3)
+    """Each stands below its column, higher than a line and no wider."""
+    (named,) = pictures(HeatMap(np.eye(8), ["long names of classes"] * 8))
 
-    (plain,), (named,) = pictures(HeatMap(numbers)), pictures(HeatMap(numbers, ["long names of classes"] * 3))
-
-    left, line = 8 + named.shape[1] - plain.shape[1], 15
+    rows, columns = map_in(named, 8)
+    side = (rows.stop - rows.start) // 8
     dark = (named < 100).all(axis=2)
-    below = dark[8 + 3 * 64 + 4 : -8 - line, left : left + 3 * 64].reshape(-1, 3, 64)
-    upwards = [*below.swapaxes(0, 1), dark[: 8 + 3 * 64, 8 : 8 + line]]
-    heights = [np.ptp(np.flatnonzero(one.any(axis=1))) + 1 for one in upwards]
-    widths = [np.ptp(np.flatnonzero(one.any(axis=0))) + 1 for one in upwards]
-    assert min(heights[:3]) > 64
-    assert heights[3] > line
-    assert 5 < min(widths) <= max(widths) <= line
+    below = dark[rows.stop : -24, columns].reshape(-1, 8, side)
+    for name in below.swapaxes(0, 1):
+        assert heights_of(name) > side
+        assert 5 < heights_of(name.T) <= 15
+
+
+def test_names_that_differ_at_their_ends_are_told_apart():
+    """A long name loses its middle."""
+    one, other = (pictures(HeatMap(np.eye(2), [f"a long name of the class {end}", ""]))[0] for end in "ab")
+
+    assert (one != other).any()
 
 
 @pytest.mark.parametrize(
@@ -254,11 +329,10 @@ def test_names_of_many_classes_do_not_overlap(count):
     """Where a row is lower than a letter, some names are left out."""
     (picture,) = pictures(HeatMap(np.eye(count), [f"class {index}" for index in range(count)]))
 
-    height = max(1, 640 // count) * count
-    has_ink = (picture[8 : 8 + height, 25:70] < 200).all(axis=2).any(axis=1)
+    rows, columns = map_in(picture, count)
+    has_ink = (picture[rows, columns.start - 30 : columns.start] < 200).all(axis=2).any(axis=1)
     # Between two names there are rows of pixels without any.
-    assert not has_ink[: height - 8].all()
-    assert np.count_nonzero(np.diff(has_ink.astype(int)) == 1) > 20
+    assert np.count_nonzero(np.diff(has_ink.astype(int)) == 1) >= 12
 
 
 def test_names_are_drawn_without_accents():
