@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from lightning_trackplus.writers.foreign.registry import register_media_writer
     from lightning_trackplus.writers.protocol import Writer
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Audio": "media.audio",

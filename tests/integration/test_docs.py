@@ -7,46 +7,67 @@ import inspect
 import re
 import textwrap
 from pathlib import Path
+from typing import NamedTuple
 
 import matplotlib.figure
 import pytest
 import torch
-from torch.nn import functional
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
-import lightning_trackplus
 from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.reducers.registry import ALIASES, REDUCERS, reducers_of
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"(<!-- in a hook -->\n)?```python\n(.*?)```", re.DOTALL)
+BLOCK = re.compile(r"(?:<!-- (in a hook)?(?:, )?(continues)? -->\n)?```python\n(.*?)```", re.DOTALL)
 
 
-def blocks(path: Path) -> list[tuple[bool, str]]:
-    """Return the blocks of a page: whether it stands in a hook, and the code at its own line numbers."""
+class Block(NamedTuple):
+    """A block of Python: its code at its own line numbers, and what the comment before it says."""
+
+    code: str
+    is_in_a_hook: bool
+    continues: bool
+
+
+def blocks(path: Path) -> list[Block]:
     text = path.read_text()
-    return [(bool(match[1]), "\n" * text[: match.start(2)].count("\n") + match[2]) for match in BLOCK.finditer(text)]
+    return [
+        Block("\n" * text[: match.start(3)].count("\n") + match[3], bool(match[1]), bool(match[2]))
+        for match in BLOCK.finditer(text)
+    ]
+
+
+@pytest.fixture(autouse=True)
+def short_trainings(monkeypatch):
+    """Trainers of the pages train on a few batches."""
+    monkeypatch.setenv("PL_TRAINER_LIMIT_TRAIN_BATCHES", "4")
+    monkeypatch.setenv("PL_TRAINER_LIMIT_VAL_BATCHES", "2")
+    monkeypatch.setenv("PL_TRAINER_ENABLE_PROGRESS_BAR", "0")
 
 
 @pytest.mark.parametrize("path", [page for page in PAGES if blocks(page)], ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_block_of_a_page_runs(path, tmp_path):
-    """Blocks run in one namespace, those of a hook in a real validation step."""
-    shared = {
-        "functional": functional,
-        **{name: getattr(lightning_trackplus, name) for name in lightning_trackplus.__all__},
-    }
-    for in_a_hook, code in blocks(path):
+def test_every_block_of_a_page_runs_when_it_is_pasted(path, tmp_path):
+    """Each block runs in an empty namespace, those of a hook in a real validation step that has a batch.
+
+    A block that continues the ones above it, which its comment says, has their names too.
+    """
+    above = {}
+    for code, is_in_a_hook, continues in blocks(path):
+        if code.strip() == first_script():
+            continue  # The test below runs it, once for both pages.
+        namespace = {**above} if continues else {}
         compiled = compile(code, str(path), "exec")
-        if in_a_hook:
-            _run_in_a_hook(compiled, shared, tmp_path)
+        if is_in_a_hook:
+            _run_in_a_hook(compiled, namespace, tmp_path)
         else:
-            exec(compiled, shared)
+            exec(compiled, namespace)
+        above |= namespace
 
 
-def _run_in_a_hook(code, shared, tmp_path):
+def _run_in_a_hook(code, namespace, tmp_path):
     def step(module, batch, index):
         samples = torch.rand(len(batch))
         names = {"loss": samples, "error": samples, "loss_per_sample": samples, "captions": ["a"] * len(batch)}
@@ -59,11 +80,38 @@ def _run_in_a_hook(code, shared, tmp_path):
         module.confusion_matrix.update(names["targets"], names["targets"])
         module.metrics = MetricCollection([MulticlassAccuracy(3), MulticlassConfusionMatrix(3)])
         module.metrics.update(names["targets"], names["targets"])
-        exec(code, {**shared, **names, "self": module})
+        namespace.update(names, self=module)
+        exec(code, namespace)
 
     trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=TrackPlusLogger())
     trainer.validate(LoggingModule(validation_step=step), loader(3), verbose=False)
     assert trainer.callback_metrics or list(tmp_path.rglob("media.csv"))
+
+
+def first_run(page: Path) -> str:
+    return page.read_text().partition("## First run\n")[2].partition("\n## ")[0]
+
+
+def first_script() -> str:
+    return re.search(r"```python\n(.*?)```", first_run(ROOT / "README.md"), flags=re.DOTALL)[1].strip()
+
+
+def test_readme_and_documentation_have_the_same_first_run():
+    """Only links differ: those of README start at the root of the repository."""
+    assert first_run(ROOT / "README.md").replace("](docs/", "](") == first_run(ROOT / "docs/index.md")
+
+
+def test_the_first_run_leaves_the_files_that_readme_draws(tmp_path, monkeypatch):
+    """Each path of the drawing is there, and nothing else."""
+    monkeypatch.chdir(tmp_path)
+    exec(first_script(), {})
+    drawn = {row.replace("…", "*") for row in re.findall(r"── (\S+)", first_run(ROOT / "README.md"))}
+    run = tmp_path / "lightning_logs/version_0"
+    found = {pattern: set(run.glob(pattern)) for pattern in drawn}
+    assert all(found.values()), found
+    files = {path for path in run.rglob("*") if path.is_file()}
+    assert files == set.union(*found.values())
+    assert "val/loss_p95" in (run / "metrics.csv").read_text().splitlines()[0]
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
