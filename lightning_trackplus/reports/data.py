@@ -188,7 +188,7 @@ def _times(directory: Path) -> NDArray[np.float64]:
     axes = read_axes(directory)
     found: list[tuple[int, float]] = []
     every, number, last = 1, 0, None
-    for record in (record for path in event_files(directory) for record in read_records(path)):
+    for record in (record for path in event_files(directory) for record in read_records(path, warns=False)):
         if (moment := _moment(record, axes)) is None or (found and moment[0] < found[-1][0]):
             continue
         number, last = number + 1, moment
