@@ -20,9 +20,9 @@ _EVENT_FILES = "*tfevents*"
 _MAX_RUNS_NAMED = 5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Run:
-    """The contents of a run.
+    """The contents of a run; a notebook shows its metrics with small curves, and its newest media.
 
     Attributes:
         path: The run directory, absolute; for a run at a URL, the copy on this machine.
@@ -34,6 +34,16 @@ class Run:
     path: Path
     metrics: Any
     media: tuple[MediaRecord, ...]
+
+    def __repr__(self) -> str:
+        names = len(self.metrics.columns) - 2  # Without step and epoch.
+        return f"<Run {self.path}: {len(self.metrics)} rows of {names} metrics, {len(self.media)} media files>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from lightning_trackplus.reports.notebook import run_html  # noqa: PLC0415  only a notebook needs it
+
+        return run_html(self)
 
 
 def read_run(path: str | os.PathLike[str], *, frames: Frames = "pandas") -> Run:
