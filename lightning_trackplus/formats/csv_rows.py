@@ -95,9 +95,9 @@ def header_of(path: Path, columns: Iterable[str]) -> bytes:
     return header
 
 
-def last_row(file: IO[bytes], start: int) -> bytes:
-    """Return the last row from an offset on, whole or torn, if rows are one line each; empty if there is none."""
-    end = file.seek(0, io.SEEK_END)
+def last_row(file: IO[bytes], start: int, end: int | None = None) -> bytes:
+    """Return the last row between two offsets, whole or torn, if rows are one line each; empty if there is none."""
+    end = file.seek(0, io.SEEK_END) if end is None else end
     block = b""
     while end > start and b"\n" not in block[:-1]:
         size = min(max(len(block), _BLOCK), end - start)

@@ -107,7 +107,7 @@ def write_event_file(path: Path, event: Event | None) -> None:
     new.replace(path)
 
 
-def read_records(path: Path) -> Iterator[bytes]:
+def read_records(path: Path, *, warns: bool = True) -> Iterator[bytes]:
     """Yield the records of an event file; at the first torn or damaged one, warn and stop."""
     with path.open("rb", 2**18) as file:
         left = os.fstat(file.fileno()).st_size
@@ -122,7 +122,8 @@ def read_records(path: Path) -> Iterator[bytes]:
             is_whole = header == checked and _HEADER + size + _FOOTER <= left
             data = file.read(size) if is_whole else b""
             if not is_whole or masked_checksum(data) != file.read(_FOOTER):
-                warn(f"{path} is damaged: its last {left:,} bytes cannot be read and are skipped.")
+                if warns:
+                    warn(f"{path} is damaged: its last {left:,} bytes cannot be read and are skipped.")
                 return
             left -= _HEADER + size + _FOOTER
             yield data

@@ -40,13 +40,14 @@ class MediaRecord:
     wall_time: float
 
 
-def read_media(directory: Path) -> tuple[MediaRecord, ...]:
+def read_media(directory: Path, *, warns: bool = True) -> tuple[MediaRecord, ...]:
     """Return the records of ``media.csv``, none where there is no such file."""
     path = directory / MEDIA_INDEX
     rows = [*media_rows(path)]
     if rows and not rows[-1][1]:
-        warn_torn_row(path)
         rows.pop()
+        if warns:
+            warn_torn_row(path)
     records = [_media_record(directory, row) for row, _ in rows]
     if None in records:
         warnings.warn(f"Damaged rows of {path} were skipped.", stacklevel=3)

@@ -7,13 +7,13 @@ import csv
 import io
 import itertools
 import math
+import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from lightning_trackplus.formats.atomic_files import FilePart
 from lightning_trackplus.formats.csv_rows import (
     OTHERS,
     cells_in,
@@ -35,22 +35,29 @@ Filled: TypeAlias = tuple[Sequence[int], Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class StoredMetrics:
-    """The whole rows of a ``metrics.csv``, from the offset ``start`` to ``end``; they are read on demand."""
+    """The whole rows of a ``metrics.csv``, from the offset ``start`` to ``end``; they are read on demand.
+
+    They are those of one moment: while a run is written, its last row grows, and another file with more columns may
+    take the place of this one.
+    """
 
     path: Path
     columns: tuple[str, ...]
     start: int
     end: int
+    file: io.FileIO
+    last: bytes
+    """The last row, whole or torn."""
 
-    def body(self) -> io.BufferedReader:
-        """Return the rows as an open file."""
-        return io.BufferedReader(FilePart(self.path, self.start, self.end), 2**18)
+    def body(self, start: int | None = None) -> io.BufferedReader:
+        """Return the rows as an open file, or what follows on an offset among them."""
+        begin = self.start if start is None else start
+        whole = self.last if self.last.endswith(b"\n") else b""
+        return io.BufferedReader(_Rows(self.file, begin, self.end - len(whole), whole), 2**18)
 
     def torn_row(self) -> list[str]:
         """Return the cells of a last row that was cut short, without the cell that may be cut."""
-        with self.path.open("rb") as file:
-            file.seek(self.end)
-            return without_torn(self.columns, cells_of(file.read()))
+        return without_torn(self.columns, cells_of(b"" if self.last.endswith(b"\n") else self.last))
 
     def rows(self, *, warns: bool = True) -> Iterator[list[str]]:
         """Yield the cells of each row; rows without a step are skipped, with a warning."""
@@ -88,6 +95,33 @@ class StoredMetrics:
         return series
 
 
+class _OpenFile(io.FileIO):
+    """A file that is closed when it is no longer used."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class _Rows(io.RawIOBase):
+    """A part of an open file, which several readers may share, followed by some bytes."""
+
+    def __init__(self, file: io.FileIO, start: int, end: int, last: bytes) -> None:
+        self._file, self._at, self._end = file, start, end
+        self._last = io.BytesIO(last)
+        self._last.seek(max(start - end, 0))
+
+    def readable(self) -> bool:
+        """Return that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read the next bytes."""
+        self._file.seek(self._at)
+        count = self._file.readinto(memoryview(buffer)[: max(self._end - self._at, 0)]) or 0
+        self._at += count
+        return count or self._last.readinto(buffer)
+
+
 def others_series(positions: Sequence[int], cells: Sequence[str]) -> dict[str, Filled]:
     """Return the cells in cells of the column for other names, by column."""
     series: dict[str, tuple[list[int], list[str]]] = {}
@@ -122,22 +156,22 @@ class StepRow:
 
 def read_stored(path: Path, *, warns: bool = True) -> StoredMetrics:
     """Return the whole rows of a ``metrics.csv``; a torn last row is skipped, with a warning."""
-    with path.open("rb") as file:
-        header = read_row(file)
-        start = file.tell()
-        last = last_row(file, start)
-        size = file.seek(0, io.SEEK_END)
-        end = size if last.endswith(b"\n") else size - len(last)
+    file = _OpenFile(path)
+    size = os.fstat(file.fileno()).st_size
+    header = read_row(io.BufferedReader(_Rows(file, 0, size, b"")))
+    start = len(header)
+    last = last_row(file, start, size)
+    end = size if last.endswith(b"\n") else size - len(last)
     if not is_whole(header):
         if header and warns:
             warn_torn_row(path)
-        return StoredMetrics(path, (STEP, EPOCH), start, start)
+        return StoredMetrics(path, (STEP, EPOCH), start, start, file, b"")
     columns = tuple(cells_of(header.removeprefix(codecs.BOM_UTF8)))
     if STEP not in columns:
         raise ValueError(f"{path} has no column {STEP!r}; expected the metrics.csv of a run.")
-    if end < size and warns:
+    if warns and last and not last.endswith(b"\n"):
         warn_torn_row(path)
-    return StoredMetrics(path, columns, start, end)
+    return StoredMetrics(path, columns, start, end, file, last)
 
 
 def number_in(cell: str) -> float | str:

@@ -156,11 +156,11 @@ def _float32(number: float) -> float:
     return -math.inf if number <= -_ROUNDS_TO_INFINITY else number
 
 
-def event_numbers(directory: Path, media: dict[str, Counter[int]]) -> Iterator[ScalarEvent]:
+def event_numbers(directory: Path, media: dict[str, Counter[int]], *, warns: bool = True) -> Iterator[ScalarEvent]:
     """Yield the numbers of each event directly in a folder that has any; count the media by tag and step."""
     plugins: dict[str, str] = {}
     reader = ScalarEventReader()
-    for record in (record for path in event_files(directory) for record in read_records(path)):
+    for record in (record for path in event_files(directory) for record in read_records(path, warns=warns)):
         if record.endswith(OF_BEST):
             continue
         try:
@@ -184,13 +184,13 @@ def event_numbers(directory: Path, media: dict[str, Counter[int]]) -> Iterator[S
             yield ScalarEvent(event.step, tags, list(numbers.values()))
 
 
-def event_rows(directory: Path, axes: Mapping[str, str]) -> Iterator[StepRow]:
+def event_rows(directory: Path, axes: Mapping[str, str], *, warns: bool = True) -> Iterator[StepRow]:
     """Yield the numbers of a run's event files as rows, those of evaluation batches last and without an epoch.
 
     Events of a step are one row until a name is repeated. Events over another axis belong to the row before.
     """
     row: StepRow | None = None
-    for step, names, numbers in event_numbers(directory, {}):
+    for step, names, numbers in event_numbers(directory, {}, warns=warns):
         values: dict[str, float | str] = dict(zip(names, numbers, strict=True))
         epoch = values.pop(EPOCH, None)
         new = StepRow(step, None if epoch is None else float(epoch), values)
@@ -204,7 +204,7 @@ def event_rows(directory: Path, axes: Mapping[str, str]) -> Iterator[StepRow]:
     if row is not None:
         yield row
     for stage in EVALUATIONS:
-        for step, names, numbers in event_numbers(directory / batches_folder(stage), {}):
+        for step, names, numbers in event_numbers(directory / batches_folder(stage), {}, warns=warns):
             yield StepRow(step, None, dict(zip(names, numbers, strict=True)))
 
 

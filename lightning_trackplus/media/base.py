@@ -104,6 +104,12 @@ class Media(ABC, Generic[ItemT]):
     def __repr__(self) -> str:
         return f"<{self._title}: {len(self)} item{'s' if len(self) > 1 else ''}>"
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from lightning_trackplus.reports.notebook import medium_html  # noqa: PLC0415  only a notebook needs it
+
+        return medium_html(self)
+
     def __str__(self) -> str:
         # Lightning puts a value that it refuses into its error message. It refuses a medium only if the callback is
         # missing, and this is the only place from which we can say so.

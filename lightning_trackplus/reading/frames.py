@@ -33,9 +33,9 @@ _MANY_COLUMNS = 1000
 _FEW_ROWS = 100  # Bytes a column.
 
 
-def frame_of_csv(path: Path, frames: Frames) -> Any:
+def frame_of_csv(path: Path, frames: Frames, *, warns: bool = True) -> Any:
     """Return ``metrics.csv`` as a frame; several rows of a step by Lightning's CSVLogger become one row."""
-    stored = read_stored(path)
+    stored = read_stored(path, warns=warns)
     parse, make = _FRAMES[frames]
     columns: dict[str, Any] = {}
     if _has_few_rows_of_many_columns(stored):
@@ -52,11 +52,11 @@ def frame_of_csv(path: Path, frames: Frames) -> Any:
     return make(_imported(frames), _in_order(columns, names))
 
 
-def frame_of_events(directory: Path, frames: Frames) -> Any:
+def frame_of_events(directory: Path, frames: Frames, *, warns: bool = True) -> Any:
     """Return the numbers in the event files of a run as a frame."""
     from lightning_trackplus.formats.scalar_events import event_rows  # noqa: PLC0415  needs tensorboard
 
-    of_events = event_rows(directory, read_axes(directory))
+    of_events = event_rows(directory, read_axes(directory), warns=warns)
     rows = one_row_a_step(StepRow(row.step, row.epoch, _as_columns(row.values)) for row in of_events)
     names = tuple(dict.fromkeys(name for row in rows for name in row.values))
     return _FRAMES[frames][1](_imported(frames), _in_order(_columns_of(rows, names), names))

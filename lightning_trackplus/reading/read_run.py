@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 from collections.abc import Iterable
@@ -9,18 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning_trackplus.formats.layout import MEDIA_INDEX, METRICS_FILE, is_url
+from lightning_trackplus.formats.layout import MEDIA_INDEX, METRICS_FILE, RUN_FILE, is_url
 from lightning_trackplus.formats.media_csv import MediaRecord, read_media
 from lightning_trackplus.reading.frames import Frames, check_frames, empty_frame, frame_of_csv, frame_of_events
 from lightning_trackplus.run.journal import check_format
+from lightning_trackplus.run.lock import is_locked
 
 _EVENT_FILES = "*tfevents*"
 _MAX_RUNS_NAMED = 5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Run:
-    """The contents of a run.
+    """The contents of a run; a notebook shows its metrics with small curves, and its newest media.
 
     Attributes:
         path: The run directory, absolute; for a run at a URL, the copy on this machine.
@@ -33,12 +35,22 @@ class Run:
     metrics: Any
     media: tuple[MediaRecord, ...]
 
+    def __repr__(self) -> str:
+        names = len(self.metrics.columns) - 2  # Without step and epoch.
+        return f"<Run {self.path}: {len(self.metrics)} rows of {names} metrics, {len(self.media)} media files>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from lightning_trackplus.reports.notebook import run_html  # noqa: PLC0415  only a notebook needs it
+
+        return run_html(self)
+
 
 def read_run(path: str | os.PathLike[str], *, frames: Frames = "pandas") -> Run:
     r"""Read the numbers and media of a run by TrackPlusLogger, or by Lightning's CSVLogger or TensorBoardLogger.
 
     Numbers are read from ``metrics.csv``, or from the event files if there is no such file. An incomplete last row is
-    skipped, with a warning.
+    skipped, with a warning. A run can be read while it is written: it has what is in its files at that moment.
 
     A run at a URL is copied to this machine, without checkpoints. The copy is removed when the process ends; a further
     call copies what has changed.
@@ -66,14 +78,16 @@ def read_run(path: str | os.PathLike[str], *, frames: Frames = "pandas") -> Run:
     check_frames(frames)
     directory = run_directory(path, events=False)
     metrics_file = directory / METRICS_FILE
+    # While a run is written, the end of a file is incomplete now and then.
+    warns = not is_locked(directory)
     if metrics_file.is_file():
-        metrics = frame_of_csv(metrics_file, frames)
+        metrics = frame_of_csv(metrics_file, frames, warns=warns)
     elif has_events(directory):
         check_tensorboard(directory)
-        metrics = frame_of_events(directory, frames)
+        metrics = frame_of_events(directory, frames, warns=warns)
     else:
         metrics = empty_frame(frames)
-    return Run(directory, metrics, read_media(directory))
+    return Run(directory, metrics, read_media(directory, warns=warns))
 
 
 def run_directory(path: str | os.PathLike[str], *, media: bool = True, events: bool = True) -> Path:
@@ -91,7 +105,8 @@ def run_directory(path: str | os.PathLike[str], *, media: bool = True, events: b
     """
     text = os.fspath(path).removeprefix("file://")
     files = files_of(text)
-    if is_run(files):
+    # A run that has just begun has no files yet.
+    if is_run(files) or (not is_url(text) and is_locked(Path(text))):
         directory = Path(text).absolute()
         if is_url(text):
             from lightning_trackplus.reading.remote_copy import copy_of_run  # noqa: PLC0415  needs fsspec
@@ -117,14 +132,17 @@ def files_of(path: str) -> dict[str, int]:
     found = {}
     for pattern in ("*", "*/*"):
         for file in Path(path).glob(pattern):
-            if file.is_file():
-                found[file.relative_to(path).as_posix()] = file.stat().st_size
+            with contextlib.suppress(OSError):  # Of a run that is written, a file may be gone by now.
+                if file.is_file():
+                    found[file.relative_to(path).as_posix()] = file.stat().st_size
     return found
 
 
 def is_run(files: Iterable[str]) -> bool:
     """Return whether a folder with these files is a run directory."""
-    return any(name in {METRICS_FILE, MEDIA_INDEX} or ("tfevents" in name and "/" not in name) for name in files)
+    return any(
+        name in {METRICS_FILE, MEDIA_INDEX, RUN_FILE} or ("tfevents" in name and "/" not in name) for name in files
+    )
 
 
 def has_events(directory: Path) -> bool:

@@ -131,12 +131,12 @@ class RunInfo:
     @cached_property
     def media(self) -> tuple[MediaRecord, ...]:
         """The media; a copy of a run does not have their files."""
-        return read_media(self.directory)
+        return read_media(self.directory, warns=self.status != RUNNING)
 
     def _chunks(self) -> Iterator[Chunk]:
         table = self.directory / METRICS_FILE
         if table.is_file():
-            yield from csv_chunks(read_stored(table), {}, ())
+            yield from csv_chunks(read_stored(table, warns=self.status != RUNNING), {}, ())
         elif has_events(self.directory):
             check_tensorboard(self.directory)
             yield from EventNumbers(self.directory).chunks()
@@ -147,7 +147,8 @@ class RunInfo:
 
     @cached_property
     def _files(self) -> list[Path]:
-        return [path for path in self.directory.iterdir() if path.is_file() and not path.name.startswith(".")]
+        files = [path for path in self.directory.iterdir() if path.is_file() and not path.name.startswith(".")]
+        return files or [self.directory]  # A run that has just begun has none.
 
 
 def run_info(path: str | os.PathLike[str]) -> RunInfo:
@@ -190,9 +191,7 @@ def _last_step(path: Path) -> int | None:
     """Return the highest step of the last rows, without the batches of evaluations."""
     stored = read_stored(path, warns=False)
     start = max(stored.start, stored.end - _TAIL)
-    with path.open("rb") as file:
-        file.seek(start)
-        text = file.read(stored.end - start).decode("utf-8", "replace")
+    text = stored.body(start).read().decode("utf-8", "replace")
     step, epoch = stored.columns.index(STEP), stored.columns.index(EPOCH) if EPOCH in stored.columns else None
     found: dict[bool, int] = {}
     # The first row may be incomplete.

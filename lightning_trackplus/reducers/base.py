@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from abc import abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeAlias, get_args
@@ -259,6 +260,20 @@ class Reducer(LazyMetric):
             self._mark_updated()
             self.updates = max(updates for updates, _ in parts)
             self.stream.restore(self.stream.merged([summaries for _, summaries in parts]))
+
+    def __repr__(self) -> str:
+        arguments = []
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            value = getattr(self, name, getattr(self, f"_{name}", parameter.default))
+            if name != "name" and repr(value) != repr(parameter.default):
+                arguments.append(f"{name}={getattr(value, '__name__', repr(value))}")
+        return f"{type(self).__name__}({', '.join(arguments)})"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows."""
+        from lightning_trackplus.reports.notebook import reducer_html  # noqa: PLC0415  only a notebook needs it
+
+        return reducer_html(self)
 
     # `==` of a Metric builds a composition, which is true whatever is compared.
     __eq__ = object.__eq__  # type: ignore[assignment]

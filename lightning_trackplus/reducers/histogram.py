@@ -59,6 +59,7 @@ class Histogram(Reducer):
         nan_policy: NanPolicy = "omit",
     ) -> None:
         super().__init__(nan_policy=nan_policy)
+        self.bins, self.low, self.high = bins, low, high
         self.edges = _edges(bins, low, high)
 
     @property

@@ -88,24 +88,31 @@ def load_runs(runs: Iterable[str | os.PathLike[str] | Run]) -> list[ReportRun]:
     read = [one if isinstance(one, Run) else read_run(one) for one in given]
     paths = [one.path.as_posix() if isinstance(one, Run) else os.fspath(one) for one in given]
     return [
-        ReportRun(name, run, curves_of(run), _clock(run), read_hparams(run.path), _modes(run.path))
+        ReportRun(name, run, curves_of(run), _clock(run), read_hparams(run.path), modes_of(run.path))
         for name, run in zip(_names(paths), read, strict=True)
     ]
 
 
 def curves_of(run: Run) -> dict[str, Curve]:
     """Return the curve of each name that has numbers."""
-    steps, epochs = (run.metrics[name].to_numpy().astype(np.float64) for name in ("step", "epoch"))
+    steps, epochs = _column(run, "step"), _column(run, "epoch")
     has_epoch, found = ~np.isnan(epochs), {}
-    for name, column in run.metrics.items():
+    for name in run.metrics.columns:
+        column = run.metrics[name].to_numpy()
         if name in {"step", "epoch"} or column.dtype.kind not in "fiub":
             continue
-        values = column.to_numpy().astype(np.float64)
+        values = column.astype(np.float64)
         kept = ~np.isnan(values)
         if kept.any():
             # Rows of batches are those without an epoch, in a run that has epochs.
             found[str(name)] = Curve(steps[kept], values[kept], bool(has_epoch.any() and not has_epoch[kept].any()))
     return found
+
+
+def _column(run: Run, name: str) -> NDArray[np.float64]:
+    """Return a column of a frame of pandas or polars, with NaN where there is no value."""
+    values: NDArray[np.float64] = run.metrics[name].to_numpy().astype(np.float64)
+    return values
 
 
 def read_hparams(directory: Path) -> dict[str, HparamValue]:
@@ -147,7 +154,8 @@ def _names(paths: Sequence[str]) -> list[str]:
     return [name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names, 1)]
 
 
-def _modes(directory: Path) -> dict[str, str]:
+def modes_of(directory: Path) -> dict[str, str]:
+    """Return what is best, ``"min"`` or ``"max"``, for each name of which ``summary.json`` says it."""
     try:
         summary = json.loads((directory / SUMMARY_FILE).read_text(encoding="utf-8"))
         return {name: entry["mode"] for name, entry in summary.items() if entry.get("mode") in {"min", "max"}}
@@ -167,8 +175,8 @@ def _epochs(run: Run) -> NDArray[np.float64]:
     An epoch ends with its last logged step. The last epoch may be incomplete; its share is its length relative to the
     one before, at most 1.
     """
-    frame = run.metrics[run.metrics["epoch"].notna()]
-    steps, epochs = (frame[name].to_numpy().astype(np.float64) for name in ("step", "epoch"))
+    steps, epochs = _column(run, "step"), _column(run, "epoch")
+    steps, epochs = steps[~np.isnan(epochs)], epochs[~np.isnan(epochs)]
     if not len(steps):
         return np.empty((2, 0))
     numbers, inverse = np.unique(epochs, return_inverse=True)
@@ -188,7 +196,7 @@ def _times(directory: Path) -> NDArray[np.float64]:
     axes = read_axes(directory)
     found: list[tuple[int, float]] = []
     every, number, last = 1, 0, None
-    for record in (record for path in event_files(directory) for record in read_records(path)):
+    for record in (record for path in event_files(directory) for record in read_records(path, warns=False)):
         if (moment := _moment(record, axes)) is None or (found and moment[0] < found[-1][0]):
             continue
         number, last = number + 1, moment

@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 import contextlib
 import csv
+import html
+import importlib.util
 import io
 import itertools
 import mimetypes
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
-from markdown_it import MarkdownIt
 from numpy.typing import NDArray
 
 from lightning_trackplus.formats.layout import FILM_SUFFIXES
@@ -35,12 +37,9 @@ def media_of(runs: Sequence[ReportRun], max_media_mb: float) -> tuple[list[dict[
     """
     files: list[tuple[int, str, int, MediaRecord]] = []
     for number, run in enumerate(runs):
-        by_name: dict[str, dict[int, list[MediaRecord]]] = defaultdict(lambda: defaultdict(list))
-        for record in run.run.media:
-            by_name[record.name][record.step].append(record)
-        for name, by_step in by_name.items():
+        for name, by_step in media_by_step(run.run.media).items():
             for age, step in enumerate(sorted(by_step, reverse=True)):
-                files += [(age, name, number, record) for record in _by_score(by_step[step])]
+                files += [(age, name, number, record) for record in by_step[step]]
     cards: dict[str, dict[str, Any]] = {
         name: {"name": name, "items": [], "leftOut": 0} for name in dict.fromkeys(name for _, name, _, _ in files)
     }
@@ -57,7 +56,8 @@ def media_of(runs: Sequence[ReportRun], max_media_mb: float) -> tuple[list[dict[
         total += size
         item = {"run": number, "step": record.step, "caption": record.caption}
         item["score"] = None if record.score is None else f"{record.score:.4g}"
-        cards[name]["items"].append(item | _shown(record))
+        view = shown(record.kind, record.path.name, record.path.read_bytes())
+        cards[name]["items"].append(item | {key: _as_json(value) for key, value in view.items()})
     notes = []
     if left:
         notes.append(
@@ -69,6 +69,14 @@ def media_of(runs: Sequence[ReportRun], max_media_mb: float) -> tuple[list[dict[
     return [card for card in cards.values() if card["items"] or card["leftOut"]], " ".join(notes)
 
 
+def media_by_step(media: Iterable[MediaRecord]) -> dict[str, dict[int, list[MediaRecord]]]:
+    """Return the media by name and step, those of a step in the order of their scores."""
+    found: dict[str, dict[int, list[MediaRecord]]] = defaultdict(lambda: defaultdict(list))
+    for record in media:
+        found[record.name][record.step].append(record)
+    return {name: {step: _by_score(of_step) for step, of_step in by_step.items()} for name, by_step in found.items()}
+
+
 def _by_score(records: list[MediaRecord]) -> list[MediaRecord]:
     """Return the records of a step with the highest score first, or as they are if they are in an order of scores."""
     scores = [record.score for record in records if record.score is not None]
@@ -77,34 +85,55 @@ def _by_score(records: list[MediaRecord]) -> list[MediaRecord]:
     return sorted(records, key=lambda record: -np.nan_to_num(record.score or 0.0, nan=-np.inf))
 
 
-def _shown(record: MediaRecord) -> dict[str, Any]:
-    """Return how the page shows a file, and what it needs for that."""
-    data = record.path.read_bytes()
-    suffix = record.path.suffix.lower()
-    if record.kind == "text":
-        # This one takes no HTML and no addresses that run, and a picture would be loaded from the net.
-        text = data.decode("utf-8", "replace")
-        return {"show": "text", "html": MarkdownIt("js-default").disable("image").render(text)}
-    if record.kind == "html":
+def shown(kind: str, name: str, data: bytes) -> dict[str, Any]:
+    """Return how a media file is shown, as ``"show"``, and what that needs.
+
+    Args:
+        kind: Its kind in ``media.csv``.
+        name: Its name.
+        data: Its content.
+    """
+    suffix = PurePath(name).suffix.lower()
+    if kind == "text":
+        return {"show": "text", "html": _markdown(data.decode("utf-8", "replace"))}
+    if kind == "html":
         return {"show": "frame", "page": data.decode("utf-8-sig", "replace")}
-    if record.kind in {"table", "histogram"} and suffix == ".csv":
+    if kind in {"table", "histogram"} and suffix == ".csv":
         with contextlib.suppress(ValueError, csv.Error):  # A damaged file is there to be saved.
-            return _shown_numbers(record.kind, data.decode("utf-8", "replace"))
-    mime = _TYPES.get(suffix) or mimetypes.guess_type(record.path.name, strict=False)[0] or ""
-    show = "video" if suffix in FILM_SUFFIXES and record.kind == "video" else mime.partition("/")[0]
-    file = {"mime": mime, "data": base64.b64encode(data).decode(), "file": record.path.name}
-    return {"show": show if show in {"image", "video", "audio"} else "file", **file}
+            return _shown_numbers(kind, data.decode("utf-8", "replace"))
+    mime = _TYPES.get(suffix) or mimetypes.guess_type(name, strict=False)[0] or ""
+    show = "video" if suffix in FILM_SUFFIXES and kind == "video" else mime.partition("/")[0]
+    return {"show": show if show in {"image", "video", "audio"} else "file", "mime": mime, "data": data, "file": name}
+
+
+def _markdown(text: str) -> str:
+    """Return markdown as HTML, or as it is if markdown-it-py is not installed, which only a report requires."""
+    if importlib.util.find_spec("markdown_it") is None:
+        return f"<pre>{html.escape(text)}</pre>"
+    from markdown_it import MarkdownIt  # noqa: PLC0415  of the extra
+
+    # This one takes no HTML and no addresses that run, and a picture would be loaded from the net.
+    return str(MarkdownIt("js-default").disable("image").render(text))
+
+
+def _as_json(value: Any) -> Any:
+    match value:
+        case bytes():
+            return base64.b64encode(value).decode()
+        case np.ndarray():
+            return packed(value)
+    return value
 
 
 def _shown_numbers(kind: str, text: str) -> dict[str, Any]:
     columns, *rows = csv.reader(io.StringIO(text, newline=""))
     if kind == "table":
         return {"show": "table", "columns": columns, "rows": rows[:_MOST_ROWS], "more": len(rows[_MOST_ROWS:])}
-    edges, counts = _bins(np.array(rows, np.float64).reshape(-1, 3))
-    return {"show": "histogram", "edges": packed(edges), "counts": packed(counts)}
+    edges, counts = bins_of(np.array(rows, np.float64).reshape(-1, 3))
+    return {"show": "histogram", "edges": edges, "counts": counts}
 
 
-def _bins(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def bins_of(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return edges and counts of bins of one width over the values that there are; each bin's are spread over it."""
     low, high, count = table[np.isfinite(table).all(1) & (table[:, 2] > 0)].T
     if not len(low):

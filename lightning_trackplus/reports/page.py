@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 
 from lightning_trackplus.reading.read_run import Run
-from lightning_trackplus.reports import MAX_MEDIA_MB
+from lightning_trackplus.reports import MAX_MEDIA_MB, MAX_MEDIA_MB_IN_NOTEBOOK
 from lightning_trackplus.reports.data import Curve, ReportRun, load_runs
 
 _NEEDED = {"jinja2": "jinja2", "plotly": "plotly", "markdown_it": "markdown-it-py", "pandas": "pandas"}
@@ -59,7 +59,7 @@ class Point(NamedTuple):
 
 @overload
 def report(
-    runs: OneRun | Iterable[OneRun], path: None = None, *, by: str | None = None, max_media_mb: float = MAX_MEDIA_MB
+    runs: OneRun | Iterable[OneRun], path: None = None, *, by: str | None = None, max_media_mb: float | None = None
 ) -> Report: ...
 @overload
 def report(
@@ -67,14 +67,14 @@ def report(
     path: str | os.PathLike[str],
     *,
     by: str | None = None,
-    max_media_mb: float = MAX_MEDIA_MB,
+    max_media_mb: float | None = None,
 ) -> Path: ...
 def report(
     runs: OneRun | Iterable[OneRun],
     path: str | os.PathLike[str] | None = None,
     *,
     by: str | None = None,
-    max_media_mb: float = MAX_MEDIA_MB,
+    max_media_mb: float | None = None,
 ) -> Path | Report:
     r"""Write runs as one HTML page with charts, media and hyper-parameters.
 
@@ -86,7 +86,8 @@ def report(
         path: The file to write, such as ``"report.html"``; without it, the report is shown in a notebook.
         by: A hyper-parameter. Runs that have the same value of it are drawn as their mean, with their standard
             deviation as a band.
-        max_media_mb: How many megabytes of media files the page holds, the newest first.
+        max_media_mb: How many megabytes of media files the page holds, the newest first: by default 20, and 5 in a
+            notebook, which stores what it shows.
 
     Returns:
         The path of the file, or an object that a notebook shows.
@@ -104,7 +105,8 @@ def report(
     """
     _check_installed()
     several = [runs] if isinstance(runs, str | os.PathLike | Run) else list(runs)
-    page = _page(load_runs(several), by, max_media_mb)
+    limit = MAX_MEDIA_MB if path is not None else MAX_MEDIA_MB_IN_NOTEBOOK
+    page = _page(load_runs(several), by, limit if max_media_mb is None else max_media_mb)
     if path is None:
         return Report(page)
     file = Path(path)

@@ -6,10 +6,12 @@ ends. Where a platform or a file system has no such lock, such as Windows and NF
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import re
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ except ImportError:  # Windows has none.
     fcntl = None  # type: ignore[assignment]
 
 _EVENT_FILE = re.compile(r"events\.out\.tfevents\.(?P<time>\d+)\.(?P<host>.+)\.(?P<pid>\d{1,9})\.(?P<number>\d+).*")
+
+_TRIES, _PAUSE = 10, 0.001  # Seconds.
 
 _open_locks: set[RunLock] = set()
 
@@ -65,7 +69,7 @@ class RunLock:
         # Before locking, so that a process that is forked in between does not keep the lock.
         _open_locks.add(self)
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _flock(self._descriptor)
         except BlockingIOError:
             self._close()
             if self._owners.isdisjoint(parents()):
@@ -119,6 +123,15 @@ def is_locked(directory: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def _flock(descriptor: int) -> None:
+    """Lock a directory; `is_locked` may hold it for a moment."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(BlockingIOError):
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(_PAUSE)
+    raise BlockingIOError
 
 
 def parents() -> set[int]:
