@@ -310,7 +310,6 @@ def test_media_that_are_missing_are_shown(run):
         "picture: media in media.csv only",
         "other: media in media.csv only",
         "img: media in TensorBoard only",
-        "img/captions: media in TensorBoard only",
         "note: media in TensorBoard only",
     ]
 

@@ -32,10 +32,12 @@ _GAP, _SPACE, _SCALE, _LETTERS, _WIDEST_NAME = 8, 4, 10, 11, 80
 _LARGEST_CELL, _HIGHEST = 120, 420
 # With few columns there is more room for names.
 _FEW, _WIDEST_OF_FEW = 5, 110
+# The sizes of the numbers in cells.
 _LARGEST_NUMBERS, _SMALLEST_NUMBERS = 16, 9
 # A map shows no numbers if it would be wider than this, or its cells smaller than that.
 _LARGEST_WIDTH, _SMALLEST_CELL = 1024, 20
 _LARGEST_ZOOM = 3
+# Below it, two decimals are too few.
 _SMALL = 0.1
 
 
@@ -147,7 +149,6 @@ def _forms(matrix: NDArray[np.float64]) -> list[_Numbers]:
     """Return the numbers to write, in full and in fewer letters, or none if there are too many."""
     if max(matrix.shape) * _SMALLEST_CELL > _LARGEST_WIDTH:
         return []
-    # Two decimals say nothing of numbers that are all small.
     are_small = not np.any(np.abs(matrix) >= _SMALL)
     forms = (_number,) if are_small else (_number, _short_number)
     return [[[form(value) for value in row] for row in matrix.tolist()] for form in forms]

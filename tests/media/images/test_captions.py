@@ -59,8 +59,9 @@ def lines_in(strip):
     return int(np.count_nonzero(np.diff((strip < 200).any(axis=1).astype(int)) == 1))
 
 
-@pytest.mark.parametrize("shape", [(28, 28), (64, 64), (8, 8), (1, 1), (30, 100)], ids=str)
-@pytest.mark.parametrize("kind", ["grey", "float", "RGB", "RGBA"])
+@pytest.mark.parametrize(
+    ("shape", "kind"), [((28, 28), "grey"), ((64, 64), "RGB"), ((1, 1), "float"), ((30, 100), "RGBA")], ids=str
+)
 def test_a_small_picture_is_enlarged_by_a_whole_factor(shape, kind, tmp_path):
     """Each pixel becomes a square of its colour, text is below, and the file is as it was logged."""
     channels = {"grey": 1, "float": 3, "RGB": 3, "RGBA": 4}[kind]
@@ -85,19 +86,19 @@ def test_a_small_picture_is_enlarged_by_a_whole_factor(shape, kind, tmp_path):
 @pytest.mark.parametrize("file_format", ["png", "webp", "jpeg"])
 def test_a_large_picture_keeps_its_size_and_format(file_format, tmp_path):
     """Its letters are larger, so that they can be read where TensorBoard makes it smaller."""
-    pixels = torch.randint(0, 256, (3, 304, 1400), dtype=torch.uint8, generator=torch.manual_seed(0))
+    pixels = torch.randint(0, 256, (3, 64, 1400), dtype=torch.uint8, generator=torch.manual_seed(0))
 
     found = logged(tmp_path, Image(pixels, caption="H", format=file_format))
 
     (picture,), (file,) = found.pictures, found.files
     assert (picture.format, picture.width) == (file_format.upper(), 1400)
-    strip = strip_below(picture, 306)
+    strip = strip_below(picture, 66)
     dark = np.flatnonzero((strip < 128).any(axis=1))
     assert len(dark) >= 4 * 7
     if file_format == "jpeg":
-        np.testing.assert_allclose(np.asarray(picture)[:302].astype(int), pixels_of(file)[:302].astype(int), atol=2)
+        np.testing.assert_allclose(np.asarray(picture)[:62].astype(int), pixels_of(file)[:62].astype(int), atol=2)
     else:
-        np.testing.assert_array_equal(np.asarray(picture)[:302], pixels_of(file)[:302])
+        np.testing.assert_array_equal(np.asarray(picture)[:62], pixels_of(file)[:62])
 
 
 @pytest.mark.parametrize(
@@ -215,24 +216,26 @@ CAPTIONS = {
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 2000), (2000, 1), (28, 28)], ids=str)
-@pytest.mark.parametrize("caption", CAPTIONS.values(), ids=CAPTIONS)
-def test_any_caption_is_drawn_on_any_picture(caption, shape, tmp_path):
+def test_any_caption_is_drawn_on_any_picture(shape, tmp_path):
     """Nothing fails or warns, the strip has at most three lines and a score, and the text is within it."""
-    found = logged(tmp_path, Image(torch.zeros(1, *shape), caption=caption, score=1.0))
+    captions = list(CAPTIONS.values())
 
-    (picture,) = found.pictures
+    found = logged(tmp_path, Image(torch.zeros(len(captions), 1, *shape), captions, torch.ones(len(captions))))
+
     factor = max(1, min(CARD // shape[1], 512 // shape[0]))
-    strip = strip_below(picture, shape[0] * factor)
     letters = max(13, 13 * shape[1] / CARD)
-    assert strip.shape[0] <= 6 * letters
-    assert (strip[:, -2:] == 255).all()
-    assert (strip < 200).any()
-    assert pixels_of(found.files[0]).shape == shape
+    assert len(found.pictures) == len(captions)
+    for picture in found.pictures:
+        strip = strip_below(picture, shape[0] * factor)
+        assert strip.shape[0] <= 6 * letters
+        assert (strip[:, -2:] == 255).all()
+        assert (strip < 200).any()
+    assert {pixels_of(file).shape for file in found.files} == {shape}
 
 
 def test_a_very_large_picture_is_drawn(tmp_path):
     """Four thousand pixels wide."""
-    found = logged(tmp_path, Image(torch.zeros(3, 3000, 4000, dtype=torch.uint8), caption="large", score=1.0))
+    found = logged(tmp_path, Image(torch.zeros(1, 3000, 4000, dtype=torch.uint8), "large", 1.0, format="jpeg"))
 
     (picture,) = found.pictures
     assert picture.width == 4000
@@ -246,6 +249,7 @@ def test_a_very_large_picture_is_drawn(tmp_path):
         ("one\ntwo", True),
         ("a  b", True),
         ("ends here " * 4, True),
+        ("α ≤ β, русский, שלום", True),  # In the DejaVu Sans of matplotlib.
         ("word " * 40, False),
         ("one\ntwo\nthree\nfour", False),
         ("\U00013000", False),
