@@ -19,7 +19,7 @@ from lightning_trackplus.formats.event_files import HPARAMS_TAG, event_files, re
 from lightning_trackplus.formats.flat_hparams import HparamValue, flatten_hparams
 from lightning_trackplus.formats.layout import HPARAMS_FILE, SUMMARY_FILE
 from lightning_trackplus.formats.x_axis import read_axes
-from lightning_trackplus.reading.read_run import Run, read_run
+from lightning_trackplus.reading.read_run import Run, read_run, run_directory
 
 _MOST_TIMES = 1000
 _WALL_TIME, _STEP, _SUMMARY = b"\x09", b"\x10", b"\x2a"  # The tags of fields of an Event, in their order.
@@ -85,7 +85,8 @@ def load_runs(runs: Iterable[str | os.PathLike[str] | Run]) -> list[ReportRun]:
     given = list(runs)
     if not given:
         raise ValueError("report got no runs; expected the folder of a run, such as lightning_logs/version_0.")
-    read = [one if isinstance(one, Run) else read_run(one) for one in given]
+    # The copy of a run at a URL has its event files as well, which tell the times.
+    read = [one if isinstance(one, Run) else read_run(run_directory(one)) for one in given]
     paths = [one.path.as_posix() if isinstance(one, Run) else os.fspath(one) for one in given]
     return [
         ReportRun(name, run, curves_of(run), _clock(run), read_hparams(run.path), modes_of(run.path))

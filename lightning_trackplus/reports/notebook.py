@@ -63,7 +63,8 @@ def run_html(run: Run) -> str:
     by_name = media_by_step(run.media)
     for name, by_step in list(by_name.items())[:_MAX_NAMES]:
         step, count = max(by_step), sum(map(len, by_step.values()))
-        parts.append(_line(f"<b>{_text(name)}</b> at {step:,} <small>of {count:,} files</small>"))
+        of_step = f"{len(by_step[step]):,} of {count:,} files"
+        parts.append(_line(f"<b>{_text(name)}</b> step {step:,} <small>{of_step}</small>"))
         items = [
             (record.kind, Item(data, record.path.suffix, record.caption, record.score))
             for record in by_step[step][:_MAX_FILES]
@@ -182,7 +183,7 @@ def _figure(kind: str, item: Item, limit: _Limit) -> str:
 
 def _scaled(data: bytes, mime: str) -> tuple[bytes, str, str]:
     """Return an image of at most `_MAX_PIXELS`, its type and its style; an animated one as it is."""
-    style = "max-width: 100%"
+    style = "max-width: 100%; max-height: 560px"
     try:
         with PIL.Image.open(io.BytesIO(data)) as picture:
             if picture.width < _SMALL:
@@ -255,17 +256,16 @@ def _result(result: Any) -> str:
     return f"{result:.5g}"
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table of cells that are HTML."""
-    lines = [
-        f"<tr>{''.join(f'<{tag}>{cell}</{tag}>' for cell in cells)}</tr>"
-        for tag, cells in [("th", columns), *(("td", row) for row in rows)]
-    ]
-    head, *body = lines
-    return (
-        '<div style="max-width: 100%; max-height: 420px; overflow: auto">'
-        f"<table><thead>{head}</thead><tbody>{''.join(body)}</tbody></table></div>"
-    )
+    body = "".join(_row("td", row) for row in rows)
+    table = f"<table><thead>{_row('th', columns)}</thead><tbody>{body}</tbody></table>"
+    return f'<div style="max-width: 100%; max-height: 420px; overflow: auto">{table}</div>'
+
+
+def _row(tag: str, cells: Sequence[str]) -> str:
+    first = f'<{tag} style="text-align: left">{cells[0]}</{tag}>' if cells else ""
+    return f"<tr>{first}{''.join(f'<{tag}>{cell}</{tag}>' for cell in cells[1:])}</tr>"
 
 
 def _text(text: str) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
 from lightning_trackplus import Audio, Html, Image, Table, Text, TrackPlusLogger, read_run, reducers, report
-from tests.browser.test_report_in_a_browser import EVERY, HOSTILE, Opened
+from tests.browser.test_report_in_a_browser import EVERY, HOSTILE, ROOT, Opened
+from tests.integration.test_notebook_example import NOTEBOOK, kernel_folder  # noqa: F401  a fixture
 
 # Where it is missing, the fixture `browser` says so.
 with contextlib.suppress(ModuleNotFoundError):
@@ -68,3 +70,24 @@ def test_nothing_in_the_data_runs_in_a_notebook(browser: Browser, tmp_path: Path
         assert sound.evaluate("audio => [audio.duration, audio.error]") == [0.5, None]
     assert [fault for fault in opened.faults if "cross-origin" not in fault] == []
     opened.context.close()
+
+
+@pytest.mark.skipif("TRACKPLUS_SCREENSHOTS" not in os.environ, reason="TRACKPLUS_SCREENSHOTS asks for pictures")
+def test_pictures_of_the_example(browser: Browser, kernel_folder: Path) -> None:  # noqa: F811  the fixture
+    """Save what the cells of the example look like in Jupyter; this needs nbconvert."""
+    nbconvert, nbclient, nbformat = map(pytest.importorskip, ("nbconvert", "nbclient", "nbformat"))
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    nbclient.NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(kernel_folder)}}).execute()
+    exported = kernel_folder / "notebook.html"
+    exported.write_text(nbconvert.HTMLExporter(template_name="lab").from_notebook_node(notebook)[0])
+    page = browser.new_page(viewport={"width": 1000, "height": 1000})
+    page.goto(exported.as_uri())
+    cells = page.locator(".jp-CodeCell")
+    cells.last.scroll_into_view_if_needed()
+    frame = cells.last.frame_locator("iframe")
+    frame.get_by_role("heading", name="train/loss").scroll_into_view_if_needed()
+    expect(frame.locator(".plot .main-svg").first).to_be_visible(timeout=60_000)
+    folder = ROOT / os.environ["TRACKPLUS_SCREENSHOTS"]
+    for name, first_line in (("notebook-run", "run ="), ("notebook-report", "report(")):
+        cells.filter(has_text=first_line).last.screenshot(path=folder / f"{name}.png", animations="disabled")
+    page.close()

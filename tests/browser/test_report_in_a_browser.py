@@ -180,6 +180,17 @@ def test_one_run_has_every_value_over_each_axis(one: Opened, runs: list[Path]) -
     assert one.faults == []
 
 
+def test_charts_are_grouped_by_the_prefix_of_their_names(one: Opened) -> None:
+    """A group can be closed."""
+    groups = one.page.locator("details.section")
+    expect(groups.locator("h2")).to_have_text(["train", "val"])
+    expect(groups.nth(1).locator("h3")).to_have_text(["val/loss"])
+    groups.nth(1).locator("summary").click()
+    expect(groups.nth(1).locator("h3")).to_be_hidden()
+    groups.nth(1).locator("summary").click()
+    assert one.faults == []
+
+
 def test_a_band_lies_around_the_mean(one: Opened) -> None:
     """What is logged as p5 and p95 is a band and no lines of its own."""
     low, high, mean = traces(one.chart("val/loss"))
@@ -228,6 +239,8 @@ def test_media_of_one_run(one: Opened) -> None:
     ready = "audio => audio.readyState >= HTMLMediaElement.HAVE_METADATA || audio.error !== null"
     one.page.wait_for_function(ready, arg=sound.element_handle())
     assert sound.evaluate("audio => [audio.duration, audio.error]") == [0.5, None]
+    sound.evaluate("audio => audio.play()")
+    one.page.wait_for_function("audio => audio.ended", arg=sound.element_handle())
     assert one.medium("val/film").locator("img").evaluate("async img => (await img.decode(), img.naturalWidth)") == 8
     expect(one.medium("val/words").locator("h1")).to_have_text(f"After {last}")
     expect(one.medium("val/words").locator("td")).to_have_text(["1", "2"])
@@ -238,6 +251,8 @@ def test_media_of_one_run(one: Opened) -> None:
 
     alive = one.medium("val/alive").frame_locator("iframe")
     expect(alive.locator(".js-plotly-plot .scatterlayer path.js-line")).to_be_visible()
+    alive.locator(".point").nth(1).hover(force=True)
+    expect(alive.locator(".hoverlayer")).to_contain_text("3")
     assert one.faults == []
 
 
@@ -245,6 +260,8 @@ def test_three_runs_share_charts_and_are_switched_off_for_all(three: Opened) -> 
     """Each run has a colour; one that is switched off leaves all charts, tables and media, and comes back."""
     expect(three.page.locator("header")).to_contain_text("They differ in rate")
     expect(three.page.locator("#differences tbody tr")).to_have_count(3)
+    expect(three.page.locator("#differences td.different")).to_have_text(["0.1", "0.2", "0.2"])
+    expect(three.page.locator("#hparams td").first).to_have_text("3")
     losses, means = three.chart("train/loss"), three.chart("val/loss_mean")
     names = ["version_0", "version_1", "version_2"]
     assert [line["name"] for line in traces(losses)] == names

@@ -63,7 +63,7 @@ def test_every_cell_shows_what_it_says(kernel_folder):
     images = html_of(cells["import contextlib"])
     assert images.count("data:image/png") == 10
     shown = html_of(cells["run = read_run(logger.log_dir)"])
-    assert re.search(r"<td>val/loss_p95</td><td><span>[\d.]+</span> <small>at 91</small>", shown)
+    assert re.search(r">val/loss_p95</td><td><span>[\d.]+</span> <small>at 91</small>", shown)
     assert len(re.findall(r"<small>score ", shown)) == 8
     assert "<audio" in html_of(cells["seconds = torch.arange(8000) / 8000"])
     assert "Quantile(q=0.95)" in html_of(cells["seconds = torch.arange(8000) / 8000"])

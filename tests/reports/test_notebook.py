@@ -167,7 +167,7 @@ def test_a_run_is_a_table_with_curves_and_its_newest_media(frames, tmp_path):
     """The values are those of the frame; the best one is bold; media come in the order of their scores."""
     run = read_run(log_run(tmp_path), frames=frames)
     html, page = run._repr_html_(), shown(run)
-    cells = re.findall(r"<td>(.*?)</td>", html)
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", html)
     assert cells[:4] == [
         "loss",
         "<span>361</span> <small>at 39</small>",

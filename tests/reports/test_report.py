@@ -16,6 +16,7 @@ import torch
 
 from lightning_trackplus import Histogram, Image, Table, TrackPlusLogger, cli, report
 from lightning_trackplus.reading.read_run import Run
+from lightning_trackplus.run.lock import RunLock
 from tests.flavour.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 pytest.importorskip("jinja2")
@@ -250,6 +251,30 @@ def test_times_are_those_of_global_steps(tmp_path):
     assert seconds.tolist() == sorted(seconds.tolist())
 
 
+def test_a_run_at_a_url_is_reported_like_a_local_one(tmp_path):
+    """With its media, its hyper-parameters, and when each step was."""
+    logger = TrackPlusLogger(f"memory://{tmp_path}", name="", version="run")
+    logger.log_hyperparams({"rate": 0.5})
+    for step in range(3):
+        logger.log_metrics({"loss": step, "epoch": 0}, step=step)
+    logger.log_media("x", Image(torch.rand(1, 4, 4)), step=2)
+    logger.finalize("success")
+    page = report(f"memory://{tmp_path}/run").html
+    data = data_in(page)
+    assert numbers_in(data["charts"][0]["lines"][0]["y"]).tolist() == [0, 1, 2]
+    assert {*numbers_in(data["lines"][0]["times"][0]).tolist()} == {0, 1, 2}
+    assert [len(card["items"]) for card in data["media"]] == [1]
+    assert re.search(r"<th>rate</th><td[^>]*>0.5</td>", page)
+
+
+def test_a_run_that_has_just_begun_has_a_report(tmp_path):
+    """It has no charts yet."""
+    lock = RunLock(tmp_path)
+    lock.acquire()
+    assert data_in(report(tmp_path).html)["charts"] == []
+    lock.release()
+
+
 def test_what_cannot_be_reported(tmp_path, monkeypatch):
     """Errors say what to give."""
     run = log(tmp_path, 0, {"lr": 1}, [1.0])
@@ -271,5 +296,12 @@ def test_the_command_writes_a_file(tmp_path, capsys):
     assert cli.main(["report", *map(str, runs), "-o", str(file)]) == 0
     assert re.fullmatch(rf"{re.escape(str(file))} \(\d\.\d MB\)\n", capsys.readouterr().out)
     assert "They differ in <b>lr</b>" in file.read_text()
+    logger = TrackPlusLogger(tmp_path, name="", version="media")
+    logger.log_media("x", Image(torch.rand(1, 4, 4)), step=0)
+    logger.finalize("success")
+    for limit, left_out in (("0", True), ("1", False)):
+        assert cli.main(["report", logger.log_dir, "-o", str(file), "--max-media-mb", limit]) == 0
+        assert ("1 of 1 files" in file.read_text()) == left_out
+    capsys.readouterr()
     assert cli.main(["report", str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err.startswith("trackplus report: ")
