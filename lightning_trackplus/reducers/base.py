@@ -193,12 +193,14 @@ class Reducer(LazyMetric):
         Raises:
             ValueError: If there was NaN and ``nan_policy="raise"``.
         """
-        summaries = self.stream.summary()
-        if self.sync_on_compute and distributed.is_distributed():
-            summaries = distributed.all_reduce_object(
-                summaries, lambda left, right: self.stream.merged([left, right]), self.process_group
-            )
-        return self._compute(summaries)
+        if not self.sync_on_compute:
+            return self._compute(self.stream.summary())
+        merged = distributed.all_reduce_states(
+            lambda: {"": self.stream.summary()},
+            lambda _, left, right: self.stream.merged([left, right]),
+            self.process_group,
+        )
+        return self._compute(merged[""])
 
     @torch.jit.unused
     @override
@@ -252,13 +254,14 @@ class Reducer(LazyMetric):
         self._mark_updated()
         self.parts = merged
 
-    def load_saved(self, parts: Sequence[tuple[int, Sequence[Summary]]]) -> None:
-        """Replace its values by saved ones: of each process, the number of updates and the summaries."""
+    def load_saved(self, updates: int, parts: Sequence[Sequence[Summary]]) -> None:
+        """Replace its values by saved ones: the number of updates, and the summaries of parts of its stream."""
         self.reset()
-        if parts:
+        if updates:
             self._mark_updated()
-            self.updates = max(updates for updates, _ in parts)
-            self.stream.restore(self.stream.merged([summaries for _, summaries in parts]))
+            self.updates = updates
+        if parts:
+            self.stream.restore(self.stream.merged(parts))
 
     # `==` of a Metric builds a composition, which is true whatever is compared.
     __eq__ = object.__eq__  # type: ignore[assignment]
