@@ -1,9 +1,17 @@
-"""What the end of an epoch costs one of many ranks: time, memory and bytes received, by the number of ranks.
+"""What the end of an epoch costs one of many ranks: CPU time, memory and bytes received, by the number of ranks.
 
     python benchmarks/ranks.py [--names 50] [--values 100000] [--json FILE]
 
-One process does what each rank does: in every round it pickles what it has, unpickles what a partner has, and merges
-both. The partner's state is that of other values. No network takes part: bytes are those that a rank would receive.
+One process does what a rank does: it pickles what the rank sends, unpickles what it receives, and merges both. What it
+receives was made beforehand, of other values. Of all ranks it is the one that receives most. No network takes part.
+
+Three algorithms are compared. The package has the first one.
+
+- recursive halving and doubling: two neighbouring blocks of ranks divide their names between them, until each rank has
+  merged its share; then the ranks share what is merged.
+- recursive doubling: in each round, a rank exchanges all it has with another one.
+- reduce-scatter by name: each rank receives its share of the names from each other rank; then the ranks share what is
+  merged.
 """
 
 from __future__ import annotations
@@ -11,19 +19,22 @@ from __future__ import annotations
 import argparse
 import json
 import pickle
-import resource
 import time
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lightning_trackplus.routing.log_call import bound
 from lightning_trackplus.routing.logged_stream import LoggedStream, StreamKey
 from lightning_trackplus.routing.rank_sync import StreamSync
-from lightning_trackplus.runtime.distributed import exchanges
+from lightning_trackplus.runtime.distributed import rounds, share_of
 
 RANKS = (2, 8, 64, 1024)
+States = dict[Any, Any]
 
 
 def streams(names: int, values: int, ranks: int, seed: int) -> list[LoggedStream]:
@@ -44,6 +55,88 @@ def streams(names: int, values: int, ranks: int, seed: int) -> list[LoggedStream
     return found
 
 
+class Message(NamedTuple):
+    """What a rank sends in a round, which of its states it keeps, and what it receives, pickled."""
+
+    sent: States
+    kept: States
+    received: bytes
+
+
+Algorithm = Callable[[list[States], int], Iterator[Callable[[States], Message]]]
+"""Returns the rounds of a rank, for what 1, 2, 4, … ranks have together, and the number of ranks."""
+
+
+def halving(merged: list[States], ranks: int) -> Iterator[Callable[[States], Message]]:
+    """Recursive halving, then recursive doubling."""
+    bits = ranks.bit_length() - 1
+    shares = {key: share_of(key) for key in merged[0]}
+    load = Counter(share & ((1 << bit) - 1) for share in shares.values() for bit in range(1, bits + 1))
+    busiest = max(load, key=lambda rank: sum(load[rank & ((1 << bit) - 1)] for bit in range(1, bits + 1)))
+    for number, one in enumerate(rounds(busiest, ranks)):
+
+        def message(states: States, number: int = number, one: Any = one) -> Message:
+            sent = {key: state for key, state in states.items() if one.is_sent(key)}
+            kept = states if one.keeps else {key: state for key, state in states.items() if key not in sent}
+            if number < bits:
+                theirs = {key: merged[number][key] for key in kept}
+            else:
+                mask, peer = (2 << (2 * bits - number - 1)) - 1, busiest ^ (1 << (2 * bits - number - 1))
+                theirs = {key: merged[bits][key] for key, share in shares.items() if not (share ^ peer) & mask}
+            return Message(sent, kept, pickle.dumps(theirs, pickle.HIGHEST_PROTOCOL))
+
+        yield message
+
+
+def doubling(merged: list[States], ranks: int) -> Iterator[Callable[[States], Message]]:
+    """Recursive doubling."""
+    for theirs in merged[: ranks.bit_length() - 1]:
+        data = pickle.dumps(theirs, pickle.HIGHEST_PROTOCOL)
+        yield lambda states, data=data: Message(states, states, data)
+
+
+def by_name(merged: list[States], ranks: int) -> Iterator[Callable[[States], Message]]:
+    """Reduce-scatter by name, then all-gather."""
+    owners = {key: share_of(key) % ranks for key in merged[0]}
+    busiest = Counter(owners.values()).most_common(1)[0][0]
+    own = {key: state for key, state in merged[0].items() if owners[key] == busiest}
+    data = pickle.dumps(own, pickle.HIGHEST_PROTOCOL)
+    for other in range(1, ranks):
+
+        def message(states: States, other: int = other) -> Message:
+            sent = {key: state for key, state in states.items() if owners[key] == (busiest + other) % ranks}
+            return Message(sent, {key: state for key, state in states.items() if key not in sent}, data)
+
+        yield message
+    rest = {key: state for key, state in merged[-1].items() if owners[key] != busiest}
+    yield lambda states: Message(states, states, pickle.dumps(rest, pickle.HIGHEST_PROTOCOL))
+
+
+ALGORITHMS: dict[str, Algorithm] = {
+    "recursive halving and doubling": halving,
+    "recursive doubling": doubling,
+    "reduce-scatter by name": by_name,
+}
+
+
+def take_part(sync: StreamSync, algorithm: Algorithm, merged: list[States], ranks: int) -> tuple[float, int]:
+    """Do what a rank does; return the CPU time and the bytes that it receives."""
+    seconds, size, begin = 0.0, 0, time.process_time()
+    states = sync.local_state()
+    for message in algorithm(merged, ranks):
+        seconds += time.process_time() - begin
+        sent, kept, received = message(states)  # As if by another rank.
+        begin = time.process_time()
+        pickle.dumps(sent, pickle.HIGHEST_PROTOCOL)
+        theirs = pickle.loads(received)
+        size += len(received)
+        common = {key: sync.merge(key, kept[key], theirs[key]) for key in kept.keys() & theirs.keys()}
+        states = {**kept, **theirs, **common}
+    assert len(states) == len(merged[0])
+    sync.merged(states, shows_all=True)
+    return seconds + time.process_time() - begin, size
+
+
 def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -53,35 +146,28 @@ def main() -> None:
     options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     print(f"{options.names} names x [mean, p95], {options.values:,} values a rank and name")
-    print(f"{'ranks':>6} {'CPU s':>7} {'MB more':>8} {'MB sent once':>13} {'MB received':>12} {'ratio':>6}")
+    print(f"{'':31} {'ranks':>6} {'CPU s':>7} {'MB more':>8} {'MB sent once':>13} {'MB received':>12} {'ratio':>6}")
     for ranks in RANKS:
-        own, partner = (StreamSync(streams(options.names, options.values, ranks, seed)) for seed in range(2))
-        sent = pickle.dumps(partner.local_state(), pickle.HIGHEST_PROTOCOL)
-        size, received = len(sent), 0
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        begin = time.process_time()
-        state = own.local_state()
-        for exchange in exchanges(0, ranks):
-            pickle.dumps(state, pickle.HIGHEST_PROTOCOL)
-            theirs = pickle.loads(sent)
-            received += len(sent) if exchange.receives else 0
-            state = own.merge(state, theirs)
-            # From now on the partner has merged as much as this rank.
-            begin_of_partner = time.process_time()
-            sent = pickle.dumps(state, pickle.HIGHEST_PROTOCOL)
-            begin += time.process_time() - begin_of_partner
-        own.merged(state, shows_all=True)
-        seconds = time.process_time() - begin
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
-        print(
-            f"{ranks:6} {seconds:7.3f} {memory / 1024:8.1f} {size / 1e6:13.2f} {received / 1e6:12.2f}"
-            f" {received / size:6.2f}",
-            flush=True,
-        )
-        rows.append({
-            "algorithm": "recursive doubling", "ranks": ranks, "seconds": seconds, "memory": memory * 1024,
-            "sent_once": size, "received": received,
-        })  # fmt: skip
+        own, other = (StreamSync(streams(options.names, options.values, ranks, seed)) for seed in range(2))
+        sent_once = len(pickle.dumps(own.local_state(), pickle.HIGHEST_PROTOCOL))
+        merged = [other.local_state()]
+        for _ in range(ranks.bit_length() - 1):
+            merged.append({key: other.merge(key, state, state) for key, state in merged[-1].items()})
+        for name, algorithm in ALGORITHMS.items():
+            seconds, received = min(take_part(own, algorithm, merged, ranks) for _ in range(3))
+            tracemalloc.start()
+            take_part(own, algorithm, merged, ranks)
+            memory = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            rows.append({
+                "algorithm": name, "ranks": ranks, "seconds": seconds, "memory": memory, "sent_once": sent_once,
+                "received": received,
+            })  # fmt: skip
+            print(
+                f"{name:31} {ranks:6} {seconds:7.3f} {memory / 1e6:8.1f} {sent_once / 1e6:13.2f}"
+                f" {received / 1e6:12.2f} {received / sent_once:6.2f}",
+                flush=True,
+            )
     if options.json is not None:
         options.json.write_text(json.dumps({"names": options.names, "values": options.values, "rows": rows}, indent=1))
 
