@@ -8,10 +8,10 @@ receives was made beforehand, of other values. Of all ranks it is the one that r
 Three algorithms are compared. The package has the first one.
 
 - recursive halving and doubling: two neighbouring blocks of ranks divide their names between them, until each rank has
-  merged its share; then the ranks share what is merged.
+  merged its share; then the ranks share the results.
 - recursive doubling: in each round, a rank exchanges all it has with another one.
-- reduce-scatter by name: each rank receives its share of the names from each other rank; then the ranks share what is
-  merged.
+- reduce-scatter by name: each rank receives its share of the names from each other rank; then the ranks share the
+  results.
 """
 
 from __future__ import annotations
@@ -63,44 +63,55 @@ class Message(NamedTuple):
     received: bytes
 
 
-Algorithm = Callable[[list[States], int], Iterator[Callable[[States], Message]]]
-"""Returns the rounds of a rank, for what 1, 2, 4, … ranks have together, and the number of ranks."""
+Round = Callable[[States], Message] | None
+Algorithm = Callable[[list[States], int], Iterator[Round]]
+"""Yields the rounds of a rank, with None where it has merged its share.
+
+It gets what 1, 2, 4, … ranks have together, the results of all, and the number of ranks.
+"""
 
 
-def halving(merged: list[States], ranks: int) -> Iterator[Callable[[States], Message]]:
+def pickled(states: States) -> bytes:
+    """Return the bytes of states."""
+    return pickle.dumps(states, pickle.HIGHEST_PROTOCOL)
+
+
+def halving(merged: list[States], ranks: int) -> Iterator[Round]:
     """Recursive halving, then recursive doubling."""
     bits = ranks.bit_length() - 1
     shares = {key: share_of(key) for key in merged[0]}
     load = Counter(share & ((1 << bit) - 1) for share in shares.values() for bit in range(1, bits + 1))
     busiest = max(load, key=lambda rank: sum(load[rank & ((1 << bit) - 1)] for bit in range(1, bits + 1)))
-    for number, one in enumerate(rounds(busiest, ranks)):
+    merging, sharing = rounds(busiest, ranks)
+    for number, one in enumerate(merging):
 
-        def message(states: States, number: int = number, one: Any = one) -> Message:
-            sent = {key: state for key, state in states.items() if one.is_sent(key)}
-            kept = states if one.keeps else {key: state for key, state in states.items() if key not in sent}
-            if number < bits:
-                theirs = {key: merged[number][key] for key in kept}
-            else:
-                mask, peer = (2 << (2 * bits - number - 1)) - 1, busiest ^ (1 << (2 * bits - number - 1))
-                theirs = {key: merged[bits][key] for key, share in shares.items() if not (share ^ peer) & mask}
-            return Message(sent, kept, pickle.dumps(theirs, pickle.HIGHEST_PROTOCOL))
+        def halved(states: States, number: int = number, one: Any = one) -> Message:
+            kept = {key: state for key, state in states.items() if not one.is_sent(key)}
+            sent = {key: state for key, state in states.items() if key not in kept}
+            return Message(sent, kept, pickled({key: merged[number][key] for key in kept}))
 
-        yield message
+        yield halved
+    yield None
+    for number in reversed(range(len(sharing))):
+        mask, peer = (2 << number) - 1, busiest ^ (1 << number)
+        theirs = pickled({key: merged[-1][key] for key, share in shares.items() if not (share ^ peer) & mask})
+        yield lambda states, theirs=theirs: Message(states, states, theirs)
 
 
-def doubling(merged: list[States], ranks: int) -> Iterator[Callable[[States], Message]]:
+def doubling(merged: list[States], ranks: int) -> Iterator[Round]:
     """Recursive doubling."""
     for theirs in merged[: ranks.bit_length() - 1]:
-        data = pickle.dumps(theirs, pickle.HIGHEST_PROTOCOL)
+        data = pickled(theirs)
         yield lambda states, data=data: Message(states, states, data)
+    yield None
 
 
-def by_name(merged: list[States], ranks: int) -> Iterator[Callable[[States], Message]]:
+def by_name(merged: list[States], ranks: int) -> Iterator[Round]:
     """Reduce-scatter by name, then all-gather."""
     owners = {key: share_of(key) % ranks for key in merged[0]}
     busiest = Counter(owners.values()).most_common(1)[0][0]
     own = {key: state for key, state in merged[0].items() if owners[key] == busiest}
-    data = pickle.dumps(own, pickle.HIGHEST_PROTOCOL)
+    data = pickled(own)
     for other in range(1, ranks):
 
         def message(states: States, other: int = other) -> Message:
@@ -108,8 +119,9 @@ def by_name(merged: list[States], ranks: int) -> Iterator[Callable[[States], Mes
             return Message(sent, {key: state for key, state in states.items() if key not in sent}, data)
 
         yield message
-    rest = {key: state for key, state in merged[-1].items() if owners[key] != busiest}
-    yield lambda states: Message(states, states, pickle.dumps(rest, pickle.HIGHEST_PROTOCOL))
+    yield None
+    rest = pickled({key: state for key, state in merged[-1].items() if owners[key] != busiest})
+    yield lambda states: Message(states, states, rest)
 
 
 ALGORITHMS: dict[str, Algorithm] = {
@@ -124,10 +136,13 @@ def take_part(sync: StreamSync, algorithm: Algorithm, merged: list[States], rank
     seconds, size, begin = 0.0, 0, time.process_time()
     states = sync.local_state()
     for message in algorithm(merged, ranks):
+        if message is None:
+            states = {key: sync.finish(key, state) for key, state in states.items()}
+            continue
         seconds += time.process_time() - begin
         sent, kept, received = message(states)  # As if by another rank.
         begin = time.process_time()
-        pickle.dumps(sent, pickle.HIGHEST_PROTOCOL)
+        pickled(sent)
         theirs = pickle.loads(received)
         size += len(received)
         common = {key: sync.merge(key, kept[key], theirs[key]) for key in kept.keys() & theirs.keys()}
@@ -149,10 +164,11 @@ def main() -> None:
     print(f"{'':31} {'ranks':>6} {'CPU s':>7} {'MB more':>8} {'MB sent once':>13} {'MB received':>12} {'ratio':>6}")
     for ranks in RANKS:
         own, other = (StreamSync(streams(options.names, options.values, ranks, seed)) for seed in range(2))
-        sent_once = len(pickle.dumps(own.local_state(), pickle.HIGHEST_PROTOCOL))
+        sent_once = len(pickled(own.local_state()))
         merged = [other.local_state()]
         for _ in range(ranks.bit_length() - 1):
             merged.append({key: other.merge(key, state, state) for key, state in merged[-1].items()})
+        merged.append({key: other.finish(key, state) for key, state in merged[-1].items()})
         for name, algorithm in ALGORITHMS.items():
             seconds, received = min(take_part(own, algorithm, merged, ranks) for _ in range(3))
             tracemalloc.start()

@@ -195,12 +195,14 @@ class Reducer(LazyMetric):
         """
         if not self.sync_on_compute:
             return self._compute(self.stream.summary())
-        merged = distributed.all_reduce_states(
+        shared = distributed.all_reduce_states(
             lambda: {"": self.stream.summary()},
             lambda _, left, right: self.stream.merged([left, right]),
             self.process_group,
+            lambda _, summaries: (self.stream.results(summaries), summaries[0].nan_count),
         )
-        return self._compute(merged[""])
+        (result,), nan_count = shared[""]
+        return self._shown(result, nan_count)
 
     @torch.jit.unused
     @override
@@ -277,7 +279,9 @@ class Reducer(LazyMetric):
 
     def _compute(self, summaries: Sequence[Summary]) -> Any:
         (result,) = self.stream.results(summaries)
-        nan_count = summaries[0].nan_count
+        return self._shown(result, summaries[0].nan_count)
+
+    def _shown(self, result: Any, nan_count: int) -> Any:
         if nan_count and self.nan_policy == "omit" and not self.counts_nan:
             self.warn_once(
                 f"{type(self).__name__} leaves out NaN, {nan_count} values so far. Use nan_policy='propagate' for a"

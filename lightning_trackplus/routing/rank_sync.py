@@ -25,8 +25,8 @@ _SharedKey: TypeAlias = tuple[StreamKey, Sequence[int]]
 """A stream and the ranks whose values count together."""
 
 
-Merged: TypeAlias = "list[tuple[LoggedStream, Sequence[Summary]]]"
-"""Streams with what all processes have of them together."""
+Merged: TypeAlias = "list[tuple[LoggedStream, dict[str, Any]]]"
+"""Streams with the results of all processes together, by their names."""
 
 
 def sync_epoch(
@@ -45,7 +45,9 @@ def sync_epoch(
         MisconfigurationException: If processes have different reducers for one name.
     """
     sync = StreamSync(streams)
-    states: _States = distributed.all_reduce_states(lambda: {**sync.local_state(), **kept_items(kept)}, sync.merge)
+    states: _States = distributed.all_reduce_states(
+        lambda: {**sync.local_state(), **kept_items(kept)}, sync.merge, finish=sync.finish
+    )
     # Other processes wait for the media: nothing that may raise in one of them alone comes before.
     places = {key: one for key, one in states.items() if isinstance(key, SelectionKey) and isinstance(one, _KeptItems)}
     media = gather_media(kept, places)
@@ -66,7 +68,7 @@ def sync_streams(streams: Sequence[LoggedStream]) -> Merged:
     for members, of_group in sorted(by_group.items(), key=lambda item: item[0]):
         sync = StreamSync(of_group)
         states: _States = (
-            distributed.all_reduce_states(sync.local_state, sync.merge, of_group[0].group)
+            distributed.all_reduce_states(sync.local_state, sync.merge, of_group[0].group, sync.finish)
             if members
             else sync.local_state()
         )
@@ -84,6 +86,7 @@ class _StreamState(NamedTuple):
         request: The call that made it, pickled; None if it cannot be.
         parts: The summaries, in the order of the ranks: one list, or more where a process could not merge them.
         conflict: A process with other reducers, and their names.
+        results: The results by their names, in the place of the parts; None where the process cannot compute them.
     """
 
     rank: int
@@ -92,6 +95,7 @@ class _StreamState(NamedTuple):
     request: bytes | None
     parts: tuple[Sequence[Summary], ...]
     conflict: tuple[int, tuple[str, ...]] | None = None
+    results: dict[str, Any] | None = None
 
 
 class StreamSync:
@@ -106,7 +110,7 @@ class StreamSync:
 
     def local_state(self) -> _States:
         """Return what this process has of the streams that several share."""
-        self._unsynced = [(one, one.stream.summary()) for one in self._streams if not one.members]
+        self._unsynced = [(one, one.results(one.stream.summary())) for one in self._streams if not one.members]
         return {
             shared: _StreamState(
                 distributed.rank(),
@@ -124,8 +128,15 @@ class StreamSync:
             return left.merged(cast("_KeptItems", right))
         return self._merged_streams(cast("_SharedKey", key), left, cast("_StreamState", right))
 
+    def finish(self, key: _Key, state: _State) -> _State:
+        """Return what all processes get of a key: of a stream, its results."""
+        if isinstance(state, _KeptItems) or state.conflict is not None:
+            return state
+        logged = self._stream_of(cast("_SharedKey", key), state.request)
+        return state if logged is None else state._replace(parts=(), results=_results(logged, state))
+
     def merged(self, states: _States, *, shows_all: bool) -> Merged:
-        """Return each stream of this process with its merged state; with ``shows_all``, also those of others.
+        """Return each stream of this process with its results; with ``shows_all``, also those of others.
 
         Raises:
             MisconfigurationException: If processes have different reducers for one name.
@@ -148,7 +159,7 @@ class StreamSync:
             if (logged := self._stream_of(shared, state.request)) is None:
                 _warn_of_no_request(key)
             else:
-                found.append((logged, logged.stream.merged(state.parts)))
+                found.append((logged, _results(logged, state) if state.results is None else state.results))
         return found
 
     def _merged_streams(self, shared: _SharedKey, left: _StreamState, right: _StreamState) -> _StreamState:
@@ -171,6 +182,10 @@ class StreamSync:
             except Exception:  # noqa: BLE001  its module may be missing here, and its own code may raise
                 self._others[shared] = None
         return self._others.get(shared)
+
+
+def _results(logged: LoggedStream, state: _StreamState) -> dict[str, Any]:
+    return logged.results(logged.stream.merged(state.parts))
 
 
 def _warn_of_no_request(key: StreamKey) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import pickle
 import zlib
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, distributed
 
 T = TypeVar("T")
+R = TypeVar("R")
 K = TypeVar("K", bound=Hashable)
 
 Group: TypeAlias = Any
@@ -72,37 +74,37 @@ class Round(NamedTuple):
         return self.sends and (self.bit is None or bool((share_of(key) ^ self.position) >> self.bit & 1))
 
 
-def rounds(rank: int, size: int) -> Iterator[Round]:
-    """Yield the rounds in which a process takes part: recursive halving, then recursive doubling.
+def rounds(rank: int, size: int) -> tuple[list[Round], list[Round]]:
+    """Return the rounds in which a process merges, and those in which it shares what is merged.
 
-    In the first half of the rounds, two neighbouring blocks of ranks divide the keys that they have between them. Each
-    key is merged in the order of the ranks, in one process. In the second half, the processes share what is merged.
-    Where the number of processes is not a power of two, the first ones begin and end in pairs.
+    While they merge, two neighbouring blocks of ranks divide the keys that they have between them (recursive halving),
+    until each key is in one process, merged in the order of the ranks. Then the processes share what they have
+    (recursive doubling). Where their number is not a power of two, the first ones begin and end in pairs.
 
     Source: R. Thakur, R. Rabenseifner and W. Gropp, "Optimization of Collective Communication Operations in MPICH",
     2005, with keys in the place of a vector's elements.
 
     Examples:
-        >>> [one.peer for one in rounds(0, 8)]
-        [1, 2, 4, 4, 2, 1]
+        >>> [[one.peer for one in some] for some in rounds(0, 8)]
+        [[1, 2, 4], [4, 2, 1]]
     """
     bits = size.bit_length() - 1
     in_pairs = 2 * (size - (1 << bits))
     if rank < in_pairs and rank % 2 == 0:
-        yield Round(rank + 1, sends=True, receives=False, keeps=False)
-        yield Round(rank + 1, sends=False, receives=True, keeps=True)
-        return
-    if rank < in_pairs:
-        yield Round(rank - 1, sends=False, receives=True, keeps=True)
+        first = Round(rank + 1, sends=True, receives=False, keeps=False)
+        return [first], [Round(rank + 1, sends=False, receives=True, keeps=True)]
     position = rank // 2 if rank < in_pairs else rank - in_pairs // 2
     others = [position ^ (1 << bit) for bit in range(bits)]
     peers = [2 * other + 1 if 2 * other < in_pairs else other + in_pairs // 2 for other in others]
-    for bit, peer in enumerate(peers):
-        yield Round(peer, sends=True, receives=True, keeps=False, bit=bit, position=position)
-    for peer in reversed(peers):
-        yield Round(peer, sends=True, receives=True, keeps=True)
+    merging = [
+        Round(peer, sends=True, receives=True, keeps=False, bit=bit, position=position)
+        for bit, peer in enumerate(peers)
+    ]
+    sharing = [Round(peer, sends=True, receives=True, keeps=True) for peer in reversed(peers)]
     if rank < in_pairs:
-        yield Round(rank - 1, sends=True, receives=False, keeps=True)
+        merging.insert(0, Round(rank - 1, sends=False, receives=True, keeps=True))
+        sharing.append(Round(rank - 1, sends=True, receives=False, keeps=True))
+    return merging, sharing
 
 
 def share_of(key: Hashable) -> int:
@@ -125,43 +127,46 @@ def _text(key: Hashable) -> str:
 
 
 def all_reduce_states(
-    make: Callable[[], Mapping[K, T]], merge: Callable[[K, T, T], T], group: Group = None
-) -> dict[K, T]:
+    make: Callable[[], Mapping[K, T]],
+    merge: Callable[[K, T, T], T],
+    group: Group = None,
+    finish: Callable[[K, T], R] = lambda _, state: state,  # type: ignore[assignment,return-value]
+) -> dict[K, R]:
     """Return what the processes of a group give by key, merged in the order of their ranks.
 
-    One collective of eight bytes comes first; if no process gives anything, it is all. What a process receives after
-    that is some two times what it gives, whatever the number of processes.
+    One collective of eight bytes comes first; if no process gives anything, it is all. What a process then receives is
+    about as much as it gives, and what all of them share in the end.
 
     Args:
         make: Returns what this process gives; the keys are as for `share_of`, and the values have to be picklable. The
             others have their tensors on the host.
         merge: Merges what lower and what higher ranks have of a key.
         group: The group; all processes if None.
+        finish: Returns what all processes get of a key, from its merged state; one process calls it for each key.
 
     Raises:
-        Exception: What ``make``, ``merge`` or a pickler has raised in a process; all processes raise it, so that none
-            waits for another.
+        Exception: What a function or a pickler has raised in a process; all processes raise it, so that none waits for
+            another.
     """
     if not is_distributed():
-        return dict(make())
+        return {key: finish(key, state) for key, state in make().items()}
     mine = states = _attempt(lambda: dict(make()))
     # With NCCL, this also makes the communicator of all processes, which the rounds need.
     something = torch.tensor(int(bool(states)), device=_device(group))
     distributed.all_reduce(something, op=distributed.ReduceOp.MAX, group=group)
     if not something.item():
         return {}
-    own = distributed.get_rank(group)
-    for one in rounds(own, distributed.get_world_size(group)):
-        outgoing, states = _divided(states, one)
-        peer = one.peer if group is None else distributed.get_global_rank(group, one.peer)
-        received = _exchange(outgoing, peer, group, receives=one.receives)
-        if received is not None:
-            states = _merged(states, received, merge, is_first=own < one.peer)
-    if isinstance(states, _Failure):
-        raise states.error
+    merging, sharing = rounds(distributed.get_rank(group), distributed.get_world_size(group))
+    for one in merging:
+        states = _exchanged(states, one, merge, group)
+    finished = states if isinstance(states, _Failure) else _attempt(functools.partial(_finished, states, finish))
+    for one in sharing:
+        finished = _exchanged(finished, one, _no_merge, group)
+    if isinstance(finished, _Failure):
+        raise finished.error
     # In the order of this process; then what only others have, in an order that is the same in all.
     keys = [] if isinstance(mine, _Failure) else list(mine)
-    return {key: states[key] for key in [*keys, *sorted(states.keys() - set(keys), key=share_of)]}
+    return {key: finished[key] for key in [*keys, *sorted(finished.keys() - set(keys), key=share_of)]}
 
 
 class _Failure(NamedTuple):
@@ -180,6 +185,26 @@ def _attempt(make: Callable[[], T]) -> T | _Failure:
         except Exception:  # noqa: BLE001  an exception need not be picklable
             return _Failure(RuntimeError(f"{type(error).__name__}: {error}"))
         return _Failure(error)
+
+
+def _finished(states: Mapping[K, T], finish: Callable[[K, T], R]) -> dict[K, R]:
+    return {key: finish(key, state) for key, state in states.items()}
+
+
+def _no_merge(key: K, *_: T) -> T:
+    raise AssertionError(f"{key} was merged in two processes")
+
+
+def _exchanged(
+    states: dict[K, T] | _Failure, one: Round, merge: Callable[[K, T, T], T], group: Group
+) -> dict[K, T] | _Failure:
+    """Return the states of a process after a round."""
+    outgoing, states = _divided(states, one)
+    peer = one.peer if group is None else distributed.get_global_rank(group, one.peer)
+    received = _exchange(outgoing, peer, group, receives=one.receives)
+    if received is None:
+        return states
+    return _merged(states, received, merge, is_first=distributed.get_rank(group) < one.peer)
 
 
 def _divided(states: dict[K, T] | _Failure, one: Round) -> tuple[bytes | None, dict[K, T] | _Failure]:

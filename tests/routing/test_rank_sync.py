@@ -54,7 +54,7 @@ def results(streams, count):
 
     def work(rank):
         merged, _ = sync_epoch(list(streams(rank).values()), {})
-        return {one.key.name: one.results(summaries) for one, summaries in merged}
+        return {one.key.name: shown for one, shown in merged}
 
     return in_threads(count, work)
 
@@ -199,7 +199,7 @@ def test_a_training_goes_on_with_another_number_of_ranks(before, after):
     def work(rank):
         streams = list(registry(rank, [rank], halves[1], saved))
         merged, _ = sync_epoch(streams, {})
-        return {one.key.name: one.results(summaries) for one, summaries in merged}
+        return {one.key.name: shown for one, shown in merged}
 
     whole = [(rank, step) for step in halves[0] for rank in range(before)]
     whole += [(rank, step) for step in halves[1] for rank in range(after)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 from torch import distributed
 
@@ -41,6 +43,8 @@ def test_each_rank_has_what_all_give(count):
         group = distributed.new_group(members)
         everything = all_reduce_states(lambda: given(rank), joined)
         of_group = all_reduce_states(lambda: given(rank), joined, group) if rank in members else None
+        sums = all_reduce_states(lambda: given(rank), joined, None, lambda key, one: (key, sum(one)))
+        assert sums == {key: (key, sum(one)) for key, one in everything.items()}
         return everything, of_group, all_reduce_states(dict, joined), gather_objects(-rank, [0, count - 1])
 
     for rank, (everything, of_group, nothing, gathered) in enumerate(in_threads(count, work)):
@@ -58,7 +62,7 @@ class UnpicklableError(Exception):
         super().__init__(one)
 
 
-@pytest.mark.parametrize("where", ["make", "merge", "pickle", "unpickle"])
+@pytest.mark.parametrize("where", ["make", "merge", "finish", "pickle", "unpickle"])
 @pytest.mark.parametrize("failing", [0, 1, 3, 4])
 def test_all_ranks_raise_what_one_raises(where, failing):
     """None waits for another, whatever raises and in whichever rank."""
@@ -81,15 +85,21 @@ def test_all_ranks_raise_what_one_raises(where, failing):
             raise KeyError("in merge")
         return [*left, *right]
 
+    def finish(rank, key, state):
+        if where == "finish" and failing in (0, rank):
+            raise ValueError(f"in finish of {len(state)}")
+        return state
+
     def work(rank):
         try:
-            return all_reduce_states(lambda: make(rank), merge)
+            return all_reduce_states(lambda: make(rank), merge, None, functools.partial(finish, rank))
         except Exception as error:  # noqa: BLE001  it is compared
             return f"{type(error).__name__}: {error}"
 
     said = {
         "make": "ZeroDivisionError: in make",
         "merge": "KeyError: 'in merge'",
+        "finish": "ValueError: in finish of 5",
         "pickle": "RuntimeError: UnpicklableError: in pickle",
         "unpickle": "ZeroDivisionError: division by zero",
     }
@@ -103,10 +113,10 @@ class _Unloadable:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 12, 64, 200, 256])
 def test_a_rank_receives_twice_what_it_gives(count):
-    """Whatever the number of ranks; three times where that is no power of two."""
+    """Whatever the number of ranks; three times where that is no power of two, if states keep their size."""
     has = [{f"name {number}" for number in range(1000)} for _ in range(count)]
     received, sent = [0] * count, {}
-    plans = [list(rounds(rank, count)) for rank in range(count)]
+    plans = [[one for some in rounds(rank, count) for one in some] for rank in range(count)]
     while any(plans):
         for rank, plan in enumerate(plans):
             if plan and plan[0].sends:
