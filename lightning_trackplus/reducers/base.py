@@ -194,12 +194,16 @@ class Reducer(LazyMetric):
         Raises:
             ValueError: If there was NaN and ``nan_policy="raise"``.
         """
-        summaries = self.stream.summary()
-        if self.sync_on_compute and distributed.is_distributed():
-            summaries = distributed.all_reduce_object(
-                summaries, lambda left, right: self.stream.merged([left, right]), self.process_group
-            )
-        return self._compute(summaries)
+        if not self.sync_on_compute:
+            return self._compute(self.stream.summary())
+        shared = distributed.all_reduce_states(
+            lambda: {"": self.stream.summary()},
+            lambda _, left, right: self.stream.merged([left, right]),
+            self.process_group,
+            lambda _, summaries: (self.stream.results(summaries), summaries[0].nan_count),
+        )
+        (result,), nan_count = shared[""]
+        return self._shown(result, nan_count)
 
     @torch.jit.unused
     @override
@@ -253,13 +257,14 @@ class Reducer(LazyMetric):
         self._mark_updated()
         self.parts = merged
 
-    def load_saved(self, parts: Sequence[tuple[int, Sequence[Summary]]]) -> None:
-        """Replace its values by saved ones: of each process, the number of updates and the summaries."""
+    def load_saved(self, updates: int, parts: Sequence[Sequence[Summary]]) -> None:
+        """Replace its values by saved ones: the number of updates, and the summaries of parts of its stream."""
         self.reset()
-        if parts:
+        if updates:
             self._mark_updated()
-            self.updates = max(updates for updates, _ in parts)
-            self.stream.restore(self.stream.merged([summaries for _, summaries in parts]))
+            self.updates = updates
+        if parts:
+            self.stream.restore(self.stream.merged(parts))
 
     def __repr__(self) -> str:
         arguments = []
@@ -289,7 +294,9 @@ class Reducer(LazyMetric):
 
     def _compute(self, summaries: Sequence[Summary]) -> Any:
         (result,) = self.stream.results(summaries)
-        nan_count = summaries[0].nan_count
+        return self._shown(result, summaries[0].nan_count)
+
+    def _shown(self, result: Any, nan_count: int) -> Any:
         if nan_count and self.nan_policy == "omit" and not self.counts_nan:
             self.warn_once(
                 f"{type(self).__name__} leaves out NaN, {nan_count} values so far. Use nan_policy='propagate' for a"

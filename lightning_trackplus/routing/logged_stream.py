@@ -114,12 +114,14 @@ class LoggedStream:
     @functools.cached_property
     def members(self) -> Sequence[int]:
         """The ranks whose values count together; this process alone where there is no rank."""
+        return distributed.group_ranks(self.group) if distributed.is_distributed() and self.is_synced else ()
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether several processes share it, or would if there were several."""
         if self.module_metric is not None:
-            # Like any metric, it syncs itself.
-            return distributed.group_ranks(self.module_metric.process_group) if self._syncs_itself else ()
-        if not distributed.is_distributed() or not self.arguments["sync_dist"] or self.arguments["rank_zero_only"]:
-            return ()
-        return distributed.group_ranks(self.arguments["sync_dist_group"])
+            return bool(self.module_metric.sync_on_compute)
+        return bool(self.arguments["sync_dist"]) and not self.arguments["rank_zero_only"]
 
     @property
     def group(self) -> Any:
@@ -223,7 +225,8 @@ class LoggedStream:
 
     def warn_of_what_is_missing(self) -> None:
         """Say, once for each, that other processes are not in the results, or that NaN is not."""
-        if distributed.is_distributed() and not self.arguments["sync_dist"] and not self._syncs_itself:
+        syncs_itself = self.module_metric is not None and self.is_synced
+        if distributed.is_distributed() and not self.arguments["sync_dist"] and not syncs_itself:
             # Lightning says this of its own reductions, and takes ours for a metric that syncs itself.
             result_entries.warn_of_no_sync(self.key.name)
         # Of a span longer than the epoch there are more.
@@ -236,12 +239,6 @@ class LoggedStream:
                 key="nan",
                 on_each_rank=True,
             )
-
-    @property
-    def _syncs_itself(self) -> bool:
-        return (
-            distributed.is_distributed() and self.module_metric is not None and bool(self.module_metric.sync_on_compute)
-        )
 
     def _repeat(self, position: trainer_state.LoopPosition, batch_size: int | None) -> int:
         """Return for how many samples a value stands."""

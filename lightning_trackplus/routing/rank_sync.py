@@ -1,18 +1,15 @@
 """What the processes of a distributed run exchange at the end of an epoch: states of streams, and selected media.
 
-Each process merges what it has with what its partners have, in as many rounds as the number of processes has binary
-digits. So what a process receives and keeps grows with the logarithm of their number, and a state that no longer stays
-exact travels as a sketch.
+Each name is merged in one process, in pairs of neighbouring ranks, and shared with all. So what a process receives and
+keeps hardly grows with their number, and a state that no longer stays exact travels as a sketch.
 """
 
 from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
-
-from lightning_utilities.core.rank_zero import rank_zero_warn
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 from lightning_trackplus.lightning_internals.shared_bases import MisconfigurationException
 from lightning_trackplus.media.base import Media
@@ -22,12 +19,14 @@ from lightning_trackplus.routing.logged_stream import LoggedStream, StreamKey
 from lightning_trackplus.runtime import distributed
 from lightning_trackplus.runtime.warn import describe_error, warn
 
+T = TypeVar("T")
+
 _SharedKey: TypeAlias = tuple[StreamKey, Sequence[int]]
 """A stream and the ranks whose values count together."""
 
 
-Merged: TypeAlias = "list[tuple[LoggedStream, Sequence[Summary]]]"
-"""Streams with what all processes have of them together."""
+Merged: TypeAlias = "list[tuple[LoggedStream, dict[str, Any]]]"
+"""Streams with the results of all processes together, by their names."""
 
 
 def sync_epoch(
@@ -46,14 +45,13 @@ def sync_epoch(
         MisconfigurationException: If processes have different reducers for one name.
     """
     sync = StreamSync(streams)
-    states = sync.local_state(), kept_items(kept)
-
-    def merge(left: _States, right: _States) -> _States:
-        return sync.merge(left[0], right[0]), merge_kept(left[1], right[1])
-
-    if distributed.is_distributed() and distributed.any_rank(any(states)):
-        states = distributed.all_reduce_object(states, merge)
-    return sync.merged(states[0], shows_all=True), gather_media(kept, states[1])
+    states: _States = distributed.all_reduce_states(
+        lambda: {**sync.local_state(), **kept_items(kept)}, sync.merge, finish=sync.finish
+    )
+    # Other processes wait for the media: nothing that may raise in one of them alone comes before.
+    places = {key: one for key, one in states.items() if isinstance(key, SelectionKey) and isinstance(one, _KeptItems)}
+    media = gather_media(kept, places)
+    return sync.merged(states, shows_all=True), media
 
 
 def sync_streams(streams: Sequence[LoggedStream]) -> Merged:
@@ -69,9 +67,11 @@ def sync_streams(streams: Sequence[LoggedStream]) -> Merged:
     # All processes take the groups in one order.
     for members, of_group in sorted(by_group.items(), key=lambda item: item[0]):
         sync = StreamSync(of_group)
-        states = sync.local_state()
-        if members:
-            states = distributed.all_reduce_object(states, sync.merge, of_group[0].group)
+        states: _States = (
+            distributed.all_reduce_states(sync.local_state, sync.merge, of_group[0].group, sync.finish)
+            if members
+            else sync.local_state()
+        )
         merged += sync.merged(states, shows_all=False)
     return merged
 
@@ -86,6 +86,7 @@ class _StreamState(NamedTuple):
         request: The call that made it, pickled; None if it cannot be.
         parts: The summaries, in the order of the ranks: one list, or more where a process could not merge them.
         conflict: A process with other reducers, and their names.
+        results: The results by their names, in the place of the parts; None where the process cannot compute them.
     """
 
     rank: int
@@ -94,9 +95,7 @@ class _StreamState(NamedTuple):
     request: bytes | None
     parts: tuple[Sequence[Summary], ...]
     conflict: tuple[int, tuple[str, ...]] | None = None
-
-
-_StreamStates: TypeAlias = dict[_SharedKey, _StreamState]
+    results: dict[str, Any] | None = None
 
 
 class StreamSync:
@@ -107,9 +106,11 @@ class StreamSync:
         self._own = {(one.key, one.members): one for one in streams if one.members}
         # Those that only other processes have, without values.
         self._others: dict[_SharedKey, LoggedStream | None] = {}
+        self._unsynced: Merged = []
 
-    def local_state(self) -> _StreamStates:
-        """Return what this process has."""
+    def local_state(self) -> _States:
+        """Return what this process has of the streams that several share."""
+        self._unsynced = [(one, one.results(one.stream.summary())) for one in self._streams if not one.members]
         return {
             shared: _StreamState(
                 distributed.rank(),
@@ -121,19 +122,29 @@ class StreamSync:
             for shared, logged in self._own.items()
         }
 
-    def merge(self, left: _StreamStates, right: _StreamStates) -> _StreamStates:
-        """Return what the processes of lower ranks and those of higher ranks have together."""
-        both = {key: self._merge(key, left[key], right[key]) for key in left.keys() & right.keys()}
-        return {**left, **right, **both}
+    def merge(self, key: _Key, left: _State, right: _State) -> _State:
+        """Return what the processes of lower ranks and those of higher ranks have of a key together."""
+        if isinstance(left, _KeptItems):
+            return left.merged(cast("_KeptItems", right))
+        return self._merged_streams(cast("_SharedKey", key), left, cast("_StreamState", right))
 
-    def merged(self, states: _StreamStates, *, shows_all: bool) -> Merged:
-        """Return each stream of this process with its merged state; with ``shows_all``, also those of others.
+    def finish(self, key: _Key, state: _State) -> _State:
+        """Return what all processes get of a key: of a stream, its results."""
+        if isinstance(state, _KeptItems) or state.conflict is not None:
+            return state
+        logged = self._stream_of(cast("_SharedKey", key), state.request)
+        return state if logged is None else state._replace(parts=(), results=_results(logged, state))
+
+    def merged(self, states: _States, *, shows_all: bool) -> Merged:
+        """Return each stream of this process with its results; with ``shows_all``, also those of others.
 
         Raises:
             MisconfigurationException: If processes have different reducers for one name.
         """
-        found: Merged = [(one, one.stream.summary()) for one in self._streams if not one.members]
+        found = list(self._unsynced)
         for shared, state in states.items():
+            if isinstance(shared, SelectionKey) or isinstance(state, _KeptItems):
+                continue
             key, members = shared
             if state.conflict is not None:
                 rank, reducers = state.conflict
@@ -148,10 +159,10 @@ class StreamSync:
             if (logged := self._stream_of(shared, state.request)) is None:
                 _warn_of_no_request(key)
             else:
-                found.append((logged, logged.stream.merged(state.parts)))
+                found.append((logged, _results(logged, state) if state.results is None else state.results))
         return found
 
-    def _merge(self, shared: _SharedKey, left: _StreamState, right: _StreamState) -> _StreamState:
+    def _merged_streams(self, shared: _SharedKey, left: _StreamState, right: _StreamState) -> _StreamState:
         conflict = left.conflict or right.conflict
         if (left.reducers, left.state_keys) != (right.reducers, right.state_keys):
             conflict = conflict or (right.rank, right.reducers)
@@ -171,6 +182,10 @@ class StreamSync:
             except Exception:  # noqa: BLE001  its module may be missing here, and its own code may raise
                 self._others[shared] = None
         return self._others.get(shared)
+
+
+def _results(logged: LoggedStream, state: _StreamState) -> dict[str, Any]:
+    return logged.results(logged.stream.merged(state.parts))
 
 
 def _warn_of_no_request(key: StreamKey) -> None:
@@ -200,12 +215,20 @@ class _KeptItems(NamedTuple):
     places: Sequence[SortKey]
     conflict: tuple[str, str] | None = None
 
+    def merged(self, other: _KeptItems) -> _KeptItems:
+        """Return which items are kept of these and of those of another group of processes."""
+        conflict = self.conflict or other.conflict
+        if (self.selection, self.media_type) != (other.selection, other.media_type):
+            conflict = conflict or (other.selection, other.media_type)
+        return self._replace(places=sorted([*self.places, *other.places])[: self.n], conflict=conflict)
 
-_MediaStates: TypeAlias = dict[SelectionKey, _KeptItems]
-_States: TypeAlias = tuple[_StreamStates, _MediaStates]
+
+_Key: TypeAlias = _SharedKey | SelectionKey
+_State: TypeAlias = _StreamState | _KeptItems
+_States: TypeAlias = dict[_Key, _State]
 
 
-def kept_items(kept: Mapping[SelectionKey, SelectedItems]) -> _MediaStates:
+def kept_items(kept: Mapping[SelectionKey, SelectedItems]) -> _States:
     """Return what this process has kept of an epoch."""
     return {
         key: _KeptItems(repr(one.selection), one.media_type, one.selection.n, one.selection.needs_scores, one.places())
@@ -214,19 +237,9 @@ def kept_items(kept: Mapping[SelectionKey, SelectedItems]) -> _MediaStates:
     }
 
 
-def merge_kept(left: _MediaStates, right: _MediaStates) -> _MediaStates:
-    """Return which items are kept of those of two groups of processes."""
-    both = {}
-    for key in left.keys() & right.keys():
-        one, other = left[key], right[key]
-        conflict = one.conflict or other.conflict
-        if (one.selection, one.media_type) != (other.selection, other.media_type):
-            conflict = conflict or (other.selection, other.media_type)
-        both[key] = one._replace(places=sorted([*one.places, *other.places])[: one.n], conflict=conflict)
-    return {**left, **right, **both}
-
-
-def gather_media(kept: Mapping[SelectionKey, SelectedItems], states: _MediaStates) -> dict[SelectionKey, Media[Any]]:
+def gather_media(
+    kept: Mapping[SelectionKey, SelectedItems], states: Mapping[SelectionKey, _KeptItems]
+) -> dict[SelectionKey, Media[Any]]:
     """Return on rank zero the selected items, in the order in which they are shown; nothing on all others.
 
     Processes that have selected items send them to rank zero. Where processes have kept different kinds of media under
@@ -242,52 +255,40 @@ def gather_media(kept: Mapping[SelectionKey, SelectedItems], states: _MediaState
         if _agree(key, state)
     }
     own = {key: [place for place in places if place.rank == distributed.rank()] for key, places in chosen.items()}
-    mine = {key: kept[key].batch(places) for key, places in own.items() if places}
+    mine = {key: _attempt(key, kept[key].batch, places) for key, places in own.items() if places}
     senders = sorted({place.rank for places in chosen.values() for place in places})
-    if not any(senders):
-        batches = {0: mine}
-    else:
-        sent = distributed.gather_objects({key: _sent(key, one) for key, one in mine.items()}, senders)
+    batches = {0: mine}
+    if any(senders):
+        sent = {key: _attempt(key, distributed.pickled, one) for key, one in mine.items() if one is not None}
         batches = {
-            rank: {key: one for key, data in each.items() if (one := _received(key, data)) is not None}
-            for rank, each in sent.items()
+            # Of this run.
+            rank: {key: _attempt(key, pickle.loads, data) for key, data in each.items() if data is not None}
+            for rank, each in distributed.gather_objects(sent, senders).items()
         }
     if distributed.rank() != 0:
         return {}
     found = {}
     for key, places in chosen.items():
-        parts = {rank: each[key] for rank, each in batches.items() if key in each}
+        parts = {rank: one for rank, each in batches.items() if (one := each.get(key)) is not None}
         if parts:
-            found[key] = _in_order(parts, [place for place in places if place.rank in parts])
-    return found
+            found[key] = _attempt(key, _in_order, parts, [place for place in places if place.rank in parts])
+    return {key: one for key, one in found.items() if one is not None}
 
 
-def _sent(key: SelectionKey, media: Media[Any]) -> bytes | None:
-    """Return the bytes of a medium; None, with a warning, if it cannot be pickled."""
+def _attempt(key: SelectionKey, make: Callable[..., T], *arguments: Any) -> T | None:
+    """Return what a function makes of media; None, with a warning, if it raises, since other processes wait."""
     try:
-        return distributed.pickled(media)
-    except Exception as error:  # noqa: BLE001  pickle raises what the medium raises
-        _warn_of_media(key, error)
+        return make(*arguments)
+    except Exception as error:  # noqa: BLE001  media are the user's own classes, and may be missing in this process
+        warn(f"Media of {key.name!r} cannot be sent to process 0 and are left out. {describe_error(error)}")
         return None
-
-
-def _received(key: SelectionKey, data: bytes | None) -> Media[Any] | None:
-    try:
-        return None if data is None else pickle.loads(data)  # noqa: S301  of this run
-    except Exception as error:  # noqa: BLE001  the class may be missing in this process
-        _warn_of_media(key, error)
-        return None
-
-
-def _warn_of_media(key: SelectionKey, error: Exception) -> None:
-    warn(f"Media of {key.name!r} cannot be sent to process 0 and are left out. {describe_error(error)}")
 
 
 def _agree(key: SelectionKey, state: _KeptItems) -> bool:
     """Return whether the items of the processes can be put together; all of them come to the same answer."""
-    if state.conflict is not None:
+    if state.conflict is not None and distributed.rank() == 0:
         selection, media_type = state.conflict
-        rank_zero_warn(
+        warn(
             f"self.log({key.name!r}, …) got {state.media_type} with {state.selection} in one process and {media_type}"
             f" with {selection} in another, and none of them is written; log them under two names."
         )

@@ -20,7 +20,6 @@ from lightning_trackplus.record import Counts
 from lightning_trackplus.reducers.base import Reducer
 from lightning_trackplus.reducers.registry import OneReduction, Reduction, is_native, reducers_of
 from lightning_trackplus.reducers.samples import NanPolicy
-from lightning_trackplus.reducers.stream import Summary
 from lightning_trackplus.routing import rank_sync
 from lightning_trackplus.routing.log_call import Arguments, LogCall
 from lightning_trackplus.routing.logged_stream import LoggedStream, StreamKey
@@ -131,9 +130,9 @@ class ReductionHandler:
         """Show Lightning the results of the epoch that ends now."""
         for dataloader in sorted({one.key.dataloader for one, _ in merged}, key=lambda index: index or 0):
             with result_entries.dataloader_results(self._trainer, dataloader, self.dataloaders):
-                for logged, summaries in merged:
+                for logged, results in merged:
                     if logged.key.dataloader == dataloader:
-                        self._show_epoch(logged, summaries)
+                        self._show_epoch(logged, results)
         for logged in self._streams:
             if self._ends_now(logged) and logged.module_metric is None:
                 self._reset(logged)
@@ -141,14 +140,13 @@ class ReductionHandler:
     def compute_pending(self) -> None:
         """Compute the results of what an epoch-end hook has logged, when Lightning asks for the first, or at last."""
         if late := [one for one in self._streams if one.proxies.is_waiting]:
-            for logged, summaries in rank_sync.sync_streams(late):
-                self._show_epoch(logged, summaries)
+            for logged, results in rank_sync.sync_streams(late):
+                self._show_epoch(logged, results)
                 if logged.module_metric is None:
                     self._reset(logged)
 
-    def _show_epoch(self, logged: LoggedStream, summaries: Sequence[Summary]) -> None:
+    def _show_epoch(self, logged: LoggedStream, results: Mapping[str, Any]) -> None:
         logged.warn_of_what_is_missing()
-        results = logged.results(summaries)
         numbers = {name: results[name] for name in logged.names.numbers}
         if logged.is_registered:
             logged.proxies.show_epoch(numbers)

@@ -1,15 +1,21 @@
-"""The streams of a run, and their place in its checkpoints."""
+"""The streams of a run, and their place in its checkpoints.
+
+A checkpoint has each stream once, merged over the processes that share it, as if one process had seen all values. After
+a resume, the first of these processes continues it and the others start empty, so that their common result is that of
+all values. A series also has a value in each step, which is that of one process. So of a series a checkpoint has two
+parts: that of rank zero, whose steps are written, and that of all others. What is not synced is saved from rank zero.
+"""
 
 from __future__ import annotations
 
-import operator
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Hashable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
 from lightning_trackplus.reducers.base import Reducer
+from lightning_trackplus.reducers.registry import reducers_of
 from lightning_trackplus.reducers.stream import Stream, Summary
 from lightning_trackplus.routing.logged_stream import LoggedStream, StreamKey
 from lightning_trackplus.runtime import distributed
@@ -26,9 +32,9 @@ class StreamRegistry:
     def __init__(self) -> None:
         self._logged: dict[StreamKey, LoggedStream] = {}
         self._reducers: dict[str, Reducer] = {}
-        self._restored: list[dict[str, Any]] = []
+        self._restored: list[_Saved] = []
         # What was saved of the last module's reducers, while there is none.
-        self._restored_reducers: dict[str, dict[str, Any]] = {}
+        self._restored_reducers: list[_Saved] = []
 
     def __contains__(self, key: StreamKey) -> bool:
         """Return whether there is a stream of this key."""
@@ -52,12 +58,11 @@ class StreamRegistry:
         self._reducers = {name: one for name, one in module.named_modules() if isinstance(one, Reducer)}
         # Only a run that resumes from a checkpoint continues an interrupted epoch.
         self._restored = [{**saved, "epoch": _NO_EPOCH} for saved in self._restored]
-        self._restored_reducers = {}
+        self._restored_reducers = []
 
     def detach(self) -> None:
         """Keep what goes into checkpoints, and nothing of the Trainer's."""
-        mine = self._saved()
-        self._restored, self._restored_reducers = mine["streams"], mine["reducers"]
+        self._restored, self._restored_reducers = self._saved_streams(), self._saved_reducers()
         self._logged, self._reducers = {}, {}
 
     def begin_epoch(self, epoch: int) -> None:
@@ -75,48 +80,96 @@ class StreamRegistry:
 
     def left_over(self, epoch: int) -> list[LoggedStream]:
         """Return the streams that a checkpoint has of an epoch and that were not logged again since."""
-        return [
-            logged
-            for saved in self._restored
-            if saved["epoch"] == epoch
-            and saved["arguments"]["on_epoch"]
-            and (logged := self._stream_of_checkpoint(saved)) is not None
-        ]
+        found: dict[tuple[Any, ...], list[_Saved]] = {}
+        for saved in self._restored:
+            if saved["epoch"] == epoch and saved["arguments"]["on_epoch"]:
+                found.setdefault(saved["key"], []).append(saved)
+        return [logged for several in found.values() if (logged := self._stream_of_checkpoint(several)) is not None]
 
     def state_dict(self, *, alone: bool) -> dict[str, Any]:
-        """Return what training has logged, for a checkpoint."""
-        processes = [self._saved()]
-        if distributed.is_distributed() and not alone:
-            processes = distributed.all_reduce_object(processes, operator.add)
-        return {"processes": processes}
+        """Return what training has logged, for a checkpoint; all processes have to call it together.
+
+        Args:
+            alone: Whether other processes may not answer, and only this one's values are wanted.
+        """
+
+        def mine() -> dict[tuple[Any, ...], _Saved]:
+            found: dict[tuple[Any, ...], _Saved] = {}
+            for kind, several in (("streams", self._saved_streams()), ("reducers", self._saved_reducers())):
+                for saved in several:
+                    if saved["group"] is not None or distributed.rank() == 0:
+                        key = kind, *_identity(saved)
+                        found[key] = self._merged(key, found[key], saved) if key in found else saved
+            return found
+
+        merged = mine() if alone else distributed.all_reduce_states(mine, self._merged)
+        found: dict[str, list[_Saved]] = {"streams": [], "reducers": []}
+        for (kind, *_), saved in sorted(merged.items(), key=lambda item: item[1]["rank"]):
+            found[kind].append(saved)
+        return found
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint."""
-        # All processes load the same; each takes its own part, and those of processes that no longer exist.
-        parts = state["processes"][distributed.rank() :: distributed.world_size()]
-        self._restored = [saved for part in parts for saved in part["streams"]]
+        # All processes load the same; one of them takes the values, also if there are fewer than there were.
+        everything = {
+            kind: [
+                saved if is_mine else {**saved, "parts": []}
+                for saved in several
+                if (is_mine := saved["rank"] % distributed.world_size() == distributed.rank()) or saved["group"] == []
+            ]
+            for kind, several in state.items()
+        }
+        self._restored = everything["streams"]
         for logged in self:
             if logged.training and logged.module_metric is None:
                 logged.reset("epoch", "run", "log")
                 self._restore(logged)
         for name, reducer in self._reducers.items():
-            if saved := [part["reducers"][name] for part in parts if name in part["reducers"]]:
-                reducer.load_saved([(one["updates"], _summaries(one)) for one in saved if _fits(one, reducer.stream)])
+            of_name = [one for one in everything["reducers"] if one["key"] == (name,) and _fits(one, reducer.stream)]
+            updates = max((one["updates"] for one in of_name), default=0)
+            reducer.load_saved(updates, [part for one in of_name for part in _summaries(one)])
 
-    def _saved(self) -> dict[str, Any]:
-        streams = [_saved(one, self._name_of(one.module_metric)) for one in self if one.training]
+    def _saved_streams(self) -> list[_Saved]:
+        return [*self._restored, *(_saved(one, self._name_of(one.module_metric)) for one in self if one.training)]
+
+    def _saved_reducers(self) -> list[_Saved]:
         # Of a reducer whose epoch is over, only a series continues.
         over = [
             one.module_metric
             for one in self
             if one.module_metric is not None and one.module_metric.span == "epoch" and one.is_over
         ]
-        reducers = {
-            name: {**_stream(reducer.stream), "updates": reducer.updates}
+        return self._restored_reducers + [
+            {
+                **_stream(reducer.stream),
+                "key": (name,),
+                "epoch": _NO_EPOCH,
+                "group": _group(distributed.group_ranks(reducer.process_group)) if reducer.sync_on_compute else None,
+                "updates": reducer.updates,
+            }
             for name, reducer in self._reducers.items()
-            if not any(reducer is one for one in over)
+            if reducer.updates and not any(reducer is one for one in over)
+        ]
+
+    def _merged(self, _: Hashable, left: _Saved, right: _Saved) -> _Saved:
+        """Return what two groups of processes have of a stream; in parts where this process has no reducers for it."""
+        parts = [*left["parts"], *right["parts"]]
+        if (stream := self._stream_like(left)) is not None and parts:
+            parts = [_part(stream.merged([_summaries_of(part) for part in parts]))]
+        largest: dict[str, Any] = {
+            name: max(left[name], right[name]) for name in ("has_vectors", "updates") if name in left
         }
-        return {"streams": [*self._restored, *streams], "reducers": {**self._restored_reducers, **reducers}}
+        return {**left, **largest, "rank": min(left["rank"], right["rank"]), "parts": parts}
+
+    def _stream_like(self, saved: _Saved) -> Stream | None:
+        """Return a stream with the reducers of a saved one; None if this process does not know them."""
+        is_logged, key = "arguments" in saved, saved["key"]
+        known = self._logged.get(StreamKey(*key)) if is_logged else self._reducers.get(key[0])
+        if known is not None and _fits(saved, known.stream):
+            return known.stream
+        if saved["reducers"] and saved.get("reduce_fx") is None:
+            return None
+        return Stream(reducers_of(saved["reduce_fx"], saved["nan_policy"]) if saved["reducers"] else [])
 
     def _name_of(self, reducer: Reducer | None) -> str | None:
         return next((name for name, one in self._reducers.items() if one is reducer), None)
@@ -138,8 +191,9 @@ class StreamRegistry:
         elif found:
             _continue(logged, found)
 
-    def _stream_of_checkpoint(self, saved: dict[str, Any]) -> LoggedStream | None:
-        """Return a stream as a checkpoint has it."""
+    def _stream_of_checkpoint(self, several: Sequence[_Saved]) -> LoggedStream | None:
+        """Return a stream as a checkpoint has it, in several parts."""
+        saved = several[0]
         module_metric, reduce_fx = self._reducers.get(saved["attribute"] or ""), saved["reduce_fx"]
         if module_metric is None and reduce_fx is None:
             warnings.warn(
@@ -158,18 +212,22 @@ class StreamRegistry:
         )
         logged.epoch = saved["epoch"]
         if module_metric is None:
-            _continue(logged, [saved])
+            _continue(logged, [one for one in several if _fits(one, logged.stream)])
         return logged
 
 
-def _saved(logged: LoggedStream, attribute: str | None) -> dict[str, Any]:
-    """Return a stream as what every loader of checkpoints can read."""
+_Saved: TypeAlias = dict[str, Any]
+"""A stream as every loader of checkpoints can read it."""
+
+
+def _saved(logged: LoggedStream, attribute: str | None) -> _Saved:
     plain = logged.reduce_fx if isinstance(logged.reduce_fx, list) else [logged.reduce_fx]
     return {
-        **(_stream(logged.stream) if logged.module_metric is None else _stream(Stream([]))),
+        **_stream(logged.stream if logged.module_metric is None else Stream([])),
         # A checkpoint holds Python's own types, and a name may be of a class of its own, such as an enum.
         "key": tuple(str.__str__(one) if isinstance(one, str) else one for one in logged.key),
         "epoch": logged.epoch,
+        "group": _group(logged.members) if logged.is_synced else None,
         "reduce_fx": logged.reduce_fx if all(isinstance(one, str) for one in plain) else None,
         "attribute": attribute,
         "arguments": {name: value for name, value in logged.arguments.items() if name != "sync_dist_group"},
@@ -179,33 +237,62 @@ def _saved(logged: LoggedStream, attribute: str | None) -> dict[str, Any]:
     }
 
 
-def _stream(stream: Stream) -> dict[str, Any]:
-    summaries = stream.summary()
+def _stream(stream: Stream) -> _Saved:
     return {
+        "rank": distributed.rank(),
+        "is_series": any(reducer.span != "epoch" for reducer in stream.reducers),
         "reducers": [reducer.name for reducer in stream.reducers],
         "state_keys": [str(reducer.state_key) for reducer in stream.reducers],
-        "nan_counts": [summary.nan_count for summary in summaries],
-        "states": [torch.from_numpy(summary.state) for summary in summaries],
+        "parts": [_part(stream.summary())],
     }
 
 
-def _fits(saved: dict[str, Any], stream: Stream) -> bool:
+def _group(members: Sequence[int]) -> list[int] | None:
+    """Return the ranks that share a stream: none if all of them do, however many there are; None if they do not."""
+    if not distributed.is_distributed() or len(members) == distributed.world_size():
+        return []
+    return list(members) or None
+
+
+def _identity(saved: _Saved) -> tuple[Hashable, ...]:
+    """Return what two saved streams have in common if they are parts of one; of a series, rank zero's is apart."""
+    group = None if saved["group"] is None else tuple(saved["group"])
+    apart = saved["is_series"] and saved["rank"] == 0
+    return saved["key"], saved["epoch"], group, tuple(saved["reducers"]), tuple(saved["state_keys"]), apart
+
+
+def _fits(saved: _Saved, stream: Stream) -> bool:
     """Return whether a stream can continue from what was saved."""
     now = [(one.name, str(one.state_key)) for one in stream.reducers]
     return list(zip(saved["reducers"], saved["state_keys"], strict=True)) == now
 
 
-def _continue(logged: LoggedStream, found: Sequence[dict[str, Any]]) -> None:
+def _continue(logged: LoggedStream, found: Sequence[_Saved]) -> None:
     """Continue a stream from what was saved of it."""
     now = logged.stream.summary()
     logged.has_vectors |= any(saved["has_vectors"] for saved in found)
     logged.logged_at = found[0]["logged_at"]
-    logged.stream.restore(logged.stream.merged([_summaries(saved) for saved in found]))
-    if found[0]["epoch"] != logged.epoch:
-        logged.stream.reset("epoch")
-    logged.stream.restore(logged.stream.merged([logged.stream.summary(), now]))
+    parts = []
+    for saved in found:
+        if saved["parts"]:
+            logged.stream.restore(logged.stream.merged(_summaries(saved)))
+            if saved["epoch"] != logged.epoch:
+                logged.stream.reset("epoch")
+            parts.append(logged.stream.summary())
+    logged.stream.restore(logged.stream.merged([*parts, now]))
 
 
-def _summaries(saved: dict[str, Any]) -> list[Summary]:
-    states = [state.cpu().numpy() for state in saved["states"]]
-    return [Summary(count, state) for count, state in zip(saved["nan_counts"], states, strict=True)]
+def _part(summaries: Sequence[Summary]) -> dict[str, Any]:
+    return {
+        "nan_counts": [summary.nan_count for summary in summaries],
+        "states": [torch.from_numpy(summary.state) for summary in summaries],
+    }
+
+
+def _summaries(saved: _Saved) -> list[list[Summary]]:
+    return [_summaries_of(part) for part in saved["parts"]]
+
+
+def _summaries_of(part: dict[str, Any]) -> list[Summary]:
+    states = [state.cpu().numpy() for state in part["states"]]
+    return [Summary(count, state) for count, state in zip(part["nan_counts"], states, strict=True)]

@@ -5,19 +5,19 @@ from __future__ import annotations
 import functools
 import io
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, distributed
 
 T = TypeVar("T")
+R = TypeVar("R")
+K = TypeVar("K", bound=Hashable)
 
 Group: TypeAlias = Any
 """A `torch.distributed.ProcessGroup`, or None for all; torch builds without distributed have no such name."""
-
-_DEVICES = {"gloo": "cpu", "nccl": "cuda"}
-"""The device of a backend's tensors. Between processes of other backends, torch itself sends objects."""
 
 
 def is_distributed() -> bool:
@@ -50,126 +50,190 @@ def group_ranks(group: Group) -> Sequence[int]:
     return regular if tuple(regular) == ranks else ranks
 
 
-def any_rank(flag: bool) -> bool:
-    """Return whether any process gives True; one collective of eight bytes."""
-    found = torch.tensor(int(flag), device=_DEVICES.get(distributed.get_backend()))
-    distributed.all_reduce(found, op=distributed.ReduceOp.MAX)
-    return bool(found.item())
-
-
-class Exchange(NamedTuple):
-    """What a process does in one round of `all_reduce_object`.
+class Round(NamedTuple):
+    """What a process does in one round of `all_reduce_states`.
 
     Attributes:
         peer: The other process.
-        sends: Whether this process sends what it has.
-        receives: Whether it receives what the other has.
-        replaces: Whether that is the final object, instead of one to merge.
+        sends: Whether this process sends states.
+        receives: Whether it receives states, and merges them with its own.
+        keeps: Whether it keeps what it sends.
+        bit: Sends the keys whose `share_of` has another bit here than ``position``; all of them if None.
+        position: The place of this process among those that halve the keys.
     """
 
     peer: int
     sends: bool
     receives: bool
-    replaces: bool = False
+    keeps: bool
+    bit: int | None = None
+    position: int = 0
+
+    def is_sent(self, key: Hashable) -> bool:
+        """Return whether the state of a key is sent."""
+        return self.sends and (self.bit is None or bool((share_of(key) ^ self.position) >> self.bit & 1))
 
 
-def exchanges(rank: int, size: int) -> Iterator[Exchange]:
-    """Yield the rounds in which a process takes part: recursive doubling, as MPI implementations have it.
+def rounds(rank: int, size: int) -> tuple[list[Round], list[Round]]:
+    """Return the rounds in which a process merges, and those in which it shares what is merged.
 
-    In each round, neighbouring blocks of ranks merge, so that the order of ranks is kept and all processes merge the
-    same parts in the same order. Where the number of processes is not a power of two, the first ones begin in pairs.
+    While they merge, two neighbouring blocks of ranks divide the keys that they have between them (recursive halving),
+    until each key is in one process, merged in the order of the ranks. Then the processes share what they have
+    (recursive doubling). Where their number is not a power of two, the first ones begin and end in pairs.
 
     Source: R. Thakur, R. Rabenseifner and W. Gropp, "Optimization of Collective Communication Operations in MPICH",
-    2005.
+    2005, with keys in the place of a vector's elements.
 
     Examples:
-        >>> [one.peer for one in exchanges(0, 8)]
-        [1, 2, 4]
+        >>> [[one.peer for one in some] for some in rounds(0, 8)]
+        [[1, 2, 4], [4, 2, 1]]
     """
-    power = 1 << (size.bit_length() - 1)
-    in_pairs = 2 * (size - power)
+    bits = size.bit_length() - 1
+    in_pairs = 2 * (size - (1 << bits))
     if rank < in_pairs and rank % 2 == 0:
-        yield Exchange(rank + 1, sends=True, receives=False)
-        yield Exchange(rank + 1, sends=False, receives=True, replaces=True)
-        return
-    if rank < in_pairs:
-        yield Exchange(rank - 1, sends=False, receives=True)
+        first = Round(rank + 1, sends=True, receives=False, keeps=False)
+        return [first], [Round(rank + 1, sends=False, receives=True, keeps=True)]
     position = rank // 2 if rank < in_pairs else rank - in_pairs // 2
-    for distance in (1 << bit for bit in range(power.bit_length() - 1)):
-        other = position ^ distance
-        yield Exchange(2 * other + 1 if 2 * other < in_pairs else other + in_pairs // 2, sends=True, receives=True)
+    others = [position ^ (1 << bit) for bit in range(bits)]
+    peers = [2 * other + 1 if 2 * other < in_pairs else other + in_pairs // 2 for other in others]
+    merging = [
+        Round(peer, sends=True, receives=True, keeps=False, bit=bit, position=position)
+        for bit, peer in enumerate(peers)
+    ]
+    sharing = [Round(peer, sends=True, receives=True, keeps=True) for peer in reversed(peers)]
     if rank < in_pairs:
-        yield Exchange(rank - 1, sends=True, receives=False)
+        merging.insert(0, Round(rank - 1, sends=False, receives=True, keeps=True))
+        sharing.append(Round(rank - 1, sends=True, receives=False, keeps=True))
+    return merging, sharing
+
+
+def share_of(key: Hashable) -> int:
+    """Return a number by which processes divide their keys: equal for equal keys, in each process.
+
+    A key consists of strings and numbers, and of tuples of these.
+
+    Examples:
+        >>> share_of(("loss", None)) == share_of(("loss", None))
+        True
+    """
+    return zlib.crc32(_text(key).encode("utf-8", "surrogatepass"))
+
+
+def _text(key: Hashable) -> str:
+    if isinstance(key, tuple):
+        return "\n".join(map(_text, key))
+    # A string may be of a class of its own, such as an enum.
+    return str.__str__(key) if isinstance(key, str) else repr(key)
+
+
+def all_reduce_states(
+    make: Callable[[], Mapping[K, T]],
+    merge: Callable[[K, T, T], T],
+    group: Group = None,
+    finish: Callable[[K, T], R] = lambda _, state: state,  # type: ignore[assignment,return-value]
+) -> dict[K, R]:
+    """Return what the processes of a group give by key, merged in the order of their ranks.
+
+    One collective of eight bytes comes first; if no process gives anything, it is all. What a process then receives is
+    about as much as it gives, and what all of them share in the end.
+
+    Args:
+        make: Returns what this process gives; the keys are as for `share_of`, and the values have to be picklable. The
+            others have their tensors on the host.
+        merge: Merges what lower and what higher ranks have of a key.
+        group: The group; all processes if None.
+        finish: Returns what all processes get of a key, from its merged state; one process calls it for each key.
+
+    Raises:
+        Exception: What a function or a pickler has raised in a process; all processes raise it, so that none waits for
+            another.
+    """
+    if not is_distributed():
+        return {key: finish(key, state) for key, state in make().items()}
+    mine = states = _attempt(lambda: dict(make()))
+    # With NCCL, this also makes the communicator of all processes, which the rounds need.
+    something = torch.tensor(int(bool(states)), device=_device(group))
+    distributed.all_reduce(something, op=distributed.ReduceOp.MAX, group=group)
+    if not something.item():
+        return {}
+    merging, sharing = rounds(distributed.get_rank(group), distributed.get_world_size(group))
+    for one in merging:
+        states = _exchanged(states, one, merge, group)
+    finished = states if isinstance(states, _Failure) else _attempt(functools.partial(_finished, states, finish))
+    for one in sharing:
+        finished = _exchanged(finished, one, _no_merge, group)
+    if isinstance(finished, _Failure):
+        raise finished.error
+    # In the order of this process; then what only others have, in an order that is the same in all.
+    keys = [] if isinstance(mine, _Failure) else list(mine)
+    return {key: finished[key] for key in [*keys, *sorted(finished.keys() - set(keys), key=share_of)]}
 
 
 class _Failure(NamedTuple):
-    """What takes the place of an object in the remaining rounds after a process could not send or merge it."""
+    """What takes the place of a process's states if its own code has raised."""
 
     error: Exception
 
 
-def all_reduce_object(mine: T, merge: Callable[[T, T], T], group: Group = None) -> T:
-    """Return what the processes of a group give, merged in the order of their ranks.
-
-    Each process receives at most as many objects as the number of processes has binary digits.
-
-    Args:
-        mine: What this process gives; it has to be picklable. The others have its tensors on the host.
-        merge: Merges the objects of lower and of higher ranks.
-        group: The group; all processes if None.
-
-    Raises:
-        Exception: What a process has raised when it sent or merged objects; all processes raise it, so that none waits
-            for another.
-    """
-    own, size = distributed.get_rank(group), distributed.get_world_size(group)
-    device = _DEVICES.get(distributed.get_backend(group))
-    if device is None:
-        everyone: list[T] = [mine] * size
-        distributed.all_gather_object(everyone, mine, group=group)
-        return functools.reduce(merge, everyone)
-    state: T | _Failure = mine
-    for round_ in exchanges(own, size):
-        peer = round_.peer if group is None else distributed.get_global_rank(group, round_.peer)
-        outgoing, state = _outgoing(state) if round_.sends else (None, state)
-        received = _exchange(outgoing, peer, device, group, receives=round_.receives)
-        if received is not None:
-            state = _merged(state, received, merge, round_, is_first=own < round_.peer)
-    if isinstance(state, _Failure):
-        raise state.error
-    return state
-
-
-def _outgoing(state: T | _Failure) -> tuple[bytes, T | _Failure]:
-    """Return the bytes of a state and the state; a failure in its place if it cannot be pickled."""
+def _attempt(make: Callable[[], T]) -> T | _Failure:
+    """Return what a function returns, or a failure that other processes can raise too."""
     try:
-        return pickled(state), state
-    except Exception as error:  # noqa: BLE001  pickle raises what the object raises
-        failure = _failure(error)
-        return pickled(failure), failure
+        return make()
+    except Exception as error:  # noqa: BLE001  the user's own code can raise anything
+        try:
+            pickle.loads(pickle.dumps(error))  # noqa: S301  of this process
+        except Exception:  # noqa: BLE001  an exception need not be picklable
+            return _Failure(RuntimeError(f"{type(error).__name__}: {error}"))
+        return _Failure(error)
+
+
+def _finished(states: Mapping[K, T], finish: Callable[[K, T], R]) -> dict[K, R]:
+    return {key: finish(key, state) for key, state in states.items()}
+
+
+def _no_merge(key: K, *_: T) -> T:
+    raise AssertionError(f"{key} was merged in two processes")
+
+
+def _exchanged(
+    states: dict[K, T] | _Failure, one: Round, merge: Callable[[K, T, T], T], group: Group
+) -> dict[K, T] | _Failure:
+    """Return the states of a process after a round."""
+    outgoing, states = _divided(states, one)
+    peer = one.peer if group is None else distributed.get_global_rank(group, one.peer)
+    received = _exchange(outgoing, peer, group, receives=one.receives)
+    if received is None:
+        return states
+    return _merged(states, received, merge, is_first=distributed.get_rank(group) < one.peer)
+
+
+def _divided(states: dict[K, T] | _Failure, one: Round) -> tuple[bytes | None, dict[K, T] | _Failure]:
+    """Return the bytes that a process sends in a round, and the states that it keeps."""
+    if not one.sends:
+        return None, states
+    if not isinstance(states, _Failure):
+        sent = {key: state for key, state in states.items() if one.is_sent(key)}
+        data = _attempt(lambda: pickled(sent))
+        if not isinstance(data, _Failure):
+            return data, states if one.keeps else {key: state for key, state in states.items() if key not in sent}
+        states = data
+    return pickled(states), states
 
 
 def _merged(
-    state: T | _Failure, received: bytes, merge: Callable[[T, T], T], round_: Exchange, *, is_first: bool
-) -> T | _Failure:
-    """Return the state of a process with what it has received; a failure if that cannot be merged."""
-    if isinstance(state, _Failure) and not round_.replaces:
-        return state
-    try:
-        theirs: T | _Failure = pickle.loads(received)  # noqa: S301  from a process of this run
-        if isinstance(theirs, _Failure) or isinstance(state, _Failure) or round_.replaces:
-            return theirs
-        return merge(state, theirs) if is_first else merge(theirs, state)
-    except Exception as error:  # noqa: BLE001  `merge` and pickle raise what the objects raise
-        return _failure(error)
+    states: dict[K, T] | _Failure, received: bytes, merge: Callable[[K, T, T], T], *, is_first: bool
+) -> dict[K, T] | _Failure:
+    """Return the states of a process with what it has received."""
 
+    def both() -> dict[K, T] | _Failure:
+        theirs: dict[K, T] | _Failure = pickle.loads(received)  # noqa: S301  from a process of this run
+        if isinstance(states, _Failure) or isinstance(theirs, _Failure):
+            return states if isinstance(states, _Failure) else theirs
+        left, right = (states, theirs) if is_first else (theirs, states)
+        common = {key: merge(key, left[key], right[key]) for key in left.keys() & right.keys()}
+        return {**left, **right, **common}
 
-def _failure(error: Exception) -> _Failure:
-    try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301  of this process
-    except Exception:  # noqa: BLE001  an exception need not be picklable
-        return _Failure(RuntimeError(f"{type(error).__name__}: {error}"))
-    return _Failure(error)
+    return _attempt(both)
 
 
 def gather_objects(mine: T, senders: Sequence[int]) -> dict[int, T]:
@@ -179,22 +243,25 @@ def gather_objects(mine: T, senders: Sequence[int]) -> dict[int, T]:
         mine: What this process gives, if it is a sender; it has to be picklable.
         senders: The ranks, of which all processes know.
     """
-    device, own = _DEVICES.get(distributed.get_backend()), distributed.get_rank()
-    if device is None:
-        everyone: list[Any] | None = [None] * distributed.get_world_size() if own == 0 else None
-        distributed.gather_object(mine if own in senders else None, everyone)
-        return {} if everyone is None else {sender: everyone[sender] for sender in senders}
-    if own and own in senders:
-        _exchange(pickled(mine), 0, device, None, receives=False)
+    own = distributed.get_rank()
     if own:
+        if own in senders:
+            _exchange(pickled(mine), 0, None, receives=False)
         return {}
-    found = {sender: _exchange(None, sender, device, None, receives=True) for sender in senders if sender}
+    found = {sender: _exchange(None, sender, None, receives=True) for sender in senders if sender}
     loaded = {sender: pickle.loads(data) for sender, data in found.items() if data is not None}  # noqa: S301  likewise
     return {sender: loaded.get(sender, mine) for sender in senders}
 
 
-def _exchange(data: bytes | None, peer: int, device: str, group: Group, *, receives: bool) -> bytes | None:
+def _device(group: Group) -> str:
+    """Return the device of the tensors that a group sends: the CPU where it can."""
+    devices = [one.partition(":")[0] for one in distributed.get_backend_config(group).split(",")]
+    return "cpu" if "cpu" in devices else devices[0]
+
+
+def _exchange(data: bytes | None, peer: int, group: Group, *, receives: bool) -> bytes | None:
     """Send bytes to another process and receive its bytes at the same time; first how many there are."""
+    device = _device(group)
     length = None if data is None else torch.tensor([len(data)], device=device)
     count = torch.zeros(1, dtype=torch.int64, device=device) if receives else None
     _transfer(length, count, peer, group)
@@ -205,8 +272,6 @@ def _exchange(data: bytes | None, peer: int, device: str, group: Group, *, recei
 
 
 def _transfer(outgoing: Tensor | None, incoming: Tensor | None, peer: int, group: Group) -> None:
-    # With NCCL, a batch of these needs a communicator that exists already, since not all ranks take part in each: a
-    # collective of all, such as `any_rank` or one of Lightning's own, has come before.
     operations = []
     if outgoing is not None:
         operations.append(distributed.P2POp(distributed.isend, outgoing, peer, group))

@@ -208,7 +208,7 @@ def test_a_name_of_a_class_of_its_own_is_plain_in_checkpoints(name, tmp_path):
     trainer.fit(LoggingModule(training_step=step), loader(8))
     trainer.save_checkpoint(tmp_path / "end.ckpt")
     saved = torch.load(tmp_path / "end.ckpt", weights_only=True)
-    (stream,) = saved["lightning_trackplus"]["logged"]["processes"][0]["streams"]
+    (stream,) = saved["lightning_trackplus"]["logged"]["streams"]
     assert {type(part) for part in stream["key"] if isinstance(part, str)} == {str}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -33,14 +34,15 @@ GROUPS = {
 SAVED = ["step=1", "step=2", "step=3", "step=5", "step=8", "on_train_epoch_end-6"]
 
 
-def assert_goes_on(whole, rows, group):
+def assert_goes_on(whole, rows, group, *, without=()):
     """Assert that the rows are the last ones of the whole, for some names."""
     rest = whole[len(whole) - len(rows) :]
+    prefixes = tuple(prefix for prefix in GROUPS[group] if prefix not in without)
     assert rows
     assert [row["step"] for row in rows] == [row["step"] for row in rest]
     for row, wanted in zip(rows, rest, strict=True):
         some, all_of_them = (
-            {name: value for name, value in one.items() if name.startswith(GROUPS[group])} for one in (row, wanted)
+            {name: value for name, value in one.items() if name.startswith(prefixes)} for one in (row, wanted)
         )
         assert some == pytest.approx(all_of_them, rel=1e-9, abs=1e-12, nan_ok=True)
     assert any(name.startswith(GROUPS[group]) for row in rest for name in row)
@@ -77,9 +79,19 @@ def test_one_process_goes_on(one_process, name, group):
 @pytest.mark.parametrize("name", ["step=1", "step=4", "step=9", "on_train_epoch_end-6"])
 @pytest.mark.parametrize("group", GROUPS)
 def test_two_processes_go_on(two_processes, name, group):
-    """Each with its own part, and both with the common results."""
-    for report in two_processes[1]:
-        assert_goes_on(report["whole"], report[name], group)
+    """Both with the common results, and rank zero with its own; those of the other start from zero."""
+    zero, one = two_processes[1]
+    assert_goes_on(zero["whole"], zero[name], group)
+    if group != "what came since metrics were logged":
+        assert_goes_on(one["whole"], one[name], group, without=("local_",))
+
+
+def test_what_is_not_synced_starts_from_zero_on_other_ranks(two_processes):
+    """A checkpoint has it of rank zero, the only one whose results are written."""
+    for rank, begin in ((0, 0), (1, 4)):
+        (row,) = [row for row in two_processes[1][rank]["step=4"] if "local_std" in row and row["epoch"] == 0]
+        x = np.concatenate([values(0, index, rank) for index in range(begin, BATCHES)])
+        assert row["local_std"] == pytest.approx(x.std(ddof=1))
 
 
 def of_the_epoch(*spans):
@@ -284,13 +296,15 @@ class TestCheckpoints:
         """All is of tensors and Python's own types."""
         root, _ = one_process
         saved = torch.load(root / "step=4.ckpt", weights_only=True)["lightning_trackplus"]["logged"]
-        (process,) = saved["processes"]
-        assert {"epoch", "series", "own_p95"} <= {one["key"][1] for one in process["streams"]}
+        assert {"epoch", "series", "own_p95"} <= {one["key"][1] for one in saved["streams"]}
 
-    def test_those_of_two_processes_have_a_part_of_each(self, two_processes):
-        """In the order of the ranks."""
+    def test_those_of_two_processes_have_each_stream_once(self, two_processes):
+        """Of series, the part of rank zero is apart, since its steps go on."""
         saved = torch.load(two_processes[0] / "step=4.ckpt", weights_only=True)["lightning_trackplus"]["logged"]
-        assert [len(process["streams"]) > 5 for process in saved["processes"]] == [True, True]
+        parts = Counter(one["key"][1] for one in saved["streams"] for _ in one["parts"])
+        own = Counter(one["key"][0] for one in saved["reducers"] for _ in one["parts"])
+        assert parts.items() >= {"epoch": 1, "scalar": 1, "function": 1, "local": 1, "series": 2, "since": 1}.items()
+        assert own == {"p95": 1, "last": 1, "ema": 2, "running": 2}
 
     def test_one_without_ours_loads(self, tmp_path):
         """It goes on as if nothing had been logged."""

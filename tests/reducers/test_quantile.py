@@ -86,16 +86,17 @@ class TestSketch:
 
     @pytest.mark.parametrize("name", NAMES)
     def test_any_split(self, name):
-        """However a stream was cut, merged ranks are right to 5e-4."""
+        """However a stream was cut, merged ranks are right to 3e-4; also if single values come first."""
         values = drawn(name)
         for cuts in (
             range(COUNT // 8, COUNT, COUNT // 8),
             range(2048, COUNT, 2048),
             [0, 1, 3, 2000, 70_000, 70_000, 299_999],
+            range(1, 33),
         ):
             state = state_of(Quantile(0.5), values, cuts)
             for q in QUANTILES:
-                assert rank_error(Quantile(q).result(state), values, q) < 5e-4, (cuts, q)
+                assert rank_error(Quantile(q).result(state), values, q) < 3e-4, (cuts, q)
 
     def test_merged_as_a_tree(self):
         """States of equal size merged by pairs, as between processes, give right ranks as well."""

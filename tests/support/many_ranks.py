@@ -16,7 +16,7 @@ from torch import distributed
 
 from lightning_trackplus import Image, Media, Reducer, TrackPlus, TrackPlusLogger
 from lightning_trackplus.reducers import Histogram
-from lightning_trackplus.runtime.distributed import all_reduce_object, any_rank, gather_objects
+from lightning_trackplus.runtime.distributed import all_reduce_states, gather_objects
 from tests.flavour.pytorch.strategies import DDPStrategy
 from tests.support.recording import numbers
 from tests.support.training import LoggingModule, leave, loader, quiet_trainer
@@ -156,9 +156,15 @@ def disagree(_say: Callable[[object], None], root: Path, case: str) -> None:
 def exchanged(rank: int) -> dict[str, Any]:
     """Send objects in all ways, and return what this rank received."""
     group = distributed.new_group(list(range(1, world())))
+
+    def merged(own: dict[Any, list[int]], group: Any = None) -> dict[str, list[int]]:
+        found = all_reduce_states(lambda: own, lambda _, left, right: [*left, *right], group)
+        return {str(key): one for key, one in found.items()}
+
+    mine = {"all": [rank], ("own", rank): [rank], ("odd", rank % 2): [rank]}
     return {
-        "merged": all_reduce_object([rank], lambda left, right: [*left, *right]),
-        "of_group": all_reduce_object([rank], lambda left, right: [*left, *right], group) if rank else [],
-        "any": [any_rank(rank == 1), any_rank(False)],
+        "merged": merged(mine),
+        "of_group": merged(mine, group) if rank else {},
+        "nothing": merged({}),
         "gathered": {str(sender): one for sender, one in gather_objects(rank * 1000, [0, world() - 1]).items()},
     }

@@ -97,7 +97,8 @@ def _clustered(values: NDArray[np.floating], weights: Floats) -> tuple[Floats, F
 
 def _cut(values: Floats, weights: Floats) -> tuple[Floats, Floats]:
     """Return the means and weights of the clusters of sorted points."""
-    if len(values) <= CLUSTERS:
+    # A single value beside clusters joins one of them: alone it would stand at their border, wherever it lies in them.
+    if len(values) <= CLUSTERS and are_equal(weights):
         return values, weights
     total = weights.sum()
     shares = np.maximum(weights / total, _TINY)
