@@ -1,25 +1,40 @@
 """What logging costs on a GPU, and whether it is right there: the rows for ``docs/gpu-validation.md``.
 
-It takes less than ten minutes, and needs Lightning, torch, torchmetrics and tensorboard beside a checkout::
+It ends within eight minutes, and needs Lightning, torch, torchmetrics and tensorboard beside a checkout, in whose
+folder it is started::
 
-    python benchmarks/gpu_training.py
+    python -m benchmarks.gpu_training --out gpu-results
 
-Without a GPU, it can be tried on the host in a minute; what is to be seen on a GPU alone is left out then::
+The tests in ``tests/gpu`` and each measurement run in a process of their own with a time limit, so that one that fails
+or hangs leaves the others alone. Each row is printed and appended to ``rows.jsonl`` as soon as it is known;
+``results.md`` and ``results.json`` have all rows with all versions, and are written again after each part. What a
+part prints besides is in ``<part>.log``.
 
-    python benchmarks/gpu_training.py --device cpu --quick
+Without a GPU, it can be tried on the host; what is to be seen on a GPU alone is left out then::
+
+    python -m benchmarks.gpu_training --out gpu-results --device cpu --quick
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import datetime
+import functools
 import gc
+import importlib.metadata
+import json
 import logging
+import os
+import platform
+import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
+import unittest
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -35,10 +50,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+import lightning_trackplus
 from lightning_trackplus import Audio, Image, Text, TrackPlus, TrackPlusLogger
 from lightning_trackplus.reducers.registry import REDUCERS, reducers_of
 from lightning_trackplus.reducers.stream import Stream
 
+ROOT = Path(__file__).resolve().parents[1]
 SCALARS, ON_BAR, WARM = 50, 5, 20
 # Those that need an argument; a histogram is logged by itself.
 WITH_ARGUMENTS = {"quantile": "quantile(0.3)", "topk": "topk(3)", "bottomk": "bottomk(3)", "running": "running(100)"}
@@ -179,20 +196,47 @@ class Memory(Callback):
         self.device.append(torch.cuda.memory_allocated() / 2**20 if self.place.is_gpu else 0.0)
 
 
-class Rows:
-    """The rows of the table, and whether one of them is a failure."""
+class Row(NamedTuple):
+    """A row of the table.
 
-    def __init__(self, place: Place) -> None:
-        card = torch.cuda.get_device_name() if place.is_gpu else "none, on the host"
-        versions = f"Lightning {L.__version__}, torch {torch.__version__}"
-        self._start = f"| {datetime.datetime.now(datetime.timezone.utc).date()} | {card} | {versions} "
-        self.has_failed = False
-        print("| date | card | versions | what was run | what was seen |\n| --- | --- | --- | --- | --- |", flush=True)
+    Attributes:
+        part: The part that it is of.
+        ran: What was run.
+        seen: What was seen.
+        is_right: Whether that is as it is to be.
+    """
+
+    part: str
+    ran: str
+    seen: str
+    is_right: bool = True
+
+
+class Rows:
+    """The rows of the table, which are added by several processes."""
+
+    def __init__(self, folder: Path, part: str) -> None:
+        self._file, self._part = folder / "rows.jsonl", part
 
     def add(self, ran: str, seen: str, *, is_right: bool = True) -> None:
-        """Print a row."""
-        self.has_failed |= not is_right
-        print(f"{self._start}| {ran} | {'' if is_right else '**FAILED** '}{seen} |", flush=True)
+        """Print a row and append it to the file."""
+        row = Row(self._part, ran, seen, is_right)
+        print(line_of(row), flush=True)
+        with self._file.open("a") as file:
+            file.write(json.dumps(row._asdict()) + "\n")
+
+    def all(self) -> list[Row]:
+        """Return the rows of all parts so far."""
+        return [Row(**json.loads(line)) for line in self._file.read_text().splitlines()] if self._file.exists() else []
+
+
+HEAD = "| part | what was run | what was seen |\n| --- | --- | --- |"
+
+
+def line_of(row: Row) -> str:
+    """Return a row in markdown."""
+    seen = row.seen.replace("|", "/").replace("\n", " ")
+    return f"| {row.part} | {row.ran} | {'' if row.is_right else '**FAILED** '}{seen} |"
 
 
 def trainer_of(place: Place, folder: str, loggers: Any, *callbacks: Callback, **options: Any) -> L.Trainer:
@@ -250,28 +294,34 @@ def busy_repeats(place: Place) -> int:
     return repeats
 
 
-def costs(rows: Rows, place: Place) -> None:
-    """Compare the time of a step, where the device is busy and where the host is."""
-    small = (8, 1)
-    for title, (width, repeats) in {
-        "bound by the device": (place.sizes.width, busy_repeats(place)),
-        "bound by the host": small,
-    }.items():
-        rounds = [{side: step_ms(place, side, width, repeats) for side in SIDES} for _ in range(place.sizes.rounds)]
-        none, their, our = (statistics.median(one[side] for one in rounds) for side in SIDES)
-        ratio = statistics.median(
-            (one["Lightning"] - one["none"]) / max(one["TrackPlus"] - one["none"], 1e-6) for one in rounds
-        )
-        rows.add(
-            f"{SCALARS} scalars each step, {ON_BAR} on the progress bar; a step {title}",
-            f"{none:.2f} ms without logging; Lightning adds {their - none:.3f} ms ({(their / none - 1):.1%}), TrackPlus"
-            f" {our - none:.3f} ms ({(our / none - 1):.1%}), a ratio of {ratio:.1f}",
-        )
+def costs(rows: Rows, place: Place, title: str, width: int, repeats: int) -> None:
+    """Compare the time of a step."""
+    rounds = [{side: step_ms(place, side, width, repeats) for side in SIDES} for _ in range(place.sizes.rounds)]
+    none, their, our = (statistics.median(one[side] for one in rounds) for side in SIDES)
+    ratio = statistics.median(
+        (one["Lightning"] - one["none"]) / max(one["TrackPlus"] - one["none"], 1e-6) for one in rounds
+    )
+    rows.add(
+        f"{SCALARS} scalars each step, {ON_BAR} on the progress bar; a step bound by the {title}",
+        f"{none:.2f} ms without logging; Lightning adds {their - none:.3f} ms ({(their / none - 1):.1%}), TrackPlus"
+        f" {our - none:.3f} ms ({(our / none - 1):.1%}), a ratio of {ratio:.1f}",
+    )
+
+
+def device_costs(rows: Rows, place: Place) -> None:
+    """Compare the time of a step where the device is busy."""
+    costs(rows, place, "device", place.sizes.width, busy_repeats(place))
+
+
+def host_costs(rows: Rows, place: Place) -> None:
+    """Compare the time of a step where the host is busy."""
+    costs(rows, place, "host", 8, 1)
 
 
 def waits(rows: Rows, place: Place) -> None:
     """Count how often a step waits for the device, and show that ours does not."""
     if not place.is_gpu:
+        rows.add("waits for the device", "not run: it needs a GPU")
         return
     steps, counts = 100, {}
     try:
@@ -332,6 +382,9 @@ class Net(L.LightningModule):
 
 def real_training(rows: Rows, place: Place, precision: str) -> None:
     """Train, and compare what is shown and written with the same on the host."""
+    if precision == "16-mixed" and not place.is_gpu:
+        rows.add(f"a transformer in {precision}", "not run: it needs a GPU")
+        return
     torch.manual_seed(0)
     data = TensorDataset(torch.rand(place.sizes.samples, 3, 16, 16), torch.randint(10, (place.sizes.samples,)))
     loader, module = DataLoader(data, 64), Net()
@@ -427,28 +480,146 @@ def memory(rows: Rows, place: Place) -> None:
     )
 
 
+class Part(NamedTuple):
+    """A part of the validation.
+
+    Attributes:
+        run: What it does.
+        limit: The most seconds that it may take.
+    """
+
+    run: Callable[[Rows, Place], None]
+    limit: float
+
+
+def tests(rows: Rows, place: Place, module: str) -> None:
+    """Run a module of ``tests/gpu``."""
+    loaded = unittest.defaultTestLoader.loadTestsFromName(f"tests.gpu.{module}")
+    result = unittest.TextTestRunner(sys.stderr, verbosity=2).run(loaded)
+    wrong = [str(test) for test, _ in (*result.failures, *result.errors)] + list(map(str, result.unexpectedSuccesses))
+    counts = f"{result.testsRun} tests, {len(result.skipped)} skipped, {len(wrong)} failed"
+    is_right = not wrong and (len(result.skipped) < result.testsRun or not place.is_gpu)
+    rows.add(f"tests/gpu/{module}.py", "; ".join([counts, *wrong]), is_right=is_right)
+
+
+PARTS = {
+    **{
+        name: Part(functools.partial(tests, module=f"test_{name}_on_cuda"), 75)
+        for name in ("training", "fast_path", "reducers", "media")
+    },
+    **{
+        precision: Part(functools.partial(real_training, precision=precision), 60)
+        for precision in ("32-true", "bf16-mixed", "16-mixed")
+    },
+    "waits": Part(waits, 60),
+    "host_costs": Part(host_costs, 90),
+    "device_costs": Part(device_costs, 120),
+    "memory": Part(memory, 90),
+}
+LIMIT = 465.0
+"""The most seconds that all take together; a part gets what is left."""
+
+
+def versions(device: str) -> dict[str, str | None]:
+    """Return the versions of all that matters."""
+    names = ("lightning", "torch", "torchmetrics", "tensorboard", "numpy")
+    is_gpu = device == "cuda"
+    status = _said("git", "status", "--porcelain", "--untracked-files=no")
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "card": torch.cuda.get_device_name() if is_gpu else "none, on the host",
+        "driver": _said("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if is_gpu else None,
+        "CUDA": torch.version.cuda if is_gpu else None,
+        "cuDNN": str(torch.backends.cudnn.version()) if is_gpu else None,
+        "Python": platform.python_version(),
+        "system": platform.platform(),
+        **{name: importlib.metadata.version(name) for name in names},
+        "lightning_trackplus": lightning_trackplus.__version__,
+        "commit": f"{_said('git', 'rev-parse', 'HEAD') or 'unknown'}{', with changes' if status else ''}",
+    }
+
+
+def _said(*command: str) -> str | None:
+    """Return what a command prints; None if it fails or is missing."""
+    try:
+        found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip() or None
+
+
+def run_part(name: str, folder: Path, options: list[str], limit: float) -> str | None:
+    """Run a part in a process of its own; return what went wrong, None if it has ended by itself."""
+    command = [sys.executable, "-m", "benchmarks.gpu_training", "--out", str(folder), "--part", name, *options]
+    with (folder / f"{name}.log").open("w") as log:
+        # It may start others, so that all have to be ended with it.
+        process = subprocess.Popen(command, stderr=log, cwd=ROOT, start_new_session=True)
+        try:
+            code = process.wait(limit)
+        except subprocess.TimeoutExpired:
+            return f"stopped after {limit:.0f} s"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if not code:
+        return None
+    said = (folder / f"{name}.log").read_text().strip().splitlines()
+    return f"it ended with {code}: {said[-1] if said else 'no message'}"
+
+
+def write_results(folder: Path, found: dict[str, str | None], rows: list[Row], seconds: float) -> None:
+    """Write all that is known so far; a kill leaves the files of before or those of now."""
+    data = {"versions": found, "seconds": round(seconds, 1), "rows": [row._asdict() for row in rows]}
+    listed = "\n".join(f"- {name}: {version}" for name, version in found.items() if version is not None)
+    lines = "\n".join(map(line_of, rows))
+    for name, text in (
+        ("results.json", json.dumps(data, indent=2)),
+        ("results.md", f"{listed}\n\n{HEAD}\n{lines}\n\nThis took {seconds:.0f} s."),
+    ):
+        (folder / f"{name}.new").write_text(text + "\n")
+        (folder / f"{name}.new").replace(folder / name)
+
+
+def run_all(folder: Path, device: str, options: list[str]) -> bool:
+    """Run all parts; return whether all was right."""
+    started = time.monotonic()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "rows.jsonl").unlink(missing_ok=True)
+    found = versions(device)
+    print("\n".join(f"{name}: {version}" for name, version in found.items()), f"\n{HEAD}", flush=True)
+    for name, part in PARTS.items():
+        left = LIMIT - (time.monotonic() - started)
+        wrong = run_part(name, folder, options, min(part.limit, left)) if left > 1 else "not run: no time was left"
+        rows = Rows(folder, name)
+        if wrong is not None:
+            rows.add("all of it", wrong, is_right=False)
+        write_results(folder, found, rows.all(), time.monotonic() - started)
+    print(f"\nThis took {time.monotonic() - started:.0f} s.")
+    return all(row.is_right for row in Rows(folder, "").all())
+
+
 def main() -> None:
-    """Print the table; exit with 1 if something was wrong."""
+    """Run all parts, or one; exit with 1 if something was wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the results are written")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--quick", action="store_true", help="small sizes, to try the program")
+    parser.add_argument("--part", choices=list(PARTS), help="run only this part, in this process")
     given = parser.parse_args()
     if given.device == "cuda" and not torch.cuda.is_available():
         parser.error("there is no CUDA device; --device cpu --quick tries the program without one")
-    place = Place(given.device, QUICK if given.quick else Sizes())
+    folder = given.out.resolve()
+    if given.part is None:
+        options = ["--device", given.device, *(["--quick"] if given.quick else [])]
+        sys.exit(not run_all(folder, given.device, options))
     warnings.simplefilter("ignore")
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    if not place.is_gpu:
+    if given.device == "cpu":
         torch.set_num_threads(1)
-    rows, started = Rows(place), time.perf_counter()
-    for precision in ("32-true", "bf16-mixed", *(["16-mixed"] if place.is_gpu else [])):
-        real_training(rows, place, precision)
-    waits(rows, place)
-    memory(rows, place)
-    costs(rows, place)
-    print(f"\nThis took {time.perf_counter() - started:.0f} s.")
-    sys.exit(rows.has_failed)
+    folder.mkdir(parents=True, exist_ok=True)
+    PARTS[given.part].run(Rows(folder, given.part), Place(given.device, QUICK if given.quick else Sizes()))
 
 
 if __name__ == "__main__":

@@ -36,22 +36,30 @@ WARM = 20
 
 
 class Module(L.LightningModule):
-    """Trains one weight, and logs so many values in each step: scalars, or metric objects that get none."""
+    """Trains one weight, and logs so many values in each step: scalars, or metric objects that get none.
 
-    def __init__(self, count: int, *, metrics: bool = False, **options: Any) -> None:
+    With ``as_dict``, they are logged in one call.
+    """
+
+    def __init__(self, count: int, *, metrics: bool = False, as_dict: bool = False, **options: Any) -> None:
         super().__init__()
         self.layer = torch.nn.Linear(1, 1)
         self.metrics = torch.nn.ModuleList(MeanMetric() for _ in range(count if metrics else 0))
         for metric in self.metrics:
             metric(1.0)
         self.names = [f"train/metric_{number}" for number in range(count)]
+        self.as_dict = as_dict
         self.options = options
 
     @override
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         loss: Tensor = self.layer(batch).mean()
-        for name, value in zip(self.names, self.metrics or [loss.detach()] * len(self.names), strict=True):
-            self.log(name, value, **self.options)
+        values = zip(self.names, self.metrics or [loss.detach()] * len(self.names), strict=True)
+        if self.as_dict:
+            self.log_dict(dict(values), **self.options)
+        else:
+            for name, value in values:
+                self.log(name, value, **self.options)
         return loss
 
     @override
@@ -69,7 +77,7 @@ class Clock(Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        if batch_idx == WARM:
+        if trainer.global_step == WARM:
             self.wall, self.cpu = time.perf_counter(), time.process_time()
 
     @override
@@ -93,13 +101,15 @@ class Cost(NamedTuple):
     cpu: float
 
 
-def run(module: Module, every: int, loggers: Callable[[str], Any], *callbacks: Callback) -> Cost:
-    """Train; return what a step costs."""
+def run(
+    module: Module, every: int, loggers: Callable[[str], Any], *callbacks: Callback, epoch_steps: int | None = None
+) -> Cost:
+    """Train, in one epoch or in epochs of so many steps; return what a step costs."""
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         trainer = L.Trainer(
             max_steps=STEPS + WARM,
-            max_epochs=1,
+            max_epochs=-1,
             logger=loggers(folder),
             callbacks=[clock, *callbacks],
             log_every_n_steps=every,
@@ -110,7 +120,7 @@ def run(module: Module, every: int, loggers: Callable[[str], Any], *callbacks: C
             default_root_dir=folder,
         )
         gc.collect()
-        trainer.fit(module, DataLoader(torch.rand(STEPS + WARM, 1)))
+        trainer.fit(module, DataLoader(torch.rand(epoch_steps or STEPS + WARM, 1)))
         clock.end()
     return Cost(clock.wall / STEPS * 1e6, clock.cpu / STEPS * 1e6)
 
@@ -125,13 +135,13 @@ def ours(folder: str) -> Any:
     return TrackPlusLogger(folder)
 
 
-def compare(title: str, count: int, every: int, **options: Any) -> None:
+def compare(title: str, count: int, every: int, *, epoch_steps: int | None = None, **options: Any) -> None:
     """Print what logging adds on both sides."""
     rounds = []
     for _ in range(ROUNDS):
-        none = run(Module(0), every, lambda _: False)
-        their = run(Module(count, **options), every, theirs)
-        our = run(Module(count, **options), every, ours, TrackPlus())
+        none = run(Module(0), every, lambda _: False, epoch_steps=epoch_steps)
+        their = run(Module(count, **options), every, theirs, epoch_steps=epoch_steps)
+        our = run(Module(count, **options), every, ours, TrackPlus(), epoch_steps=epoch_steps)
         rounds.append([(their.wall - none.wall, our.wall - none.wall), (their.cpu - none.cpu, our.cpu - none.cpu)])
     texts = []
     for kind in zip(*rounds, strict=True):
@@ -163,6 +173,8 @@ def main() -> None:
     print(f"µs that logging adds to a step, medians of {ROUNDS} rounds of {STEPS} steps: Lightning, TrackPlus, ratio")
     print(f"{'':42} | {'training thread':>22} | {'CPU of all threads':>22}")
     compare("100 scalars every step", 100, 1)
+    compare("100 scalars every step, one log_dict", 100, 1, as_dict=True)
+    compare("100 scalars every step, epochs of 10 steps", 100, 1, epoch_steps=10)
     compare("10 scalars every step", 10, 1)
     compare("10 scalars, on_step and on_epoch", 10, 1, on_step=True, on_epoch=True)
     compare("10 scalars, log_every_n_steps=50", 10, 50)

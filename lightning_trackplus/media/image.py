@@ -31,6 +31,9 @@ from lightning_trackplus.runtime.lists import is_list
 from lightning_trackplus.runtime.names import check_choice
 
 
+_FORMATS = get_args(ImageFormat)
+
+
 class Sheet(NamedTuple):
     """The files that images become.
 
@@ -119,10 +122,11 @@ class Image(Media[Pixels]):
         value_range: tuple[float, float] | None = None,
         grid: int | None = None,
     ) -> None:
-        check_choice("Image", "format", format, get_args(ImageFormat))
+        check_choice("Image", "format", format, _FORMATS)
         sheet = Sheet(format, None if grid is None else _checked_columns(grid))
         black_and_white: AnyRange = None if value_range is None else checked_range(value_range, "Image")
-        several: Sequence[OneImage] = pixels if is_list(pixels) else [cast("OneImage", pixels)]
+        is_one = isinstance(pixels, Tensor) or not is_list(pixels)
+        several: Sequence[OneImage] = [cast("OneImage", pixels)] if is_one else cast("Sequence[OneImage]", pixels)
         has_range = value_range is not None
         parts = [part for one in several for part in batches(one, has_range=has_range)]
         if black_and_white is None:
@@ -147,7 +151,10 @@ class Image(Media[Pixels]):
     @override
     def nbytes(self) -> int:
         """Memory of pixels and masks in bytes."""
-        pixels = sum(item.batch.nbytes // len(item.batch) for item in self._items)
+        # It runs on the training thread, where a loop costs less than a generator.
+        pixels = 0
+        for item in self._items:
+            pixels += item.batch.nbytes // len(item.batch)
         return pixels + sum(item.annotations.nbytes for item in self._items if item.annotations)
 
     @override

@@ -59,6 +59,7 @@ def has_numbers(dtype: torch.dtype) -> bool:
 
 # numpy lacks some dtypes of torch, so that their bits are copied as integers.
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+_OF_NUMPY = {torch.uint8, torch.bool, torch.int16, torch.int32, torch.int64, torch.float16, torch.float32, torch.float64}
 
 
 def snapshot_tensor(tensor: Tensor) -> Tensor:
@@ -71,12 +72,17 @@ def snapshot_tensor(tensor: Tensor) -> Tensor:
         >>> snapshot_tensor(torch.arange(3))
         tensor([0, 1, 2])
     """
-    bits = _BITS.get(tensor.dtype.itemsize)
-    if tensor.device.type != "cpu" or bits is None or tensor.is_neg() or tensor.is_conj():
+    dtype = tensor.dtype
+    bits = dtype if dtype in _OF_NUMPY else _BITS.get(dtype.itemsize)
+    if not tensor.is_cpu or bits is None or tensor.is_neg() or tensor.is_conj():
         return tensor.clone()
     _keep_freed_memory()
-    # The order of the memory is the fastest.
-    return torch.from_numpy(tensor.view(bits).numpy().copy(order="K")).view(tensor.dtype)
+    # Each call of torch counts: in the midst of a training, its code is in no cache of the processor. The order of the
+    # memory is the fastest.
+    if bits is dtype:
+        host = tensor.detach() if tensor.requires_grad else tensor
+        return torch.from_numpy(host.numpy().copy(order="K"))
+    return torch.from_numpy(tensor.view(bits).numpy().copy(order="K")).view(dtype)
 
 
 @functools.cache
