@@ -65,11 +65,11 @@ def run_html(run: Run) -> str:
         step, count = max(by_step), sum(map(len, by_step.values()))
         of_step = f"{len(by_step[step]):,} of {count:,} files"
         parts.append(_line(f"<b>{_text(name)}</b> step {step:,} <small>{of_step}</small>"))
-        items = [
+        items = (
             (record.kind, Item(data, record.path.suffix, record.caption, record.score))
             for record in by_step[step][:_MAX_FILES]
             if (data := limit.read(record.path)) is not None
-        ]
+        )
         parts.append(_figures(items, limit))
         limit.left_out += len(by_step[step][_MAX_FILES:])
     if (more := len(by_name) - _MAX_NAMES) > 0:

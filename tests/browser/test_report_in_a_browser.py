@@ -40,6 +40,13 @@ STEPS = 60
 PER_EPOCH = 20
 SAMPLE_RATE = 8000
 
+# What the outputs of a notebook may do in VS Code with the setting `notebook.experimental.enableCsp`.
+VS_CODE = (
+    "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval';"
+    " style-src 'unsafe-inline'; img-src https: http: data:; font-src https:; connect-src https:;"
+    ' child-src https: data: blob:">'
+)
+
 # Each sets a global if it runs, in one of the ways in which text becomes a program.
 HOSTILE = [
     "</script><script>window.ran = 1</script>",
@@ -324,7 +331,7 @@ def test_a_notebook_shows_runs_grouped_by_a_hyperparameter(browser: Browser, run
     """Without a path, the page is shown in a frame; runs with the same value are one line with a band."""
     notebook = tmp_path / "notebook.html"
     shown = report(runs, by="rate")._repr_html_()
-    notebook.write_text(f"<!doctype html><html data-ready><meta charset=utf-8>{shown}")
+    notebook.write_text(f"<!doctype html><html data-ready><meta charset=utf-8>{VS_CODE}{shown}")
     opened = Opened(browser, notebook)
     frame = opened.page.frame_locator("iframe").first
     plot = frame.locator(".card", has_text="train/loss").locator(".plot")
