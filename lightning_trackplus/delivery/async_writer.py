@@ -279,9 +279,7 @@ class AsyncWriter:
             elif (made := self._attempt(f"{what} {name!r}", convert, value, name)) is not None:
                 values[name] = made
         # `dataclasses.replace` takes several times as long, and this runs on the training thread.
-        return Record(
-            record.step, record.epoch, record.wall_time, values, batch=record.batch, is_media=record.is_media
-        )
+        return Record(record.step, record.epoch, record.wall_time, values, batch=record.batch, is_media=record.is_media)
 
     def _attempt(self, what: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
         try:

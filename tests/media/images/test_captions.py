@@ -249,7 +249,7 @@ def test_a_very_large_picture_is_drawn(tmp_path):
         ("one\ntwo", True),
         ("a  b", True),
         ("ends here " * 4, True),
-        ("α ≤ β, русский, שלום", True),  # In the DejaVu Sans of matplotlib.
+        ("русский ≤ שלום", True),  # In the DejaVu Sans of matplotlib.
         ("word " * 40, False),
         ("one\ntwo\nthree\nfour", False),
         ("\U00013000", False),
