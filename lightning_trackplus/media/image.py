@@ -29,7 +29,6 @@ from lightning_trackplus.record import ImagePayload, Item
 from lightning_trackplus.runtime.lists import is_list
 from lightning_trackplus.runtime.names import check_choice
 
-
 _FORMATS = get_args(ImageFormat)
 
 
