@@ -106,7 +106,7 @@ class AsyncWriter:
         if not record.only_numbers:
             if is_media and self._room.drops_media and not self._admits(record):
                 return
-            record = self._with_media(record, "Copying", lambda medium, _: medium.snapshot())
+            record = self._with_media(record, "Copying")
             if not record.values:
                 return
         if (size := self._size_of(record)) is None:
@@ -262,21 +262,25 @@ class AsyncWriter:
 
     def _encoded(self, record: Record[Payload | Encodable]) -> Record[Payload | Encodable]:
         if not record.only_numbers:
-            return self._with_media(record, "Encoding", lambda medium, name: medium.encode(name))
+            return self._with_media(record, "Encoding")
         if isinstance(record.values, PendingScalars):
             # A device that has failed gives none.
             record.values = self._attempt("Reading numbers from a device", record.values.numbers) or {}
         return record
 
-    def _with_media(
-        self, record: Record[Any], what: str, convert: Callable[[Encodable, str], Payload | Encodable]
-    ) -> Record[Any]:
+    def _with_media(self, record: Record[Any], what: Literal["Copying", "Encoding"]) -> Record[Any]:
         """Return a record whose media are copied or encoded; those that raise are left out."""
         values: dict[str, Payload | Encodable] = {}
         for name, value in record.values.items():
             if isinstance(value, PAYLOADS):
                 values[name] = cast("Payload", value)
-            elif (made := self._attempt(f"{what} {name!r}", convert, value, name)) is not None:
+                continue
+            try:
+                made = value.snapshot() if what == "Copying" else value.encode(name)
+            except BaseException as error:  # noqa: BLE001  a medium may raise anything, and training has to go on
+                self._failures.failed(f"{what} {name!r}", error)
+                continue
+            if made is not None:
                 values[name] = made
         # `dataclasses.replace` takes several times as long, and this runs on the training thread.
         return Record(record.step, record.epoch, record.wall_time, values, batch=record.batch, is_media=record.is_media)

@@ -141,7 +141,10 @@ _SHARED = (*PAYLOADS, SharedEncoding)
 
 def _with_shared_encodings(record: Record[Any]) -> Record[Any]:
     """Return a record whose media several threads can encode."""
-    if all(isinstance(value, _SHARED) for value in record.values.values()):
+    for value in record.values.values():
+        if not isinstance(value, _SHARED):
+            break
+    else:
         return record
     values = {
         name: value if isinstance(value, _SHARED) else SharedEncoding(value) for name, value in record.values.items()

@@ -59,16 +59,7 @@ def has_numbers(dtype: torch.dtype) -> bool:
 
 # numpy lacks some dtypes of torch, so that their bits are copied as integers.
 _BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-_OF_NUMPY = {
-    torch.uint8,
-    torch.bool,
-    torch.int16,
-    torch.int32,
-    torch.int64,
-    torch.float16,
-    torch.float32,
-    torch.float64,
-}
+_OF_NUMPY = (torch.float32, torch.uint8, torch.float64, torch.float16, torch.bool)
 
 
 def snapshot_tensor(tensor: Tensor) -> Tensor:
