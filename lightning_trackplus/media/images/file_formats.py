@@ -6,6 +6,7 @@ specification, third edition.
 
 from __future__ import annotations
 
+import importlib
 import io
 import itertools
 import struct
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from lightning_trackplus.media.images.value_range import Picture
 
 try:
-    from isal import isal_zlib
+    isal_zlib: Any = importlib.import_module("isal.isal_zlib")
 except ImportError:  # It is optional.
     isal_zlib = None
 
