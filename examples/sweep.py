@@ -33,7 +33,7 @@ def main(options: Sequence[str] = ()) -> None:
         changes = [f"--seed_everything={seed}", f"--model.learning_rate={learning_rate}", "--trainer.logger.name=sweep"]
         cli = LightningCLI(DigitNet, Digits, args=["fit", f"--config={CONFIG}", *changes, *options])
         runs.append(os.path.relpath(cli.trainer.logger.log_dir))
-    path = report(runs, "sweep.html", by="learning_rate")
+    path = report(runs, "sweep.html", group_by="learning_rate")
     print(f"The report is {path}. See the mean over the seeds with:")
     print(f"trackplus compare {' '.join(runs)} --by seed_everything")
 

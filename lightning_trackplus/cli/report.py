@@ -19,12 +19,12 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "runs. The page needs no server and no network.",
         epilog="examples:\n"
         "  trackplus report lightning_logs/version_0\n"
-        "  trackplus report lightning_logs/version_* -o sweep.html --by learning_rate",
+        "  trackplus report lightning_logs/version_* -o sweep.html --group-by learning_rate",
     )
     parser.add_argument("runs", metavar="RUN", nargs="+", help="a run directory, such as lightning_logs/version_0")
     parser.add_argument("-o", "--output", metavar="FILE", default="report.html", help="the file (%(default)s)")
     parser.add_argument(
-        "--by", metavar="KEY", help="draw runs with the same value of this hyper-parameter as their mean"
+        "--group-by", metavar="KEY", help="draw runs with the same value of this hyper-parameter as their mean"
     )
     parser.add_argument(
         "--max-media-mb", metavar="MB", type=float, default=MAX_MEDIA_MB, help="how much media it holds (%(default)g)"
@@ -37,6 +37,6 @@ def run(arguments: argparse.Namespace) -> int:
     # Imported here, so that --help is fast.
     from lightning_trackplus.reports.page import report  # noqa: PLC0415
 
-    file = report(arguments.runs, arguments.output, by=arguments.by, max_media_mb=arguments.max_media_mb)
+    file = report(arguments.runs, arguments.output, group_by=arguments.group_by, max_media_mb=arguments.max_media_mb)
     print(f"{file} ({file.stat().st_size / 10**6:.1f} MB)")
     return 0

@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_trackplus.formats.flat_hparams import HparamValue, flatten_hparams
+from lightning_trackplus.formats.flat_hparams import HparamValue
 from lightning_trackplus.formats.layout import (
     BACKUP_FOLDER,
     EVALUATIONS,
-    HPARAMS_FILE,
     MEDIA_FOLDER,
     METRICS_FILE,
     RUN_FILE,
@@ -31,6 +30,7 @@ from lightning_trackplus.formats.layout import (
 )
 from lightning_trackplus.formats.media_csv import MediaRecord, read_media
 from lightning_trackplus.formats.metrics_csv import EPOCH, STEP, number_in, read_stored
+from lightning_trackplus.reading.hparams import read_hparams
 from lightning_trackplus.reading.number_chunks import Chunk, EventNumbers, csv_chunks
 from lightning_trackplus.reading.read_run import check_tensorboard, files_of, has_events, is_run, run_directory
 from lightning_trackplus.run.journal import RunJournal
@@ -41,7 +41,6 @@ FINISHED, INTERRUPTED, RUNNING = "finished", "interrupted", "running"
 _STATUSES = {"success": FINISHED, "finished": FINISHED}
 _EVENT_FILE = re.compile(r"events\.out\.tfevents\.(\d{10,}(?:\.\d{9})?)\.")
 _TAIL = 2**18
-_SEED = "seed_everything"
 
 
 @dataclass(frozen=True)
@@ -96,9 +95,7 @@ class RunInfo:
     @cached_property
     def hparams(self) -> Mapping[str, HparamValue]:
         """The hyper-parameters by their full names, and LightningCLI's ``seed_everything``."""
-        params = _yaml(self.directory / HPARAMS_FILE)
-        seed = _yaml(self.directory / "config.yaml").get(_SEED)
-        return {**({} if seed is None else {_SEED: seed}), **params}
+        return read_hparams(self.directory)
 
     @cached_property
     def metrics(self) -> Mapping[str, Mapping[str, Any]]:
@@ -200,30 +197,6 @@ def _last_step(path: Path) -> int | None:
             has_epoch = epoch is not None and len(cells) > epoch and bool(cells[epoch])
             found[has_epoch] = max(int(number), found.get(has_epoch, 0))
     return found.get(True, found.get(False))
-
-
-def _yaml(path: Path) -> dict[str, HparamValue]:
-    """Return the contents of a YAML file, flattened; Python objects are not created, and are shown by name."""
-    if not path.is_file():
-        return {}
-    import yaml  # noqa: PLC0415  Lightning brings it
-
-    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # it ships no types
-        pass
-
-    def named(loader: Any, suffix: str, node: Any) -> Any:
-        if isinstance(node, yaml.MappingNode):
-            return loader.construct_mapping(node, deep=True)
-        if isinstance(node, yaml.SequenceNode):
-            return loader.construct_sequence(node, deep=True)
-        return loader.construct_scalar(node) or suffix.rpartition(":")[2]
-
-    Loader.add_multi_constructor("", named)
-    try:
-        with path.open("rb") as file:
-            return flatten_hparams(yaml.load(file, Loader))  # noqa: S506  it is derived from SafeLoader
-    except (yaml.YAMLError, OSError, TypeError, ValueError, RecursionError):
-        return {}
 
 
 def run_directories(root: str) -> list[str]:

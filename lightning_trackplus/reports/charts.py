@@ -44,21 +44,23 @@ class Lines(NamedTuple):
     deviations: Mapping[str, Floats]
 
 
-def lines_of(runs: Sequence[ReportRun], by: str | None) -> list[Lines]:
+def lines_of(runs: Sequence[ReportRun], group_by: str | None) -> list[Lines]:
     """Return the lines of each run, or those of the runs that share the value of a hyper-parameter.
 
     Raises:
         ValueError: If no run has such a hyper-parameter.
     """
-    if by is None:
+    if group_by is None:
         return [Lines(run.name, [run], run.clock, run.curves, {}) for run in runs]
     known = list(dict.fromkeys(name for run in runs for name in run.hparams))
-    if by not in known:
-        raise ValueError(f"report got by={by!r}, which no run has as a hyper-parameter; expected one of {known}.")
+    if group_by not in known:
+        raise ValueError(
+            f"report got group_by={group_by!r}, which no run has as a hyper-parameter; expected one of {known}."
+        )
     groups: dict[str, list[ReportRun]] = defaultdict(list)
     for run in runs:
-        groups[str(run.hparams.get(by, "—"))].append(run)
-    return [_mean_lines(f"{by} = {value}", group) for value, group in groups.items()]
+        groups[str(run.hparams.get(group_by, "—"))].append(run)
+    return [_mean_lines(f"{group_by} = {value}", group) for value, group in groups.items()]
 
 
 def charts_of(lines: Sequence[Lines]) -> list[dict[str, Any]]:

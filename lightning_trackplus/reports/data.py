@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import os
 import struct
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from lightning_trackplus.formats.event_files import HPARAMS_TAG, event_files, read_records
-from lightning_trackplus.formats.flat_hparams import HparamValue, flatten_hparams
-from lightning_trackplus.formats.layout import HPARAMS_FILE, SUMMARY_FILE
+from lightning_trackplus.formats.flat_hparams import HparamValue
+from lightning_trackplus.formats.layout import SUMMARY_FILE
 from lightning_trackplus.formats.x_axis import read_axes
+from lightning_trackplus.reading.hparams import read_hparams
 from lightning_trackplus.reading.read_run import Run, read_run, run_directory
 
 _MOST_TIMES = 1000
@@ -114,33 +113,6 @@ def _column(run: Run, name: str) -> NDArray[np.float64]:
     """Return a column of a frame of pandas or polars, with NaN where there is no value."""
     values: NDArray[np.float64] = run.metrics[name].to_numpy().astype(np.float64)
     return values
-
-
-def read_hparams(directory: Path) -> dict[str, HparamValue]:
-    """Return the hyper-parameters in ``hparams.yaml``; objects in it are not made, and stand there as text."""
-    path = directory / HPARAMS_FILE
-    if not path.is_file():
-        return {}
-    try:
-        return flatten_hparams(yaml.load(path.read_text(encoding="utf-8"), _PlainLoader))  # noqa: S506  a safe loader
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        warnings.warn(f"{path} cannot be read, and is left out: {error}", stacklevel=2)
-        return {}
-
-
-class _PlainLoader(yaml.SafeLoader):  # type: ignore[misc]  # it ships no types
-    """Reads the tags of Python that Lightning writes as plain lists, mappings and texts."""
-
-    def any_tag(self, suffix: str, node: yaml.Node) -> Any:
-        """Return what stands behind a tag, or the tag's own name where nothing does."""
-        if isinstance(node, yaml.MappingNode):
-            return self.construct_mapping(node, deep=True)
-        if isinstance(node, yaml.SequenceNode):
-            return self.construct_sequence(node, deep=True)
-        return self.construct_scalar(node) or suffix.rpartition(":")[2]
-
-
-_PlainLoader.add_multi_constructor("", _PlainLoader.any_tag)
 
 
 def _names(paths: Sequence[str]) -> list[str]:

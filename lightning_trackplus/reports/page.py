@@ -59,21 +59,25 @@ class Point(NamedTuple):
 
 @overload
 def report(
-    runs: OneRun | Iterable[OneRun], path: None = None, *, by: str | None = None, max_media_mb: float | None = None
+    runs: OneRun | Iterable[OneRun],
+    path: None = None,
+    *,
+    group_by: str | None = None,
+    max_media_mb: float | None = None,
 ) -> Report: ...
 @overload
 def report(
     runs: OneRun | Iterable[OneRun],
     path: str | os.PathLike[str],
     *,
-    by: str | None = None,
+    group_by: str | None = None,
     max_media_mb: float | None = None,
 ) -> Path: ...
 def report(
     runs: OneRun | Iterable[OneRun],
     path: str | os.PathLike[str] | None = None,
     *,
-    by: str | None = None,
+    group_by: str | None = None,
     max_media_mb: float | None = None,
 ) -> Path | Report:
     r"""Write runs as one HTML page with charts, media and hyper-parameters.
@@ -84,7 +88,7 @@ def report(
     Args:
         runs: A run or several: run directories as `read_run` takes them, or what it returned.
         path: The file to write, such as ``"report.html"``; without it, the report is shown in a notebook.
-        by: A hyper-parameter. Runs that have the same value of it are drawn as their mean, with their standard
+        group_by: A hyper-parameter. Runs that have the same value of it are drawn as their mean, with their standard
             deviation as a band.
         max_media_mb: How many megabytes of media files the page holds, the newest first: by default 20, and 5 in a
             notebook, which stores what it shows.
@@ -93,7 +97,7 @@ def report(
         The path of the file, or an object that a notebook shows.
 
     Raises:
-        ValueError: If there is no run, one is no run directory, or no run has the hyper-parameter ``by``.
+        ValueError: If there is no run, one is no run directory, or no run has the hyper-parameter ``group_by``.
         ImportError: If a package of the extra ``report`` is missing.
 
     Examples:
@@ -106,7 +110,7 @@ def report(
     _check_installed()
     several = [runs] if isinstance(runs, str | os.PathLike | Run) else list(runs)
     limit = MAX_MEDIA_MB if path is not None else MAX_MEDIA_MB_IN_NOTEBOOK
-    page = _page(load_runs(several), by, limit if max_media_mb is None else max_media_mb)
+    page = _page(load_runs(several), group_by, limit if max_media_mb is None else max_media_mb)
     if path is None:
         return Report(page)
     file = Path(path)
@@ -125,13 +129,13 @@ def _check_installed() -> None:
         )
 
 
-def _page(runs: Sequence[ReportRun], by: str | None, max_media_mb: float) -> str:
+def _page(runs: Sequence[ReportRun], group_by: str | None, max_media_mb: float) -> str:
     import jinja2  # noqa: PLC0415  of the extra
 
     from lightning_trackplus.reports.charts import charts_of, lines_of, packed  # noqa: PLC0415
     from lightning_trackplus.reports.media import media_of  # noqa: PLC0415  of the extra
 
-    lines = lines_of(runs, by)
+    lines = lines_of(runs, group_by)
     media, note = media_of(runs, max_media_mb)
     has_best = any(run.modes for run in runs)
     data = {
@@ -156,7 +160,7 @@ def _page(runs: Sequence[ReportRun], by: str | None, max_media_mb: float) -> str
         runs=runs,
         lines=lines,
         data=data,
-        by=by,
+        group_by=group_by,
         note=note,
         facts=[_facts(run) for run in runs],
         hparams=_hparams(runs),

@@ -311,7 +311,7 @@ def test_nothing_in_the_data_runs(browser: Browser, runs: list[Path], tmp_path: 
     hostile = Path(logger.log_dir)
     with (hostile / "hparams.yaml").open("a") as file:
         file.write('made: !!python/object/apply:os.system ["touch made"]\n')
-    one, two = report(hostile, tmp_path / "one.html"), report([hostile, runs[0]], tmp_path / "two.html", by=EVERY)
+    one, two = report(hostile, tmp_path / "one.html"), report([hostile, runs[0]], tmp_path / "two.html", group_by=EVERY)
     for path in (one, two):
         opened = Opened(browser, path)
         opened.show_all()
@@ -330,7 +330,7 @@ def test_nothing_in_the_data_runs(browser: Browser, runs: list[Path], tmp_path: 
 def test_a_notebook_shows_runs_grouped_by_a_hyperparameter(browser: Browser, runs: list[Path], tmp_path: Path) -> None:
     """Without a path, the page is shown in a frame; runs with the same value are one line with a band."""
     notebook = tmp_path / "notebook.html"
-    shown = report(runs, by="rate")._repr_html_()
+    shown = report(runs, group_by="rate")._repr_html_()
     notebook.write_text(f"<!doctype html><html data-ready><meta charset=utf-8>{VS_CODE}{shown}")
     opened = Opened(browser, notebook)
     frame = opened.page.frame_locator("iframe").first

@@ -83,7 +83,7 @@ def test_runs_that_share_a_hyperparameter_are_their_mean_and_deviation(tmp_path)
     runs = [
         log(tmp_path, number, {"lr": lr}, curve) for number, (lr, curve) in enumerate(zip("aab", curves, strict=True))
     ]
-    page = report(runs, by="lr").html
+    page = report(runs, group_by="lr").html
     both, alone = chart_of(page, "loss")["lines"]
     assert [line["name"] for line in data_in(page)["lines"]] == ["lr = a (2 runs)", "lr = b (1 run)"]
     mean, deviation = np.mean(curves[:2], 0), np.std(curves[:2], 0, ddof=1)
@@ -103,7 +103,7 @@ def test_runs_of_other_steps_are_interpolated_where_both_are(tmp_path):
         with (folder / "metrics.csv").open("w", newline="") as file:
             csv.writer(file).writerows(rows)
         (folder / "hparams.yaml").write_text("lr: 1\n")
-    (line,) = chart_of(report([long, short], by="lr").html, "loss")["lines"]
+    (line,) = chart_of(report([long, short], group_by="lr").html, "loss")["lines"]
     assert numbers_in(line["x"]).tolist() == [1, 2, 3]
     assert numbers_in(line["y"]).tolist() == [10, 20, 30]
 
@@ -280,8 +280,10 @@ def test_what_cannot_be_reported(tmp_path, monkeypatch):
     run = log(tmp_path, 0, {"lr": 1}, [1.0])
     with pytest.raises(ValueError, match=r"^report got no runs; expected the folder of a run"):
         report([])
-    with pytest.raises(ValueError, match=r"^report got by='seed', which no run has .* expected one of \['lr'\]\.$"):
-        report(run, by="seed")
+    with pytest.raises(
+        ValueError, match=r"^report got group_by='seed', which no run has .* expected one of \['lr'\]\.$"
+    ):
+        report(run, group_by="seed")
     with pytest.raises(ValueError, match="does not exist"):
         report(tmp_path / "none")
     monkeypatch.setitem(sys.modules, "jinja2", None)

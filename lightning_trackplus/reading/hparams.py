@@ -1,0 +1,43 @@
+"""The hyper-parameters of a run, as its directory has them."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from lightning_trackplus.formats.flat_hparams import HparamValue, flatten_hparams
+from lightning_trackplus.formats.layout import HPARAMS_FILE
+
+_SEED = "seed_everything"
+
+
+def read_hparams(directory: Path) -> dict[str, HparamValue]:
+    """Return the hyper-parameters by their full names, and LightningCLI's ``seed_everything``."""
+    seed = _yaml(directory / "config.yaml").get(_SEED)
+    return {**({} if seed is None else {_SEED: seed}), **_yaml(directory / HPARAMS_FILE)}
+
+
+def _yaml(path: Path) -> dict[str, HparamValue]:
+    """Return the contents of a YAML file, flattened; Python objects are not created, and are shown by name."""
+    if not path.is_file():
+        return {}
+    import yaml  # noqa: PLC0415  Lightning brings it
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # it ships no types
+        pass
+
+    def named(loader: Any, suffix: str, node: Any) -> Any:
+        if isinstance(node, yaml.MappingNode):
+            return loader.construct_mapping(node, deep=True)
+        if isinstance(node, yaml.SequenceNode):
+            return loader.construct_sequence(node, deep=True)
+        return loader.construct_scalar(node) or suffix.rpartition(":")[2]
+
+    Loader.add_multi_constructor("", named)
+    try:
+        with path.open("rb") as file:
+            return flatten_hparams(yaml.load(file, Loader))  # noqa: S506  it is derived from SafeLoader
+    except (yaml.YAMLError, OSError, TypeError, ValueError, RecursionError) as error:
+        warnings.warn(f"{path} cannot be read, and is left out: {error}", stacklevel=2)
+        return {}
