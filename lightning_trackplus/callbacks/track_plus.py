@@ -15,7 +15,7 @@ from lightning_trackplus.lightning_internals.shared_bases import Misconfiguratio
 from lightning_trackplus.logger.track_plus_logger import loggers_want_callback, trackplus_loggers
 from lightning_trackplus.media.selection import Selection
 from lightning_trackplus.reducers.registry import Reduction
-from lightning_trackplus.reducers.samples import NanPolicy
+from lightning_trackplus.reducers.types import NanPolicy
 from lightning_trackplus.routing.configured_reducers import ConfiguredReducers
 from lightning_trackplus.routing.log_router import LogRouter
 from lightning_trackplus.routing.stream_registry import StreamRegistry
