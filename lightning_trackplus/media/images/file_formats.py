@@ -22,7 +22,7 @@ from lightning_trackplus.media.images.value_range import Picture
 try:
     from isal import isal_zlib
 except ImportError:  # It is optional.
-    isal_zlib = None  # type: ignore[assignment]
+    isal_zlib = None  # type: ignore[assignment,unused-ignore]
 
 ImageFormat: TypeAlias = Literal["png", "webp", "jpeg"]
 VideoFormat: TypeAlias = Literal["webp", "gif"]
