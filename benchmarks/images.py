@@ -2,8 +2,9 @@
 
 Both sides run in this process, in turn: 64 images of 3 x 224 x 224 one by one, and one of 1080p, all different crops
 of scikit-learn's two photographs. The caller's time is that of the calls; the CPU time is that of all threads until
-everything is written and the files are closed. Then a thread that is busy with Python and with small tensors writes
-one 1080p image, and the time by which that holds it up is compared::
+everything is written and the files are closed. Then single images are logged, each after a training step of a small
+net, whose data and code take the place of ours in the processor's caches. Then a thread that is busy with Python and
+with small tensors writes one 1080p image, and the time by which that holds it up is compared::
 
     python benchmarks/images.py
 """
@@ -126,6 +127,40 @@ def slowdowns(image: Tensor) -> list[tuple[float, float]]:
     return rounds
 
 
+def training_step() -> Callable[[], None]:
+    """Return a step of some ten milliseconds."""
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.Conv2d(16, 16, 3, 2))
+    optimizer, batch = torch.optim.SGD(net.parameters(), lr=0.01), torch.rand(16, 3, 64, 64)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        net(batch).square().mean().backward()
+        optimizer.step()
+
+    return step
+
+
+def single_calls(images: Sequence[Tensor]) -> tuple[float, float]:
+    """Return the CPU time of the calling thread for one image after a training step, in microseconds."""
+    step, found = training_step(), []
+    with tempfile.TemporaryDirectory() as folder:
+        writer, logger = SummaryWriter(f"{folder}/torch"), TrackPlusLogger(folder, writers=("tensorboard",))
+        for log in (
+            lambda image, index: writer.add_image("image", image, index),
+            lambda image, index: logger.log_media("image", Image(image), index),
+        ):
+            times = []
+            for index, image in enumerate(images):
+                step()
+                began = time.thread_time()
+                log(image, index)
+                times.append(time.thread_time() - began)
+            found.append(statistics.median(times) * 1e6)
+        writer.close()
+        logger.finalize("success")
+    return found[0], found[1]
+
+
 def compare(title: str, images: Sequence[Tensor], file_format: str) -> None:
     """Print what both sides cost."""
     rounds: list[tuple[Cost, Cost]] = []
@@ -154,6 +189,10 @@ def main() -> None:
     compare("64 float images, png", [image / 255 for image in small], "png")
     for file_format in FORMATS:
         compare(f"one 1080p image, {file_format}", large, file_format)
+    theirs, ours = single_calls([image / 255 for image in small])
+    print(
+        f"one float image after a training step, caller's CPU: {theirs:.0f} µs and {ours:.0f} µs, {theirs / ours:.0f}"
+    )
     rounds = slowdowns(large[0])
     theirs, ours = (statistics.median(side) for side in zip(*rounds, strict=True))
     print(f"a busy thread is held up by one 1080p image: {theirs:.0f} ms and {ours:.1f} ms, ratio {theirs / ours:.0f}")

@@ -99,7 +99,7 @@ def main() -> None:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         with tempfile.TemporaryDirectory() as folder:
-            multiprocessing.spawn(measure, (count, port, folder), nprocs=count)
+            multiprocessing.start_processes(measure, (count, port, folder), nprocs=count, start_method="fork")
             ranks = [json.loads(Path(folder, f"{count}-{rank}.json").read_text()) for rank in range(count)]
         row = {
             "processes": count,

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import lightning_trackplus
-from lightning_trackplus import Audio, Histogram, Html, Image, Table, Text, TrackPlus, Video
+from lightning_trackplus import Audio, Histogram, Html, Image, Media, Table, Text, TrackPlus, Video
 from lightning_trackplus.record import ImagePayload, TableData
 from lightning_trackplus.testing import CapturingLogger
 from tests.support.training import LoggingModule, loader, quiet_trainer
@@ -83,6 +83,19 @@ SAMPLES = np.arange(-400, 400, dtype=np.int16)
 FRAMES = np.arange(3, dtype=np.uint8).repeat(3 * 16 * 16).reshape(3, 3, 16, 16) * 80
 
 
+class Notes(Media[str]):
+    """A medium of its own kind of file."""
+
+    kind = "note"
+    suffix = ".note"
+
+    def snapshot_item(self, item):
+        return item
+
+    def encode_item(self, item):
+        return item.encode()
+
+
 @pytest.mark.parametrize(
     ("medium", "kind", "expected"),
     [
@@ -92,6 +105,7 @@ FRAMES = np.arange(3, dtype=np.uint8).repeat(3 * 16 * 16).reshape(3, 3, 16, 16) 
         (Text("zwei: ü"), "text", "zwei: ü"),
         (Html("<p>ü</p>"), "html", "<p>ü</p>"),
         (Table([(7, 0.5), (8, None)], columns=["n", "x"]), "table", TableData(("n", "x"), ((7, 0.5), (8, None)))),
+        (Notes(["do re mi"]), "note", b"do re mi"),
         (Histogram(torch.tensor([0.0, 1.0]), bins=2), "histogram", [[0, 0.5, 1], [0.5, 1, 1]]),
     ],
     ids=lambda value: value if isinstance(value, str) and value.isalpha() else "",
@@ -101,7 +115,7 @@ def test_each_kind_is_decoded(medium, kind, expected):
     logger.log_media("medium", medium, step=7)
     (item,) = logger.media("medium")
     assert (item.step, item.kind, item.caption, item.score) == (7, kind, None, None)
-    if kind in {"text", "html", "table"}:
+    if kind in {"text", "html", "table", "note"}:
         assert item.value == expected
     else:
         np.testing.assert_allclose(item.value, expected, atol=3 if kind == "video" else 0)

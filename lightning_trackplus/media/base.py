@@ -267,4 +267,4 @@ class Media(ABC, Generic[ItemT]):
 
 
 def _nbytes_of(item: Any) -> int:
-    return len(item) if isinstance(item, str | bytes) else int(getattr(item, "nbytes", None) or sys.getsizeof(item))
+    return len(item) if isinstance(item, (str, bytes)) else int(getattr(item, "nbytes", None) or sys.getsizeof(item))

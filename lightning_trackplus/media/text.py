@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from torch import Tensor
-from typing_extensions import override
+from typing_extensions import Self, override
 
 from lightning_trackplus.media.base import Media
 from lightning_trackplus.record import TextPayload
@@ -41,6 +41,10 @@ class Text(Media[str]):
             if not isinstance(text, str):
                 raise TypeError(f"Text got a {type(text).__name__}; expected a string or a list of strings.")
         super().__init__(texts, caption, score)
+
+    @override
+    def _copied(self) -> Self:
+        return self  # Nobody can change a string.
 
     @override
     def snapshot_item(self, item: str) -> str:

@@ -109,7 +109,7 @@ class StreamSync:
         self._unsynced: Merged = []
 
     def local_state(self) -> _States:
-        """Return what this process has of the streams that several share."""
+        """Return what this process has of the streams that several share; keep the results of all others."""
         self._unsynced = [(one, one.results(one.stream.summary())) for one in self._streams if not one.members]
         return {
             shared: _StreamState(
@@ -261,7 +261,6 @@ def gather_media(
     if any(senders):
         sent = {key: _attempt(key, distributed.pickled, one) for key, one in mine.items() if one is not None}
         batches = {
-            # Of this run.
             rank: {key: _attempt(key, pickle.loads, data) for key, data in each.items() if data is not None}
             for rank, each in distributed.gather_objects(sent, senders).items()
         }

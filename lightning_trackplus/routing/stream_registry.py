@@ -211,8 +211,8 @@ class StreamRegistry:
             module_metric=module_metric,
         )
         logged.epoch = saved["epoch"]
-        if module_metric is None:
-            _continue(logged, [one for one in several if _fits(one, logged.stream)])
+        if module_metric is None and (fitting := [one for one in several if _fits(one, logged.stream)]):
+            _continue(logged, fitting)
         return logged
 
 

@@ -101,6 +101,7 @@ def disagreeing(root, case):
         ("reducers", "was called with std in process 0 and with mean, p95 in process 1"),
         ("parameters", "was called with histogram in process 0 and with histogram with other parameters in process 1"),
         ("breaks", "ZeroDivisionError: on purpose"),
+        ("unsynced", "p50 got 3 values that are NaN, and nan_policy='raise'"),
     ],
 )
 def test_all_ranks_raise_what_one_raises(tmp_path, case, message):

@@ -10,6 +10,7 @@ import pytest
 from lightning_trackplus import read_run
 from tests.support.forking import two_ranks
 from tests.support.model_parallel import shard
+from tests.support.training import goes_on_exactly
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,7 @@ def test_results_are_those_of_all_samples(run):
         assert whole["train_p95"] == whole["own"] == pytest.approx(np.quantile(x, 0.95))
 
 
+@goes_on_exactly
 def test_a_resume_in_mid_epoch_changes_nothing(run):
     """The checkpoint is sharded, and has the values of both processes."""
     root, reports = run

@@ -251,6 +251,21 @@ def test_times_are_those_of_global_steps(tmp_path):
     assert seconds.tolist() == sorted(seconds.tolist())
 
 
+def test_times_of_many_steps_are_thinned_from_the_first_to_the_last(tmp_path):
+    """The page interpolates between them."""
+    logger = TrackPlusLogger(tmp_path)
+    for step in range(7000):
+        logger.log_metrics({"loss": 1.0}, step=step)
+    logger.finalize("success")
+    (line,) = data_in(report(logger.log_dir).html)["lines"]
+    steps, seconds = map(numbers_in, line["times"])
+    assert 1000 <= len(steps) <= 2001
+    assert (steps[0], steps[-1], seconds[0]) == (0, 6999, 0)
+    assert np.diff(steps).min() >= 0
+    assert np.diff(steps).max() <= 8
+    assert np.diff(seconds).min() >= 0
+
+
 def test_a_run_at_a_url_is_reported_like_a_local_one(tmp_path):
     """With its media, its hyper-parameters, and when each step was."""
     logger = TrackPlusLogger(f"memory://{tmp_path}", name="", version="run")

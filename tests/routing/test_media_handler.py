@@ -18,9 +18,10 @@ import tests.flavour as L
 from lightning_trackplus import Audio, Figure, Image, Text, TrackPlus, TrackPlusLogger, Video
 from lightning_trackplus.media.selected_items import SelectedItems, SelectionKey
 from lightning_trackplus.media.selection import First, Last, Sample
-from lightning_trackplus.routing.rank_sync import gather_media, kept_items, merge_kept
+from lightning_trackplus.routing.rank_sync import sync_epoch
 from tests.flavour.fabric.utilities.exceptions import MisconfigurationException
 from tests.flavour.pytorch.callbacks import LearningRateFinder
+from tests.support.thread_ranks import in_threads
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 
@@ -501,19 +502,20 @@ def test_a_medium_that_cannot_be_copied_ends_no_training(tmp_path, asked):
     assert set(pandas.read_csv(f"{logger.log_dir}/media.csv")["name"]) == {"other"}
 
 
-def test_processes_that_keep_other_kinds_under_one_name():
-    """They agree that none of them is written, and on what else there is."""
-    everyone = []
-    for rank, media in enumerate([Image(grey(1)), Text("a")]):
-        kept = {SelectionKey("train", "it"): SelectedItems(First(1), rank)}
-        kept[SelectionKey("train", "it")].add(media)
-        everyone.append(kept_items(kept))
+def test_ranks_that_log_different_media_under_one_name(recwarn):
+    """None of them is written, and rank zero says so."""
+
+    def work(rank):
+        key, kept = SelectionKey("train", "it"), SelectedItems(First(1), rank)
+        kept.add(Text("a") if rank else Image(grey(1)))
+        return sync_epoch([], {key: kept})[1]
+
+    assert in_threads(3, work) == [{}] * 3
     message = (
         "self.log('it', …) got Image with First(1) in one process and Text with First(1) in another, and none of them"
         " is written; log them under two names."
     )
-    with pytest.warns(UserWarning, match=re.escape(message)):
-        assert gather_media(kept, merge_kept(*everyone)) == {}
+    assert [str(one.message) for one in recwarn if "'it'" in str(one.message)] == [message]
 
 
 def test_predict_hooks_take_no_media(tmp_path):

@@ -15,7 +15,7 @@ import torch
 from torch import distributed
 
 from lightning_trackplus import Image, Media, Reducer, TrackPlus, TrackPlusLogger
-from lightning_trackplus.reducers import Histogram
+from lightning_trackplus.reducers import Histogram, Quantile
 from lightning_trackplus.runtime.distributed import all_reduce_states, gather_objects
 from tests.flavour.pytorch.strategies import DDPStrategy
 from tests.support.recording import numbers
@@ -115,6 +115,9 @@ def disagreements(module: Any, _batch: Any, _index: int) -> dict[str, Callable[[
         "reducers": lambda: module.log("x", x, reduce_fx=["mean", "p95"] if rank == 1 else ["std"], sync_dist=True),
         "parameters": lambda: module.log("x", x, reduce_fx=Histogram(edges), sync_dist=True),
         "breaks": lambda: module.log("x", x, reduce_fx=BreaksOnTwo(), sync_dist=True),
+        "unsynced": lambda: module.log(
+            "x", x / (rank != 1) - x / (rank != 1), reduce_fx=Quantile(0.5, nan_policy="raise")
+        ),
         "media": lambda: module.log("odd", Unpicklable(), reduce_fx="top1") if rank == 1 else None,
     }
 
