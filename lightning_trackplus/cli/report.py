@@ -27,7 +27,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--group-by", metavar="KEY", help="draw runs with the same value of this hyper-parameter as their mean"
     )
     parser.add_argument(
-        "--max-media-mb", metavar="MB", type=float, default=MAX_MEDIA_MB, help="the limit for media files, in MB (%(default)g)"
+        "--max-media-mb",
+        metavar="MB",
+        type=float,
+        default=MAX_MEDIA_MB,
+        help="the limit for media files, in MB (%(default)g)",
     )
     return parser
 

@@ -198,6 +198,13 @@ class TrackPlusLogger(TensorBoardLogger, MediaMethods, TrainerHooks):
 
         Raises:
             ValueError: If a value is not a number.
+
+        Examples:
+            >>> from lightning_trackplus.testing import CapturingLogger
+            >>> logger = CapturingLogger()
+            >>> logger.log_metrics({"train/loss": 0.5, "val": {"acc": 0.9}}, step=3)
+            >>> logger.values("val/acc")
+            [0.9]
         """
         numbers = flatten_metrics(metrics)
         if step is None:
@@ -244,6 +251,13 @@ class TrackPlusLogger(TensorBoardLogger, MediaMethods, TrainerHooks):
             params: The hyper-parameters.
             metrics: Metrics to log with them.
             step: The global step of the metrics; Lightning 2.4 uses 0 in TensorBoard.
+
+        Examples:
+            >>> from lightning_trackplus.testing import CapturingLogger
+            >>> logger = CapturingLogger()
+            >>> logger.log_hyperparams({"lr": 0.1, "layers": 3})
+            >>> logger.hparams
+            {'lr': 0.1, 'layers': 3}
         """
         params = lightning_loggers.without_cli_keys(params)
         super().log_hyperparams(params, {})  # Without metrics it writes nothing and only stores them.
