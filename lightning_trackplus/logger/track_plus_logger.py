@@ -82,8 +82,8 @@ class TrackPlusLogger(TensorBoardLogger, MediaMethods, TrainerHooks):
         flush_secs: The longest time in seconds until a logged value is in the files.
         media_overflow: What to do if media are logged faster than they are written: ``"block"`` makes training wait,
             ``"drop"`` drops media and counts them. Numbers are never dropped.
-        max_queue_bytes: The memory limit of the queue, in bytes. With ``"drop"``, media and numbers each have this
-            limit. A single medium above the limit waits alone in the queue.
+        max_queue_bytes: The memory limit of the queue, in bytes. The default is 256 MiB. With ``"drop"``, media and
+            numbers each have this limit. A single medium above the limit waits alone in the queue.
         add_callback: Whether a Trainer with this logger and without a `TrackPlus` gets one. If False, ``self.log``
             stays Lightning's own.
 
