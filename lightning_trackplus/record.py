@@ -22,7 +22,14 @@ _BYTES_PER_SCALAR = 64
 
 
 class Item(NamedTuple):
-    """One encoded item: the content of one media file, with its suffix, caption and score."""
+    """One encoded item: the content of one media file, with its suffix, caption and score.
+
+    Attributes:
+        data: The bytes of the file.
+        suffix: What the name of the file ends with, such as ``".png"``.
+        caption: Its caption.
+        score: The score by which it was selected.
+    """
 
     data: bytes
     suffix: str
@@ -61,9 +68,11 @@ class CaptionedCopies(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ImagePayload(Encoded):
-    """Images; width and height are those of the first one, in pixels.
+    """Images.
 
     Attributes:
+        width: The width of the first image, in pixels.
+        height: Its height, in pixels.
         captioned: Draws copies with captions and scores below them; None if there are none.
     """
 
@@ -81,7 +90,12 @@ class ImagePayload(Encoded):
 
 @dataclass(frozen=True, slots=True)
 class VideoPayload(Encoded):
-    """Videos as animated images; width and height are those of the first one, in pixels."""
+    """Videos as animated images.
+
+    Attributes:
+        width: The width of the first video, in pixels.
+        height: Its height, in pixels.
+    """
 
     kind: ClassVar[str] = "video"
     width: int
@@ -104,7 +118,11 @@ class TextPayload(Encoded):
 
 @dataclass(frozen=True, slots=True)
 class FilesPayload(Encoded):
-    """Files of any other kind, such as HTML pages or those of a medium of your own; ``kind`` says what they are."""
+    """Files of any other kind, such as HTML pages or those of a medium of your own.
+
+    Attributes:
+        kind: What ``media.csv`` says that they are, such as ``"html"``.
+    """
 
     kind: str  # type: ignore[misc]  # other payloads have one kind each
 
@@ -184,7 +202,11 @@ class Counts(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HistogramPayload(Encoded):
-    """Histograms, as CSV and as counts."""
+    """Histograms, as CSV and as counts.
+
+    Attributes:
+        bins: The counts of each histogram.
+    """
 
     kind: ClassVar[str] = "histogram"
     bins: tuple[Counts, ...]
@@ -197,7 +219,12 @@ class HistogramPayload(Encoded):
 
 @dataclass(frozen=True, slots=True)
 class TableData:
-    """The cells of one table."""
+    """The cells of one table.
+
+    Attributes:
+        columns: The names of the columns.
+        rows: The rows, each with a cell for each column.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
@@ -205,7 +232,11 @@ class TableData:
 
 @dataclass(frozen=True, slots=True)
 class TablePayload(Encoded):
-    """Tables, as CSV and as cells."""
+    """Tables, as CSV and as cells.
+
+    Attributes:
+        tables: The cells of each table.
+    """
 
     kind: ClassVar[str] = "table"
     tables: tuple[TableData, ...]
@@ -290,6 +321,11 @@ class Record(Generic[ValueT_co]):
         only_numbers: Whether all values are numbers, so that writers need not check each.
         batch: The evaluation, if this is one of its batches; otherwise None.
         is_media: Whether it holds media, which ``media_overflow="drop"`` drops if there is no room.
+
+    Examples:
+        >>> record = Record(step=3, epoch=0.0, wall_time=1795381767.7, values={"val/loss": 0.5})
+        >>> record.values["val/loss"]
+        0.5
     """
 
     step: int

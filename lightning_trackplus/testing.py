@@ -102,6 +102,9 @@ class CapturingLogger(TrackPlusLogger):
     def values(self, name: str) -> list[float]:
         """Return all numbers that were logged under a name, in order.
 
+        Args:
+            name: The name, with the suffix of its reducer.
+
         Raises:
             ValueError: If there are none.
         """
@@ -109,6 +112,9 @@ class CapturingLogger(TrackPlusLogger):
 
     def media(self, name: str) -> list[CapturedItem]:
         """Return all items of media that were logged under a name, in order.
+
+        Args:
+            name: The name.
 
         Raises:
             ValueError: If there are none.

@@ -15,7 +15,7 @@ from lightning_trackplus.lightning_internals.shared_bases import Misconfiguratio
 from lightning_trackplus.logger.track_plus_logger import loggers_want_callback, trackplus_loggers
 from lightning_trackplus.media.selection import Selection
 from lightning_trackplus.reducers.registry import Reduction
-from lightning_trackplus.reducers.samples import NanPolicy
+from lightning_trackplus.reducers.types import NanPolicy
 from lightning_trackplus.routing.configured_reducers import ConfiguredReducers
 from lightning_trackplus.routing.log_router import LogRouter
 from lightning_trackplus.routing.stream_registry import StreamRegistry
@@ -28,25 +28,25 @@ if TYPE_CHECKING:
 class TrackPlus(AttachLoggers):
     """Lets ``self.log`` take any reduction, a value for each sample, and media.
 
-    While a Trainer runs, it stands in the ``log`` of the module and of the other callbacks. Calls that
-    Lightning takes go to Lightning unchanged.
+    While a Trainer runs, it receives the ``log`` calls of the module and of the other callbacks. Calls that Lightning
+    accepts go to Lightning unchanged.
 
     Args:
-        reducers: Reducers for logged names, in addition to what the module asks for: names of reducers or reducers,
-            one or a list, by the logged name. In the name, ``*`` stands for any characters and ``?`` for any one. A
-            pattern applies to names that are logged many times per epoch, not to values that are logged once at its
-            end. The result of ``"p95"`` is ``<name>_p95``, once an epoch; that of a series such as ``"ema"`` is logged
-            in training steps.
+        reducers: Reducers for logged names, in addition to what the module asks for: by the logged name, one reducer
+            or a list, each by its name or as a `Reducer`. In the logged name, ``*`` stands for any characters and
+            ``?`` for any one. A pattern applies to names that are logged many times per epoch, not to values that are
+            logged once at its end. The result of ``"p95"`` is ``<name>_p95``, once an epoch; that of a series such as
+            ``"ema"`` is logged in training steps.
         nan_policy: What NaN does to reducers that are given by name: ``"omit"`` leaves it out and warns once,
             ``"propagate"`` makes the result NaN, ``"raise"`` raises ValueError when the result is computed, at the end
             of the epoch or in the step.
-        samples: How many inputs of a batch's samples are logged, or which (``"sample8"``, ``"top8"``), by
-            stage: ``"train"``, ``"val"``, ``"test"``. They show as ``<stage>/samples``, with the target and
-            the prediction of each as its caption where a batch has targets and the step returns predictions,
-            in a dict, as ``preds``; with scores as ``score``. They are images of shape ``(N, C, H, W)``,
-            strings, or sounds of shape ``(N, C, T)`` of a module that has a ``sample_rate``.
-        fast: Whether further ``self.log`` calls like an earlier one skip Lightning's checks and update its results
-            directly. Results are the same; False leaves every call to Lightning.
+        samples: How many samples of the module's inputs are logged, or which (``"sample8"``, ``"top8"``), by stage:
+            ``"train"``, ``"val"``, ``"test"``. They are logged as ``<stage>/samples``: images of shape
+            ``(N, C, H, W)``, strings, or audio of shape ``(N, C, T)`` if the module has a ``sample_rate``. The caption
+            has the target, if the batch has one, and the prediction, if the step returns a dict with ``preds``.
+            ``"top8"`` selects by the entry ``score`` of this dict.
+        fast: Whether a ``self.log`` call like an earlier one skips Lightning's checks and updates its results directly.
+            Results are the same. False passes every call to Lightning.
 
     Raises:
         MisconfigurationException: If a value of ``reducers`` is not a reducer, or one of ``samples`` not a selection.

@@ -21,13 +21,17 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "  trackplus report lightning_logs/version_0\n"
         "  trackplus report lightning_logs/version_* -o sweep.html --group-by learning_rate",
     )
-    parser.add_argument("runs", metavar="RUN", nargs="+", help="a run directory, such as lightning_logs/version_0")
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="a run directory or its URL")
     parser.add_argument("-o", "--output", metavar="FILE", default="report.html", help="the file (%(default)s)")
     parser.add_argument(
         "--group-by", metavar="KEY", help="draw runs with the same value of this hyper-parameter as their mean"
     )
     parser.add_argument(
-        "--max-media-mb", metavar="MB", type=float, default=MAX_MEDIA_MB, help="how much media it holds (%(default)g)"
+        "--max-media-mb",
+        metavar="MB",
+        type=float,
+        default=MAX_MEDIA_MB,
+        help="the limit for media files, in MB (%(default)g)",
     )
     return parser
 

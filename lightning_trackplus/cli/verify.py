@@ -23,7 +23,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "  trackplus verify lightning_logs/version_0\n"
         "  trackplus verify tensorboard_logs/version_0 csv_logs/version_0",
     )
-    parser.add_argument("run", metavar="RUN", help="the run directory, such as lightning_logs/version_0")
+    parser.add_argument("run", metavar="RUN", help="the run directory or its URL")
     parser.add_argument(
         "csv_run", metavar="CSV_RUN", nargs="?", help="the directory of metrics.csv, if it is another one"
     )

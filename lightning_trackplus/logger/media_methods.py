@@ -54,6 +54,14 @@ class MediaMethods(ABC):
 
         Raises:
             TypeError: If ``media`` is not a medium.
+
+        Examples:
+            >>> from lightning_trackplus.testing import CapturingLogger
+            >>> logger = CapturingLogger()
+            >>> from lightning_trackplus import Text
+            >>> logger.log_media("val/report", Text("All is well."), step=3)
+            >>> [item.value for item in logger.media("val/report")]
+            ['All is well.']
         """
 
     @property
@@ -108,6 +116,14 @@ class MediaMethods(ABC):
         Raises:
             TypeError: If ``images`` is not a list, or an item is not an image.
             ValueError: If a list has a different length, or an image, box, mask or option is invalid.
+
+        Examples:
+            >>> from lightning_trackplus.testing import CapturingLogger
+            >>> logger = CapturingLogger()
+            >>> images = [np.zeros((8, 8), np.uint8), np.zeros((3, 16, 16), np.uint8)]
+            >>> logger.log_image("val/digits", images, step=3, caption=["a zero", "a one"])
+            >>> [(item.caption, item.value.shape) for item in logger.media("val/digits")]
+            [('a zero', (8, 8)), ('a one', (16, 16, 3))]
         """
         columns = {"caption": caption, "score": score, "boxes": boxes, "masks": masks, "classes": classes}
         columns |= {"file_type": file_type, "normalize": normalize}
@@ -175,6 +191,13 @@ class MediaMethods(ABC):
         Raises:
             TypeError: If ``audios`` is not a list.
             ValueError: If a list has a different length, or an item is not a sound.
+
+        Examples:
+            >>> from lightning_trackplus.testing import CapturingLogger
+            >>> logger = CapturingLogger()
+            >>> logger.log_audio("val/voice", [np.zeros((2, 800))], step=3, sample_rate=[8000])
+            >>> [item.value.shape for item in logger.media("val/voice")]
+            [(2, 800)]
         """
         check_list("audios", audios, sample_rate=sample_rate, caption=caption, score=score)
         caption = captions_of(caption, audios)
@@ -211,6 +234,14 @@ class MediaMethods(ABC):
         Raises:
             TypeError: If ``videos`` is not a list.
             ValueError: If a list has a different length, a format is unknown, or an item is not a video.
+
+        Examples:
+            >>> from lightning_trackplus.testing import CapturingLogger
+            >>> logger = CapturingLogger()
+            >>> frames = np.random.default_rng(0).integers(256, size=(4, 3, 8, 8), dtype=np.uint8)
+            >>> logger.log_video("val/moves", [frames], step=3, fps=[8])
+            >>> [item.value.shape for item in logger.media("val/moves")]
+            [(4, 8, 8, 3)]
         """
         check_list("videos", videos, caption=caption, score=score, fps=fps, format=format)
         caption = captions_of(caption, videos)
@@ -247,6 +278,13 @@ class MediaMethods(ABC):
         Raises:
             TypeError: If the arguments are not a table.
             ValueError: If rows and columns do not match.
+
+        Examples:
+            >>> from lightning_trackplus.testing import CapturingLogger
+            >>> logger = CapturingLogger()
+            >>> logger.log_table("val/recall", columns=["digit", "recall"], data=[[7, 0.98], [8, 0.91]], step=3)
+            >>> [item.value.rows for item in logger.media("val/recall")]
+            [((7, 0.98), (8, 0.91))]
         """
         self.log_media(key, table_of("log_table", columns, data, dataframe), step)
 
@@ -271,6 +309,13 @@ class MediaMethods(ABC):
         Raises:
             TypeError: If the arguments are not a table.
             ValueError: If rows and columns do not match.
+
+        Examples:
+            >>> from lightning_trackplus.testing import CapturingLogger
+            >>> logger = CapturingLogger()
+            >>> logger.log_text("val/answers", columns=["question", "answer"], data=[["1 + 1", "2"]], step=3)
+            >>> [item.value.rows for item in logger.media("val/answers")]
+            [(('1 + 1', '2'),)]
         """
         self.log_media(key, table_of("log_text", columns, data, dataframe), step)
 
@@ -286,6 +331,14 @@ class MediaMethods(ABC):
 
         Raises:
             TypeError: If ``figure`` is not a figure.
+
+        Examples:
+            >>> from lightning_trackplus.testing import CapturingLogger
+            >>> logger = CapturingLogger()
+            >>> import matplotlib.figure
+            >>> logger.log_figure("val/curve", matplotlib.figure.Figure(figsize=(2, 1), dpi=100), step=3)
+            >>> [item.value.shape[:2] for item in logger.media("val/curve")]
+            [(100, 200)]
         """
         self.log_media(key, Figure(figure, caption), step)
 
@@ -305,6 +358,13 @@ class MediaMethods(ABC):
         Raises:
             TypeError: If the values are not real numbers.
             ValueError: If there are no values, or the bins are invalid.
+
+        Examples:
+            >>> from lightning_trackplus.testing import CapturingLogger
+            >>> logger = CapturingLogger()
+            >>> logger.log_histogram("weights", [0.0, 0.25, 1.0], step=3, bins=2)
+            >>> [item.value.tolist() for item in logger.media("weights")]
+            [[[0.0, 0.5, 2.0], [0.5, 1.0, 1.0]]]
         """
         self.log_media(key, Histogram(values, bins, caption), step)
 

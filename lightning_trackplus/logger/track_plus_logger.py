@@ -82,8 +82,8 @@ class TrackPlusLogger(TensorBoardLogger, MediaMethods, TrainerHooks):
         flush_secs: The longest time in seconds until a logged value is in the files.
         media_overflow: What to do if media are logged faster than they are written: ``"block"`` makes training wait,
             ``"drop"`` drops media and counts them. Numbers are never dropped.
-        max_queue_bytes: The memory limit of the queue, in bytes. With ``"drop"``, media and numbers each have this
-            limit. A single medium above the limit waits alone in the queue.
+        max_queue_bytes: The memory limit of the queue, in bytes. The default is 256 MiB. With ``"drop"``, media and
+            numbers each have this limit. A single medium above the limit waits alone in the queue.
         add_callback: Whether a Trainer with this logger and without a `TrackPlus` gets one. If False, ``self.log``
             stays Lightning's own.
 
@@ -198,6 +198,13 @@ class TrackPlusLogger(TensorBoardLogger, MediaMethods, TrainerHooks):
 
         Raises:
             ValueError: If a value is not a number.
+
+        Examples:
+            >>> from lightning_trackplus.testing import CapturingLogger
+            >>> logger = CapturingLogger()
+            >>> logger.log_metrics({"train/loss": 0.5, "val": {"acc": 0.9}}, step=3)
+            >>> logger.values("val/acc")
+            [0.9]
         """
         numbers = flatten_metrics(metrics)
         if step is None:
@@ -244,6 +251,13 @@ class TrackPlusLogger(TensorBoardLogger, MediaMethods, TrainerHooks):
             params: The hyper-parameters.
             metrics: Metrics to log with them.
             step: The global step of the metrics; Lightning 2.4 uses 0 in TensorBoard.
+
+        Examples:
+            >>> from lightning_trackplus.testing import CapturingLogger
+            >>> logger = CapturingLogger()
+            >>> logger.log_hyperparams({"lr": 0.1, "layers": 3})
+            >>> logger.hparams
+            {'lr': 0.1, 'layers': 3}
         """
         params = lightning_loggers.without_cli_keys(params)
         super().log_hyperparams(params, {})  # Without metrics it writes nothing and only stores them.

@@ -28,7 +28,7 @@ class Selection(ABC):
     With several processes, items are ordered as a single process would have seen them.
 
     Args:
-        n: The number of items, at least 1.
+        n: The number of items, at least 1. The default is 8.
 
     Raises:
         ValueError: If n is not a positive integer.

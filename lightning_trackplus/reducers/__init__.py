@@ -15,9 +15,9 @@ from lightning_trackplus.reducers.norms import L1, L2, RMS
 from lightning_trackplus.reducers.quantile import IQR, Quantile
 from lightning_trackplus.reducers.robust import MAD, TrimmedMean, WinsorizedMean
 from lightning_trackplus.reducers.running import Running, SinceLogged
-from lightning_trackplus.reducers.samples import Samples, State
 from lightning_trackplus.reducers.sum import Count, InfCount, NanCount, Sum
 from lightning_trackplus.reducers.top_k import BottomK, TopK
+from lightning_trackplus.reducers.types import Samples, State
 
 __all__ = [
     "CV",

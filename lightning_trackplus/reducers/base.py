@@ -18,8 +18,8 @@ from lightning_trackplus.lightning_internals import result_entries
 from lightning_trackplus.lightning_internals.lazy_metric import LazyMetric, bytes_of
 from lightning_trackplus.record import Counts
 from lightning_trackplus.reducers.pending_calls import Given
-from lightning_trackplus.reducers.samples import NanPolicy, Samples, Span, State
 from lightning_trackplus.reducers.stream import Stream, Summary
+from lightning_trackplus.reducers.types import NanPolicy, Samples, Span, State
 from lightning_trackplus.runtime import distributed
 from lightning_trackplus.runtime.warn import WarnOnce
 

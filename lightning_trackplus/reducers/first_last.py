@@ -11,7 +11,7 @@ import numpy as np
 from typing_extensions import override
 
 from lightning_trackplus.reducers.base import Reducer
-from lightning_trackplus.reducers.samples import Floats, Samples, State
+from lightning_trackplus.reducers.types import Floats, Samples, State
 
 _FIRST, _LAST, _IS_NEW = slice(3), slice(3, 6), 6
 

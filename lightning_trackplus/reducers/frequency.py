@@ -8,7 +8,7 @@ import numpy as np
 from typing_extensions import override
 
 from lightning_trackplus.reducers.quantile import Distribution
-from lightning_trackplus.reducers.samples import State
+from lightning_trackplus.reducers.types import State
 
 
 class Mode(Distribution):

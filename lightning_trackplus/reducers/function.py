@@ -14,7 +14,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from lightning_trackplus.reducers.base import Reducer
-from lightning_trackplus.reducers.samples import Floats, NanPolicy, Samples, State
+from lightning_trackplus.reducers.types import Floats, NanPolicy, Samples, State
 
 _BYTES_PER_VALUE = 16
 

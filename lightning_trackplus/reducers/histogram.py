@@ -14,7 +14,7 @@ from typing_extensions import override
 from lightning_trackplus.media.histogram_counts import checked_edges
 from lightning_trackplus.record import Counts
 from lightning_trackplus.reducers.base import Reducer
-from lightning_trackplus.reducers.samples import Floats, NanPolicy, Samples, State
+from lightning_trackplus.reducers.types import Floats, NanPolicy, Samples, State
 
 _SMALLEST_EDGE, _LARGEST_EDGE, _GROWTH = 1e-12, 1e20, 1.1
 

@@ -6,8 +6,8 @@ import numpy as np
 from typing_extensions import override
 
 from lightning_trackplus.reducers.base import Reducer
-from lightning_trackplus.reducers.samples import Floats, Samples, State
 from lightning_trackplus.reducers.sum import add_compensated, compensated_sum
+from lightning_trackplus.reducers.types import Floats, Samples, State
 
 
 class Mean(Reducer):

@@ -6,7 +6,7 @@ import numpy as np
 from typing_extensions import override
 
 from lightning_trackplus.reducers.base import Reducer
-from lightning_trackplus.reducers.samples import Samples, State
+from lightning_trackplus.reducers.types import Samples, State
 
 
 class Range(Reducer):

@@ -10,8 +10,8 @@ import numpy as np
 from typing_extensions import override
 
 from lightning_trackplus.reducers.base import Reducer
-from lightning_trackplus.reducers.samples import Samples, State
 from lightning_trackplus.reducers.sum import add_compensated, two_sum
+from lightning_trackplus.reducers.types import Samples, State
 
 
 class CentralMoments(NamedTuple):

@@ -6,7 +6,7 @@ import numpy as np
 from typing_extensions import override
 
 from lightning_trackplus.reducers.base import Reducer
-from lightning_trackplus.reducers.samples import Samples, State
+from lightning_trackplus.reducers.types import Samples, State
 
 _LOWEST = -1074
 """The exponent of the smallest float64 above 0, for a vector of zeros, so that any other vector has a larger one."""

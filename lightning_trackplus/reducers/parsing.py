@@ -22,9 +22,9 @@ from lightning_trackplus.reducers.moments import CV, SEM, Kurtosis, Skew, Std, V
 from lightning_trackplus.reducers.norms import L1, L2, RMS
 from lightning_trackplus.reducers.quantile import IQR, Quantile
 from lightning_trackplus.reducers.robust import MAD, TrimmedMean, WinsorizedMean
-from lightning_trackplus.reducers.samples import NanPolicy
 from lightning_trackplus.reducers.sum import Count, InfCount, NanCount, Sum
 from lightning_trackplus.reducers.top_k import BottomK, TopK
+from lightning_trackplus.reducers.types import NanPolicy
 from lightning_trackplus.runtime.names import as_list, did_you_mean
 
 _CLASSES: tuple[type[Any], ...] = (

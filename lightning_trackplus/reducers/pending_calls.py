@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_trackplus.reducers.samples import Floats, Number, Samples, unbroadcast
+from lightning_trackplus.reducers.types import Floats, Number, Samples, unbroadcast
 from lightning_trackplus.runtime.device_transfer import HostCopy
 
 Snapshot: TypeAlias = float | Floats | Tensor

@@ -9,9 +9,9 @@ import numpy as np
 from typing_extensions import override
 
 from lightning_trackplus.reducers.base import Reducer
-from lightning_trackplus.reducers.samples import NanPolicy, Samples, State
 from lightning_trackplus.reducers.sketches import buffer, float_bins, tdigest
 from lightning_trackplus.reducers.sketches.points import WeightedPoints, in_order
+from lightning_trackplus.reducers.types import NanPolicy, Samples, State
 
 Method: TypeAlias = Literal["auto", "exact", "sketch", "hist"]
 """How a distribution is stored; see `Distribution`."""

@@ -14,7 +14,7 @@ from lightning_trackplus.reducers.base import Reducer
 from lightning_trackplus.reducers.function import Function
 from lightning_trackplus.reducers.parsing import ALIASES, REDUCERS_OF_VALUES, known_names, reducer_by_name
 from lightning_trackplus.reducers.running import Running, SinceLogged
-from lightning_trackplus.reducers.samples import NanPolicy
+from lightning_trackplus.reducers.types import NanPolicy
 from lightning_trackplus.runtime.lists import is_list
 
 __all__ = ["ALIASES", "REDUCERS", "OneReduction", "Reduction", "is_native", "reducers_of"]

@@ -7,8 +7,8 @@ import math
 from typing_extensions import override
 
 from lightning_trackplus.reducers.quantile import Distribution, Method
-from lightning_trackplus.reducers.samples import NanPolicy, State
 from lightning_trackplus.reducers.sketches.points import WeightedPoints
+from lightning_trackplus.reducers.types import NanPolicy, State
 
 
 class MAD(Distribution):

@@ -10,7 +10,7 @@ from typing_extensions import override
 from lightning_trackplus.reducers.base import Reducer, Result
 from lightning_trackplus.reducers.mean import Mean
 from lightning_trackplus.reducers.parsing import REDUCERS_OF_VALUES, reducer_by_name
-from lightning_trackplus.reducers.samples import NanPolicy, Samples, State
+from lightning_trackplus.reducers.types import NanPolicy, Samples, State
 
 
 class _Wrapper(Reducer):

@@ -10,7 +10,7 @@ import numpy as np
 
 from lightning_trackplus.record import Counts
 from lightning_trackplus.reducers.pending_calls import Call, Given, PendingCalls, Snapshot, call_of, size_of
-from lightning_trackplus.reducers.samples import NanPolicy, Samples, Span, State
+from lightning_trackplus.reducers.types import NanPolicy, Samples, Span, State
 
 _MAX_PENDING_CALLS = 2048
 _MAX_PENDING_VALUES = 65_536

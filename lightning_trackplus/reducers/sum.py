@@ -9,7 +9,7 @@ import numpy as np
 from typing_extensions import override
 
 from lightning_trackplus.reducers.base import Reducer
-from lightning_trackplus.reducers.samples import Floats, NanPolicy, Samples, State
+from lightning_trackplus.reducers.types import Floats, NanPolicy, Samples, State
 
 
 class Sum(Reducer):

@@ -20,7 +20,7 @@ import numpy as np
 import PIL.Image
 
 from lightning_trackplus.record import Counts, Item
-from lightning_trackplus.reducers.samples import Floats, Samples
+from lightning_trackplus.reducers.types import Floats, Samples
 from lightning_trackplus.reports.charts import thinned
 from lightning_trackplus.reports.data import Curve, curves_of, modes_of
 from lightning_trackplus.reports.media import bins_of, media_by_step, shown

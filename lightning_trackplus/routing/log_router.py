@@ -17,19 +17,19 @@ from lightning_trackplus.lightning_internals.fast_path import FastPath, obstacle
 from lightning_trackplus.lightning_internals.shared_bases import MisconfigurationException
 from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.heat_map import HeatMap
-from lightning_trackplus.media.inference import infer_media
+from lightning_trackplus.media.infer_media import infer_media
 from lightning_trackplus.media.selection import is_selection
 from lightning_trackplus.reducers.base import Reducer
 from lightning_trackplus.reducers.registry import is_native
-from lightning_trackplus.reducers.samples import NanPolicy
+from lightning_trackplus.reducers.types import NanPolicy
 from lightning_trackplus.routing import rank_sync
 from lightning_trackplus.routing.call_cache import CallCache
 from lightning_trackplus.routing.configured_reducers import ConfiguredReducers
 from lightning_trackplus.routing.log_call import LogCall, check_is_no_list
 from lightning_trackplus.routing.logged_stream import LoggedStream
-from lightning_trackplus.routing.logger_dispatch import LoggerDispatch
 from lightning_trackplus.routing.media_handler import MediaHandler
 from lightning_trackplus.routing.metric_results import MetricResults
+from lightning_trackplus.routing.metrics_dispatch import MetricsDispatch
 from lightning_trackplus.routing.module_log import ModuleLog
 from lightning_trackplus.routing.reduction_handler import ReductionHandler
 from lightning_trackplus.routing.stream_registry import StreamRegistry
@@ -77,7 +77,7 @@ class LogRouter:
         self._metrics = MetricResults(self._log_in_lightning, module, trainer, self.media.deliver)
         self._fast: FastPath | None = None
         if fast and not trainer.barebones and _can_be_fast(trainer, self._module_log.native):
-            self._fast = FastPath(trainer, LoggerDispatch(trainer))
+            self._fast = FastPath(trainer, MetricsDispatch(trainer))
         self.calls = CallCache(module, trainer, self._fast)
         self._configured = configured
         # What was logged under each name: numbers, values for each sample, a metric, or a kind of medium.

@@ -16,8 +16,8 @@ from lightning_trackplus.record import Counts
 from lightning_trackplus.reducers.base import Reducer
 from lightning_trackplus.reducers.pending_calls import Snapshot
 from lightning_trackplus.reducers.registry import OneReduction, Reduction, reducers_of
-from lightning_trackplus.reducers.samples import NanPolicy, Span
 from lightning_trackplus.reducers.stream import Stream, StreamReducer, Summary
+from lightning_trackplus.reducers.types import NanPolicy, Span
 from lightning_trackplus.routing.log_call import Arguments
 from lightning_trackplus.routing.proxy_metrics import ProxyMetrics, is_epoch_end_hook
 from lightning_trackplus.runtime import distributed

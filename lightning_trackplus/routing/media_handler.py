@@ -11,7 +11,7 @@ from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.selected_items import SelectedItems, SelectionKey, in_shown_order
 from lightning_trackplus.media.selection import First, Selection, selection_of
 from lightning_trackplus.routing.log_call import LogCall
-from lightning_trackplus.routing.media_fan_out import MediaFanOut
+from lightning_trackplus.routing.media_dispatch import MediaDispatch
 from lightning_trackplus.runtime import distributed
 from lightning_trackplus.runtime.lists import is_list
 from lightning_trackplus.runtime.warn import describe_error, warn, warn_once
@@ -60,7 +60,7 @@ class MediaHandler:
     def __init__(self, module: pl.LightningModule, trainer: pl.Trainer) -> None:
         self._module = module
         self._trainer = trainer
-        self._loggers = MediaFanOut(trainer)
+        self._loggers = MediaDispatch(trainer)
         self._kept: dict[SelectionKey, SelectedItems] = {}
 
     def log(self, call: LogCall, media: Media[Any]) -> LoggedMedia | None:

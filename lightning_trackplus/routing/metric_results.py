@@ -21,7 +21,7 @@ from lightning_trackplus.logger.track_plus_logger import trackplus_loggers
 from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.figure import Figure
 from lightning_trackplus.media.heat_map import HeatMap
-from lightning_trackplus.media.inference import infer_media
+from lightning_trackplus.media.infer_media import infer_media
 from lightning_trackplus.reducers.base import Reducer
 from lightning_trackplus.routing.log_call import LogCall
 from lightning_trackplus.runtime.warn import warn_once

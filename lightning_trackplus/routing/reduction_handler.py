@@ -19,7 +19,7 @@ from lightning_trackplus.media.histogram import Histogram
 from lightning_trackplus.record import Counts
 from lightning_trackplus.reducers.base import Reducer
 from lightning_trackplus.reducers.registry import OneReduction, Reduction, is_native, reducers_of
-from lightning_trackplus.reducers.samples import NanPolicy
+from lightning_trackplus.reducers.types import NanPolicy
 from lightning_trackplus.routing import rank_sync
 from lightning_trackplus.routing.log_call import Arguments, LogCall
 from lightning_trackplus.routing.logged_stream import LoggedStream, StreamKey

@@ -159,8 +159,6 @@ def test_scalars_tab_draws_every_value(page: Page) -> None:
         line = card.locator(".line-plot:not(.ghost) path.line")
         expect(line).to_be_visible()
         expect(line).to_have_attribute("d", re.compile(rf"^M[-\d.,e]+(L[-\d.,e]+){{{count - 1}}}$"))
-    page.locator("paper-checkbox", has_text="Ignore outliers").click()
-    save_screenshot(page, "scalars.png", 1440, 768)
 
 
 def test_histograms_tab_draws_one_for_each_epoch(page: Page) -> None:

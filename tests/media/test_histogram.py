@@ -31,7 +31,7 @@ from lightning_trackplus.media.histogram import Histogram as Medium
 from lightning_trackplus.media.histogram_counts import count_on_device, count_on_host, unpack
 from lightning_trackplus.record import Counts, Record
 from lightning_trackplus.reducers.histogram import Histogram
-from lightning_trackplus.reducers.samples import Samples
+from lightning_trackplus.reducers.types import Samples
 from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.tensorboard import EventsWriter
 

@@ -70,8 +70,8 @@ said["our logger is loaded"] = "lightning_trackplus.logger.track_plus_logger" in
 import lightning_trackplus.logger.track_plus_logger
 said["attached to Lightning's own beside our module"] = attached(L.Trainer(**options))
 
-from lightning_trackplus.routing.media_fan_out import MediaFanOut
-loggers = MediaFanOut(L.Trainer(logger=TensorBoardLogger(sys.argv[1]), **options))
+from lightning_trackplus.routing.media_dispatch import MediaDispatch
+loggers = MediaDispatch(L.Trainer(logger=TensorBoardLogger(sys.argv[1]), **options))
 loggers.deliver("report", lightning_trackplus.Text("one"), 7)
 loggers.close()
 said["for other loggers"] = loaded()

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_trackplus.reducers.function import Function
-from lightning_trackplus.reducers.samples import Samples
+from lightning_trackplus.reducers.types import Samples
 
 
 def samples_of(steps, values):

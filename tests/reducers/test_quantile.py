@@ -15,7 +15,7 @@ from scipy import stats
 from lightning_trackplus.reducers.frequency import Mode, NUnique
 from lightning_trackplus.reducers.quantile import IQR, Distribution, Quantile
 from lightning_trackplus.reducers.robust import MAD, TrimmedMean, WinsorizedMean
-from lightning_trackplus.reducers.samples import Samples
+from lightning_trackplus.reducers.types import Samples
 
 METHODS = ("auto", "exact", "sketch", "hist")
 QUANTILES = (0.001, 0.05, 0.5, 0.75, 0.95, 0.99, 0.999)

@@ -21,9 +21,9 @@ from lightning_trackplus.reducers.ema import EMA, EWMStd
 from lightning_trackplus.reducers.function import Function
 from lightning_trackplus.reducers.mean import Mean
 from lightning_trackplus.reducers.running import Running, SinceLogged
-from lightning_trackplus.reducers.samples import Samples
 from lightning_trackplus.reducers.stream import Stream
 from lightning_trackplus.reducers.sum import Count, NanCount, Sum
+from lightning_trackplus.reducers.types import Samples
 
 numbers = st.floats(-1e6, 1e6)
 # pandas subtracts two nearly equal numbers where the step before the last counts for next to nothing.

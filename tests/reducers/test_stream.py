@@ -159,7 +159,7 @@ class TestTensors:
         assert_same(computed(reducer), result_of(make(), [samples_of(VALUES, steps=np.zeros(4))]))
 
     @for_several
-    def test_inference_mode(self, make):
+    def test_infer_media_mode(self, make):
         """Values made in inference mode are as others, and so is a reducer that is updated in it."""
         with torch.inference_mode():
             values = tensor(VALUES)

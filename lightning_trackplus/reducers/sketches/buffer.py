@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lightning_trackplus.reducers.samples import Floats, State
 from lightning_trackplus.reducers.sketches.points import are_equal, float32_if_lossless
+from lightning_trackplus.reducers.types import Floats, State
 
 _HEAD = 2
 # A form is the sum of these; it is below `tdigest.FORM`.

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_trackplus.reducers.samples import Floats, State
 from lightning_trackplus.reducers.sketches.points import WeightedPoints, in_order
+from lightning_trackplus.reducers.types import Floats, State
 
 FORM = 9
 _MAX_BINS = 8192

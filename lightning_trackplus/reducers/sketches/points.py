@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_trackplus.reducers.samples import Floats, unbroadcast
+from lightning_trackplus.reducers.types import Floats, unbroadcast
 
 _HALF = 0.5
 _FEW = 1024

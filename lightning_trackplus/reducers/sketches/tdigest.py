@@ -16,8 +16,8 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_trackplus.reducers.samples import Floats, State
 from lightning_trackplus.reducers.sketches.points import WeightedPoints, are_equal, in_order
+from lightning_trackplus.reducers.types import Floats, State
 
 FORM = 8
 CLUSTERS = 1360

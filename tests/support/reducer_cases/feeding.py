@@ -11,7 +11,7 @@ import torch
 from hypothesis import strategies as st
 
 from lightning_trackplus.record import Counts
-from lightning_trackplus.reducers.samples import Samples
+from lightning_trackplus.reducers.types import Samples
 
 FIXED = {
     "far from zero": 1e6 + np.random.default_rng(0).uniform(-1, 1, 400),

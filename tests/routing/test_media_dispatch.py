@@ -1,4 +1,4 @@
-"""How MediaFanOut gives media to the loggers of a Trainer: to whom, how often, and what happens where one fails."""
+"""How MediaDispatch gives media to the loggers of a Trainer: to whom, how often, and what happens where one fails."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_trackplus import Image, Text, TrackPlus, TrackPlusLogger
-from lightning_trackplus.routing.media_fan_out import MediaFanOut
+from lightning_trackplus.routing.media_dispatch import MediaDispatch
 from tests.flavour.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tests.flavour.pytorch.loggers.logger import DummyLogger
 from tests.flavour.pytorch.utilities.rank_zero import rank_zero_only
@@ -43,7 +43,7 @@ def slow_tensorboard(goes_on):
 def test_a_logger_that_cannot_take_media_leaves_them_in_the_run_directory(tmp_path):
     """Without another logger that keeps files, they lie where Lightning keeps the checkpoints of this logger."""
     trainer = trainer_with(tmp_path, Silent())
-    loggers = MediaFanOut(trainer)
+    loggers = MediaDispatch(trainer)
     folder = tmp_path / "root" / "silent" / "mine"
     message = f"Silent cannot take media, so they are kept as files in {folder}."
     with pytest.warns(UserWarning, match=f"^{re.escape(message)}$"):
@@ -64,7 +64,7 @@ def test_the_run_directory_is_that_of_the_first_logger(tmp_path):
         pass
 
     first = TensorBoardLogger(tmp_path / "tensorboard")
-    loggers = MediaFanOut(trainer_with(tmp_path, first, Silent(), Other()))
+    loggers = MediaDispatch(trainer_with(tmp_path, first, Silent(), Other()))
     with pytest.warns(UserWarning, match="cannot take media") as caught:
         loggers.deliver("shade", picture(30), 7)
     loggers.close()
@@ -78,7 +78,7 @@ def test_the_run_directory_has_name_and_version(tmp_path, version, folder):
     """A number is written as Lightning writes it; what a logger has not is left out."""
     logger = Silent()
     logger.version = version
-    loggers = MediaFanOut(trainer_with(tmp_path, logger))
+    loggers = MediaDispatch(trainer_with(tmp_path, logger))
     with pytest.warns(UserWarning, match=re.escape(f"{folder}.")):
         loggers.deliver("shade", picture(30), 7)
     loggers.close()
@@ -88,7 +88,7 @@ def test_the_run_directory_has_name_and_version(tmp_path, version, folder):
 def test_a_directory_that_is_not_on_this_machine_is_not_written_to(tmp_path):
     """A CSVLogger with a URL keeps its numbers there; media are files on this machine, and a warning says where."""
     logger = CSVLogger("memory://runs")
-    loggers = MediaFanOut(trainer_with(tmp_path, logger))
+    loggers = MediaDispatch(trainer_with(tmp_path, logger))
     message = (
         f"CSVLogger cannot take media (ValueError: {logger.log_dir} is not a local directory), so they are kept as"
         f" files in {tmp_path / 'root'}."
@@ -108,7 +108,7 @@ def test_a_logger_that_fails_loses_no_medium_and_ends_no_training(tmp_path):
             raise OSError("the disk is gone")
 
     logger = Broken(tmp_path)
-    loggers = MediaFanOut(trainer_with(tmp_path, logger))
+    loggers = MediaDispatch(trainer_with(tmp_path, logger))
     with pytest.warns(UserWarning, match=re.escape("Broken cannot take media (OSError: the disk is gone), so they")):
         loggers.deliver("shade", picture(30), 7)
     loggers.close()
@@ -123,7 +123,7 @@ def test_a_logger_that_cannot_say_where_it_writes_ends_no_training(tmp_path):
         def save_dir(self):
             raise OSError("the disk is gone")
 
-    loggers = MediaFanOut(trainer_with(tmp_path, Lost()))
+    loggers = MediaDispatch(trainer_with(tmp_path, Lost()))
     message = "Giving 'shade' to the loggers failed, training continues. OSError: the disk is gone"
     with pytest.warns(UserWarning, match=re.escape(message)):
         loggers.deliver("shade", picture(30), 7)
@@ -133,7 +133,7 @@ def test_a_logger_that_cannot_say_where_it_writes_ends_no_training(tmp_path):
 def test_what_a_writer_raises_is_a_warning(tmp_path):
     """A logger that fails later than at first costs a warning; the other loggers get the medium."""
     tensorboard, csv = TensorBoardLogger(tmp_path / "tensorboard"), CSVLogger(tmp_path / "csv")
-    loggers = MediaFanOut(trainer_with(tmp_path, tensorboard, csv))
+    loggers = MediaDispatch(trainer_with(tmp_path, tensorboard, csv))
     loggers.deliver("shade", picture(30), 7)
     loggers.close()
     Path(csv.log_dir, "media.csv").unlink()
@@ -149,7 +149,7 @@ def test_a_slow_logger_does_not_hold_up_the_others(tmp_path):
     goes_on = threading.Event()
 
     slow, csv = slow_tensorboard(goes_on)(tmp_path / "slow"), CSVLogger(tmp_path / "csv")
-    loggers = MediaFanOut(trainer_with(tmp_path, slow, csv))
+    loggers = MediaDispatch(trainer_with(tmp_path, slow, csv))
     loggers.deliver("shade", picture(30), 7)
     index, deadline = Path(csv.log_dir, "media.csv"), time.monotonic() + PATIENCE
     while not (index.is_file() and index.read_text().count("\n") == 2) and time.monotonic() < deadline:
@@ -178,7 +178,7 @@ def test_a_medium_is_copied_and_encoded_once_for_all_loggers(tmp_path):
 
     ours, csv = TrackPlusLogger(tmp_path / "ours"), CSVLogger(tmp_path / "csv")
     tensorboard = TensorBoardLogger(tmp_path / "tensorboard")
-    loggers = MediaFanOut(trainer_with(tmp_path, ours, tensorboard, csv))
+    loggers = MediaDispatch(trainer_with(tmp_path, ours, tensorboard, csv))
     pixels = torch.full((1, 4, 4), 60, dtype=torch.uint8)
     loggers.deliver("shade", Counted(pixels), 7)
     pixels.zero_()
@@ -198,7 +198,7 @@ def test_a_medium_that_cannot_be_encoded_is_a_warning(tmp_path):
             raise RuntimeError("no ink")
 
     ours, csv = TrackPlusLogger(tmp_path / "ours"), CSVLogger(tmp_path / "csv")
-    loggers = MediaFanOut(trainer_with(tmp_path, ours, csv))
+    loggers = MediaDispatch(trainer_with(tmp_path, ours, csv))
     with pytest.warns(UserWarning, match=r"^Encoding 'report' failed, training continues. RuntimeError: no ink$"):
         loggers.deliver("report", Failing("one"), 7)
         loggers.deliver("report", Text("two"), 8)
@@ -212,7 +212,7 @@ def test_the_directory_that_two_loggers_share_has_each_file_once(tmp_path):
     """A CSVLogger whose directory is that of a TrackPlusLogger, or of another CSVLogger, adds no second copy."""
     ours = TrackPlusLogger(tmp_path, "runs", "one")
     pair = [CSVLogger(tmp_path, "pair", "two") for _ in range(2)]
-    loggers = MediaFanOut(trainer_with(tmp_path, ours, CSVLogger(tmp_path, "runs", "one"), *pair))
+    loggers = MediaDispatch(trainer_with(tmp_path, ours, CSVLogger(tmp_path, "runs", "one"), *pair))
     loggers.deliver("shade", picture(30), 7)
     loggers.close()
     ours.finalize("success")
@@ -222,7 +222,7 @@ def test_the_directory_that_two_loggers_share_has_each_file_once(tmp_path):
 def test_a_lone_logger_without_media_beside_one_that_writes_no_files(tmp_path):
     """A TrackPlusLogger that writes events alone keeps no files, so that they are written."""
     ours = TrackPlusLogger(tmp_path, writers=["tensorboard"])
-    loggers = MediaFanOut(trainer_with(tmp_path, ours, Silent()))
+    loggers = MediaDispatch(trainer_with(tmp_path, ours, Silent()))
     with pytest.warns(
         UserWarning, match=re.escape(f"Silent cannot take media, so they are kept as files in {ours.log_dir}.")
     ):
@@ -242,7 +242,7 @@ def test_subclasses_and_the_other_package_of_lightning_are_known(tmp_path):
     tensorboard = pytorch_lightning.loggers.TensorBoardLogger(tmp_path / "c")
     trainer = trainer_with(tmp_path)
     trainer.loggers = [*theirs, tensorboard]
-    loggers = MediaFanOut(trainer)
+    loggers = MediaDispatch(trainer)
     with no_warnings():
         loggers.deliver("shade", picture(30), 7)
         loggers.close()
@@ -283,7 +283,7 @@ def test_the_step_is_lightnings_unless_one_is_given(tmp_path):
     """A medium without a step has that of the numbers of now; a given one is taken, and has to be whole."""
     csv = CSVLogger(tmp_path)
     trainer = trainer_with(tmp_path, csv)
-    loggers = MediaFanOut(trainer)
+    loggers = MediaDispatch(trainer)
     loggers.deliver("shade", picture(30))
     loggers.deliver("shade", picture(40), np.int64(9))
     with pytest.raises(TypeError):
@@ -295,7 +295,7 @@ def test_the_step_is_lightnings_unless_one_is_given(tmp_path):
 def test_media_have_the_prefix_that_numbers_have(tmp_path):
     """A logger with a prefix puts it before the names of media too."""
     csv, tensorboard = CSVLogger(tmp_path / "csv", prefix="mine"), TensorBoardLogger(tmp_path / "tb", prefix="mine")
-    loggers = MediaFanOut(trainer_with(tmp_path, csv, tensorboard))
+    loggers = MediaDispatch(trainer_with(tmp_path, csv, tensorboard))
     loggers.deliver("shade", picture(30), 7)
     loggers.close()
     for logger in (csv, tensorboard):
@@ -311,7 +311,7 @@ def test_media_have_the_prefix_that_numbers_have(tmp_path):
 def test_only_rank_zero_writes(tmp_path):
     """Another process gives its media to no logger, and opens none."""
     csv, tensorboard = CSVLogger(tmp_path), TensorBoardLogger(tmp_path)
-    loggers = MediaFanOut(trainer_with(tmp_path, csv, tensorboard, Silent()))
+    loggers = MediaDispatch(trainer_with(tmp_path, csv, tensorboard, Silent()))
     with pytest.MonkeyPatch.context() as patch, no_warnings():
         patch.setattr(rank_zero_only, "rank", 1)
         loggers.deliver("shade", picture(30), 7)
@@ -325,7 +325,7 @@ def test_only_rank_zero_writes(tmp_path):
 )
 def test_loggers_that_are_off_get_nothing_and_nothing_is_said(tmp_path, options):
     """A fast development run, and a search that has put a DummyLogger in their place, write no media."""
-    loggers = MediaFanOut(quiet_trainer(tmp_path, **options))
+    loggers = MediaDispatch(quiet_trainer(tmp_path, **options))
     with no_warnings():
         loggers.deliver("shade", picture(30), 7)
         loggers.close()
@@ -335,7 +335,7 @@ def test_loggers_that_are_off_get_nothing_and_nothing_is_said(tmp_path, options)
 def test_a_logger_that_comes_to_media_first_has_its_numbers_as_before(tmp_path):
     """CSVLogger does not take the files of media for those of another run, and TensorBoardLogger has one event file."""
     csv, tensorboard = CSVLogger(tmp_path / "csv"), TensorBoardLogger(tmp_path / "tensorboard")
-    loggers = MediaFanOut(trainer_with(tmp_path, csv, tensorboard))
+    loggers = MediaDispatch(trainer_with(tmp_path, csv, tensorboard))
     loggers.deliver("shade", picture(30), 7)
     assert len(list(Path(tensorboard.log_dir).glob("events.*"))) == 1
     loggers.close()
@@ -352,7 +352,7 @@ def test_a_flood_does_what_our_logger_was_told(tmp_path):
     goes_on = threading.Event()
     slow = slow_tensorboard(goes_on)(tmp_path / "slow")
     ours = TrackPlusLogger(tmp_path / "ours", media_overflow="drop", max_queue_bytes=3000)
-    loggers = MediaFanOut(trainer_with(tmp_path, ours, slow))
+    loggers = MediaDispatch(trainer_with(tmp_path, ours, slow))
     with pytest.warns(UserWarning, match=r"^Media were dropped \d+ times in this run") as caught:
         for step in range(50):
             loggers.deliver("noise", Image(torch.rand(1, 16, 16)), step)
@@ -371,7 +371,7 @@ def test_a_flood_does_what_our_logger_was_told(tmp_path):
 
 def test_a_trainer_without_loggers_says_so_once(tmp_path):
     """Where there is no logger at all, one warning says that media are not written and what would write them."""
-    loggers = MediaFanOut(quiet_trainer(tmp_path))
+    loggers = MediaDispatch(quiet_trainer(tmp_path))
     message = (
         "self.log('shade', <Image: 1 item>): no logger of this Trainer takes media, so they are not written."
         " Give it one that does: Trainer(logger=TrackPlusLogger())."

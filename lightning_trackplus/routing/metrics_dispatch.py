@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
 
-class LoggerDispatch:
+class MetricsDispatch:
     """Gives metrics to the loggers, to a `TrackPlusLogger` without waiting for the device on which they lie."""
 
     def __init__(self, trainer: pl.Trainer) -> None:

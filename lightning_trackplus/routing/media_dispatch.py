@@ -1,4 +1,4 @@
-"""Delivers media to all loggers of a Trainer."""
+"""Gives media to the loggers of a Trainer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
 
-class MediaFanOut:
+class MediaDispatch:
     """Gives media to all loggers of a Trainer, on rank zero.
 
     A `TrackPlusLogger` takes a medium itself. Each other logger that has a writer gets an `AsyncWriter`, so a service
