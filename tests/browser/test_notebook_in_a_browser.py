@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lightning_trackplus import Audio, Html, Image, Table, Text, TrackPlusLogger, read_run, reducers, report
-from tests.browser.test_report_in_a_browser import EVERY, HOSTILE, ROOT, Opened
+from tests.browser.test_report_in_a_browser import EVERY, HOSTILE, Opened
 from tests.integration.test_notebook_example import NOTEBOOK, kernel_folder  # noqa: F401  a fixture
 
 # Where it is missing, the fixture `browser` says so.
@@ -20,6 +20,7 @@ with contextlib.suppress(ModuleNotFoundError):
 pytest.importorskip("jinja2")
 pytest.importorskip("markdown_it")
 
+ROOT = Path(__file__).parents[2]
 SAMPLE_RATE = 8000
 
 
