@@ -19,6 +19,7 @@ from lightning_trackplus.reducers.types import NanPolicy
 from lightning_trackplus.routing.configured_reducers import ConfiguredReducers
 from lightning_trackplus.routing.log_router import LogRouter
 from lightning_trackplus.routing.stream_registry import StreamRegistry
+from lightning_trackplus.runtime import distributed
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -219,7 +220,8 @@ class TrackPlus(AttachLoggers):
         """Put the positions of the runs and the streams of training into a checkpoint; all processes must call it."""
         super().on_save_checkpoint(trainer, pl_module, checkpoint)
         tracked = self._tracked(trainer)
-        part_of(checkpoint)["logged"] = tracked.streams.state_dict(alone=tracked.is_alone)
+        with distributed.alone(tracked.is_alone or trainer.world_size == 1):
+            part_of(checkpoint)["logged"] = tracked.streams.state_dict()
 
     @override
     def on_load_checkpoint(
@@ -230,7 +232,8 @@ class TrackPlus(AttachLoggers):
         logged = part_of(dict(checkpoint)).get("logged")
         # An evaluation of a checkpoint starts from zero.
         if logged is not None and trainer.state.fn == "fit":
-            self._tracked(trainer).streams.load_state_dict(logged)
+            with distributed.alone(trainer.world_size == 1):
+                self._tracked(trainer).streams.load_state_dict(logged)
 
     @override
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:

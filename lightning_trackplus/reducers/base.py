@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from abc import abstractmethod
@@ -265,6 +266,13 @@ class Reducer(LazyMetric):
             self.updates = updates
         if parts:
             self.stream.restore(self.stream.merged(parts))
+
+    def without_values(self) -> Self:
+        """Return a copy without values, for another process."""
+        made = copy.copy(self)
+        vars(made).pop("stream", None)
+        made.updates, made.process_group = 0, None
+        return made
 
     def __repr__(self) -> str:
         arguments = []

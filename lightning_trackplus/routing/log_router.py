@@ -112,7 +112,8 @@ class LogRouter:
 
     def end_epoch(self) -> None:
         """Log the results of the epoch that ends now, those of all processes together."""
-        merged, media = rank_sync.sync_epoch(self.reducers.ending(), self.media.ending())
+        with distributed.alone(self._trainer.world_size == 1):
+            merged, media = rank_sync.sync_epoch(self.reducers.ending(), self.media.ending())
         self.media.end_epoch(media)
         self.reducers.end_epoch(merged)
 

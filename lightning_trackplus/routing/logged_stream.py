@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import pickle
 from collections.abc import Callable, Mapping, Sequence
@@ -131,12 +130,10 @@ class LoggedStream:
     @functools.cached_property
     def request(self) -> bytes | None:
         """What another process needs to make it too; None if that cannot be pickled."""
-        reduce_fx = self.reduce_fx
-        if self.module_metric is not None:
-            reduce_fx = copy.deepcopy(self.module_metric)
-            reduce_fx.reset()
-        arguments = {**self.arguments, "sync_dist_group": None}
+        # The values that count are those of a synced stream, also of a reducer that syncs itself.
+        arguments = {**self.arguments, "sync_dist_group": None, "sync_dist": True}
         try:
+            reduce_fx = self.reduce_fx if self.module_metric is None else self.module_metric.without_values()
             return pickle.dumps((reduce_fx, arguments, {"training": self.training, "nan_policy": self.nan_policy}))
         except Exception:  # noqa: BLE001  pickle raises what the object raises
             return None

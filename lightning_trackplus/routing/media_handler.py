@@ -12,7 +12,6 @@ from lightning_trackplus.media.selected_items import SelectedItems, SelectionKey
 from lightning_trackplus.media.selection import First, Selection, selection_of
 from lightning_trackplus.routing.log_call import LogCall
 from lightning_trackplus.routing.media_dispatch import MediaDispatch
-from lightning_trackplus.runtime import distributed
 from lightning_trackplus.runtime.lists import is_list
 from lightning_trackplus.runtime.warn import describe_error, warn, warn_once
 
@@ -149,7 +148,7 @@ class MediaHandler:
         """Keep what a selection wants of a medium; deliver what it has kept where that is complete."""
         kept = self._kept.get(key)
         if kept is None:
-            kept = self._kept[key] = SelectedItems(selection, distributed.rank())
+            kept = self._kept[key] = SelectedItems(selection, self._trainer.global_rank)
         if kept.media_type not in (None, media.media_type):
             raise ValueError(
                 f"self.log({key.name!r}, …) got {media.media_type} after {kept.media_type} in one epoch; log them under"

@@ -60,19 +60,24 @@ def sync_streams(streams: Sequence[LoggedStream]) -> Merged:
     Raises:
         MisconfigurationException: If processes have different reducers for one name.
     """
-    by_group: dict[tuple[int, ...], list[LoggedStream]] = {}
+    by_group: dict[tuple[tuple[int, ...], str], list[LoggedStream]] = {}
     for one in streams:
-        by_group.setdefault(tuple(one.members), []).append(one)
+        name = distributed.group_name(one.group) if one.members else ""
+        by_group.setdefault((tuple(one.members), name), []).append(one)
     merged: Merged = []
     # All processes take the groups in one order.
-    for members, of_group in sorted(by_group.items(), key=lambda item: item[0]):
-        sync = StreamSync(of_group)
-        states: _States = (
-            distributed.all_reduce_states(sync.local_state, sync.merge, of_group[0].group, sync.finish)
-            if members
-            else sync.local_state()
-        )
-        merged += sync.merged(states, shows_all=False)
+    for (members, _), of_group in sorted(by_group.items(), key=lambda item: item[0]):
+        group, begin = of_group[0].group, 0
+        while begin < len(of_group):
+            # A process that is asked for results earlier than others, as by its progress bar, has logged less by then.
+            end = begin + distributed.least(len(of_group) - begin, group) if members else len(of_group)
+            sync, begin = StreamSync(of_group[begin:end]), end
+            states: _States = (
+                distributed.all_reduce_states(sync.local_state, sync.merge, group, sync.finish)
+                if members
+                else sync.local_state()
+            )
+            merged += sync.merged(states, shows_all=False)
     return merged
 
 
@@ -259,11 +264,14 @@ def gather_media(
     senders = sorted({place.rank for places in chosen.values() for place in places})
     batches = {0: mine}
     if any(senders):
-        sent = {key: _attempt(key, distributed.pickled, one) for key, one in mine.items() if one is not None}
-        batches = {
-            rank: {key: _attempt(key, pickle.loads, data) for key, data in each.items() if data is not None}
-            for rank, each in distributed.gather_objects(sent, senders).items()
-        }
+        sent = {}
+        if distributed.rank() != 0:
+            sent = {key: _attempt(key, distributed.pickled, one) for key, one in mine.items() if one is not None}
+        for rank, each in distributed.gather_objects(sent, senders).items():
+            if rank != 0:
+                batches[rank] = {
+                    key: _attempt(key, pickle.loads, data) for key, data in each.items() if data is not None
+                }
     if distributed.rank() != 0:
         return {}
     found = {}

@@ -140,7 +140,9 @@ class ReductionHandler:
     def compute_pending(self) -> None:
         """Compute the results of what an epoch-end hook has logged, when Lightning asks for the first, or at last."""
         if late := [one for one in self._streams if one.proxies.is_waiting]:
-            for logged, results in rank_sync.sync_streams(late):
+            with distributed.alone(self._trainer.world_size == 1):
+                merged = rank_sync.sync_streams(late)
+            for logged, results in merged:
                 self._show_epoch(logged, results)
                 if logged.module_metric is None:
                     self._reset(logged)
@@ -219,7 +221,7 @@ class ReductionHandler:
         self._check_names(logged)
         if is_native(reduce_fx):
             (reducer,) = logged.stream.reducers
-            earlier = result_entries.withdraw(self._trainer, key.hook, key.name, call.dataloader, reducer.name)
+            earlier = result_entries.withdraw(self._trainer, key.hook, call.name, call.dataloader, reducer.name)
             if earlier is not None:
                 logged.stream.add(earlier[0], weight=earlier[1])
         self._streams.add(logged)
@@ -276,4 +278,5 @@ class ReductionHandler:
 
 
 def _key(call: LogCall) -> StreamKey:
-    return StreamKey(str(call.hook), call.name, call.position.dataloader)
+    # A name may be of a class of its own, such as an enum, which other processes and checkpoints need not know.
+    return StreamKey(str(call.hook), str.__str__(call.name), call.position.dataloader)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 
 from lightning_trackplus.reducers.base import Reducer
-from lightning_trackplus.reducers.registry import reducers_of
+from lightning_trackplus.reducers.registry import Reduction, reducers_of
 from lightning_trackplus.reducers.stream import Stream, Summary
 from lightning_trackplus.routing.logged_stream import LoggedStream, StreamKey
 from lightning_trackplus.runtime import distributed
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import lightning.pytorch as pl
 
 _NO_EPOCH = -1
+_NO_OPTIONS = {"metric_attribute": None, "sync_dist_group": None}
 
 
 class StreamRegistry:
@@ -86,12 +87,8 @@ class StreamRegistry:
                 found.setdefault(saved["key"], []).append(saved)
         return [logged for several in found.values() if (logged := self._stream_of_checkpoint(several)) is not None]
 
-    def state_dict(self, *, alone: bool) -> dict[str, Any]:
-        """Return what training has logged, for a checkpoint; all processes have to call it together.
-
-        Args:
-            alone: Whether other processes may not answer, and only this one's values are wanted.
-        """
+    def state_dict(self) -> dict[str, Any]:
+        """Return what training has logged, for a checkpoint; all processes have to call it together."""
 
         def mine() -> dict[tuple[Any, ...], _Saved]:
             found: dict[tuple[Any, ...], _Saved] = {}
@@ -102,7 +99,7 @@ class StreamRegistry:
                         found[key] = self._merged(key, found[key], saved) if key in found else saved
             return found
 
-        merged = mine() if alone else distributed.all_reduce_states(mine, self._merged)
+        merged: dict[tuple[Any, ...], _Saved] = distributed.all_reduce_states(mine, self._merged)
         found: dict[str, list[_Saved]] = {"streams": [], "reducers": []}
         for (kind, *_), saved in sorted(merged.items(), key=lambda item: item[1]["rank"]):
             found[kind].append(saved)
@@ -205,7 +202,7 @@ class StreamRegistry:
         logged = LoggedStream(
             StreamKey(*saved["key"]),
             reduce_fx if module_metric is None else module_metric,
-            {**saved["arguments"], "sync_dist_group": None},
+            {**saved["arguments"], **_NO_OPTIONS},
             training=True,
             nan_policy=saved["nan_policy"],
             module_metric=module_metric,
@@ -221,20 +218,28 @@ _Saved: TypeAlias = dict[str, Any]
 
 
 def _saved(logged: LoggedStream, attribute: str | None) -> _Saved:
-    plain = logged.reduce_fx if isinstance(logged.reduce_fx, list) else [logged.reduce_fx]
+    # A checkpoint holds Python's own types: no enum as the name of a reducer, and no True of numpy.
+    options = {name: bool(value) for name, value in logged.arguments.items() if name not in _NO_OPTIONS}
     return {
         **_stream(logged.stream if logged.module_metric is None else Stream([])),
-        # A checkpoint holds Python's own types, and a name may be of a class of its own, such as an enum.
-        "key": tuple(str.__str__(one) if isinstance(one, str) else one for one in logged.key),
+        "key": tuple(logged.key),
         "epoch": logged.epoch,
         "group": _group(logged.members) if logged.is_synced else None,
-        "reduce_fx": logged.reduce_fx if all(isinstance(one, str) for one in plain) else None,
+        "reduce_fx": _names_of(logged.reduce_fx),
         "attribute": attribute,
-        "arguments": {name: value for name, value in logged.arguments.items() if name != "sync_dist_group"},
+        "arguments": options,
         "nan_policy": logged.nan_policy,
         "has_vectors": logged.has_vectors,
         "logged_at": logged.logged_at,
     }
+
+
+def _names_of(reduce_fx: Reduction) -> str | list[str] | None:
+    """Return the names by which reducers were asked for; None if one was given as an object."""
+    if not isinstance(reduce_fx, list):
+        return str.__str__(reduce_fx) if isinstance(reduce_fx, str) else None
+    names = [str.__str__(one) for one in reduce_fx if isinstance(one, str)]
+    return names if len(names) == len(reduce_fx) else None
 
 
 def _stream(stream: Stream) -> _Saved:
@@ -243,7 +248,8 @@ def _stream(stream: Stream) -> _Saved:
         "is_series": any(reducer.span != "epoch" for reducer in stream.reducers),
         "reducers": [reducer.name for reducer in stream.reducers],
         "state_keys": [str(reducer.state_key) for reducer in stream.reducers],
-        "parts": [_part(stream.summary())],
+        # What is logged later is the same to the last bit, saved or not.
+        "parts": [_part(stream.peek())],
     }
 
 

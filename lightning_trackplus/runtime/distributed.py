@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import pickle
 import zlib
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import torch
@@ -20,8 +22,23 @@ Group: TypeAlias = Any
 """A `torch.distributed.ProcessGroup`, or None for all; torch builds without distributed have no such name."""
 
 
+_is_alone = ContextVar("is_alone", default=False)
+
+
+@contextlib.contextmanager
+def alone(is_alone: bool) -> Iterator[None]:
+    """Exchange nothing with other processes, as if there were none, if this process is alone."""
+    token = _is_alone.set(is_alone)
+    try:
+        yield
+    finally:
+        _is_alone.reset(token)
+
+
 def is_distributed() -> bool:
-    """Return whether there is more than one process."""
+    """Return whether there is more than one process, and this one is not `alone`."""
+    if _is_alone.get():
+        return False
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
@@ -148,7 +165,7 @@ def all_reduce_states(
         Exception: What a function or a pickler has raised in a process; all processes raise it, so that none waits for
             another.
     """
-    if not is_distributed():
+    if not is_distributed() or not group_ranks(group):
         return {key: finish(key, state) for key, state in make().items()}
     mine = states = _attempt(lambda: dict(make()))
     # With NCCL, this also makes the communicator of all processes, which the rounds need.
@@ -167,6 +184,19 @@ def all_reduce_states(
     # In the order of this process; then what only others have, in an order that is the same in all.
     keys = [] if isinstance(mine, _Failure) else list(mine)
     return {key: finished[key] for key in [*keys, *sorted(finished.keys() - set(keys), key=share_of)]}
+
+
+def least(number: int, group: Group) -> int:
+    """Return the least number that a process of a group gives."""
+    found = torch.tensor(number, device=_device(group))
+    distributed.all_reduce(found, op=distributed.ReduceOp.MIN, group=group)
+    return int(found.item())
+
+
+def group_name(group: Group) -> str:
+    """Return the name of a group, which is the same in all of its processes."""
+    found: Any = distributed.group.WORLD if group is None else group
+    return str(found.group_name)
 
 
 class _Failure(NamedTuple):
@@ -243,8 +273,7 @@ def gather_objects(mine: T, senders: Sequence[int]) -> dict[int, T]:
         mine: What this process gives, if it is a sender; it has to be picklable.
         senders: The ranks, of which all processes know.
     """
-    own = distributed.get_rank()
-    if own:
+    if own := rank():
         if own in senders:
             _exchange(pickled(mine), 0, None, receives=False)
         return {}

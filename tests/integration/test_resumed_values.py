@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import shutil
 import warnings
 from collections import Counter
@@ -22,6 +23,13 @@ from tests.support.resuming import BATCHES, EPOCHS, Save, every_step, in_two_pro
 from tests.support.training import LoggingModule, goes_on_exactly, loader, quiet_trainer
 
 pytestmark = goes_on_exactly
+
+
+class Name(str, enum.Enum):
+    """The names of reducers, as in a configuration."""
+
+    P95 = "p95"
+
 
 GROUPS = {
     "what an epoch shows": ("epoch_", "scalar_", "function", "local_", "plain"),
@@ -305,6 +313,40 @@ class TestCheckpoints:
         own = Counter(one["key"][0] for one in saved["reducers"] for _ in one["parts"])
         assert parts.items() >= {"epoch": 1, "scalar": 1, "function": 1, "local": 1, "series": 2, "since": 1}.items()
         assert own == {"p95": 1, "last": 1, "ema": 2, "running": 2}
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"reduce_fx": Name.P95},
+            {"reduce_fx": [Name.P95, "max"]},
+            {"reduce_fx": "p95", "prog_bar": np.True_},
+        ],
+        ids=["enum", "enums", "numpy"],
+    )
+    def test_arguments_of_other_types_go_on(self, tmp_path, options):
+        """A checkpoint has them as Python's own, and shows what is not logged again."""
+
+        def step(module, batch, index):
+            if index == 0:
+                module.log("x", batch[:, 0], on_step=False, on_epoch=True, **options)
+
+        rows = [fit(tmp_path, Save("on_train_batch_end"), module=LoggingModule(training_step=step), max_epochs=1)]
+        path = tmp_path / "on_train_batch_end-4.ckpt"
+        assert torch.load(path, weights_only=True)["lightning_trackplus"]["logged"]["streams"]
+        rows.append(fit(tmp_path, ckpt_path=path, module=LoggingModule(training_step=step), max_epochs=1))
+        assert rows[0][-1] == rows[1][-1]
+
+    def test_saving_them_changes_no_later_result(self, tmp_path):
+        """Not in the last bit, of which sums in another order would be another."""
+
+        def step(module, batch, index):
+            x = (batch.abs().flatten() + 0.1) * np.pi * (index + 1)
+            options = {"on_step": False, "on_epoch": True}
+            module.log("x", x, reduce_fx=["mean", "std", "skew", "kurtosis", "ema", "logsumexp", "gmean"], **options)
+
+        module = LoggingModule(training_step=step)
+        saved, unsaved = (fit(tmp_path, *save, module=module, max_epochs=1) for save in ([every_step(tmp_path)], []))
+        assert saved == unsaved
 
     def test_one_without_ours_loads(self, tmp_path):
         """It goes on as if nothing had been logged."""

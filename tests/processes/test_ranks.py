@@ -306,6 +306,22 @@ def test_collectives(both_ranks):
         assert "nothing in pairs" not in rank["seen"]
 
 
+def test_names_of_any_class_of_strings(both_ranks):
+    """Other processes get the string alone."""
+    x = np.concatenate([np.concatenate(part) for part in SPLITS["uneven"]])
+    for rank in both_ranks("odd_names"):
+        assert rank["metrics"] == {"x_max": x.max(), "x_count": len(x)}
+
+
+def test_reducers_of_the_module_with_a_group(both_ranks):
+    """Over its processes; one that is not among them has its own values. A rank without the name needs no advice."""
+    x = [np.concatenate(part) for part in SPLITS["uneven"]]
+    for number, rank in enumerate(both_ranks("reducers_of_groups")):
+        assert rank["metrics"] == {"of_both": np.median(np.concatenate(x)), "own": np.median(x[1])}
+        assert rank["alone"] == number
+        assert rank["warnings"] == []
+
+
 class TestNobodyWaitsInVain:
     """What made a process wait for one that did not come."""
 
@@ -323,6 +339,21 @@ class TestNobodyWaitsInVain:
         most = max(batch.max() for part in SPLITS["uneven"] for batch in part)
         for rank in both_ranks("several_groups"):
             assert rank["metrics"] == {f"group{index}": most for index in range(8)}
+
+    def test_for_groups_that_are_logged_in_another_order(self, both_ranks):
+        """At the end of an epoch as well, where groups of the same ranks are not one."""
+        for rank in both_ranks("groups_in_other_orders"):
+            assert rank["metrics"] == {"group0": 3, "group1": 3}
+
+    def test_for_a_rank_that_is_asked_for_results_later(self, both_ranks):
+        """Each result is that of all ranks, whoever was asked first."""
+        for rank in both_ranks("asked_early"):
+            assert rank["metrics"] == {"first": 1.5, "second": 3, "third": 3}
+
+    def test_for_a_rank_that_is_not_of_the_trainer(self, both_ranks):
+        """A Trainer of one process has no others, also where there are some."""
+        zero, _ = both_ranks("a_trainer_of_one_process")
+        assert zero == {"metrics": {"p95": 1, "late": 2}, "media": 1}
 
     def test_for_a_rank_of_a_group_that_has_no_batch(self, both_ranks):
         """It joins the others with nothing, as it does without a group."""

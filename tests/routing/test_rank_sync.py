@@ -14,6 +14,7 @@ from lightning_trackplus.routing.logged_stream import LoggedStream, StreamKey
 from lightning_trackplus.routing.rank_sync import sync_epoch
 from lightning_trackplus.routing.stream_registry import StreamRegistry
 from lightning_trackplus.runtime import distributed
+from tests.support.many_ranks import Unpicklable
 from tests.support.thread_ranks import in_threads
 
 REDUCTIONS = ["mean", "std", "skew", "sum", "min", "max", "count", "median", "p95", "last", "argmax", "topk(3)"]
@@ -170,6 +171,18 @@ def test_media_are_sent_by_those_that_have_chosen_ones(monkeypatch):
     assert sum(map(len, sent)) <= 1.1 * 8 * 3 * 128 * 128
 
 
+def test_what_rank_zero_has_need_not_be_sent():
+    """A medium that cannot be pickled is shown where it is, whatever others send."""
+    keys = [SelectionKey("evaluation", name) for name in ("own", "others")]
+
+    def work(rank):
+        kept = SelectedItems(selection_of("top1"), rank)
+        kept.add(Unpicklable() if rank == 0 else Image(torch.zeros((1, 3, 4, 4), dtype=torch.uint8), score=1.0))
+        return sync_epoch([], {keys[rank]: kept})[1]
+
+    assert in_threads(2, work)[0].keys() == set(keys)
+
+
 def registry(rank, ranks, steps, saved=None):
     """Return the streams of a rank that has seen some batches, maybe after a resume; some only every third rank has."""
     found = StreamRegistry()
@@ -189,8 +202,8 @@ def registry(rank, ranks, steps, saved=None):
 def test_a_training_goes_on_with_another_number_of_ranks(before, after):
     """A checkpoint has each stream once, and the epoch ends with the results of all values."""
     halves = range(STEPS // 2), range(STEPS // 2, STEPS)
-    saved = in_threads(before, lambda rank: registry(rank, [rank], halves[0]).state_dict(alone=False))[0]
-    of_one = registry(0, range(before), halves[0]).state_dict(alone=False)
+    saved = in_threads(before, lambda rank: registry(rank, [rank], halves[0]).state_dict())[0]
+    of_one = registry(0, range(before), halves[0]).state_dict()
     assert sorted(one["key"] for one in saved["streams"]) == sorted(
         [one["key"] for one in of_one["streams"]] + [StreamKey("training_step", "series", None)] * (before > 1)
     )

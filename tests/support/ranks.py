@@ -25,12 +25,12 @@ from torchmetrics.classification import BinaryROC, MulticlassAccuracy
 from torchmetrics.wrappers import ClasswiseWrapper
 
 import tests.flavour as L
-from lightning_trackplus import TrackPlus, TrackPlusLogger
+from lightning_trackplus import Image, TrackPlus, TrackPlusLogger
 from lightning_trackplus.reducers.histogram import Histogram
 from lightning_trackplus.reducers.quantile import Quantile
 from lightning_trackplus.reducers.registry import REDUCERS, reducers_of
 from lightning_trackplus.reducers.sum import NanCount
-from tests.flavour.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from tests.flavour.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from tests.flavour.pytorch.strategies import DDPStrategy
 from tests.support.paired_runs import paired_runs
 from tests.support.recording import Rows, numbers
@@ -418,6 +418,101 @@ def a_group_and_nothing_on_a_rank(root):
     return validated(root, SPLITS["nothing_on_rank_1"], step=step)
 
 
+def groups_in_other_orders(root):
+    """Log with groups of both processes at the end of an epoch, in another order in each."""
+    connect(root)
+    groups = [distributed.new_group([0, 1], timeout=PATIENCE) for _ in range(2)]
+
+    def epoch_end(module, *_):
+        for index in range(2) if own_rank() == 0 else reversed(range(2)):
+            value = torch.arange(3.0) + own_rank()
+            module.log(f"group{index}", value, reduce_fx="max", sync_dist=True, sync_dist_group=groups[index])
+
+    return validated(root, SPLITS["uneven"], step=lambda *_: None, epoch_end=epoch_end)
+
+
+def asked_early(root):
+    """Ask for results in one rank at a time at which more is still to be logged, as a progress bar does."""
+
+    class LogsAndAsks(Callback):
+        def on_train_epoch_end(self, runner, module):
+            module.log("first", torch.arange(3.0) + own_rank(), reduce_fx="median", sync_dist=True)
+            if own_rank() == 0:
+                numbers(runner.callback_metrics)
+
+    def epoch_end(module, *_):
+        for name in ("second", "third"):
+            module.log(name, torch.arange(3.0) + own_rank(), reduce_fx="max", sync_dist=True)
+
+    runner = trainer(root, LogsAndAsks(), max_epochs=2)
+    runner.fit(LoggingModule(on_train_epoch_end=epoch_end), _training())
+    return {"metrics": numbers(runner.callback_metrics)}
+
+
+def a_trainer_of_one_process(root):
+    """Use a Trainer of one process in one rank, beside one that both share."""
+    connect(root)
+    if own_rank() == 1:
+        return {}
+
+    def step(module, batch, _):
+        module.log("p95", batch[:, 0], reduce_fx="p95", sync_dist=True, on_step=False, on_epoch=True)
+        shades = Image(batch[:, :1, None, None].expand(-1, 1, 2, 2), score=batch[:, 0])
+        module.log("hard", shades, reduce_fx="top1", on_step=False, on_epoch=True)
+
+    def epoch_end(module, *_):
+        module.log("late", torch.arange(3.0), reduce_fx="max", sync_dist=True)
+
+    runner = quiet_trainer(root, callbacks=[TrackPlus()], logger=TrackPlusLogger(root), enable_checkpointing=True)
+    runner.fit(LoggingModule(training_step=step, on_train_epoch_end=epoch_end), _training())
+    runner.logger.finalize("success")
+    return {"metrics": numbers(runner.callback_metrics), "media": len(list(root.rglob("*.png")))}
+
+
+def odd_names(root):
+    """Log under names of a class that cannot be sent."""
+
+    class Name(str):
+        __slots__ = ()
+
+    def step(module, values, _):
+        module.log(Name("x"), values, reduce_fx=["max", "count"], sync_dist=True)
+
+    return validated(root, SPLITS["uneven"], step=step)
+
+
+def reducers_of_groups(root):
+    """Compute reducers of the module in groups: of both processes, and of one alone; and one that one rank has."""
+    connect(root)
+    both, other = (distributed.new_group(ranks, timeout=PATIENCE) for ranks in ([0, 1], [1]))
+
+    class Module(LoggingModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.of_both, self.own = Quantile(0.5), Quantile(0.5)
+            self.of_both.process_group = both
+
+        def validation_step(self, batch, index, dataloader_idx=0):
+            self.of_both.update(batch[0])
+            self.log("of_both", self.of_both)
+            if own_rank():
+                self.own.update(batch[0])
+                self.log("own", self.own)
+
+    alone = Quantile(0.5)
+    alone.process_group = other
+    alone.update(float(own_rank()))
+    runner = trainer(root)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        runner.validate(Module(), loader(SPLITS["uneven"][own_rank()]), verbose=False)
+    return {
+        "metrics": numbers(runner.callback_metrics),
+        "alone": alone.compute().item(),
+        "warnings": [str(one.message) for one in caught if "sync_dist=True" in str(one.message)],
+    }
+
+
 PARTS = {f"split:{name}": functools.partial(split, name=name) for name in SPLITS} | {
     part.__name__: part
     for part in (
@@ -435,6 +530,11 @@ PARTS = {f"split:{name}": functools.partial(split, name=name) for name in SPLITS
         one_rank_at_epoch_end,
         several_groups,
         a_group_and_nothing_on_a_rank,
+        groups_in_other_orders,
+        asked_early,
+        a_trainer_of_one_process,
+        odd_names,
+        reducers_of_groups,
         uneven_training,
         paired_runs,
     )
