@@ -25,13 +25,16 @@ from lightning_trackplus.reducers.samples import Floats, State
 from lightning_trackplus.reducers.sketches.points import WeightedPoints, are_equal, in_order
 
 FORM = 8
-CLUSTERS = 1350
+CLUSTERS = 1340
 _HEAD = 6
 _REACH = 12.0  # The outermost boundaries are e^-12 from the ends.
 _ERROR = 0.2e-4  # The standard deviation of the error within a cluster of a fine digest.
-_FEWEST = 2**15  # The number of values for which a fine digest has most clusters.
-_OFTEN = 0.7e-4  # The share of values from which equal ones have a cluster of their own.
-_EDGE = 2.0**-20
+_LEVELS = (2**15, 2**17)  # The numbers of values for which a fine digest has most clusters, and fewest.
+_OFTEN = 0.35e-4  # The share of values from which equal ones have a cluster of their own.
+_NEAR = 0.75  # How far from its boundary an end may be, in widths of a cluster.
+_WIDER = 1.75  # A cluster may grow to this multiple of its width,
+_SLACK = 5e-6  # and this share of all values,
+_MORE = 12  # and so many clusters may be added, before all are cut anew.
 
 
 def summarize(values: Floats, weights: Floats, *, fine: bool = False, beside: State | None = None) -> State:
@@ -51,14 +54,10 @@ def summarize(values: Floats, weights: Floats, *, fine: bool = False, beside: St
     if equal and not (fine and _are_repeated(rising)):
         chosen = _equal_cuts(len(rising), level)
         return _state([total, below, above, count], rising[chosen].astype(np.float64), (chosen + 0.5) * weights[0])
-    # A large weight is in three parts, so that nothing is interpolated between the outer ones.
-    parts = np.where(weights >= _OFTEN * total, 1 if equal else 3, 1)
-    share = np.repeat(np.where(parts == 3, _EDGE, 1.0), parts)
-    share[(np.cumsum(parts) - 2)[parts == 3]] = 1 - 2 * _EDGE
-    rising, weights = np.repeat(rising.astype(np.float64), parts), np.repeat(weights, parts) * share
-    ranks = np.cumsum(weights) - weights / 2
-    chosen = _chosen(rising, ranks, total, level)
-    return _state([total, below, above, count], rising[chosen], ranks[chosen])
+    first = _first_of_each(rising)
+    before = first * weights[0] if equal else (np.cumsum(weights) - weights)[first]
+    ends = _cut(rising[first].astype(np.float64), before, np.append(before[1:], total), total, level)
+    return _state([total, below, above, count], *ends)
 
 
 def merge(left: State, right: State, *, fine: bool = False) -> State:
@@ -70,11 +69,24 @@ def merge(left: State, right: State, *, fine: bool = False) -> State:
     count = _count((left[1], left[4]), (right[1], right[4]))
     heavy, light = (left, right) if left[1] >= right[1] else (right, left)
     (values, ranks), (others, other_ranks) = _ends(heavy), _ends(light)
-    own = ranks + _ranks_in(light, values)
+    level = _level(count, fine)
+    own = ranks + _ranks_in(others, other_ranks, light[1], values)
+    head = [total, below, above, count]
+    if level == _level(heavy[4], fine):
+        lowest, highest = others[:1] < values[0], others[-1:] > values[-1]
+        kept = np.concatenate([others[:1][lowest], values, others[-1:][highest]])
+        kept_ranks = np.concatenate([other_ranks[:1][lowest], own, (heavy[1] + other_ranks[-1:])[highest]])
+        if _are_narrow(kept, kept_ranks, total, level) and not (
+            level and _has_new_repeated(values, others, other_ranks, total)
+        ):
+            return _state(head, kept, kept_ranks)
+    theirs = other_ranks + _ranks_in(values, ranks, heavy[1], others)
+    # Ranks rise with values, so that each may be sorted alone.
     values = np.sort(np.concatenate([values, others]), kind="stable")
-    ranks = np.sort(np.concatenate([own, other_ranks + _ranks_in(heavy, others)]), kind="stable")
-    chosen = _chosen(values, ranks, total, _level(count, fine), own)
-    return _state([total, below, above, count], values[chosen], ranks[chosen])
+    ranks = np.sort(np.concatenate([own, theirs]), kind="stable")
+    first = _first_of_each(values)
+    last = np.append(first[1:], len(values)) - 1
+    return _state(head, *_cut(values[first], ranks[first], ranks[last], total, level, own))
 
 
 def points(state: State) -> WeightedPoints:
@@ -97,7 +109,36 @@ def _count(left: tuple[float, float], right: tuple[float, float]) -> float:
 
 def _level(count: float, fine: bool) -> int:
     """Return the number of values for which clusters are cut, a power of two; 0 for a digest that is not fine."""
-    return max(2 ** int(np.log2(count + 0.5)), _FEWEST) if fine else 0
+    return min(max(2 ** int(np.log2(count + 0.5)), _LEVELS[0]), _LEVELS[1]) if fine else 0
+
+
+def _width(level: int) -> float:
+    """Return the largest width of a cluster."""
+    # sqrt(m) / 2n, where m is width * n.
+    return (2 * _ERROR) ** 2 * level if level else 1.0
+
+
+def _are_narrow(values: Floats, ranks: Floats, total: float, level: int) -> bool:
+    """Return whether clusters have about the width that they would be cut to, and are not too many."""
+    equal = values[1:] == values[:-1]
+    if len(values) > len(_boundaries(level)) + _MORE + (2 * np.count_nonzero(equal) if level else 0):
+        return False
+    shares = ranks / total
+    middle = (shares[1:] + shares[:-1]) / 2
+    allowed = np.minimum(2 * _REACH / CLUSTERS * middle * (1 - middle), _width(level)) * _WIDER + _SLACK
+    # Next to a value that is repeated often, others may lie anywhere between it and the next end.
+    beside = np.append(equal[1:], False) | np.append(False, equal[:-1])
+    allowed[beside] = np.minimum(allowed[beside], 4 * _SLACK)
+    return bool((equal | (np.diff(shares) <= allowed)).all())
+
+
+def _has_new_repeated(values: Floats, others: Floats, other_ranks: Floats, total: float) -> bool:
+    """Return whether a value is repeated often in a part, that has no cluster of its own in the other one."""
+    often = others[1:][(others[1:] == others[:-1]) & (np.diff(other_ranks) >= _OFTEN * total)]
+    if not len(often):
+        return False
+    found = np.searchsorted(values, often, side="right") - np.searchsorted(values, often)
+    return bool((found <= 1).any())
 
 
 @functools.lru_cache(maxsize=32)
@@ -108,8 +149,8 @@ def _boundaries(level: int) -> Floats:
     no cluster has more values than the error allows.
     """
     scale = 1 / (1 + np.exp(-_REACH * (2 * np.arange(1, CLUSTERS) / CLUSTERS - 1)))
-    width = (2 * _ERROR) ** 2 * level
-    if not level or np.diff(scale).max() <= width:
+    width = _width(level)
+    if not level:
         return scale
     narrow = scale[:-1][(np.diff(scale) <= width) & (scale[:-1] < 0.5)]
     middle = np.linspace(narrow[-1], 1 - narrow[-1], int(np.ceil((1 - 2 * narrow[-1]) / width)) + 1)
@@ -137,10 +178,8 @@ def _exponent(total: float) -> int:
     return int(np.frexp(total)[1])
 
 
-def _ranks_in(state: State, values: Floats) -> Floats:
-    """Return the ranks that the ends of another digest have in this one."""
-    ends, ranks = _ends(state)
-    total = state[1]
+def _ranks_in(ends: Floats, ranks: Floats, total: float, values: Floats) -> Floats:
+    """Return the ranks that values have among the clusters of a digest."""
     # Differences of the largest numbers would be infinite.
     ends, values = ends / 2, values / 2
     after = np.interp(values, ends, ranks, left=0.0, right=total)
@@ -156,27 +195,49 @@ def _ranks_in(state: State, values: Floats) -> Floats:
 @functools.lru_cache(maxsize=8)
 def _equal_cuts(count: int, level: int) -> NDArray[np.intp]:
     """Return which of ``count`` sorted and different values of one weight are ends of clusters."""
-    return _nearest(np.arange(count) + 0.5, count, level)
+    return np.unique(_nearest(np.arange(count) + 0.5, count, level))
 
 
-def _chosen(values: Floats, ranks: Floats, total: float, level: int, best: Floats | None = None) -> NDArray[np.intp]:
-    """Return which of some sorted values are ends of clusters; those with the ``best`` ranks if they are near."""
-    chosen = _nearest(ranks, total, level, best)
-    return _with_repeated(chosen, values, ranks, total) if level else chosen
+def _cut(
+    values: Floats, before: Floats, after: Floats, total: float, level: int, best: Floats | None = None
+) -> tuple[Floats, Floats]:
+    """Return the ends of clusters and their ranks.
+
+    Args:
+        values: Different values, sorted.
+        before: The rank at which each begins.
+        after: The rank at which each ends.
+        total: The weight of all.
+        level: See `_level`.
+        best: Ranks that are taken where they are near enough.
+    """
+    middle = (before + after) / 2
+    chosen = np.bincount(_nearest(middle, total, level, best), minlength=len(values))
+    is_end, often = chosen > 0, chosen > 1
+    if level:
+        often |= after - before >= _OFTEN * total
+        # The values next to it too, or others would be interpolated up to it.
+        often = often | np.append(often[1:], False) | np.append(False, often[:-1])
+    is_pair = often & (before < after)
+    is_end |= often
+    values, before, middle, after = (of[is_end] for of in (values, before, middle, after))
+    is_pair = is_pair[is_end]
+    times = 1 + is_pair
+    last = np.cumsum(times) - 1
+    ranks = np.repeat(np.where(is_pair, before, middle), times)
+    ranks[last[is_pair]] = after[is_pair]
+    return np.repeat(values, times), ranks
 
 
 def _nearest(ranks: Floats, total: float, level: int, best: Floats | None = None) -> NDArray[np.intp]:
-    """Return the indices of the ranks next to the boundaries, and of the first and the last."""
+    """Return the index of the rank next to each boundary, of the first and of the last."""
     targets = _boundaries(level) * total
     nearest = _next_to(ranks, targets)
     if best is not None:
         instead = best[_next_to(best, targets)]
         is_near = np.abs(instead - targets) <= _NEAR * np.diff(targets, prepend=0.0)
-        nearest = np.where(is_near, np.searchsorted(ranks, instead), nearest)
-    return np.unique(np.concatenate([[0], nearest, [len(ranks) - 1]]))
-
-
-_NEAR = 0.75
+        nearest = np.where(is_near, _next_to(ranks, instead), nearest)
+    return np.concatenate([nearest, [0, len(ranks) - 1]])
 
 
 def _next_to(ranks: Floats, targets: Floats) -> NDArray[np.intp]:
@@ -192,18 +253,6 @@ def _are_repeated(values: NDArray[np.floating]) -> bool:
     return bool((some[1:] == some[:-1]).any())
 
 
-def _with_repeated(chosen: NDArray[np.intp], values: Floats, ranks: Floats, total: float) -> NDArray[np.intp]:
-    """Return indices with the first and the last of each value that is repeated often, and their neighbours."""
-    is_new = values[1:] != values[:-1]
-    if is_new.all():
-        return chosen
-    first = np.concatenate([[0], np.flatnonzero(is_new) + 1])
-    last = np.append(first[1:], len(values)) - 1
-    often = ranks[last] - ranks[first] >= _OFTEN * total
-    is_chosen = np.zeros(len(values), dtype=bool)
-    is_chosen[chosen] = True
-    is_chosen[np.maximum(first[often] - 1, 0)] = True
-    is_chosen[np.minimum(last[often] + 1, len(values) - 1)] = True
-    is_chosen &= ~np.repeat(often, last - first + 1)
-    is_chosen[first[often]] = is_chosen[last[often]] = True
-    return np.flatnonzero(is_chosen)
+def _first_of_each(values: NDArray[np.floating]) -> NDArray[np.intp]:
+    """Return the index of the first of each different value."""
+    return np.concatenate([[0], np.flatnonzero(values[1:] != values[:-1]) + 1])
