@@ -71,7 +71,7 @@ class Distribution(Reducer):
         if self.method == "hist":
             return float_bins.summarize(samples.values, samples.weights)
         if len(samples.values) > _LIMITS[self.method]:
-            return tdigest.summarize(samples.values, samples.weights)
+            return tdigest.summarize(samples.values, samples.weights, fine=self._is_fine)
         return buffer.summarize(samples.values, samples.weights)
 
     @override
@@ -79,11 +79,23 @@ class Distribution(Reducer):
         if self.method == "hist":
             return float_bins.merge(left, right)
         if tdigest.FORM in (left[0], right[0]):
-            return tdigest.merge(_digest(left), _digest(right))
+            left, right = self._digest(left, right), self._digest(right, left)
+            return tdigest.merge(left, right, fine=self._is_fine)
         state = buffer.merge(left, right)
         # The size of a buffer is at most a little above the number of its values.
         limit = _LIMITS[self.method]
-        return _digest(state) if buffer.size(state) > limit and len(buffer.contents(state)[0]) > limit else state
+        return self._digest(state) if buffer.size(state) > limit and len(buffer.contents(state)[0]) > limit else state
+
+    @property
+    def _is_fine(self) -> bool:
+        return self.method == "auto"
+
+    def _digest(self, state: State, beside: State | None = None) -> State:
+        """Return a digest of a state that is to be merged with another one."""
+        if state[0] == tdigest.FORM:
+            return state
+        other = beside if beside is not None and beside[0] == tdigest.FORM else None
+        return tdigest.summarize(*buffer.contents(state), fine=self._is_fine, beside=other)
 
     def points(self, state: State) -> WeightedPoints:
         """Return the distribution as points in increasing order."""
@@ -160,7 +172,3 @@ class IQR(Distribution):
         points = self.points(state)
         lower, upper = points.quantile(0.25), points.quantile(0.75)
         return {"iqr": upper - lower, "p25": lower, "p75": upper}
-
-
-def _digest(state: State) -> State:
-    return state if state[0] == tdigest.FORM else tdigest.summarize(*buffer.contents(state))

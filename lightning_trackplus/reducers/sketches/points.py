@@ -21,13 +21,13 @@ class WeightedPoints(NamedTuple):
         values: The values in increasing order; they may be infinite.
         weights: The number of values that each point stands for.
         exact: Whether these are the values themselves.
-        spread: Whether the values of a point lie around it, and are not equal to it.
+        ranks: The ranks of the finite values, between which others lie; None if there are no others.
     """
 
     values: Floats
     weights: Floats
     exact: bool = True
-    spread: bool = False
+    ranks: Floats | None = None
 
     @property
     def total(self) -> float:
@@ -42,13 +42,13 @@ class WeightedPoints(NamedTuple):
 
     def value_at(self, position: float) -> float:
         """Return the value at a position among the sorted values."""
-        return self._between_centres(position) if self.spread else self._between_values(position)
+        return self._between_values(position) if self.ranks is None else self._between_ranks(position, self.ranks)
 
     def trimmed(self, cut: float) -> WeightedPoints:
         """Return the points without ``cut`` values at each end."""
         ends = np.cumsum(self.weights)
         weights = np.diff(np.clip(ends, cut, ends[-1] - cut), prepend=cut)
-        return self._replace(values=self.values[weights > 0], weights=weights[weights > 0])
+        return self._replace(values=self.values[weights > 0], weights=weights[weights > 0], ranks=None)
 
     def mean(self) -> float:
         """Return the mean; NaN of infinities of both signs, and of no values."""
@@ -62,7 +62,9 @@ class WeightedPoints(NamedTuple):
         with np.errstate(over="ignore"):
             distances = np.abs(self.values - centre)
         order = np.argsort(distances)
-        return self._replace(values=distances[order], weights=self.weights[order])
+        distances, weights = distances[order], self.weights[order]
+        ranks = None if self.ranks is None else (np.cumsum(weights) - weights / 2)[: np.isfinite(distances).sum()]
+        return self._replace(values=distances, weights=weights, ranks=ranks)
 
     def _between_values(self, position: float) -> float:
         whole = [math.floor(position), math.ceil(position)]
@@ -74,16 +76,14 @@ class WeightedPoints(NamedTuple):
         below, above = (float(self.values[min(index, len(self.values) - 1)]) for index in indices)
         return _interpolated(below, above, position - whole[0])
 
-    def _between_centres(self, position: float) -> float:
+    def _between_ranks(self, position: float, ranks: Floats) -> float:
         infinite = np.isinf(self.values)
         below = float(self.weights[infinite & (self.values < 0)].sum())
         above = self.total - float(self.weights[infinite & (self.values > 0)].sum())
         if infinite.all() or position < below or math.ceil(position) >= above:
             return self._between_values(position)
-        weights = self.weights[~infinite]
-        # The value at position i covers i to i + 1, and its centre is in the middle.
-        centres = np.cumsum(weights) - weights / 2
-        return float(np.interp(position - below + 0.5, centres, self.values[~infinite]))
+        # The value at position i covers i to i + 1, and its rank is in the middle.
+        return float(np.interp(position - below + 0.5, ranks, self.values[~infinite]))
 
 
 def in_order(values: Floats, weights: Floats) -> tuple[NDArray[np.floating], Floats]:
