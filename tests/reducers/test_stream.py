@@ -146,6 +146,14 @@ class TestTensors:
             assert_same(computed(reducer), computed(flat))
 
     @for_several
+    def test_a_sign_that_torch_puts_off(self, make):
+        """The imaginary parts of conjugates, whose sign torch turns when it reads them."""
+        values = tensor([2.0, -1.0, 4.0, 0.5])
+        lazy = torch.complex(values, -values).conj().imag
+        assert lazy.is_neg()
+        assert_same(computed(logged(make(), [lazy, lazy[:1]])), computed(logged(make(), [values, values[:1]])))
+
+    @for_several
     def test_no_graph_is_kept(self, make):
         """Values and weights with a gradient are taken, and what they were computed from is let go."""
         leaf = tensor(VALUES).requires_grad_()
