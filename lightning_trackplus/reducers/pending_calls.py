@@ -54,7 +54,7 @@ def snapshot(value: float | Tensor) -> Snapshot:
         # For a few values, this takes a third of the time of torch's operations. With `force`, torch applies a minus
         # sign that it has put off, as in `.conj().imag`, and leaves the graph.
         return value.numpy(force=True).astype(np.float64).reshape(-1)
-    return _floats(value.reshape(-1).clone())
+    return _floats(value.reshape(-1))  # Converted, and so copied.
 
 
 def size_of(call: Call) -> int:
@@ -160,7 +160,7 @@ def _floats(values: Tensor) -> Floats:
 
 def _checked_weights(value: float | Tensor, weight: Given) -> Floats:
     shape = value.shape if isinstance(value, Tensor) else ()
-    weights = torch.as_tensor(weight).detach().to("cpu", torch.float64)
+    weights = torch.as_tensor(weight).to("cpu", torch.float64)
     try:
         weights = weights.expand(shape)
     except RuntimeError as error:
@@ -170,7 +170,7 @@ def _checked_weights(value: float | Tensor, weight: Given) -> Floats:
         ) from error
     if not bool(((weights >= 0) & (weights < torch.inf)).all()):
         raise ValueError(f"A reducer got the weights {weight!r}; expected finite numbers of at least 0.")
-    return weights.reshape(-1).numpy().copy()
+    return weights.reshape(-1).numpy(force=True).copy()
 
 
 def _source(value: Snapshot) -> str:
