@@ -12,7 +12,6 @@ import math
 import os
 import socket
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -240,11 +239,10 @@ class EventsWriter:
         if self._file_count < _MAX_FILES:
             self.close()
         elif self._file_count == _MAX_FILES:
-            warnings.warn(
+            warn(
                 f"Steps of one name went back {_MAX_FILES} times in {self._directory}, and each time a new event file"
                 " was started; from now on all events are in one file. TensorBoard discards the later steps of a name"
-                " whenever its steps go back.",
-                stacklevel=2,
+                " whenever its steps go back."
             )
 
     def _reopened(self) -> EventFile | None:
