@@ -134,6 +134,8 @@ def _normalized(matrix: NDArray[np.float64], normalize: Normalization | None) ->
     if normalize is None:
         return matrix
     axis = {"true": 1, "pred": 0, "all": None}[normalize]
-    sums = matrix.sum(axis=axis, keepdims=True)
-    shares: NDArray[np.float64] = np.divide(matrix, sums, out=np.zeros_like(matrix), where=sums != 0)
+    # The share of an infinite cell is NaN, which a warning of ours counts.
+    with np.errstate(invalid="ignore"):
+        sums = matrix.sum(axis=axis, keepdims=True)
+        shares: NDArray[np.float64] = np.divide(matrix, sums, out=np.zeros_like(matrix), where=sums != 0)
     return shares

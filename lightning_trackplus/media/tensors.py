@@ -80,8 +80,7 @@ def snapshot_tensor(tensor: Tensor) -> Tensor:
     # Each call of torch counts: in the midst of a training, its code is in no cache of the processor. The order of the
     # memory is the fastest.
     if bits is dtype:
-        host = tensor.detach() if tensor.requires_grad else tensor
-        return torch.from_numpy(host.numpy().copy(order="K"))
+        return torch.from_numpy(tensor.numpy(force=True).copy(order="K"))
     return torch.from_numpy(tensor.view(bits).numpy().copy(order="K")).view(dtype)
 
 

@@ -12,7 +12,6 @@ import math
 import os
 import socket
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from lightning_trackplus.formats.layout import OUR_EVENTS, batches_folder
 from lightning_trackplus.formats.scalar_events import ScalarEvents
 from lightning_trackplus.formats.x_axis import XAxes
 from lightning_trackplus.record import Encoded, ImagePayload, Payload, Record, TensorBoardEvent
+from lightning_trackplus.runtime.warn import WarnOnce, describe_error, warn
 from lightning_trackplus.writers.tensorboard_listeners import Listeners, are_listening
 from lightning_trackplus.writers.tensorboard_media import Fields, media_values
 
@@ -130,6 +130,7 @@ class EventsWriter:
         self._axes = axes
         self._listeners = listeners
         self._draws_captions = draw_captions
+        self._warn_once = WarnOnce()
         self._number_events = ScalarEvents()
         self._records: EventFile | None = None
         self._suspended: EventFile | None = None
@@ -146,8 +147,8 @@ class EventsWriter:
         media: list[Fields] = []
         for name, value in record.values.items():
             match value:
-                case ImagePayload() if self._draws_captions and value.captioned is not None:
-                    media += media_values(name, value.captioned.draw())
+                case ImagePayload() if self._draws_captions:
+                    media += media_values(name, self._captioned(value))
                 case Encoded():
                     media += media_values(name, value)
                 case float() | int():
@@ -189,6 +190,18 @@ class EventsWriter:
         if records is not None:
             records.close()
 
+    def _captioned(self, images: ImagePayload) -> ImagePayload:
+        """Return images with their captions and scores below them; as they are if that fails."""
+        try:
+            return images if images.captioned is None else images.captioned.draw()
+        except Exception as error:  # noqa: BLE001  without its captions, an image is still worth having
+            if self._warn_once.is_first("captions"):
+                warn(
+                    "Captions could not be drawn below images, which TensorBoard shows without; captions are in its"
+                    f" text tab. This warning is shown once. {describe_error(error)}"
+                )
+            return images
+
     def _write_values(self, record: Record[Payload], numbers: Mapping[str, float], media: list[Fields]) -> None:
         parts: Sequence[tuple[int, Mapping[str, float]]] = ()
         if numbers:
@@ -226,11 +239,10 @@ class EventsWriter:
         if self._file_count < _MAX_FILES:
             self.close()
         elif self._file_count == _MAX_FILES:
-            warnings.warn(
+            warn(
                 f"Steps of one name went back {_MAX_FILES} times in {self._directory}, and each time a new event file"
                 " was started; from now on all events are in one file. TensorBoard discards the later steps of a name"
-                " whenever its steps go back.",
-                stacklevel=2,
+                " whenever its steps go back."
             )
 
     def _reopened(self) -> EventFile | None:

@@ -256,6 +256,16 @@ def test_numbers_without_a_scale_are_drawn(numbers):
 
 
 @pytest.mark.parametrize("normalize", ["true", "pred", "all"])
+def test_the_share_of_an_infinite_cell_is_nan(normalize):
+    """It is grey and counted, and numpy warns of nothing."""
+    with pytest.warns(UserWarning, match=r"^HeatMap 'confusion': 1 cells are NaN and drawn grey\.$") as caught:
+        (picture,) = pictures(HeatMap([[np.inf, 1.0], [2.0, 3.0]], normalize=normalize))
+
+    assert len(caught) == 1
+    np.testing.assert_array_equal(cells_in(picture, (2, 2))[0, 0], GREY)
+
+
+@pytest.mark.parametrize("normalize", ["true", "pred", "all"])
 def test_normalized_as_scikit_learn_does(normalize):
     """Rows, columns or all cells sum up to 1, and what has no sum is 0."""
     generator = np.random.default_rng(0)

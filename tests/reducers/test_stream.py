@@ -146,6 +146,21 @@ class TestTensors:
             assert_same(computed(reducer), computed(flat))
 
     @for_several
+    def test_a_sign_that_torch_puts_off(self, make):
+        """The imaginary parts of conjugates, whose sign torch turns when it reads them."""
+        values = tensor([2.0, -1.0, 4.0, 0.5])
+        lazy = torch.complex(values, -values).conj().imag
+        assert lazy.is_neg()
+        assert_same(computed(logged(make(), [lazy, lazy[:1]])), computed(logged(make(), [values, values[:1]])))
+
+    def test_weights_with_a_sign_that_torch_puts_off(self):
+        """They are weights like others."""
+        values, weights = tensor([2.0, 1.0]), tensor([1.0, 3.0])
+        reducer = Mean()
+        reducer.update(values, torch.complex(weights, -weights).conj().imag)
+        assert reducer.compute() == 1.25
+
+    @for_several
     def test_no_graph_is_kept(self, make):
         """Values and weights with a gradient are taken, and what they were computed from is let go."""
         leaf = tensor(VALUES).requires_grad_()

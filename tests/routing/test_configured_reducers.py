@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 
 from lightning_trackplus import Text, TrackPlus, TrackPlusLogger
-from lightning_trackplus.reducers import Max, Mean, Quantile
+from lightning_trackplus.reducers import Max, Mean, Min, Quantile
 from tests.flavour.fabric.utilities.exceptions import MisconfigurationException
 from tests.flavour.pytorch.cli import LightningCLI
 from tests.flavour.pytorch.demos.boring_classes import BoringDataModule, BoringModel
@@ -140,6 +140,26 @@ def test_what_the_module_asks_for_stays_as_it_is(tmp_path, own, vectors):
     assert {name: metrics[name] for name in plain} == plain
     seen = NUMBERS if vectors else REPEATED
     assert metrics == {**plain, "x_p95": pytest.approx(np.quantile(seen, 0.95)), "x_count": 10.0}
+
+
+class SortsInPlace(Min):
+    """A reducer that changes the samples it is given."""
+
+    def summarize(self, samples):
+        samples.values.sort()
+        return super().summarize(samples)
+
+
+def test_a_reducer_of_the_module_that_changes_samples_changes_no_other_stream(tmp_path):
+    """A batch that is large enough to be summarized by itself is not the array of both streams."""
+    smallest = SortsInPlace()
+
+    def step(module, batch, index):
+        module.log("loss", torch.arange(70_000.0).flip(0) + index, reduce_fx=smallest)
+
+    shown = validated(tmp_path, {"loss": ["first", "last"]}, step)
+
+    assert shown == {"loss": 0.0, "loss_first": 69_999.0, "loss_last": 2.0}
 
 
 def test_a_reducer_that_the_module_asks_for_itself_shows_once(tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -20,8 +19,8 @@ CARD = 350
 
 # Of a grid, the narrowest column in which captions can be read.
 _NARROWEST = 80
-# A picture is not enlarged beyond this height.
-_TALLEST = 512
+# A picture is not enlarged beyond the first height, nor a grid beyond the second.
+_TALLEST, _TALLEST_GRID = 512, 4096
 _LETTERS, _LINES = 13, 3
 # The narrowest strip, in letters, in which a score has a title.
 _TITLED = 10
@@ -52,29 +51,40 @@ class PanelGrid(NamedTuple):
     columns: int = 1
 
 
-@dataclass(frozen=True, slots=True)
 class CaptionedImages:
-    """Draws the copies of some images.
+    """Draws the copies of some images, once; then it releases their pictures.
 
-    Attributes:
+    Args:
         items: The images.
         grids: The pictures in each.
         size: The width and height of the first image.
     """
 
-    items: tuple[Item, ...]
-    grids: Sequence[PanelGrid]
-    size: tuple[int, int]
+    def __init__(self, items: tuple[Item, ...], grids: Sequence[PanelGrid], size: tuple[int, int]) -> None:
+        self._items = items
+        self._grids = grids
+        self._size = size
+        self._drawn: ImagePayload | None = None
 
     @property
     def nbytes(self) -> int:
-        """Memory of the pictures in bytes."""
-        return sum(panel.picture.nbytes for grid in self.grids for panel in grid.panels)
+        """Memory of the pictures or, once they are drawn, of the copies, in bytes."""
+        pictures = sum(panel.picture.nbytes for grid in self._grids for panel in grid.panels)
+        return pictures if self._drawn is None else self._drawn.nbytes
 
     def draw(self) -> ImagePayload:
         """Return the images with what can be read below them; captions remain if one is not shown in full."""
+        # Another thread may draw at the same time: it finds the pictures, or what was drawn of them.
+        grids = self._grids
+        if self._drawn is None:
+            self._drawn = self._draw(grids)
+            # Writers for other loggers, which do not draw, may keep the payload for long.
+            self._grids = ()
+        return self._drawn
+
+    def _draw(self, grids: Sequence[PanelGrid]) -> ImagePayload:
         items, sizes, are_exact = [], [], True
-        for item, grid in zip(self.items, self.grids, strict=True):
+        for item, grid in zip(self._items, grids, strict=True):
             if any(panel.has_text for panel in grid.panels):
                 picture, is_exact = _drawn(grid)
                 file_format = item.suffix[1:]
@@ -85,7 +95,7 @@ class CaptionedImages:
                 are_exact &= is_exact
             else:
                 items.append(item)
-                sizes.append(self.size)
+                sizes.append(self._size)
         if are_exact:
             items = [item._replace(caption=None) for item in items]
         return ImagePayload(tuple(items), *sizes[0])
@@ -112,7 +122,8 @@ def _drawn(grid: PanelGrid) -> tuple[Picture, bool]:
     columns = min(grid.columns, len(grid.panels))
     _, tallest, widest = map(max, zip(*(panel.picture.shape for panel in grid.panels), strict=True))
     room = max(_NARROWEST, (CARD - (columns - 1) * _GAP) // columns)
-    factor = max(1, min(room // widest, _TALLEST // tallest))
+    rows = -(-len(grid.panels) // columns)
+    factor = max(1, min(room // widest, _TALLEST // tallest, _TALLEST_GRID // (rows * tallest)))
     cell = max(room, widest * factor)
     width = max(CARD, columns * (cell + _GAP) - _GAP)
     scale = max(1, min(width / CARD, cell / _NARROWEST, _LARGEST_SCALE))

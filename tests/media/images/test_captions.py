@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import io
+import tracemalloc
 from types import SimpleNamespace
 
 import matplotlib.figure
 import numpy as np
 import pandas
 import PIL.Image
+import PIL.ImageFont
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_trackplus import Figure, HeatMap, Image, TrackPlus, TrackPlusLogger, Video
+from lightning_trackplus.media.images import lettering
 from lightning_trackplus.reading.verify import compare
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
@@ -284,3 +287,56 @@ def test_a_long_caption_ends_with_an_ellipsis(tmp_path):
     assert lines_in(lines[0]) == 3
     bottom = lines[0][-20:]
     assert (bottom < 200).any(axis=0).nonzero()[0].max() > CARD - 20
+
+
+def test_a_high_grid_is_not_enlarged(tmp_path):
+    """Its rows would take hundreds of times the memory of the images."""
+    images = torch.randint(0, 256, (300, 1, 20, 20), dtype=torch.uint8, generator=torch.manual_seed(0))
+
+    found = logged(tmp_path, Image(images, [f"sample {number}" for number in range(300)], grid=1))
+
+    (picture,), (file,) = found.pictures, found.files
+    row = (picture.height + 8) // 300
+    assert row < 60
+    shown, as_logged = np.asarray(picture), pixels_of(file)
+    for index in (0, 150, 299):
+        np.testing.assert_array_equal(shown[row * index :][:20, :20], as_logged[22 * index :][:20])
+
+
+@pytest.mark.filterwarnings("default:Captions could not be drawn")
+def test_without_a_font_images_are_as_logged(tmp_path, monkeypatch, recwarn):
+    """As with a Pillow that has no FreeType: captions are in the text tab, and one warning says so."""
+
+    def no_font(size):
+        raise ImportError("The _imagingft C module is not installed")
+
+    monkeypatch.setattr(PIL.ImageFont, "load_default", no_font)
+    lettering._font.cache_clear()
+    logger = TrackPlusLogger(tmp_path, name="", version="run")
+    for step in range(2):
+        logger.log_media("val/x", Image(torch.zeros(8, 8), "a cat"), step=step)
+    logger.finalize("success")
+
+    found = what_is_in(tmp_path / "run")
+    assert (found.images, found.text) == (found.files, "1. a cat")
+    assert not compare(tmp_path / "run").differences
+    assert [str(one.message) for one in recwarn] == [
+        "Captions could not be drawn below images, which TensorBoard shows without; captions are in its text tab. This"
+        " warning is shown once. ImportError: The _imagingft C module is not installed"
+    ]
+
+
+def test_pictures_are_not_kept_longer_than_until_they_are_drawn():
+    """A writer of another logger may hold the payload for long, and its memory was counted as that of the medium."""
+    medium = HeatMap([[1, 2], [3, 4]], caption="after epoch 3").snapshot()
+    medium.encode("x").captioned.draw()
+    tracemalloc.start()
+    try:
+        payloads = [medium.encode("x") for _ in range(10)]
+        drawn = [payload.captioned.draw() for payload in payloads]
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert held < 10 * CARD * 100
+    assert [payload.captioned.draw() for payload in payloads] == drawn
