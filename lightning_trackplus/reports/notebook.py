@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import PIL.Image
 
+from lightning_trackplus.formats.layout import escaped
 from lightning_trackplus.record import Counts, Item
 from lightning_trackplus.reducers.samples import Floats, Samples
 from lightning_trackplus.reports.charts import thinned
 from lightning_trackplus.reports.data import Curve, curves_of, modes_of
-from lightning_trackplus.reports.media import bins_of, media_by_step, shown
+from lightning_trackplus.reports.media import bins_of, media_by_step, shown, size_of
 
 if TYPE_CHECKING:
     from lightning_trackplus.media.base import Media
@@ -123,12 +124,12 @@ class _Limit:
 
     def read(self, path: Path) -> bytes | None:
         """Return the content of a file, None if it is too large or missing."""
-        try:
-            if path.stat().st_size <= _LARGEST_FILE:
-                return path.read_bytes()
-            self.left_out += 1
-        except OSError:
+        if (size := size_of(path)) is None:
             self.missing += 1
+        elif size <= _LARGEST_FILE:
+            return path.read_bytes()
+        else:
+            self.left_out += 1
         return None
 
     def note(self) -> str:
@@ -269,7 +270,7 @@ def _row(tag: str, cells: Sequence[str]) -> str:
 
 
 def _text(text: str) -> str:
-    return html.escape(text)
+    return html.escape(escaped(text))
 
 
 def _line(content: str) -> str:
