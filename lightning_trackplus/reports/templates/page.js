@@ -81,7 +81,8 @@
     unseen.set(place, () => { unseen.delete(place); observer.disconnect(); callback(); });
     observer.observe(place);
   };
-  addEventListener("beforeprint", () => unseen.forEach((show, place) => { if (place.getClientRects().length) show(); }));
+  const showAll = () => unseen.forEach((show, place) => { if (place.getClientRects().length) show(); });
+  addEventListener("beforeprint", showAll);
 
   /* The colours of one run tell its lines apart, and those of several the runs. */
   const tracesOf = (chart) => {
@@ -239,7 +240,10 @@
     document.querySelector("#summary select")?.addEventListener("change", (event) => {
       document.querySelector("#summary table").dataset.which = event.target.value;
     });
-    matchMedia("screen and (prefers-color-scheme: dark)").addEventListener("change", () => redraw("charts", "media"));
+    matchMedia("screen and (prefers-color-scheme: dark)").addEventListener("change", () => {
+      redraw("charts", "media");
+      if (matchMedia("print").matches) showAll();
+    });
     document.querySelectorAll(".dot[data-line]").forEach((dot) => { dot.style.background = colourOf(Number(dot.dataset.line)); });
   };
 
