@@ -21,8 +21,7 @@ import PIL.Image
 
 from lightning_trackplus.formats.layout import escaped
 from lightning_trackplus.record import Counts, Item
-from lightning_trackplus.reducers.samples import Floats, Samples
-from lightning_trackplus.reports.charts import thinned
+from lightning_trackplus.reports.charts import Floats, thinned
 from lightning_trackplus.reports.data import Curve, curves_of, modes_of
 from lightning_trackplus.reports.media import bins_of, media_by_step, shown, size_of
 
@@ -89,6 +88,8 @@ def medium_html(medium: Media[Any]) -> str:
 
 def reducer_html(reducer: Reducer) -> str:
     """Return a reducer with its arguments, what it computes, and its result for five values."""
+    from lightning_trackplus.reducers.samples import Samples  # noqa: PLC0415  its package needs torch, and a run does not
+
     summary = _text((type(reducer).__doc__ or "").strip().partition("\n")[0])
     parts = [
         _line(f"<code>{_text(repr(reducer))}</code> <small>named {_text(reducer.name)}</small>"),

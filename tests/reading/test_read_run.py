@@ -330,13 +330,13 @@ def run_python(code, *arguments):
 
 
 def test_importing_it_loads_nothing_that_is_large(tmp_path):
-    """Neither torch nor a package for frames nor tensorboard; reading a CSV with pandas needs no other."""
+    """Neither torch nor a package for frames nor tensorboard; nor do reading a CSV with pandas and showing it."""
     code = """
 import sys
 from lightning_trackplus.reading.read_run import read_run
 large = {"torch", "lightning", "pandas", "polars", "tensorboard"}
 print(sorted(large & sys.modules.keys()))
-read_run(sys.argv[1])
+read_run(sys.argv[1])._repr_html_()
 print(sorted(large & sys.modules.keys()))
 """
     run = write(tmp_path / "metrics.csv", "step,epoch,a\n0,0,0.5\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import math
 import os
 import re
 import sys
@@ -406,3 +407,15 @@ def test_a_report_is_a_file_of_this_machine(path, tmp_path, monkeypatch, capsys)
     assert cli.main(["report", str(run), "-o", path or str(empty)]) == 2
     assert capsys.readouterr().err == f"trackplus report: {message}\n"
     assert list(empty.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("error")
+def test_means_over_runs_leave_out_what_has_no_mean(tmp_path):
+    """An infinite value does not hide the others, and gives no warning; one run of a group has its own values."""
+    curves = [[1.0, math.inf, 1e308, 3.0], [2.0, 1.0, 1e308, 5.0]]
+    runs = [log(tmp_path, number, {"lr": 1}, curve) for number, curve in enumerate(curves)]
+    (line,) = chart_of(report(runs, group_by="lr").html, "loss")["lines"]
+    assert numbers_in(line["x"]).tolist() == [0, 3]
+    assert numbers_in(line["y"]).tolist() == [1.5, 4]
+    (line,) = chart_of(report(runs[1], group_by="lr").html, "loss")["lines"]
+    assert numbers_in(line["y"]).tolist() == curves[1]
