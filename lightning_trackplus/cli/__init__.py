@@ -45,12 +45,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             return _INTERRUPTED
         except (ValueError, OSError, ImportError) as error:
-            print(f"trackplus {arguments.command}: {error}", file=sys.stderr)
+            _complain(arguments.command, error)
             status = _FAILED
     for warning in caught:
         if issubclass(warning.category, UserWarning):
-            print(f"trackplus {arguments.command}: {warning.message}", file=sys.stderr)
+            _complain(arguments.command, warning.message)
     return status
+
+
+def _complain(command: str, message: object) -> None:
+    """Print an error or a warning; paths and names in it can have control characters."""
+    lines = map(output.printable, f"trackplus {command}: {message}".split("\n"))
+    print("\n".join(lines), file=sys.stderr)
 
 
 class _HelpFormatter(argparse.HelpFormatter):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from lightning_trackplus.cli import output
+from lightning_trackplus.formats.summary import json_number
 from lightning_trackplus.runtime.names import did_you_mean
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _print(columns: list[_Column], by: Sequence[str]) -> None:
     titles = _titles(columns)
     if by:
         for title, column in zip(titles, columns, strict=True):
-            print(f"{title}: {', '.join(output.printable(run.name) for run in column.runs)}")
+            print(output.printable(f"{title}: {', '.join(run.name for run in column.runs)}"))
         print()
     rows: list[list[output.Cell]] = []
     for name in dict.fromkeys(name for column in columns for name in column.hparams):
@@ -108,12 +109,11 @@ def _print(columns: list[_Column], by: Sequence[str]) -> None:
     for name, mode in _modes(columns).items():
         found = [column.values(name, mode) for column in columns]
         texts = [_mean_and_deviation(values) for values in found]
-        means = {number: mean for number, values in enumerate(found) if (mean := _mean(values)) is not None}
         differs = len({tuple(map(_as_float32, values)) for values in found}) > 1
-        finite = {number: mean for number, mean in means.items() if not math.isnan(mean)}
-        if mode and differs and finite:
-            best = (min if mode == "min" else max)(finite.values())
-            texts = [f"{text} {_BEST}" if finite.get(number) == best else text for number, text in enumerate(texts)]
+        means = list(map(_mean, found))
+        if mode and differs and not all(map(math.isnan, means)):
+            best = (np.nanmin if mode == "min" else np.nanmax)(means)
+            texts = [f"{text} {_BEST}" if mean == best else text for text, mean in zip(texts, means, strict=True)]
         rows.append(_row(f"{name} ({mode})" if mode else name, texts, differs=differs))
     if rows:
         output.print_table(["", "metric", *titles], rows, keys=2)
@@ -151,8 +151,8 @@ def _modes(columns: list[_Column]) -> dict[str, str | None]:
     return {name: next(iter(found)) if len(found) == 1 else None for name, found in modes.items()}
 
 
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
 
 
 def _deviation(values: list[float]) -> float | None:
@@ -164,7 +164,7 @@ def _deviation(values: list[float]) -> float | None:
 
 def _mean_and_deviation(values: list[float]) -> str:
     deviation = _deviation(values)
-    text = output.number(_mean(values))
+    text = output.number(_mean(values)) if values else ""
     return text if deviation is None else f"{text} ± {output.number(deviation)}"
 
 
@@ -187,11 +187,9 @@ def _as_json(columns: list[_Column]) -> dict[str, Any]:
 
 
 def _statistics(values: list[float]) -> dict[str, Any]:
-    # Imported here, so that --help is fast.
-    from lightning_trackplus.reading.run_info import json_number  # noqa: PLC0415
-
+    deviation = _deviation(values)
     return {
         "mean": json_number(_mean(values)),
-        "std": json_number(_deviation(values)),
+        "std": None if deviation is None else json_number(deviation),
         "values": [json_number(value) for value in values],
     }

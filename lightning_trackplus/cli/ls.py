@@ -75,9 +75,12 @@ def _runs(root: str) -> Iterator[RunInfo]:
 
     for path in run_directories(root):
         try:
-            yield run_info(path)
-        except ValueError as error:  # noqa: PERF203  the other runs are shown
+            run = run_info(path)
+            _as_json(run)  # It reads all that is shown.
+        except (ValueError, OSError, ImportError) as error:  # noqa: PERF203  the other runs are shown
             warnings.warn(str(error), stacklevel=1)
+        else:
+            yield run
 
 
 def _row(run: RunInfo, root: str, monitored: list[str], hparams: list[str]) -> list[output.Cell]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from lightning_trackplus.cli import output
 from lightning_trackplus.reports import MAX_MEDIA_MB
 
 
@@ -42,5 +43,5 @@ def run(arguments: argparse.Namespace) -> int:
     from lightning_trackplus.reports.page import report  # noqa: PLC0415
 
     file = report(arguments.runs, arguments.output, group_by=arguments.group_by, max_media_mb=arguments.max_media_mb)
-    print(f"{file} ({file.stat().st_size / 10**6:.1f} MB)")
+    print(output.printable(f"{file} ({file.stat().st_size / 10**6:.1f} MB)"))
     return 0

@@ -7,6 +7,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from lightning_trackplus.cli import output
+
 _MAX_SHOWN = 20
 _SAME, _DIFFERENT = 0, 1
 
@@ -43,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{comparison.values:,} value{'' if comparison.values == 1 else 's'} in both, {count}")
     shown = differences if arguments.all else differences[:_MAX_SHOWN]
     for difference in shown:
-        print(f"  {difference}")
+        print(output.printable(f"  {difference}"))
     if len(shown) < len(differences):
         print(f"  … and {len(differences) - len(shown):,} more; --all lists them")
     return _DIFFERENT if differences else _SAME

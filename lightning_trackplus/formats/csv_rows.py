@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 from urllib.parse import parse_qsl, quote_plus
@@ -55,13 +55,21 @@ def row_bytes(cells: Iterable[object]) -> bytes:
 
 def cells_of(row: bytes) -> list[str]:
     """Return the cells of one row."""
-    if len(row) < csv.field_size_limit():
-        return next(csv.reader(io.StringIO(row.decode(_ENCODING, "replace"), newline="")), [])
-    limit = csv.field_size_limit(sys.maxsize)  # A caption can be long; the limit is global to the process.
-    try:
-        return next(csv.reader(io.StringIO(row.decode(_ENCODING, "replace"), newline="")), [])
-    finally:
-        csv.field_size_limit(limit)
+    return next(read_rows(io.StringIO(row.decode(_ENCODING, "replace"), newline="")), [])
+
+
+def read_rows(lines: Iterable[str]) -> Iterator[list[str]]:
+    """Yield the cells of each row, of any length, such as a long caption or a cell of `OTHERS`."""
+    reader = csv.reader(lines)
+    while True:
+        limit = csv.field_size_limit(sys.maxsize)  # It is global to the process.
+        try:
+            row = next(reader, None)
+        finally:
+            csv.field_size_limit(limit)
+        if row is None:
+            return
+        yield row
 
 
 def read_row(file: IO[bytes]) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from lightning_trackplus.formats.csv_rows import cells_of, is_whole, read_row
 from lightning_trackplus.formats.layout import MEDIA_INDEX
@@ -73,6 +73,10 @@ def media_rows(path: Path, start: int = 0) -> Iterator[tuple[dict[str, str], boo
 def _media_record(directory: Path, row: dict[str, str]) -> MediaRecord | None:
     """Return the record of a row; None if the row is damaged."""
     try:
+        # An index that others made must not lead to other files of this machine; a path of Windows may be absolute too.
+        file = PureWindowsPath(row["file"])
+        if file.anchor or not file.parts or ".." in file.parts or "\0" in row["file"]:
+            return None
         return MediaRecord(
             int(row["step"]),
             float(row["epoch"]) if row["epoch"] else None,

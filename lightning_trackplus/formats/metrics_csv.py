@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import csv
 import io
 import itertools
 import math
@@ -22,11 +21,13 @@ from lightning_trackplus.formats.csv_rows import (
     is_whole,
     last_row,
     read_row,
+    read_rows,
     without_torn,
 )
 from lightning_trackplus.formats.layout import METRICS_FILE
 
 STEP, EPOCH = "step", "epoch"
+_LONGEST_CELL = 40
 _BOOLEANS = {"True": 1.0, "False": 0.0}
 
 Filled: TypeAlias = tuple[Sequence[int], Sequence[str]]
@@ -64,7 +65,7 @@ class StoredMetrics:
         width, step = len(self.columns), self.columns.index(STEP)
         without_step = 0
         with io.TextIOWrapper(self.body(), "utf-8", "replace", newline="") as text:
-            for cells in csv.reader(text):
+            for cells in read_rows(text):
                 if len(cells) > step and cells[step]:
                     yield cells if len(cells) <= width else cells[:width]
                 elif cells:
@@ -188,14 +189,16 @@ def number_in(cell: str) -> float | str:
 
 
 def step_in(cell: str) -> int:
-    """Return the step in a cell; anything else raises `ValueError`."""
+    """Return the step in a cell, at most what 64 bits hold; anything else raises `ValueError`."""
     try:
-        return int(cell)
+        step = int(cell)
     except ValueError:
         number = number_in(cell)
-    if isinstance(number, str) or not math.isfinite(number):
-        raise ValueError(f"The column {STEP!r} of {METRICS_FILE} has {cell!r}; expected a number.")
-    return int(number)
+        if isinstance(number, str) or not math.isfinite(number):
+            shown = repr(cell[:_LONGEST_CELL])
+            raise ValueError(f"The column {STEP!r} of {METRICS_FILE} has {shown}; expected a number.") from None
+        step = int(number)
+    return min(max(step, -(2**63)), 2**63 - 1)
 
 
 def rows_with_steps(columns: Sequence[str], rows: Iterable[list[str]]) -> Iterator[tuple[int, list[str]]]:

@@ -31,6 +31,7 @@ Frames: TypeAlias = Literal["pandas", "polars"]
 _PANDAS_WITH_EXACT_FLOATS = 3
 _MANY_COLUMNS = 1000
 _FEW_ROWS = 100  # Bytes a column.
+_LARGEST_STEP = 2.0**63
 
 
 def frame_of_csv(path: Path, frames: Frames, *, warns: bool = True) -> Any:
@@ -44,8 +45,8 @@ def frame_of_csv(path: Path, frames: Frames, *, warns: bool = True) -> Any:
     elif stored.end > stored.start:
         columns = parse(_imported(frames), stored)
     names = tuple(dict.fromkeys((*(name for name in stored.columns if name != OTHERS), *columns)))
-    if columns and np.isnan(steps := _array(columns[STEP])).any():
-        # `step_rows` skips rows without a step, with a warning.
+    if columns and not np.all(np.abs(steps := _steps(columns[STEP])) < _LARGEST_STEP):
+        # `step_rows` skips rows without a step, with a warning, and tells what else is no step.
         columns = _columns_of(list(step_rows(stored)), names)
     elif columns and not is_ours(path.parent) and _has_rows_of_one_step(steps, _array(columns.get(EPOCH))):
         columns = _columns_of(one_row_a_step(step_rows(stored)), names)
@@ -99,6 +100,14 @@ def _has_rows_of_one_step(steps: NDArray[Any], epochs: NDArray[Any]) -> bool:
     return bool(np.any(np.diff(steps) == 0) or np.any(np.diff(with_epoch) == 0))
 
 
+def _steps(column: Any) -> NDArray[Any]:
+    """Return the steps as float64; NaN if some are not numbers."""
+    try:
+        return _array(column)
+    except Exception:  # noqa: BLE001  polars has errors of its own
+        return np.array([np.nan])
+
+
 def _array(column: Any) -> NDArray[Any]:
     return np.empty(0) if column is None else np.asarray(column, np.float64)
 
@@ -117,7 +126,7 @@ def _in_order(columns: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any
 def _parsed_by_pandas(pandas: Any, stored: StoredMetrics) -> dict[str, Any]:
     # Before pandas 3, the default was fast and one unit in the last place off.
     is_exact = int(pandas.__version__.split(".")[0]) >= _PANDAS_WITH_EXACT_FLOATS
-    options: dict[str, Any] = {} if is_exact else {"float_precision": "round_trip"}
+    options: dict[str, Any] = {"encoding_errors": "replace"} | ({} if is_exact else {"float_precision": "round_trip"})
     numbered = range(len(stored.columns))
     if OTHERS in stored.columns:
         options["dtype"] = {stored.columns.index(OTHERS): str}
@@ -177,10 +186,10 @@ def _parsed_by_polars(polars: Any, stored: StoredMetrics) -> dict[str, Any]:
     own = {STEP: polars.Int64, OTHERS: polars.String}
     types = {number: own.get(name, polars.Float64) for number, name in zip(numbered, stored.columns, strict=True)}
     try:
-        frame = polars.read_csv(table, truncate_ragged_lines=True, schema=types)
+        frame = polars.read_csv(table, truncate_ragged_lines=True, encoding="utf8-lossy", schema=types)
     except polars.exceptions.ComputeError:
         # Some cell is not a number for polars; it has to look at all cells to infer the types.
-        frame = polars.read_csv(table, truncate_ragged_lines=True, infer_schema_length=None)
+        frame = polars.read_csv(table, truncate_ragged_lines=True, encoding="utf8-lossy", infer_schema_length=None)
     columns = {name: frame[number] for name, number in zip(stored.columns, numbered, strict=True)}
     return _with_others(columns, [None] * len(frame))
 

@@ -38,6 +38,6 @@ def _yaml(path: Path) -> dict[str, HparamValue]:
     try:
         with path.open("rb") as file:
             return flatten_hparams(yaml.load(file, Loader))  # noqa: S506  it is derived from SafeLoader
-    except (yaml.YAMLError, OSError, TypeError, ValueError, RecursionError) as error:
+    except Exception as error:  # noqa: BLE001  PyYAML's constructors raise anything for a value unlike its tag
         warnings.warn(f"{path} cannot be read, and is left out: {error}", stacklevel=2)
         return {}

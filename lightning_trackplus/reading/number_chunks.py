@@ -20,7 +20,6 @@ RUN, BATCHES = "", "batches"
 
 _ROWS_AT_ONCE = 2048
 _LARGEST_STEP = 2.0**63
-_MAX_STEP = 2**63 - 1
 
 
 class Chunk(NamedTuple):
@@ -54,7 +53,7 @@ def csv_chunks(
     while block := list(itertools.islice(rows, _ROWS_AT_ONCE)):
         series = stored.series(block)
         _, step_cells = series.pop(STEP)
-        steps = np.array([min(max(step_in(cell), -_MAX_STEP - 1), _MAX_STEP) for cell in step_cells], np.int64)
+        steps = np.array([step_in(cell) for cell in step_cells], np.int64)
         epochs = _each(series.get(EPOCH), len(block))
         scalars = {axis: _Axis(_each(series.get(axis), len(block)), latest.get(axis, np.nan)) for axis in scalar_axes}
         for column, (positions, cells) in series.items():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 import os
 import re
@@ -16,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_trackplus.formats.csv_rows import read_rows
 from lightning_trackplus.formats.flat_hparams import HparamValue
 from lightning_trackplus.formats.layout import (
     BACKUP_FOLDER,
@@ -23,13 +22,13 @@ from lightning_trackplus.formats.layout import (
     MEDIA_FOLDER,
     METRICS_FILE,
     RUN_FILE,
-    SUMMARY_FILE,
     batches_folder,
     is_ours,
     is_url,
 )
 from lightning_trackplus.formats.media_csv import MediaRecord, read_media
 from lightning_trackplus.formats.metrics_csv import EPOCH, STEP, number_in, read_stored
+from lightning_trackplus.formats.summary import json_number, read_summary
 from lightning_trackplus.reading.hparams import read_hparams
 from lightning_trackplus.reading.number_chunks import Chunk, EventNumbers, csv_chunks
 from lightning_trackplus.reading.read_run import check_tensorboard, files_of, has_events, is_run, run_directory
@@ -39,7 +38,7 @@ from lightning_trackplus.run.lock import is_locked
 FINISHED, INTERRUPTED, RUNNING = "finished", "interrupted", "running"
 
 _STATUSES = {"success": FINISHED, "finished": FINISHED}
-_EVENT_FILE = re.compile(r"events\.out\.tfevents\.(\d{10,}(?:\.\d{9})?)\.")
+_EVENT_FILE = re.compile(r"events\.out\.tfevents\.(\d{10,11}(?:\.\d{9})?)\.")
 _TAIL = 2**18
 
 
@@ -100,13 +99,8 @@ class RunInfo:
     @cached_property
     def metrics(self) -> Mapping[str, Mapping[str, Any]]:
         """An entry for each name as in ``summary.json``; without that file, no best values."""
-        try:
-            entries = json.loads((self.directory / SUMMARY_FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
-            entries = None
-        if isinstance(entries, dict) and all(isinstance(one, dict) and "last" in one for one in entries.values()):
-            return entries
-        return {name: _entry(*points) for name, points in self.series.items()}
+        entries = read_summary(self.directory)
+        return {name: _entry(*points) for name, points in self.series.items()} if entries is None else entries
 
     @property
     def monitored(self) -> list[str]:
@@ -167,21 +161,14 @@ def differing_hparams(runs: list[RunInfo]) -> list[str]:
 
 
 def _entry(steps: NDArray[np.int64], values: NDArray[np.float64]) -> dict[str, Any]:
-    entry: dict[str, Any] = {"last": json_number(values[-1]), "last_step": int(steps[-1])}
+    entry: dict[str, Any] = {"last": json_number(float(values[-1])), "last_step": int(steps[-1])}
     for name, find in (("min", np.nanargmin), ("max", np.nanargmax)):
         at = None if np.isnan(values).all() else find(values)
         entry |= {
-            name: None if at is None else json_number(values[at]),
+            name: None if at is None else json_number(float(values[at])),
             f"{name}_step": None if at is None else int(steps[at]),
         }
     return entry
-
-
-def json_number(number: float | None) -> float | str | None:
-    """Return a number as in ``summary.json``: text if JSON has no such number."""
-    if number is None or math.isfinite(number):
-        return None if number is None else float(number)
-    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
 
 
 def _last_step(path: Path) -> int | None:
@@ -192,10 +179,10 @@ def _last_step(path: Path) -> int | None:
     step, epoch = stored.columns.index(STEP), stored.columns.index(EPOCH) if EPOCH in stored.columns else None
     found: dict[bool, int] = {}
     # The first row may be incomplete.
-    for cells in csv.reader(text.splitlines()[start > stored.start :]):
+    for cells in read_rows(text.splitlines()[start > stored.start :]):
         if len(cells) > step and not isinstance(number := number_in(cells[step]), str) and math.isfinite(number):
             has_epoch = epoch is not None and len(cells) > epoch and bool(cells[epoch])
-            found[has_epoch] = max(int(number), found.get(has_epoch, 0))
+            found[has_epoch] = max(int(number), found.get(has_epoch, int(number)))
     return found.get(True, found.get(False))
 
 

@@ -176,12 +176,15 @@ def _mean_lines(name: str, runs: Sequence[ReportRun]) -> Lines:
     curves, deviations = {}, {}
     for metric in dict.fromkeys(metric for run in runs for metric in run.curves):
         several = [run.curves[metric] for run in runs if metric in run.curves]
-        steps, table = _aligned(several)
-        if not len(steps):
+        with np.errstate(all="ignore"):  # Of infinities and of numbers near the largest.
+            steps, table = _aligned(several)
+            mean, deviation = table.mean(0), table.std(0, ddof=min(len(several) - 1, 1))
+        shown = np.isfinite(mean) & np.isfinite(deviation)
+        if not shown.any():
             continue
-        curves[metric] = Curve(steps, table.mean(0), several[0].of_batches)
+        curves[metric] = Curve(steps[shown], mean[shown], several[0].of_batches)
         if len(several) > 1:
-            deviations[metric] = table.std(0, ddof=1)
+            deviations[metric] = deviation[shown]
     counted = f"{name} ({len(runs)} {'run' if len(runs) == 1 else 'runs'})"
     # The runs were not at a step at the same time.
     return Lines(counted, runs, runs[0].clock._replace(times=np.empty((2, 0))), curves, deviations)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import struct
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from lightning_trackplus.formats.event_files import HPARAMS_TAG, event_files, read_records
 from lightning_trackplus.formats.flat_hparams import HparamValue
-from lightning_trackplus.formats.layout import SUMMARY_FILE
+from lightning_trackplus.formats.layout import is_url
+from lightning_trackplus.formats.summary import read_summary
 from lightning_trackplus.formats.x_axis import read_axes
 from lightning_trackplus.reading.hparams import read_hparams
 from lightning_trackplus.reading.read_run import Run, read_run, run_directory
@@ -86,7 +87,11 @@ def load_runs(runs: Iterable[str | os.PathLike[str] | Run]) -> list[ReportRun]:
         raise ValueError("report got no runs; expected the folder of a run, such as lightning_logs/version_0.")
     # The copy of a run at a URL has its event files as well, which tell the times.
     read = [one if isinstance(one, Run) else read_run(run_directory(one)) for one in given]
-    paths = [one.path.as_posix() if isinstance(one, Run) else os.fspath(one) for one in given]
+    # A copy of a run at a URL has a path that says nothing.
+    paths = [
+        os.fspath(one) if not isinstance(one, Run) and is_url(os.fspath(one)) else run.path.resolve().as_posix()
+        for one, run in zip(given, read, strict=True)
+    ]
     return [
         ReportRun(name, run, curves_of(run), _clock(run), read_hparams(run.path), modes_of(run.path))
         for name, run in zip(_names(paths), read, strict=True)
@@ -129,15 +134,15 @@ def _names(paths: Sequence[str]) -> list[str]:
 
 def modes_of(directory: Path) -> dict[str, str]:
     """Return what is best, ``"min"`` or ``"max"``, for each name of which ``summary.json`` says it."""
-    try:
-        summary = json.loads((directory / SUMMARY_FILE).read_text(encoding="utf-8"))
-        return {name: entry["mode"] for name, entry in summary.items() if entry.get("mode") in {"min", "max"}}
-    except (OSError, ValueError, AttributeError):
-        return {}
+    return {name: entry["mode"] for name, entry in (read_summary(directory) or {}).items() if "mode" in entry}
 
 
 def _clock(run: Run) -> Clock:
-    times = _times(run.path)
+    try:
+        times = _times(run.path)
+    except (OSError, ValueError) as error:
+        warnings.warn(f"The report does not know when the steps of {run.path} were: {error}", stacklevel=2)
+        times = np.empty((2, 0))
     started = float(times[1, 0]) if times.size else None
     return Clock(_epochs(run), times - [[0.0], [started or 0.0]], started)
 

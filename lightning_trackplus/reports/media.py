@@ -12,12 +12,13 @@ import itertools
 import mimetypes
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_trackplus.formats.csv_rows import read_rows
 from lightning_trackplus.formats.layout import FILM_SUFFIXES
 from lightning_trackplus.formats.media_csv import MediaRecord
 from lightning_trackplus.reports.charts import packed
@@ -45,11 +46,10 @@ def media_of(runs: Sequence[ReportRun], max_media_mb: float) -> tuple[list[dict[
     }
     left, total, missing = [], 0, 0
     for _, name, number, record in sorted(files, key=lambda file: file[0]):
-        if not record.path.is_file():
+        if (size := size_of(record.path)) is None:
             missing += 1
             continue
-        size = record.path.stat().st_size
-        if total + size > max_media_mb * _MB:
+        if not total + size <= max_media_mb * _MB:
             left.append(size)
             cards[name]["leftOut"] += 1
             continue
@@ -67,6 +67,14 @@ def media_of(runs: Sequence[ReportRun], max_media_mb: float) -> tuple[list[dict[
     if missing:
         notes.append(f"{missing:,} of {len(files):,} files are not there any more.")
     return [card for card in cards.values() if card["items"] or card["leftOut"]], " ".join(notes)
+
+
+def size_of(path: Path) -> int | None:
+    """Return the size of a file in bytes; None if there is no such file."""
+    with contextlib.suppress(OSError):  # Such as of a name that is too long.
+        if path.is_file():
+            return path.stat().st_size
+    return None
 
 
 def media_by_step(media: Iterable[MediaRecord]) -> dict[str, dict[int, list[MediaRecord]]]:
@@ -126,7 +134,7 @@ def _as_json(value: Any) -> Any:
 
 
 def _shown_numbers(kind: str, text: str) -> dict[str, Any]:
-    columns, *rows = csv.reader(io.StringIO(text, newline=""))
+    columns, *rows = read_rows(io.StringIO(text, newline=""))
     if kind == "table":
         return {"show": "table", "columns": columns, "rows": rows[:_MOST_ROWS], "more": len(rows[_MOST_ROWS:])}
     edges, counts = bins_of(np.array(rows, np.float64).reshape(-1, 3))
@@ -135,12 +143,16 @@ def _shown_numbers(kind: str, text: str) -> dict[str, Any]:
 
 def bins_of(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return edges and counts of bins of one width over the values that there are; each bin's are spread over it."""
-    low, high, count = table[np.isfinite(table).all(1) & (table[:, 2] > 0)].T
+    low, high, count = table[np.isfinite(table).all(1) & (table[:, 0] <= table[:, 1]) & (table[:, 2] > 0)].T
     if not len(low):
         return np.zeros(1), np.zeros(0)
-    widths = high - low
-    number = round((high[-1] - low[0]) / widths[0]) if np.allclose(widths, widths[0]) else _MOST_BINS
-    edges = np.linspace(low[0], high[-1], min(number, _MOST_BINS) + 1)
+    first, last = low[0], high[-1]
+    with np.errstate(all="ignore"):
+        widths, span = high - low, last - first
+        number = span / widths[0] if np.allclose(widths, widths[0], atol=0) else np.inf
+        # Each end has its share, since the difference may overflow a float64.
+        shares = np.linspace(0, 1, round(min(number, _MOST_BINS)) + 1 if number > 0 else 2)
+    edges = first * (1 - shares) + last * shares
     # Where there is no bin, the sum stays what it is.
     places, sums = np.column_stack([low, high]).ravel(), np.cumsum(count)
     return edges, np.diff(np.interp(edges, places, np.column_stack([sums - count, sums]).ravel()))

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import PIL.Image
 
+from lightning_trackplus.formats.layout import escaped
 from lightning_trackplus.record import Counts, Item
-from lightning_trackplus.reducers.types import Floats, Samples
-from lightning_trackplus.reports.charts import thinned
+from lightning_trackplus.reports.charts import Floats, thinned
 from lightning_trackplus.reports.data import Curve, curves_of, modes_of
-from lightning_trackplus.reports.media import bins_of, media_by_step, shown
+from lightning_trackplus.reports.media import bins_of, media_by_step, shown, size_of
 
 if TYPE_CHECKING:
     from lightning_trackplus.media.base import Media
@@ -88,6 +88,8 @@ def medium_html(medium: Media[Any]) -> str:
 
 def reducer_html(reducer: Reducer) -> str:
     """Return a reducer with its arguments, what it computes, and its result for five values."""
+    from lightning_trackplus.reducers.types import Samples  # noqa: PLC0415  its package needs torch, and a run does not
+
     summary = _text((type(reducer).__doc__ or "").strip().partition("\n")[0])
     parts = [
         _line(f"<code>{_text(repr(reducer))}</code> <small>named {_text(reducer.name)}</small>"),
@@ -123,12 +125,12 @@ class _Limit:
 
     def read(self, path: Path) -> bytes | None:
         """Return the content of a file, None if it is too large or missing."""
-        try:
-            if path.stat().st_size <= _LARGEST_FILE:
-                return path.read_bytes()
-            self.left_out += 1
-        except OSError:
+        if (size := size_of(path)) is None:
             self.missing += 1
+        elif size <= _LARGEST_FILE:
+            return path.read_bytes()
+        else:
+            self.left_out += 1
         return None
 
     def note(self) -> str:
@@ -269,7 +271,7 @@ def _row(tag: str, cells: Sequence[str]) -> str:
 
 
 def _text(text: str) -> str:
-    return html.escape(text)
+    return html.escape(escaped(text))
 
 
 def _line(content: str) -> str:

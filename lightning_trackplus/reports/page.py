@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, overload
 
 import numpy as np
 
+from lightning_trackplus.formats.layout import escaped, is_url
 from lightning_trackplus.reading.read_run import Run
 from lightning_trackplus.reports import MAX_MEDIA_MB, MAX_MEDIA_MB_IN_NOTEBOOK
 from lightning_trackplus.reports.data import Curve, ReportRun, load_runs
@@ -97,7 +98,8 @@ def report(
         The path of the file, or an object that a notebook shows.
 
     Raises:
-        ValueError: If there is no run, one is no run directory, or no run has the hyper-parameter ``group_by``.
+        ValueError: If there is no run, one is no run directory, no run has the hyper-parameter ``group_by``, or
+            ``path`` is a folder or a URL.
         ImportError: If a package of the extra ``report`` is missing.
 
     Examples:
@@ -108,14 +110,17 @@ def report(
         'report.html'
     """
     _check_installed()
+    if path is not None and (is_url(os.fspath(path)) or Path(path).is_dir()):
+        raise ValueError(f"report got path={os.fspath(path)!r}; expected a file of this machine, such as report.html.")
     several = [runs] if isinstance(runs, str | os.PathLike | Run) else list(runs)
     limit = MAX_MEDIA_MB if path is not None else MAX_MEDIA_MB_IN_NOTEBOOK
-    page = _page(load_runs(several), group_by, limit if max_media_mb is None else max_media_mb)
+    # Paths can have bytes that are no UTF-8.
+    page = escaped(_page(load_runs(several), group_by, limit if max_media_mb is None else max_media_mb))
     if path is None:
         return Report(page)
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(page.encode("utf-8", "backslashreplace"))
+    file.write_text(page, encoding="utf-8")
     return file
 
 

@@ -138,7 +138,7 @@ class StreamSync:
         if isinstance(state, _KeptItems) or state.conflict is not None:
             return state
         logged = self._stream_of(cast("_SharedKey", key), state.request)
-        return state if logged is None else state._replace(parts=(), results=_results(logged, state))
+        return state if logged is None else state._replace(parts=(), results=_shared_results(logged, state))
 
     def merged(self, states: _States, *, shows_all: bool) -> Merged:
         """Return each stream of this process with its results; with ``shows_all``, also those of others.
@@ -164,7 +164,7 @@ class StreamSync:
             if (logged := self._stream_of(shared, state.request)) is None:
                 _warn_of_no_request(key)
             else:
-                found.append((logged, _results(logged, state) if state.results is None else state.results))
+                found.append((logged, _shared_results(logged, state) if state.results is None else state.results))
         return found
 
     def _merged_streams(self, shared: _SharedKey, left: _StreamState, right: _StreamState) -> _StreamState:
@@ -189,7 +189,7 @@ class StreamSync:
         return self._others.get(shared)
 
 
-def _results(logged: LoggedStream, state: _StreamState) -> dict[str, Any]:
+def _shared_results(logged: LoggedStream, state: _StreamState) -> dict[str, Any]:
     return logged.results(logged.stream.merged(state.parts))
 
 

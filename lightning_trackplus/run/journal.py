@@ -31,6 +31,8 @@ from lightning_trackplus.formats.atomic_files import AtomicFile
 from lightning_trackplus.formats.layout import FORMAT, RUN_FILE
 from lightning_trackplus.run.lock import parents
 
+_YEAR_9999 = 253370764800.0
+
 Lineage: TypeAlias = list[list[Any]]
 """The sessions up to a checkpoint, each with the number of its last checkpoint."""
 
@@ -203,12 +205,12 @@ class RunJournal:
                         " a new run."
                     )
                 self.run = run
-            case {"ended": str() | None as status, "time": float(moment)}:
-                self.status, self.ended = status, moment
+            case {"ended": str() | None as status, "time": moment}:
+                self.status, self.ended = status, _moment(moment)
             case {"session": str(name), "rows": int(rows), "bytes": dict(sizes)}:
                 self.status = None
-                if not self._sessions and isinstance(entry.get("time"), float):
-                    self.started = entry["time"]
+                if not self._sessions:
+                    self.started = _moment(entry.get("time"))
                 self._sessions.append(_Session(name, Extent(rows, {**sizes, RUN_FILE: start})))
             case {"saved": int(number), "rows": int(rows), "bytes": dict(sizes)} if self._sessions:
                 self._sessions[-1].at_save[number] = Extent(rows, sizes)
@@ -236,6 +238,11 @@ def was_written_by_child(directory: Path, token: str, parent: int) -> bool:
                 case {"logger": str(logger), "parents": [*pids]} if logger == token and parent in pids:
                     return True
     return False
+
+
+def _moment(value: Any) -> float | None:
+    """Return seconds since 1970; None if this is no time."""
+    return value if isinstance(value, float) and 0 <= value < _YEAR_9999 else None
 
 
 def _as_json(extent: Extent) -> dict[str, Any]:

@@ -6,7 +6,6 @@ ends. Where a platform or a file system has no such lock, such as Windows and NF
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import re
@@ -22,7 +21,7 @@ except ImportError:  # Windows has none.
 
 _EVENT_FILE = re.compile(r"events\.out\.tfevents\.(?P<time>\d+)\.(?P<host>.+)\.(?P<pid>\d{1,9})\.(?P<number>\d+).*")
 
-_TRIES, _PAUSE = 10, 0.001  # Seconds.
+_PATIENCE, _PAUSE = 1.0, 0.001  # Seconds.
 
 _open_locks: set[RunLock] = set()
 
@@ -68,11 +67,12 @@ class RunLock:
             return  # The writers report what keeps it from being opened.
         # Before locking, so that a process that is forked in between does not keep the lock.
         _open_locks.add(self)
+        is_of_parent = not self._owners.isdisjoint(parents())
         try:
-            _flock(self._descriptor)
+            _flock(self._descriptor, patience=0.0 if is_of_parent or self._others_here() else _PATIENCE)
         except BlockingIOError:
             self._close()
-            if self._owners.isdisjoint(parents()):
+            if not is_of_parent:
                 raise RunInUseError(self._error_message()) from None
         except OSError:
             self._close()  # The file system has no locks.
@@ -90,8 +90,12 @@ class RunLock:
         if descriptor is not None:
             os.close(descriptor)
 
+    def _others_here(self) -> bool:
+        """Return whether another lock of this process has the directory."""
+        return any(lock is not self and _is_same(lock._directory, self._directory) for lock in tuple(_open_locks))
+
     def _error_message(self) -> str:
-        if any(_is_same(lock._directory, self._directory) for lock in tuple(_open_locks)):
+        if self._others_here():
             return (
                 f"Another logger of this process is still writing to the run directory {self._directory}. Call its"
                 ' finalize("success") first, or leave out version= to start a new run.'
@@ -125,13 +129,16 @@ def is_locked(directory: Path) -> bool:
     return False
 
 
-def _flock(descriptor: int) -> None:
-    """Lock a directory; `is_locked` may hold it for a moment."""
-    for _ in range(_TRIES):
-        with contextlib.suppress(BlockingIOError):
+def _flock(descriptor: int, patience: float) -> None:
+    """Lock a directory; `is_locked` may hold it for a moment, which is longer on a busy machine."""
+    end = time.monotonic() + patience
+    while True:
+        try:
             return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= end:
+                raise
         time.sleep(_PAUSE)
-    raise BlockingIOError
 
 
 def parents() -> set[int]:

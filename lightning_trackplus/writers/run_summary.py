@@ -25,6 +25,7 @@ from lightning_trackplus.formats.metrics_csv import (
     read_stored,
     rows_with_steps,
 )
+from lightning_trackplus.formats.summary import json_number, read_summary
 from lightning_trackplus.formats.x_axis import axes_to_continue
 from lightning_trackplus.record import NUMBERS, Payload, Record
 from lightning_trackplus.writers.best_values import MetricModes, Mode, Point, RunningExtremes, Series
@@ -137,7 +138,7 @@ class RunSummary:
             return entry | _point("min", series.lowest) | _point("max", series.highest)
         entry |= _point("best", series.lowest if mode == "min" else series.highest) | {"mode": mode}
         if (at_best := self._extremes.at_best.get(name)) is not None and name in self._extremes.watched:
-            entry["at_best"] = {escaped(other): _json_number(value) for other, value in at_best.items()}
+            entry["at_best"] = {escaped(other): json_number(value) for other, value in at_best.items()}
         return entry
 
     def _take_waiting(self) -> None:
@@ -155,14 +156,8 @@ def _stamp(path: Path) -> tuple[int, ...]:
 
 
 def _point(name: str, point: Point | None) -> dict[str, float | str | None]:
-    value, step = (None, None) if point is None else (_json_number(point[0]), point[1])
+    value, step = (None, None) if point is None else (json_number(point[0]), point[1])
     return {name: value, f"{name}_step": step}
-
-
-def _json_number(number: float) -> float | str:
-    if isinstance(number, int) or math.isfinite(number):
-        return number
-    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
 
 
 def read_history(directory: Path, modes: MetricModes | None = None) -> RunningExtremes:
@@ -172,7 +167,7 @@ def read_history(directory: Path, modes: MetricModes | None = None) -> RunningEx
     without both, from the event files, which have float32, and also what users wrote there.
     """
     extremes = RunningExtremes(None if modes is None else modes.watched())
-    if _take_table(directory / METRICS_FILE, extremes) or _take_summary(directory / SUMMARY_FILE, extremes):
+    if _take_table(directory / METRICS_FILE, extremes) or _take_summary(directory, extremes):
         return extremes
     if any(directory.glob("*tfevents*")) and importlib.util.find_spec("tensorboard") is not None:
         _take_events(directory, extremes)
@@ -234,11 +229,9 @@ def _points(cells: Sequence[str], steps: Sequence[int]) -> tuple[Sequence[float]
         return [number for number, _ in points], [step for _, step in points]
 
 
-def _take_summary(path: Path, extremes: RunningExtremes) -> bool:
+def _take_summary(directory: Path, extremes: RunningExtremes) -> bool:
     """Add the entries of a summary; return whether it can be read."""
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+    if (entries := read_summary(directory)) is None:
         return False
     extremes.series = {name: _series(entry) for name, entry in entries.items()}
     for name, mode in extremes.watched.items():

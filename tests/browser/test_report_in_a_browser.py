@@ -353,3 +353,31 @@ def test_a_phone_in_the_dark(three: Opened) -> None:
     assert three.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 28)"
     assert three.chart("train/loss").evaluate("plot => plot.layout.xaxis.gridcolor") == "#262b34"
     assert three.faults == []
+
+
+def test_all_of_a_report_is_printed(browser: Browser, runs: list[Path], tmp_path: Path) -> None:
+    """Also charts and media that nobody has scrolled to, in dark ink, and tables in full."""
+    opened = Opened(browser, report(runs[0], tmp_path / "one.html"), color_scheme="dark")
+    undrawn = ".plot:not(.js-plotly-plot), .medium > div:last-child:empty"
+    expect(opened.page.locator(undrawn)).not_to_have_count(0)
+    opened.page.evaluate(
+        f"addEventListener('afterprint', () => {{ window.left = document.querySelectorAll('{undrawn}').length }})"
+    )
+    opened.page.pdf(path=tmp_path / "report.pdf")
+    assert opened.page.evaluate("window.left") == 0
+    opened.page.emulate_media(media="print")
+    expect(opened.page.locator(undrawn)).to_have_count(0)
+    assert opened.page.evaluate("getComputedStyle(document.body).color") == "rgb(29, 36, 48)"
+    assert opened.chart("train/loss").evaluate("plot => plot.layout.xaxis.gridcolor") == "#eef0f4"
+    assert opened.page.locator("#summary .scroll").evaluate("table => table.scrollHeight <= table.clientHeight")
+    assert opened.faults == []
+    opened.context.close()
+
+
+def test_another_axis_leaves_media_as_they_are(one: Opened) -> None:
+    """A sound that plays goes on."""
+    sound = one.medium("val/tone").locator("audio").element_handle()
+    choose(one, "epoch")
+    assert sound.evaluate("audio => audio.isConnected")
+    choose(one, "step")
+    assert one.faults == []

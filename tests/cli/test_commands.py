@@ -22,7 +22,7 @@ import pytest
 import torch
 
 import lightning_trackplus
-from lightning_trackplus import Image, Text, TrackPlus, TrackPlusLogger
+from lightning_trackplus import Image, Text, TrackPlus, TrackPlusLogger, read_run
 from lightning_trackplus.cli import main
 from tests.flavour.pytorch.callbacks import ModelCheckpoint
 from tests.flavour.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -548,3 +548,80 @@ def test_steps_are_those_of_the_table(trackplus, tmp_path):
     found = json.loads(trackplus("show", tmp_path / "run", "--json"))
     assert found["last_step"] == table["step"].iloc[-1]
     assert found["metrics"]["loss"]["last"] == table["loss"].iloc[-1]
+
+
+SUMMARIES = [
+    "[]",
+    '{"val/loss": {"last": 1, "last_step": 1, "mode": []}}',
+    '{"val/loss": {"last": [1], "last_step": 1, "min": 1, "min_step": 1, "max": 1, "max_step": 1}}',
+    '{"val/loss": {"last": 1}}',
+    '{"val/loss": {"last": NaN, "last_step": 1, "best": NaN, "best_step": 1, "mode": "min", "at_best": {}}}',
+    '{"val/loss": {"last": 1, "last_step": 1, "best": "x", "best_step": 1, "mode": "min", "at_best": {}}}',
+    '{"val/loss": {"last": 1e400, "last_step": 1, "best": 1, "best_step": 1, "mode": "min", "at_best": {}}}',
+    "[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("summary", SUMMARIES, ids=range(len(SUMMARIES)))
+def test_a_damaged_summary_is_made_of_the_numbers(trackplus, summary, runs, tmp_path):
+    """Each command reads the run, and its JSON can be read."""
+    run = Path(shutil.copytree(runs / "seed 1", tmp_path / "run"))
+    (run / "summary.json").write_text(summary)
+    for command in (["ls", tmp_path], ["show", run], ["compare", run, runs / "seed 2"]):
+        trackplus(*command)
+        json.loads(trackplus(*command, "--json"), parse_constant=pytest.fail)
+    assert json.loads(trackplus("show", run, "--json"))["metrics"]["val/loss"]["min"] == 0.25
+    assert "0.25" in read_run(run)._repr_html_()
+
+
+DAMAGED = {
+    "metrics.csv": ["a,b\n1,2\n"],
+    "run.jsonl": [
+        f'{{"format": 1, "run": "a"}}\n{{"session": "x", "time": {time}, "rows": 0, "bytes": {{}}}}\n'
+        f'{{"ended": "success", "time": {time}}}\n'
+        for time in ("1e300", "NaN", "-1e12")
+    ],
+    "hparams.yaml": ["a: !!timestamp x\n", "a: !!int x\n", "a: !!map [1]\n"],
+}
+
+
+@pytest.mark.parametrize(("file", "text"), [(file, text) for file, texts in DAMAGED.items() for text in texts])
+def test_ls_shows_the_other_runs_whatever_is_in_one(trackplus, file, text, runs, tmp_path):
+    """Also if something is found to be damaged after the folder was taken for a run."""
+    for name in ("seed 1", "seed 2"):
+        shutil.copytree(runs / name, tmp_path / name)
+    (tmp_path / "seed 1" / file).write_text(text)
+    assert "seed 2" in trackplus("ls", tmp_path)
+    assert str(tmp_path / "seed 2") in trackplus("ls", tmp_path, "--json")
+    assert ("seed 1" in trackplus("ls", tmp_path)) == (file != "metrics.csv")
+
+
+def test_a_cell_can_be_longer_than_the_csv_module_takes(trackplus, tmp_path):
+    """Such as text that Lightning's CSVLogger wrote."""
+    (tmp_path / "metrics.csv").write_text(f"step,epoch,loss,text\n0,0,0.5,{'x' * 200_000}\n1,0,0.25,\n")
+    shown = json.loads(trackplus("show", tmp_path, "--json"))
+    assert shown["last_step"] == 1
+    assert shown["metrics"]["loss"]["last"] == 0.25
+
+
+def test_errors_and_differences_cannot_command_a_terminal(trackplus, tmp_path):
+    """Names and paths are there with escapes in each line that a command prints."""
+    logger = TrackPlusLogger(tmp_path, name="", version="run")
+    logger.log_hyperparams({"seed": 1})
+    logger.log_metrics({"a\x1b[31m": 0.5}, step=0)
+    logger.finalize("success")
+    run = Path(logger.log_dir).rename(tmp_path / "run\x1b[31m")
+    assert "\x1b" not in trackplus("show", f"{run}x", status=2)
+    assert "\x1b" not in trackplus("compare", run, "--by", "seed")
+    metrics = run / "metrics.csv"
+    metrics.write_text(metrics.read_text().replace("0.5", "0.25"))
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert main(["verify", str(run)]) == 1
+    assert r"'a\x1b[31m' at 0: 0.25" in said.getvalue()
+    assert "\x1b" not in said.getvalue()
+
+
+def test_steps_below_zero_are_steps(trackplus, tmp_path):
+    """The last one is the highest."""
+    (tmp_path / "metrics.csv").write_text("step,epoch,loss\n-5,0,1\n-1,0,2\n")
+    assert json.loads(trackplus("show", tmp_path, "--json"))["last_step"] == -1

@@ -330,13 +330,13 @@ def run_python(code, *arguments):
 
 
 def test_importing_it_loads_nothing_that_is_large(tmp_path):
-    """Neither torch nor a package for frames nor tensorboard; reading a CSV with pandas needs no other."""
+    """Neither torch nor a package for frames nor tensorboard; nor do reading a CSV with pandas and showing it."""
     code = """
 import sys
 from lightning_trackplus.reading.read_run import read_run
 large = {"torch", "lightning", "pandas", "polars", "tensorboard"}
 print(sorted(large & sys.modules.keys()))
-read_run(sys.argv[1])
+read_run(sys.argv[1])._repr_html_()
 print(sorted(large & sys.modules.keys()))
 """
     run = write(tmp_path / "metrics.csv", "step,epoch,a\n0,0,0.5\n")
@@ -399,3 +399,17 @@ def test_a_step_that_no_float_can_hold_is_exact(frames, tmp_path):
     metrics = read_run(run, frames=frames).metrics
     assert metrics["step"].to_list() == [2**53 + 1]
     assert values_of(metrics, "epoch") == [0]
+
+
+@pytest.mark.parametrize("frames", ["pandas", "polars"])
+def test_steps_and_bytes_that_nobody_expects(frames, tmp_path):
+    """Steps are at most what 64 bits hold, bytes that are not UTF-8 cost no row, and what is no step is named."""
+    table = tmp_path / "metrics.csv"
+    table.write_text(f"step,epoch,a\n{2**70},0,1\n{-(2**70)},0,2\n")
+    assert read_run(tmp_path, frames=frames).metrics["step"].to_list() == [2**63 - 1, -(2**63)]
+    table.write_bytes(b"step,epoch,a,b\n0,0,\xff,1\n1,0,,2\n")
+    assert read_run(tmp_path, frames=frames).metrics["b"].to_list() == [1, 2]
+    for step in ("abc", "inf"):
+        table.write_text(f"step,epoch,a\n{step},0,1\n")
+        with pytest.raises(ValueError, match=f"The column 'step' of metrics.csv has '{step}'; expected a number"):
+            read_run(tmp_path, frames=frames)

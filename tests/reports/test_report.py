@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import math
+import os
 import re
 import sys
 from pathlib import Path
@@ -14,8 +16,9 @@ import pandas
 import pytest
 import torch
 
-from lightning_trackplus import Histogram, Image, Table, TrackPlusLogger, cli, report
+from lightning_trackplus import Histogram, Image, Table, TrackPlusLogger, cli, read_run, report
 from lightning_trackplus.reading.read_run import Run
+from lightning_trackplus.reports.media import bins_of
 from lightning_trackplus.run.lock import RunLock
 from tests.flavour.pytorch.loggers import CSVLogger, TensorBoardLogger
 
@@ -322,3 +325,112 @@ def test_the_command_writes_a_file(tmp_path, capsys):
     capsys.readouterr()
     assert cli.main(["report", str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err.startswith("trackplus report: ")
+
+
+OUTSIDE = [
+    "/etc/hostname",
+    "../secret.txt",
+    "media/../../secret.txt",
+    "C:\\secret.txt",
+    "..\\secret.txt",
+    "",
+    "media/a\0b",
+]
+
+
+@pytest.mark.parametrize("file", OUTSIDE)
+def test_an_index_of_media_leads_to_no_other_file(file, tmp_path):
+    """A report that is sent to others has nothing but the run; neither has a notebook."""
+    run = log(tmp_path, 0, {}, [1.0])
+    (tmp_path / "secret.txt").write_text("secret")
+    header = "step,epoch,name,kind,file,caption,score,wall_time"
+    (run / "media.csv").write_text(f"{header}\n0,0,x,text,{file},,,1\n")
+    with pytest.warns(UserWarning, match=r"Damaged rows of .*media\.csv were skipped"):
+        page = report(run).html
+    assert data_in(page)["media"] == []
+
+
+def test_media_that_are_no_files_are_missing(tmp_path):
+    """Such as a pipe, from which nothing comes, or a name that no file can have."""
+    run = log(tmp_path, 0, {}, [1.0])
+    (run / "media").mkdir()
+    os.mkfifo(run / "media/pipe")
+    header = "step,epoch,name,kind,file,caption,score,wall_time"
+    files = ["media/pipe", "media", f"media/{'x' * 300}.png"]
+    (run / "media.csv").write_text("\n".join([header, *(f"0,0,x,text,{file},,,1" for file in files), ""]))
+    assert "3 of 3 files are not there any more." in report(run).html
+    assert "3 files are missing." in read_run(run)._repr_html_()
+
+
+@pytest.mark.parametrize("values", [[0.0, 5e-324], [-1.7e308, 0.0, 1.7e308], [3.0]], ids=["tiny", "huge", "one"])
+def test_histograms_of_any_range_are_shown(values, tmp_path):
+    """Each value is in a bin."""
+    logger = TrackPlusLogger(tmp_path)
+    logger.log_media("values", Histogram(values), step=0)
+    logger.finalize("success")
+    (card,) = data_in(report(logger.log_dir).html)["media"]
+    edges, counts = (numbers_in(card["items"][0][key]) for key in ("edges", "counts"))
+    assert counts.sum() == pytest.approx(len(values))
+    assert edges[0] <= values[0]
+    assert values[-1] <= edges[-1]
+    assert "<img" in Histogram(values)._repr_html_()
+
+
+def test_bins_without_a_width_are_shown(tmp_path):
+    """As in a file that others wrote."""
+    for rows in ([[1.0, 1.0, 5.0], [2.0, 2.0, 3.0]], [[1.0, 1.0, 5.0]], [[5.0, 4.0, 1.0]]):
+        edges, counts = bins_of(np.array(rows))
+        assert np.isfinite(edges).all()
+        assert len(counts) == len(edges) - 1
+
+
+def test_damaged_axes_cost_the_times_alone(tmp_path):
+    """Charts are over steps then."""
+    run = log(tmp_path, 0, {}, [1.0, 2.0])
+    (run / "x_axis.json").write_text("{")
+    with pytest.warns(UserWarning, match="does not know when the steps of .* were: .*x_axis.json cannot be read"):
+        page = report(run).html
+    assert numbers_in(data_in(page)["charts"][0]["lines"][0]["y"]).tolist() == [1, 2]
+    assert numbers_in(data_in(page)["lines"][0]["times"][0]).size == 0
+
+
+def test_the_working_folder_has_a_name(tmp_path, monkeypatch):
+    """Its path from elsewhere."""
+    run = log(tmp_path, 0, {}, [1.0])
+    monkeypatch.chdir(run)
+    assert f"<h1>{tmp_path.name}/version_0</h1>" in report(".").html
+
+
+def test_a_folder_whose_name_is_not_utf8(tmp_path):
+    """The page can be written, and a notebook can be saved."""
+    run = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    run.mkdir()
+    (run / "metrics.csv").write_text("step,epoch,loss\n0,0,1\n")
+    assert r"\udcff" in report(run, tmp_path / "report.html").read_text(encoding="utf-8")
+    for shown in (report(run), read_run(run)):
+        assert shown._repr_html_().encode()
+
+
+@pytest.mark.parametrize("path", ["", "memory://bucket/report.html", "s3://bucket/report.html"])
+def test_a_report_is_a_file_of_this_machine(path, tmp_path, monkeypatch, capsys):
+    """A folder or a URL is refused before anything is read or written."""
+    run = log(tmp_path, 0, {}, [1.0])
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    monkeypatch.chdir(empty)
+    message = f"report got path={path or str(empty)!r}; expected a file of this machine, such as report.html."
+    assert cli.main(["report", str(run), "-o", path or str(empty)]) == 2
+    assert capsys.readouterr().err == f"trackplus report: {message}\n"
+    assert list(empty.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("error")
+def test_means_over_runs_leave_out_what_has_no_mean(tmp_path):
+    """An infinite value does not hide the others, and gives no warning; one run of a group has its own values."""
+    curves = [[1.0, math.inf, 1e308, 3.0], [2.0, 1.0, 1e308, 5.0]]
+    runs = [log(tmp_path, number, {"lr": 1}, curve) for number, curve in enumerate(curves)]
+    (line,) = chart_of(report(runs, group_by="lr").html, "loss")["lines"]
+    assert numbers_in(line["x"]).tolist() == [0, 3]
+    assert numbers_in(line["y"]).tolist() == [1.5, 4]
+    (line,) = chart_of(report(runs[1], group_by="lr").html, "loss")["lines"]
+    assert numbers_in(line["y"]).tolist() == curves[1]

@@ -5,7 +5,7 @@
   const COLOURS = ["#3b6fd4", "#e0803a", "#2a9d78", "#c4508c", "#8464cf", "#b3922c", "#2f9fb8", "#cf5555", "#7d8a99", "#6d9b3a"];
   const MANY_POINTS = 40, HOUR = 3600, MINUTE = 60, SMALL = 128;
   const state = { axis: "step", hidden: new Set() };
-  const redraws = [];
+  const drawn = { charts: [], media: [] };
   let library = "";
 
   const element = (tag, properties = {}, ...children) => {
@@ -72,13 +72,17 @@
     modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d", "toImage"]],
   };
 
-  /* Calls back when an element comes near the screen, once; so that a page of hundreds of charts is there at once. */
+  /* Calls back when an element comes near the screen or the page is printed, once; so that a page of hundreds of charts is there at once. */
+  const unseen = new Map();
   const whenSeen = (place, callback) => {
     const observer = new IntersectionObserver((entries) => {
-      if (entries.some((entry) => entry.isIntersecting)) { observer.disconnect(); callback(); }
+      if (entries.some((entry) => entry.isIntersecting)) unseen.get(place)?.();
     }, { rootMargin: "400px" });
+    unseen.set(place, () => { unseen.delete(place); observer.disconnect(); callback(); });
     observer.observe(place);
   };
+  const showAll = () => unseen.forEach((show, place) => { if (place.getClientRects().length) show(); });
+  addEventListener("beforeprint", showAll);
 
   /* The colours of one run tell its lines apart, and those of several the runs. */
   const tracesOf = (chart) => {
@@ -119,7 +123,7 @@
         legend: { orientation: "h", x: 0, y: -0.26, yanchor: "top", font: { size: 11 } },
       }), OPTIONS);
     };
-    whenSeen(plot, () => { draw(); redraws.push(draw); });
+    whenSeen(plot, () => { draw(); drawn.charts.push(draw); });
     log.addEventListener("click", () => {
       log.setAttribute("aria-pressed", String(log.getAttribute("aria-pressed") !== "true"));
       draw();
@@ -218,25 +222,28 @@
     };
     document.querySelector("#media .cards").append(element("div", { className: "card medium" }, head, body));
     slider.addEventListener(card.items.some((item) => item.show === "frame") ? "change" : "input", draw);
-    whenSeen(body, () => { draw(); redraws.push(draw); });
+    whenSeen(body, () => { draw(); drawn.media.push(draw); });
   };
 
-  const redraw = () => redraws.forEach((draw) => draw());
+  const redraw = (...kinds) => kinds.flatMap((kind) => drawn[kind]).forEach((draw) => draw());
   const listen = () => {
     document.querySelectorAll("#axis input").forEach((input) => {
       input.disabled = input.value !== "step" && !data.lines.some((line) => unpack(line[`${input.value}s`][0]).length);
-      input.addEventListener("change", () => { state.axis = input.value; redraw(); });
+      input.addEventListener("change", () => { state.axis = input.value; redraw("charts"); });
     });
     document.querySelectorAll("#runs input").forEach((input) => input.addEventListener("change", () => {
       const line = Number(input.dataset.line);
       state.hidden[input.checked ? "delete" : "add"](line);
       document.querySelectorAll("main [data-line]").forEach((place) => { place.hidden = state.hidden.has(Number(place.dataset.line)); });
-      redraw();
+      redraw("charts", "media");
     }));
     document.querySelector("#summary select")?.addEventListener("change", (event) => {
       document.querySelector("#summary table").dataset.which = event.target.value;
     });
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+    matchMedia("screen and (prefers-color-scheme: dark)").addEventListener("change", () => {
+      redraw("charts", "media");
+      if (matchMedia("print").matches) showAll();
+    });
     document.querySelectorAll(".dot[data-line]").forEach((dot) => { dot.style.background = colourOf(Number(dot.dataset.line)); });
   };
 

@@ -1,0 +1,51 @@
+"""The reader of ``summary.json``, which `RunSummary` writes and describes."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+from lightning_trackplus.formats.layout import SUMMARY_FILE
+
+_NOT_FINITE = ("NaN", "Infinity", "-Infinity")
+_POINTS = ("last", "best", "min", "max")
+
+
+def read_summary(directory: Path) -> dict[str, dict[str, Any]] | None:
+    """Return the entries of ``summary.json`` by name; None if there is no such file, or it is damaged."""
+    try:
+        entries = json.loads((directory / SUMMARY_FILE).read_text(encoding="utf-8"), parse_constant=_refuse)
+    except (OSError, ValueError, RecursionError):
+        return None
+    return entries if isinstance(entries, dict) and all(map(_is_entry, entries.values())) else None
+
+
+def json_number(number: float) -> float | str:
+    """Return a number as the file has it: text if JSON has no such number."""
+    if isinstance(number, int) or math.isfinite(number):
+        return number
+    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)
+
+
+def _is_entry(entry: Any) -> bool:
+    """Return whether this is an entry with the last value, and the best value and its mode or the extremes."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("at_best", {}), dict):
+        return False
+    mode, points = entry.get("mode"), [name for name in _POINTS if name in entry]
+    expected = ["last", "min", "max"] if mode is None else ["last", "best"]
+    return mode in (None, "min", "max") and points == expected and all(_is_point(entry, name) for name in points)
+
+
+def _is_point(entry: dict[str, Any], name: str) -> bool:
+    value, step = entry[name], entry.get(f"{name}_step")
+    if value is None:
+        return name != "last" and step is None
+    is_number = isinstance(value, int | float) and abs(value) <= sys.float_info.max
+    return (is_number or value in _NOT_FINITE) and isinstance(step, int)
