@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 from lightning_trackplus.formats.layout import escaped
+from lightning_trackplus.runtime.names import a_type
 
 HparamValue: TypeAlias = bool | int | float | str
 """A value in the HParams tab."""
@@ -49,7 +50,7 @@ def flatten_hparams(params: Any) -> dict[str, HparamValue]:
     parts = _parts(params)
     if parts is None or isinstance(params, list):
         raise TypeError(
-            f"flatten_hparams got a {type(params).__name__}; expected a dict, an argparse.Namespace, a dataclass or an"
+            f"flatten_hparams got {a_type(params)}; expected a dict, an argparse.Namespace, a dataclass or an"
             " OmegaConf config."
         )
     return {_text(name): value for key, part in parts.items() for name, value in _flat(str(key), part)}

@@ -31,6 +31,7 @@ from lightning_trackplus.run.allocation import RunAllocation, local_or_url
 from lightning_trackplus.run.run_writer import RunWriter
 from lightning_trackplus.run.writer_set import OutputOptions
 from lightning_trackplus.runtime.device_transfer import start_host_copy
+from lightning_trackplus.runtime.names import a_type
 from lightning_trackplus.runtime.warn import WarnOnce
 from lightning_trackplus.writers.best_values import Mode
 from lightning_trackplus.writers.charts import Charts, check_charts, prefixed_charts
@@ -233,8 +234,7 @@ class TrackPlusLogger(TensorBoardLogger, MediaMethods, TrainerHooks):
     def log_media(self, key: str, media: Media[Any], step: int | None = None) -> None:
         if not hasattr(media, "snapshot"):
             raise TypeError(
-                f"log_media got a {type(media).__name__} for {key!r}; expected a medium such as Image(…), Audio(…) or"
-                " Text(…)."
+                f"log_media got {a_type(media)} for {key!r}; expected a medium such as Image(…), Audio(…) or Text(…)."
             )
         current_step, epoch = self._steps.now()
         step = current_step if step is None else operator.index(step)

@@ -17,7 +17,7 @@ from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.tensors import is_float, readable, snapshot_tensor
 from lightning_trackplus.record import AudioPayload
 from lightning_trackplus.runtime.lists import is_list
-from lightning_trackplus.runtime.names import check_choice
+from lightning_trackplus.runtime.names import a_type, check_choice
 
 SoundFormat: TypeAlias = Literal["wav", "flac"]
 
@@ -148,9 +148,7 @@ def sounds_of(sound: OneSound, sample_rate: int | None) -> Iterator[tuple[Tensor
             rate = _checked_rate(sample_rate)
             yield from ((samples, rate) for samples in _split(sound))
         case _:
-            raise TypeError(
-                f"Audio got a {type(sound).__name__}; expected a tensor, an array, a path, or a list of them."
-            )
+            raise TypeError(f"Audio got {a_type(sound)}; expected a tensor, an array, a path, or a list of them.")
 
 
 def _checked_rate(sample_rate: int | None) -> int:

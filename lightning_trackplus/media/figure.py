@@ -20,6 +20,7 @@ from lightning_trackplus.media.images.captions import captioned
 from lightning_trackplus.media.images.file_formats import png
 from lightning_trackplus.record import FilesPayload, ImagePayload
 from lightning_trackplus.runtime.lists import is_list
+from lightning_trackplus.runtime.names import a_type
 from lightning_trackplus.runtime.warn import describe_error
 
 _OPAQUE = 255
@@ -65,7 +66,7 @@ class Figure(Media[Any]):
         for one in figures:
             if not is_figure(one):
                 raise TypeError(
-                    f"Figure got a {type(one).__name__}; expected a figure of matplotlib, such as ax.figure, a figure"
+                    f"Figure got {a_type(one)}; expected a figure of matplotlib, such as ax.figure, a figure"
                     " of plotly, or a list of figures."
                 )
         if len(set(map(is_matplotlibs, figures))) > 1:

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from lightning_trackplus.media.base import Media
 from lightning_trackplus.runtime.lists import is_list
+from lightning_trackplus.runtime.names import a_type
 
 OnePage: TypeAlias = "str | os.PathLike[str]"
 
@@ -62,7 +63,7 @@ def _page(html: OnePage) -> str:
     if isinstance(html, os.PathLike) or (isinstance(html, str) and "<" not in html and html.endswith(".html")):
         return Path(html).read_text("utf-8")
     if not isinstance(html, str):
-        raise TypeError(f"Html got a {type(html).__name__}; expected a string, a path, or a list of these.")
+        raise TypeError(f"Html got {a_type(html)}; expected a string, a path, or a list of these.")
     return html
 
 

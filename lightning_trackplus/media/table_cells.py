@@ -15,6 +15,7 @@ from lightning_trackplus.media.figure import is_figure
 from lightning_trackplus.media.tensors import readable
 from lightning_trackplus.record import Cell
 from lightning_trackplus.runtime.lists import is_list
+from lightning_trackplus.runtime.names import a_type
 
 Column: TypeAlias = "Tensor | tuple[Cell | Tensor, ...]"
 """The cells of one column from top to bottom; cells on a device are tensors."""
@@ -141,7 +142,7 @@ def _column(name: object, values: Any) -> Iterable[Any]:
     is_single = isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable)
     if is_single or (isinstance(values, Tensor | np.ndarray) and not values.ndim):
         raise TypeError(
-            f"Table got a {type(values).__name__} as the column {str(name)!r}; expected a list, a tensor or an array"
+            f"Table got {a_type(values)} as the column {str(name)!r}; expected a list, a tensor or an array"
             " with a value for each row."
         )
     return values  # type: ignore[no-any-return]
@@ -154,7 +155,7 @@ def _rows(data: Any) -> Tensor | np.ndarray[Any, Any] | list[Any]:
         return data
     if isinstance(data, str | bytes) or not isinstance(data, Iterable):
         raise TypeError(
-            f"Table got a {type(data).__name__}; expected a list of rows, a dict of columns, or a data frame of"
+            f"Table got {a_type(data)}; expected a list of rows, a dict of columns, or a data frame of"
             " pandas or polars."
         )
     return list(data)
@@ -172,7 +173,7 @@ def _turned(rows: Tensor | np.ndarray[Any, Any] | list[Any], count: int) -> Iter
     for number, row in enumerate(rows):
         is_row = is_list(row) or (isinstance(row, Tensor | np.ndarray) and row.ndim == 1)
         if not is_row:
-            raise TypeError(f"Table got a {type(row).__name__} as row {number}; expected each row as a list.")
+            raise TypeError(f"Table got {a_type(row)} as row {number}; expected each row as a list.")
         if len(row) != count:
             raise ValueError(
                 f"Table got {len(row)} cells in row {number} and {count} columns; expected a cell for each column."

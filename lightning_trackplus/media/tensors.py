@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lightning_trackplus.runtime.names import a_type
+
 
 def as_tensor(array: np.ndarray[Any, Any]) -> Tensor:
     """Return an array as a tensor, in the memory of the array wherever torch can use that.
@@ -114,7 +116,7 @@ def _array(values: Any, owner: str) -> NDArray[Any]:
         numbers = np.asarray(None)
     if numbers.dtype.kind not in "biufc":
         raise TypeError(
-            f"{owner} got a {type(values).__name__} that holds no array of numbers; expected a tensor, an array, a"
+            f"{owner} got {a_type(values)} that holds no array of numbers; expected a tensor, an array, a"
             " list of numbers, or a list of tensors or arrays."
         )
     return numbers

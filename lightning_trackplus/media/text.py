@@ -11,6 +11,7 @@ from typing_extensions import Self, override
 from lightning_trackplus.media.base import Media
 from lightning_trackplus.record import TextPayload
 from lightning_trackplus.runtime.lists import is_list
+from lightning_trackplus.runtime.names import a_type
 
 
 class Text(Media[str]):
@@ -39,7 +40,7 @@ class Text(Media[str]):
         texts = tuple(markdown) if is_list(markdown) else (cast("str", markdown),)
         for text in texts:
             if not isinstance(text, str):
-                raise TypeError(f"Text got a {type(text).__name__}; expected a string or a list of strings.")
+                raise TypeError(f"Text got {a_type(text)}; expected a string or a list of strings.")
         super().__init__(texts, caption, score)
 
     @override

@@ -22,6 +22,7 @@ from lightning_trackplus.reducers.pending_calls import Given
 from lightning_trackplus.reducers.stream import Stream, Summary
 from lightning_trackplus.reducers.types import NanPolicy, Samples, Span, State
 from lightning_trackplus.runtime import distributed
+from lightning_trackplus.runtime.names import a_type
 from lightning_trackplus.runtime.warn import WarnOnce
 
 Result: TypeAlias = float | Mapping[str, float] | Counts
@@ -251,7 +252,7 @@ class Reducer(LazyMetric):
             incoming_state = incoming_state.metric_state
         if not isinstance(incoming_state, dict) or "parts" not in incoming_state:
             raise ValueError(
-                f"{type(self).__name__}.merge_state got a {type(incoming_state).__name__}; expected a reducer of the"
+                f"{type(self).__name__}.merge_state got {a_type(incoming_state)}; expected a reducer of the"
                 " same kind, or its metric_state."
             )
         merged = [*incoming_state["parts"], *self.parts]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lightning_trackplus.reducers.types import Floats, Number, Samples, unbroadcast
 from lightning_trackplus.runtime.device_transfer import HostCopy
+from lightning_trackplus.runtime.names import a_type
 
 Snapshot: TypeAlias = float | Floats | Tensor
 """A copy of values: a number, or one-dimensional; an array on the host, or a tensor on a device."""
@@ -146,7 +147,7 @@ def _tensor(value: Any) -> Tensor:
     array = np.asarray(value)
     if array.dtype.kind not in "biufc":
         raise TypeError(
-            f"A reducer got a {type(value).__name__}, {value!r}; expected a number, a tensor, or an array of numbers."
+            f"A reducer got {a_type(value)}, {value!r}; expected a number, a tensor, or an array of numbers."
         )
     return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("=")))
 

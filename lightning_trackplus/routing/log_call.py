@@ -13,6 +13,7 @@ from typing_extensions import Self
 from lightning_trackplus.lightning_internals.flavours import installed_flavours
 from lightning_trackplus.lightning_internals.trainer_state import LoopPosition
 from lightning_trackplus.runtime.lists import is_list
+from lightning_trackplus.runtime.names import a_type
 
 
 def _signature() -> inspect.Signature:
@@ -79,7 +80,7 @@ def check_is_no_list(name: str, value: object) -> None:
     are_tensors = any(isinstance(one, Tensor) for one in flat)
     what, how = ("tensors", "torch.cat(…) or torch.stack(…)") if are_tensors else ("numbers", "torch.tensor(…)")
     raise ValueError(
-        f"self.log({name!r}, …) got a {type(value).__name__} of {what}; give one tensor, {how}, whose elements are the"
+        f"self.log({name!r}, …) got {a_type(value)} of {what}; give one tensor, {how}, whose elements are the"
         " values of samples, or log each under a name of its own."
     )
 

@@ -1,4 +1,4 @@
-"""Names that users write: what a wrong one probably means, and which names a pattern matches."""
+"""Names in messages and from users: what a wrong one probably means, and which names a pattern matches."""
 
 from __future__ import annotations
 
@@ -55,6 +55,19 @@ def did_you_mean(given: str, names: Iterable[str], numbered: Iterable[str] = ())
     """
     found = _close(given.strip().lower(), list(names), list(numbered))
     return f" Did you mean {' or '.join(map(repr, found))}?" if found else ""
+
+
+def a_type(value: object) -> str:
+    """Return the name of a value's type with its article, for a message.
+
+    Examples:
+        >>> a_type([]), a_type(3), a_type(None)
+        ('a list', 'an int', 'None')
+    """
+    if value is None:
+        return "None"
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeio' else 'a'} {name}"
 
 
 def check_choice(owner: str, option: str, given: object, choices: Sequence[str]) -> None:

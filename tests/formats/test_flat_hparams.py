@@ -132,13 +132,12 @@ def test_configs_of_omegaconf_are_flattened():
     assert flatten_hparams(broken) == {"x": "${nowhere}", "y": "???"}
 
 
-@pytest.mark.parametrize("params", [3, "lr=1", [1], [{"lr": 1}]])
-def test_what_has_no_names_is_refused(params):
+@pytest.mark.parametrize(
+    ("params", "kind"), [(3, "an int"), ("lr=1", "a str"), ([1], "a list"), ([{"lr": 1}], "a list")]
+)
+def test_what_has_no_names_is_refused(params, kind):
     """The message says what may be given."""
-    message = (
-        f"flatten_hparams got a {type(params).__name__}; expected a dict, an argparse.Namespace, a dataclass or an"
-        " OmegaConf config."
-    )
+    message = f"flatten_hparams got {kind}; expected a dict, an argparse.Namespace, a dataclass or an OmegaConf config."
     with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
         flatten_hparams(params)
 

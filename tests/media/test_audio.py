@@ -37,7 +37,7 @@ SHAPE_MESSAGE = (
 DTYPE_MESSAGE = (
     "Audio got samples of {}; expected int16 or int32 of full scale, uint8 around 128, or floats in [-1, 1]."
 )
-TYPE_MESSAGE = "Audio got a {}; expected a tensor, an array, a path, or a list of them."
+TYPE_MESSAGE = "Audio got {}; expected a tensor, an array, a path, or a list of them."
 RATE_MESSAGE = "Audio got the sample rate {!r}; expected samples per second as a whole number, such as 16000."
 
 
@@ -596,10 +596,10 @@ def test_a_shape_that_is_no_sound_is_refused(make, shape):
 @pytest.mark.parametrize(
     ("value", "type_name"),
     [
-        (None, "NoneType"),
-        ([0.5, 0.25], "float"),
-        ([np.zeros(9), [0.5]], "list"),
-        (b"RIFF", "bytes"),
+        (None, "None"),
+        ([0.5, 0.25], "a float"),
+        ([np.zeros(9), [0.5]], "a list"),
+        (b"RIFF", "a bytes"),
     ],
     ids=str,
 )

@@ -28,7 +28,7 @@ from lightning_trackplus.writers.tensorboard import EventsWriter
 pytestmark = pytest.mark.filterwarnings("error")
 
 TYPE_MESSAGE = (
-    "Figure got a {}; expected a figure of matplotlib, such as ax.figure, a figure of plotly, or a list of figures."
+    "Figure got {}; expected a figure of matplotlib, such as ax.figure, a figure of plotly, or a list of figures."
 )
 
 
@@ -224,13 +224,22 @@ class TestBoth:
 
 
 @pytest.mark.parametrize(
-    "value", [None, "figure", 5, np.ones((2, 2)), curve().axes[0], curve().axes, plt, go.Scatter()]
+    ("value", "kind"),
+    [
+        (None, "None"),
+        ("figure", "a str"),
+        (5, "an int"),
+        (np.ones((2, 2)), "a ndarray"),
+        (curve().axes[0], "an Axes"),
+        (curve().axes, "an Axes"),
+        (plt, "a module"),
+        (go.Scatter(), "a Scatter"),
+    ],
 )
-def test_what_is_no_figure_is_refused(value):
+def test_what_is_no_figure_is_refused(value, kind):
     """Also axes, of which the figure is meant, and traces."""
     assert not is_figure(value)
-    name = "Axes" if isinstance(value, list) else type(value).__name__
-    with pytest.raises(TypeError, match=f"^{re.escape(TYPE_MESSAGE.format(name))}$"):
+    with pytest.raises(TypeError, match=f"^{re.escape(TYPE_MESSAGE.format(kind))}$"):
         Figure(value)
 
 

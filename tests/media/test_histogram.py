@@ -547,17 +547,17 @@ class TestValues:
                 (
                     values,
                     TypeError,
-                    f"a {name} that holds no array of numbers; expected a tensor, an array, a list of numbers, or a"
+                    f"{name} that holds no array of numbers; expected a tensor, an array, a list of numbers, or a"
                     " list of tensors or arrays.",
                 )
                 for values, name in [
-                    ("0.5", "str"),
-                    (None, "NoneType"),
-                    ({"weight": torch.ones(1)}, "dict"),
-                    ([[1, 2], [3]], "list"),
-                    ([torch.ones(1), "1"], "str"),
-                    (np.array(["2020-01-01"], "M8[D]"), "ndarray"),
-                    (object(), "object"),
+                    ("0.5", "a str"),
+                    (None, "None"),
+                    ({"weight": torch.ones(1)}, "a dict"),
+                    ([[1, 2], [3]], "a list"),
+                    ([torch.ones(1), "1"], "a str"),
+                    (np.array(["2020-01-01"], "M8[D]"), "a ndarray"),
+                    (object(), "an object"),
                 ]
             ),
         ],

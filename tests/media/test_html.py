@@ -70,7 +70,7 @@ def test_a_browser_knows_its_letters(page):
 @pytest.mark.parametrize(
     ("value", "error", "message"),
     [
-        (3, TypeError, "Html got a int; expected a string, a path, or a list of these."),
+        (3, TypeError, "Html got an int; expected a string, a path, or a list of these."),
         ([io.StringIO("<p>")], TypeError, "Html got a StringIO; expected a string, a path, or a list of these."),
         ([], ValueError, "Html got no items; log at least one, or leave the call out."),
         ("missing.html", FileNotFoundError, "[Errno 2] No such file or directory: 'missing.html'"),

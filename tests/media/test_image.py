@@ -39,7 +39,7 @@ DTYPE_MESSAGE = (
     "Image got pixels of {}; expected uint8 in [0, 255], bool, floats in [0, 1] or [0, 255], or any real numbers with"
     " value_range=(black, white)."
 )
-TYPE_MESSAGE = "Image got a {}; expected a tensor, an array, a PIL image, a path, or a list of them."
+TYPE_MESSAGE = "Image got {}; expected a tensor, an array, a PIL image, a path, or a list of them."
 
 
 def read_back(image, name="picture"):
@@ -358,7 +358,7 @@ def test_a_dtype_that_has_no_range_is_refused(kind, dtype):
 
 @pytest.mark.parametrize(
     ("value", "type_name"),
-    [(5, "int"), (None, "NoneType"), ([[0.5]], "list"), ({"a": 1}, "dict"), ([np.zeros((5, 6)), 0.5], "float")],
+    [(5, "an int"), (None, "None"), ([[0.5]], "a list"), ({"a": 1}, "a dict"), ([np.zeros((5, 6)), 0.5], "a float")],
     ids=str,
 )
 def test_a_value_of_another_type_is_refused(value, type_name):

@@ -331,7 +331,7 @@ def test_nbytes_grows_with_the_cells():
             "'c' as a name of a column, and the data have ['a', 'b'].",
         ),
         ([[1]], "a", TypeError, "columns='a'; expected a list of names."),
-        ([1, 2], ["a"], TypeError, "a int as row 0; expected each row as a list."),
+        ([1, 2], ["a"], TypeError, "an int as row 0; expected each row as a list."),
         (["ab"], ["a", "b"], TypeError, "a str as row 0; expected each row as a list."),
         ([[1], {"a": 1}], ["a"], TypeError, "a dict as row 1; expected each row as a list."),
         *(
@@ -339,18 +339,18 @@ def test_nbytes_grows_with_the_cells():
                 data,
                 ["a"],
                 TypeError,
-                f"a {name}; expected a list of rows, a dict of columns, or a data frame of pandas or polars.",
+                f"{name}; expected a list of rows, a dict of columns, or a data frame of pandas or polars.",
             )
-            for data, name in [("text", "str"), (None, "NoneType"), (5, "int"), (b"x", "bytes")]
+            for data, name in [("text", "a str"), (None, "None"), (5, "an int"), (b"x", "a bytes")]
         ),
         *(
             (
                 {"a": column},
                 None,
                 TypeError,
-                f"a {name} as the column 'a'; expected a list, a tensor or an array with a value for each row.",
+                f"{name} as the column 'a'; expected a list, a tensor or an array with a value for each row.",
             )
-            for column, name in [("text", "str"), (5, "int"), (torch.tensor(1), "Tensor"), ({}, "dict")]
+            for column, name in [("text", "a str"), (5, "an int"), (torch.tensor(1), "a Tensor"), ({}, "a dict")]
         ),
     ],
 )

@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lightning_trackplus import TrackPlusLogger
 from lightning_trackplus.media.text import Text
 
-TYPE_MESSAGE = "Text got a {}; expected a string or a list of strings."
+TYPE_MESSAGE = "Text got {}; expected a string or a list of strings."
 
 
 @given(st.lists(st.text(), min_size=1, max_size=4))
@@ -57,15 +57,15 @@ def test_a_lone_surrogate_is_written_as_its_escape(text, written):
 @pytest.mark.parametrize(
     ("value", "type_name"),
     [
-        (5, "int"),
-        (None, "NoneType"),
-        (0.5, "float"),
-        (b"one", "bytes"),
-        ({"one": "two"}, "dict"),
-        (["one", 2], "int"),
-        ([None], "NoneType"),
-        ([b"one"], "bytes"),
-        ([["one"]], "list"),
+        (5, "an int"),
+        (None, "None"),
+        (0.5, "a float"),
+        (b"one", "a bytes"),
+        ({"one": "two"}, "a dict"),
+        (["one", 2], "an int"),
+        ([None], "None"),
+        ([b"one"], "a bytes"),
+        ([["one"]], "a list"),
     ],
     ids=str,
 )

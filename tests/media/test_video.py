@@ -44,7 +44,7 @@ DTYPE_MESSAGE = (
     "Video got pixels of {}; expected uint8 in [0, 255], bool, floats in [0, 1] or [0, 255], or any real numbers with"
     " value_range=(black, white)."
 )
-TYPE_MESSAGE = "Video got a {}; expected a tensor, an array, a path, a BytesIO, or a list of them."
+TYPE_MESSAGE = "Video got {}; expected a tensor, an array, a path, a BytesIO, or a list of them."
 
 
 def read_back(video, name="film"):
@@ -481,7 +481,13 @@ def test_a_tensor_that_is_not_dense_is_refused(make, message):
 
 @pytest.mark.parametrize(
     ("value", "type_name"),
-    [(5, "int"), (None, "NoneType"), (b"GIF89a", "bytes"), ([[0.5]], "list"), ([np.zeros((5, 3, 8, 8)), 0.5], "float")],
+    [
+        (5, "an int"),
+        (None, "None"),
+        (b"GIF89a", "a bytes"),
+        ([[0.5]], "a list"),
+        ([np.zeros((5, 3, 8, 8)), 0.5], "a float"),
+    ],
     ids=str,
 )
 def test_a_value_of_another_type_is_refused(value, type_name):

@@ -382,9 +382,11 @@ def test_results_can_be_plotted(reducer):
     plt.close(figure)
 
 
-@pytest.mark.parametrize("value", ["text", ["a"], object(), None])
-def test_what_is_no_number_is_refused(value):
+@pytest.mark.parametrize(
+    ("value", "kind"), [("text", "a str"), (["a"], "a list"), (object(), "an object"), (None, "None")]
+)
+def test_what_is_no_number_is_refused(value, kind):
     """The error says what it takes."""
-    message = f"A reducer got a {type(value).__name__}, {value!r}; expected a number, a tensor, or an array of numbers."
+    message = f"A reducer got {kind}, {value!r}; expected a number, a tensor, or an array of numbers."
     with pytest.raises(TypeError, match=re.escape(message)):
         Mean().update(value)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lightning_trackplus.media.tensors import as_tensor, snapshot_tensor
 from lightning_trackplus.runtime.lists import is_list
+from lightning_trackplus.runtime.names import a_type
 
 Number: TypeAlias = "float | Tensor"
 """A number, or a tensor of one number, on any device."""
@@ -128,7 +129,7 @@ def _one_each(given: Notation, key: str, count: int) -> list[tuple[Any, str]]:
     if isinstance(given, Mapping) and count == 1:
         return [(given, key)]
     if not is_list(given) or len(given) != count:
-        number = len(given) if is_list(given) else f"a {type(given).__name__}"
+        number = len(given) if is_list(given) else a_type(given)
         raise ValueError(
             f"Image got {count} item{'s' if count > 1 else ''} and {number} as {key}; expected a list with a dict or"
             " None for each item."
@@ -251,7 +252,7 @@ def _labels(group: Mapping[str, Any], where: str) -> Labels:
 
 def _wrong(given: Any, where: str, wanted: str) -> ValueError:
     """Return the error about a value that is not in the notation."""
-    described = f"a {type(given).__name__}"
+    described = a_type(given)
     if given is None:
         described = "nothing"
     elif isinstance(given, Tensor | np.ndarray):

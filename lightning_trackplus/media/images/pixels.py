@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_trackplus.media.tensors import has_numbers, readable
+from lightning_trackplus.runtime.names import a_type
 
 OneImage: TypeAlias = "Tensor | np.ndarray[Any, Any] | PIL.Image.Image | str | os.PathLike[str]"
 
@@ -56,8 +57,7 @@ def batches(image: OneImage, *, has_range: bool) -> Iterator[Batch]:
                 yield from batches(opened, has_range=has_range)
         case _:
             raise TypeError(
-                f"Image got a {type(image).__name__}; expected a tensor, an array, a PIL image, a path, or a list of"
-                " them."
+                f"Image got {a_type(image)}; expected a tensor, an array, a PIL image, a path, or a list of them."
             )
 
 
@@ -157,8 +157,7 @@ def videos_of(video: OneVideo, *, has_range: bool) -> Iterator[Tensor | VideoFil
             yield from _split(video, has_range=has_range)
         case _:
             raise TypeError(
-                f"Video got a {type(video).__name__}; expected a tensor, an array, a path, a BytesIO, or a list of"
-                " them."
+                f"Video got {a_type(video)}; expected a tensor, an array, a path, a BytesIO, or a list of them."
             )
 
 
