@@ -36,16 +36,21 @@ def _refuse(constant: str) -> None:
 
 def _is_entry(entry: Any) -> bool:
     """Return whether this is an entry with the last value, and the best value and its mode or the extremes."""
-    if not isinstance(entry, dict) or not isinstance(entry.get("at_best", {}), dict):
+    if not isinstance(entry, dict) or not isinstance(at_best := entry.get("at_best", {}), dict):
         return False
     mode, points = entry.get("mode"), [name for name in _POINTS if name in entry]
     expected = ["last", "min", "max"] if mode is None else ["last", "best"]
-    return mode in (None, "min", "max") and points == expected and all(_is_point(entry, name) for name in points)
+    is_complete = mode in (None, "min", "max") and points == expected
+    return is_complete and all(_is_point(entry, name) for name in points) and all(map(_is_number, at_best.values()))
 
 
 def _is_point(entry: dict[str, Any], name: str) -> bool:
     value, step = entry[name], entry.get(f"{name}_step")
     if value is None:
         return name != "last" and step is None
-    is_number = isinstance(value, int | float) and abs(value) <= sys.float_info.max
-    return (is_number or value in _NOT_FINITE) and isinstance(step, int)
+    return _is_number(value) and isinstance(step, int)
+
+
+def _is_number(value: Any) -> bool:
+    is_finite = isinstance(value, int | float) and abs(value) <= sys.float_info.max
+    return is_finite or value in _NOT_FINITE

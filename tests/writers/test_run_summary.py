@@ -493,3 +493,24 @@ def test_wide_and_long_tables_are_read_whole(tmp_path):
     for index, name in enumerate(names):
         (filled,) = np.nonzero(~np.isnan(numbers[:, index]))
         assert found[name] == wanted([*zip(filled.tolist(), numbers[filled, index].tolist(), strict=True)], None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        '{"loss": 1}',
+        '{"loss": {"last": 1}}',
+        '{"loss": {"last": 1, "last_step": 0, "best": 1, "best_step": 0, "mode": "min", "at_best": {"lr": []}}}',
+    ],
+)
+def test_a_damaged_summary_is_written_anew(text, tmp_path):
+    """Without a table, the history is in the event files."""
+    for step in range(2):
+        logger = TrackPlusLogger(tmp_path, name="", version="run", hparam_metrics={"loss": "min"})
+        logger.log_metrics({"loss": 2.0 - step}, step=step)
+        logger.finalize("success")
+        if not step:
+            (tmp_path / "run/metrics.csv").unlink()
+            (tmp_path / "run/summary.json").write_text(text)
+    assert read(tmp_path / "run")["loss"] == wanted([(0, 2.0), (1, 1.0)], "min") | {"at_best": {"loss": 1.0}}
