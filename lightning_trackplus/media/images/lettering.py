@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
+import PIL.features
 import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
@@ -26,6 +27,8 @@ _BRIGHT = 140
 _ELLIPSIS = "…"
 _NOWHERE = "\uffff"
 """A character that no font has."""
+_FROM_RIGHT = {"R", "AL"}
+"""What Unicode calls letters of scripts that are written from right to left."""
 _TRIED = 12
 """The size in which a font is searched for a character."""
 _OTHER_FONTS = (
@@ -48,7 +51,7 @@ class Lettering(NamedTuple):
     Attributes:
         text: The text in one line. A character that no font has is escaped.
         font: The file of its font; None is Pillow's own.
-        is_exact: Whether no character is changed.
+        is_exact: Whether no character is changed, and all are in their order.
     """
 
     text: str
@@ -187,7 +190,9 @@ def _lettering(text: str) -> Lettering:
             plain = plain.replace(character, character.encode("unicode_escape").decode())
     else:
         font = None
-    return Lettering(plain, font, plain == shown)
+    # Without the library Raqm, as on Windows, Pillow writes Hebrew and Arabic from left to right.
+    is_in_order = PIL.features.check("raqm") or not any(unicodedata.bidirectional(one) in _FROM_RIGHT for one in plain)
+    return Lettering(plain, font, plain == shown and is_in_order)
 
 
 def _lacking(text: str, font: str | None) -> set[str]:

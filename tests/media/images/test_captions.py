@@ -303,6 +303,30 @@ def test_a_high_grid_is_not_enlarged(tmp_path):
         np.testing.assert_array_equal(shown[row * index :][:20, :20], as_logged[22 * index :][:20])
 
 
+@pytest.fixture
+def no_letters_kept():
+    """Open fonts in the test, and no longer use them after it."""
+    kept = lettering._font, lettering._lettering
+    for cache in kept:
+        cache.cache_clear()
+    yield
+    for cache in kept:
+        cache.cache_clear()
+
+
+@pytest.mark.usefixtures("no_letters_kept")
+def test_text_from_right_to_left_is_in_the_text_tab_where_pillow_cannot_write_it(tmp_path, monkeypatch):
+    """As on Windows, where Pillow has no Raqm and writes it from left to right."""
+    monkeypatch.setattr(PIL.ImageFont.core, "HAVE_RAQM", False)
+
+    hebrew, latin = (
+        logged(tmp_path / caption, Image(torch.zeros(28, 28), caption=caption)) for caption in ("שלום", "shalom")
+    )
+
+    assert (hebrew.text, latin.text) == ("1. שלום", None)
+
+
+@pytest.mark.usefixtures("no_letters_kept")
 @pytest.mark.filterwarnings("default:Captions could not be drawn")
 def test_without_a_font_images_are_as_logged(tmp_path, monkeypatch, recwarn):
     """As with a Pillow that has no FreeType: captions are in the text tab, and one warning says so."""
@@ -311,7 +335,6 @@ def test_without_a_font_images_are_as_logged(tmp_path, monkeypatch, recwarn):
         raise ImportError("The _imagingft C module is not installed")
 
     monkeypatch.setattr(PIL.ImageFont, "load_default", no_font)
-    lettering._font.cache_clear()
     logger = TrackPlusLogger(tmp_path, name="", version="run")
     for step in range(2):
         logger.log_media("val/x", Image(torch.zeros(8, 8), "a cat"), step=step)
