@@ -28,13 +28,15 @@ FORM = 8
 CLUSTERS = 1340
 _HEAD = 6
 _REACH = 12.0  # The outermost boundaries are e^-12 from the ends.
-_ERROR = 0.2e-4  # The standard deviation of the error within a cluster of a fine digest.
-_LEVELS = (2**15, 2**17)  # The numbers of values for which a fine digest has most clusters, and fewest.
+_WIDTHS = (1.05e-4, 1.7e-4)  # The largest width of a cluster of a fine digest of few values, and of many.
+_MANY = 2**17
 _OFTEN = 0.35e-4  # The share of values from which equal ones have a cluster of their own.
-_NEAR = 0.75  # How far from its boundary an end may be, in widths of a cluster.
-_WIDER = 1.75  # A cluster may grow to this multiple of its width,
-_SLACK = 5e-6  # and this share of all values,
-_MORE = 12  # and so many clusters may be added, before all are cut anew.
+_NEAR = 0.3  # How far from its boundary an end may be, in widths of a cluster.
+_WIDER = 2.0  # A cluster may grow to this multiple of its width,
+_FEW = 5  # and by so many values
+_SLACK = 8e-6  # and this share of all values, before all are cut anew;
+_BESIDE = 1e-5  # next to a value that is repeated often, to this share only.
+_MORE = 12  # The number of clusters that may be added at the ends before.
 
 
 def summarize(values: Floats, weights: Floats, *, fine: bool = False, beside: State | None = None) -> State:
@@ -50,13 +52,13 @@ def summarize(values: Floats, weights: Floats, *, fine: bool = False, beside: St
     equal = are_equal(weights)
     total = float(weights[0] * len(weights) if equal else weights.sum())
     count = len(weights) if equal else 1 / float(np.square(weights / total).sum())
-    level = _level(count if beside is None else _count((total, count), (beside[1], beside[4])), fine)
+    width = _width(count if beside is None else _count((total, count), (beside[1], beside[4])), fine)
     if equal and not (fine and _are_repeated(rising)):
-        chosen = _equal_cuts(len(rising), level)
+        chosen = _equal_cuts(len(rising), width)
         return _state([total, below, above, count], rising[chosen].astype(np.float64), (chosen + 0.5) * weights[0])
     first = _first_of_each(rising)
     before = first * weights[0] if equal else (np.cumsum(weights) - weights)[first]
-    ends = _cut(rising[first].astype(np.float64), before, np.append(before[1:], total), total, level)
+    ends = _cut(rising[first].astype(np.float64), before, np.append(before[1:], total), total, width)
     return _state([total, below, above, count], *ends)
 
 
@@ -69,15 +71,15 @@ def merge(left: State, right: State, *, fine: bool = False) -> State:
     count = _count((left[1], left[4]), (right[1], right[4]))
     heavy, light = (left, right) if left[1] >= right[1] else (right, left)
     (values, ranks), (others, other_ranks) = _ends(heavy), _ends(light)
-    level = _level(count, fine)
+    width = _width(count, fine)
     own = ranks + _ranks_in(others, other_ranks, light[1], values)
     head = [total, below, above, count]
-    if level == _level(heavy[4], fine):
+    if width == _width(heavy[4], fine):
         lowest, highest = others[:1] < values[0], others[-1:] > values[-1]
         kept = np.concatenate([others[:1][lowest], values, others[-1:][highest]])
         kept_ranks = np.concatenate([other_ranks[:1][lowest], own, (heavy[1] + other_ranks[-1:])[highest]])
-        if _are_narrow(kept, kept_ranks, total, level) and not (
-            level and _has_new_repeated(values, others, other_ranks, total)
+        if _are_narrow(kept, kept_ranks, total, count, width) and not (
+            width < 1 and _has_new_repeated(values, others, other_ranks, total)
         ):
             return _state(head, kept, kept_ranks)
     theirs = other_ranks + _ranks_in(values, ranks, heavy[1], others)
@@ -86,7 +88,7 @@ def merge(left: State, right: State, *, fine: bool = False) -> State:
     ranks = np.sort(np.concatenate([own, theirs]), kind="stable")
     first = _first_of_each(values)
     last = np.append(first[1:], len(values)) - 1
-    return _state(head, *_cut(values[first], ranks[first], ranks[last], total, level, own))
+    return _state(head, *_cut(values[first], ranks[first], ranks[last], total, width, own))
 
 
 def points(state: State) -> WeightedPoints:
@@ -107,28 +109,23 @@ def _count(left: tuple[float, float], right: tuple[float, float]) -> float:
     return 1 / sum((weight / total) ** 2 / count for weight, count in (left, right) if count)
 
 
-def _level(count: float, fine: bool) -> int:
-    """Return the number of values for which clusters are cut, a power of two; 0 for a digest that is not fine."""
-    return min(max(2 ** int(np.log2(count + 0.5)), _LEVELS[0]), _LEVELS[1]) if fine else 0
+def _width(count: float, fine: bool) -> float:
+    """Return the largest width of a cluster, as a share of all values; 1 for a digest that is not fine."""
+    return _WIDTHS[count >= _MANY] if fine else 1.0
 
 
-def _width(level: int) -> float:
-    """Return the largest width of a cluster."""
-    # sqrt(m) / 2n, where m is width * n.
-    return (2 * _ERROR) ** 2 * level if level else 1.0
-
-
-def _are_narrow(values: Floats, ranks: Floats, total: float, level: int) -> bool:
+def _are_narrow(values: Floats, ranks: Floats, total: float, count: float, width: float) -> bool:
     """Return whether clusters have about the width that they would be cut to, and are not too many."""
     equal = values[1:] == values[:-1]
-    if len(values) > len(_boundaries(level)) + _MORE + (2 * np.count_nonzero(equal) if level else 0):
+    if len(values) > len(_boundaries(width)) + _MORE + (2 * np.count_nonzero(equal) if width < 1 else 0):
         return False
     shares = ranks / total
     middle = (shares[1:] + shares[:-1]) / 2
-    allowed = np.minimum(2 * _REACH / CLUSTERS * middle * (1 - middle), _width(level)) * _WIDER + _SLACK
+    allowed = np.minimum(2 * _REACH / CLUSTERS * middle * (1 - middle), width) * _WIDER + _FEW / count + _SLACK
     # Next to a value that is repeated often, others may lie anywhere between it and the next end.
-    beside = np.append(equal[1:], False) | np.append(False, equal[:-1])
-    allowed[beside] = np.minimum(allowed[beside], 4 * _SLACK)
+    often = equal & (np.diff(shares) >= _OFTEN)
+    beside = np.append(often[1:], False) | np.append(False, often[:-1])
+    allowed[beside] = np.minimum(allowed[beside], _BESIDE)
     return bool((equal | (np.diff(shares) <= allowed)).all())
 
 
@@ -142,15 +139,14 @@ def _has_new_repeated(values: Floats, others: Floats, other_ranks: Floats, total
 
 
 @functools.lru_cache(maxsize=32)
-def _boundaries(level: int) -> Floats:
+def _boundaries(width: float) -> Floats:
     """Return the ranks, from 0 to 1, at which a cluster ends and the next begins.
 
     This is Dunning and Ertl's scale k₂, in which the width of a cluster is proportional to q(1 - q). Of a fine digest
     no cluster has more values than the error allows.
     """
     scale = 1 / (1 + np.exp(-_REACH * (2 * np.arange(1, CLUSTERS) / CLUSTERS - 1)))
-    width = _width(level)
-    if not level:
+    if width == 1:
         return scale
     narrow = scale[:-1][(np.diff(scale) <= width) & (scale[:-1] < 0.5)]
     middle = np.linspace(narrow[-1], 1 - narrow[-1], int(np.ceil((1 - 2 * narrow[-1]) / width)) + 1)
@@ -193,13 +189,13 @@ def _ranks_in(ends: Floats, ranks: Floats, total: float, values: Floats) -> Floa
 
 
 @functools.lru_cache(maxsize=8)
-def _equal_cuts(count: int, level: int) -> NDArray[np.intp]:
+def _equal_cuts(count: int, width: float) -> NDArray[np.intp]:
     """Return which of ``count`` sorted and different values of one weight are ends of clusters."""
-    return np.unique(_nearest(np.arange(count) + 0.5, count, level))
+    return np.unique(_nearest(np.arange(count) + 0.5, count, width))
 
 
 def _cut(
-    values: Floats, before: Floats, after: Floats, total: float, level: int, best: Floats | None = None
+    values: Floats, before: Floats, after: Floats, total: float, width: float, best: Floats | None = None
 ) -> tuple[Floats, Floats]:
     """Return the ends of clusters and their ranks.
 
@@ -208,13 +204,13 @@ def _cut(
         before: The rank at which each begins.
         after: The rank at which each ends.
         total: The weight of all.
-        level: See `_level`.
+        width: See `_level`.
         best: Ranks that are taken where they are near enough.
     """
     middle = (before + after) / 2
-    chosen = np.bincount(_nearest(middle, total, level, best), minlength=len(values))
+    chosen = np.bincount(_nearest(middle, total, width, best), minlength=len(values))
     is_end, often = chosen > 0, chosen > 1
-    if level:
+    if width < 1:
         often |= after - before >= _OFTEN * total
         # The values next to it too, or others would be interpolated up to it.
         often = often | np.append(often[1:], False) | np.append(False, often[:-1])
@@ -229,9 +225,9 @@ def _cut(
     return np.repeat(values, times), ranks
 
 
-def _nearest(ranks: Floats, total: float, level: int, best: Floats | None = None) -> NDArray[np.intp]:
+def _nearest(ranks: Floats, total: float, width: float, best: Floats | None = None) -> NDArray[np.intp]:
     """Return the index of the rank next to each boundary, of the first and of the last."""
-    targets = _boundaries(level) * total
+    targets = _boundaries(width) * total
     nearest = _next_to(ranks, targets)
     if best is not None:
         instead = best[_next_to(best, targets)]
@@ -248,9 +244,8 @@ def _next_to(ranks: Floats, targets: Floats) -> NDArray[np.intp]:
 
 def _are_repeated(values: NDArray[np.floating]) -> bool:
     """Return whether a value may be repeated often, of sorted values of the same weight."""
-    # Of the values of a run, at least two are looked at.
-    some = values[:: max(int(np.ceil(_OFTEN * len(values))) // 2, 1)]
-    return bool((some[1:] == some[:-1]).any())
+    times = max(int(np.ceil(_OFTEN * len(values))), 2)
+    return bool((values[times - 1 :] == values[: 1 - times]).any())
 
 
 def _first_of_each(values: NDArray[np.floating]) -> NDArray[np.intp]:
