@@ -75,7 +75,7 @@ def measure(rank: int, count: int, port: int, folder: str) -> None:
         for logged in mine:
             logged.training = True
             registry.add(logged)
-        saved = pickle.dumps(registry.state_dict(alone=False))
+        saved = pickle.dumps(registry.state_dict())
         figures[name] = {"one": one, "checkpoint": len(saved), **traffic.of(sync_epoch, mine, {})}
     kept = SelectedItems(selection_of("top8"), rank)
     images = torch.randint(0, 256, (16, 3, 224, 224), dtype=torch.uint8)

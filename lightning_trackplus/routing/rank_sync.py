@@ -45,9 +45,7 @@ def sync_epoch(
         MisconfigurationException: If processes have different reducers for one name.
     """
     sync = StreamSync(streams)
-    states: _States = distributed.all_reduce_states(
-        lambda: {**sync.local_state(), **kept_items(kept)}, sync.merge, finish=sync.finish
-    )
+    states = sync.exchange(None, lambda: {**sync.local_state(), **kept_items(kept)})
     # Other processes wait for the media: nothing that may raise in one of them alone comes before.
     places = {key: one for key, one in states.items() if isinstance(key, SelectionKey) and isinstance(one, _KeptItems)}
     media = gather_media(kept, places)
@@ -72,11 +70,7 @@ def sync_streams(streams: Sequence[LoggedStream]) -> Merged:
             # A process that is asked for results earlier than others, as by its progress bar, has logged less by then.
             end = begin + distributed.least(len(of_group) - begin, group) if members else len(of_group)
             sync, begin = StreamSync(of_group[begin:end]), end
-            states: _States = (
-                distributed.all_reduce_states(sync.local_state, sync.merge, group, sync.finish)
-                if members
-                else sync.local_state()
-            )
+            states = sync.exchange(group, sync.local_state) if members else sync.local_state()
             merged += sync.merged(states, shows_all=False)
     return merged
 
@@ -91,7 +85,7 @@ class _StreamState(NamedTuple):
         request: The call that made it, pickled; None if it cannot be.
         parts: The summaries, in the order of the ranks: one list, or more where a process could not merge them.
         conflict: A process with other reducers, and their names.
-        results: The results by their names, in the place of the parts; None where the process cannot compute them.
+        results: The results by their names, in the place of the parts; None as long as nobody has computed them.
     """
 
     rank: int
@@ -126,6 +120,24 @@ class StreamSync:
             )
             for shared, logged in self._own.items()
         }
+
+    def exchange(self, group: distributed.Group, make: Callable[[], _States]) -> _States:
+        """Return what the processes of a group have together, with the results of all streams."""
+        states: _States = distributed.all_reduce_states(make, self.merge, group, self.finish)
+        # Not every process has the function that a stream is for; one that has it may be the first to see it raise.
+        left = {
+            cast("_SharedKey", key): one
+            for key, one in states.items()
+            if isinstance(one, _StreamState) and one.results is None and one.conflict is None
+        }
+        if left:
+            results: dict[_SharedKey, dict[str, Any]] = distributed.all_reduce_states(
+                lambda: {key: _shared_results(self._own[key], one) for key, one in left.items() if key in self._own},
+                lambda _, first, __: first,
+                group,
+            )
+            states.update({key: one._replace(results=results[key]) for key, one in left.items()})
+        return states
 
     def merge(self, key: _Key, left: _State, right: _State) -> _State:
         """Return what the processes of lower ranks and those of higher ranks have of a key together."""
@@ -164,7 +176,7 @@ class StreamSync:
             if (logged := self._stream_of(shared, state.request)) is None:
                 _warn_of_no_request(key)
             else:
-                found.append((logged, _shared_results(logged, state) if state.results is None else state.results))
+                found.append((logged, state.results or {}))
         return found
 
     def _merged_streams(self, shared: _SharedKey, left: _StreamState, right: _StreamState) -> _StreamState:

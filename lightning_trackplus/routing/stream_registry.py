@@ -208,6 +208,10 @@ class StreamRegistry:
             module_metric=module_metric,
         )
         logged.epoch = saved["epoch"]
+        if saved["group"]:
+            # The group itself is not in a checkpoint; if there are fewer processes now, this one has all of it.
+            fits = max(saved["group"]) < distributed.world_size()
+            logged.members = distributed.short(saved["group"]) if fits else ()
         if module_metric is None and (fitting := [one for one in several if _fits(one, logged.stream)]):
             _continue(logged, fitting)
         return logged

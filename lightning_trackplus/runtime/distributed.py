@@ -53,18 +53,24 @@ def rank() -> int:
 
 
 def group_ranks(group: Group) -> Sequence[int]:
-    """Return the ranks of a group, all processes if None; none if this process is not among them.
-
-    Ranks at equal distances are a `range`, which takes a few bytes whatever their number.
-    """
+    """Return the ranks of a group, all processes if None; none if this process is not among them."""
     if group is None:
         return range(world_size())
     if group is distributed.GroupMember.NON_GROUP_MEMBER:
         return ()
-    ranks = tuple(distributed.get_process_group_ranks(group))
+    return short(distributed.get_process_group_ranks(group))
+
+
+def short(ranks: Sequence[int]) -> Sequence[int]:
+    """Return ranks at equal distances as a `range`, which takes a few bytes whatever their number; others as a tuple.
+
+    Examples:
+        >>> short([1, 3, 5]), short([0, 1, 3])
+        (range(1, 6, 2), (0, 1, 3))
+    """
     distance = ranks[1] - ranks[0] if len(ranks) > 1 else 1
     regular = range(ranks[0], ranks[-1] + (1 if distance > 0 else -1), distance) if distance else ()
-    return regular if tuple(regular) == ranks else ranks
+    return regular if list(regular) == list(ranks) else tuple(ranks)
 
 
 class Round(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import distributed as c10d
 
 from lightning_trackplus import Image
 from lightning_trackplus.media.selected_items import SelectedItems, SelectionKey
@@ -181,6 +182,40 @@ def test_what_rank_zero_has_need_not_be_sent():
         return sync_epoch([], {keys[rank]: kept})[1]
 
     assert in_threads(2, work)[0].keys() == set(keys)
+
+
+def test_an_error_of_a_function_that_one_rank_has_is_raised_by_all():
+    """Also where the name is merged in the other rank, which does not have the function."""
+
+    def breaks(x):
+        raise ValueError("on purpose")
+
+    # One of them is merged in rank zero.
+    for name in ("a", "b", "c", "d"):
+
+        def work(rank, name=name):
+            of_rank = {name: stream(name, breaks)} if rank else {}
+            feed(of_rank, [rank])
+            with pytest.raises(ValueError, match="on purpose"):
+                sync_epoch(list(of_rank.values()), {})
+
+        in_threads(2, work)
+
+
+def test_groups_have_their_own_results_after_a_resume():
+    """Also of what is not logged again."""
+
+    def work(rank):
+        own = stream("x", "max", training=True)
+        own.epoch, own.arguments["sync_dist_group"] = 0, [c10d.new_group([one]) for one in range(2)][rank]
+        own.stream.add(float(rank))
+        before, after = StreamRegistry(), StreamRegistry()
+        before.add(own)
+        after.load_state_dict(before.state_dict())
+        merged, _ = sync_epoch(after.left_over(0), {})
+        return [shown for _, shown in merged]
+
+    assert in_threads(2, work) == [[{"x": 0.0}], [{"x": 1.0}]]
 
 
 def registry(rank, ranks, steps, saved=None):
