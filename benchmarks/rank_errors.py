@@ -29,7 +29,7 @@ DISTRIBUTIONS: dict[str, Callable[[Random, int], np.ndarray]] = {
     "alternating": lambda random, count: random.normal(np.where(np.arange(count) % 2, 5.0, -5.0)),
     "poisson": lambda random, count: random.poisson(100, count).astype(float),
     "float16": lambda random, count: random.lognormal(size=count).astype(np.float16).astype(float),
-    "half zeros": lambda random, count: np.where(random.random(count) < 0.5, 0.0, random.lognormal(size=count)),
+    "half zeros": lambda random, count: random.lognormal(size=count) * random.integers(0, 2, count),
     "rounded": lambda random, count: random.normal(size=count).round(3),
 }
 

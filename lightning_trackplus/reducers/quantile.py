@@ -27,10 +27,12 @@ class Distribution(Reducer):
         method: How the distribution is stored.
 
             - ``"auto"``: all values up to 65,536, in at most 512 KiB (1 MiB if the weights differ; half
-              of this if the values are float32 numbers), then as ``"sketch"``.
+              of this if the values are float32 numbers), then a t-digest, of 80 KiB for many different values.
+              Its error in the rank is at most 1e-4.
             - ``"exact"``: all values, in memory that grows with them.
             - ``"sketch"``: all values up to 1,020, then a t-digest of 16 KiB. Its error in the rank is about
-              1e-5 for ordinary data; between values far apart, it can return a number that is not a value.
+              2e-4 for 300,000 values of ordinary data, more for fewer; between values far apart, it can return a
+              number that is not a value.
             - ``"hist"``: counts in bins of the same relative width, in at most 128 KiB. Its error in the value is
               at most 0.4 % (0.8 % if the values span more than 64 powers of two), and results are the same to the
               bit however the stream is cut.

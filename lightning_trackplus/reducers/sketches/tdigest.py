@@ -7,7 +7,8 @@ on nothing but the number of values: a cut is then a search in a table, without 
 A cluster is stored as the values at its ends, not as its mean as in the paper: the rank of an end stays right when
 more values come, wherever these lie. Between the ends of a cluster of m of n values, the error of a rank is about
 sqrt(m) / 2n. A fine digest has more clusters than the scale where this would be too much, and clusters of their own
-for values that are repeated often, so that its ranks are right to 1e-4.
+for values that are repeated often, so that its ranks are right to 1e-4. Where little is added to a digest, its ends
+stay as they are.
 
 A state is a head of six numbers (its form, the weight of the finite values, of -∞, of +∞, the number of finite values,
 the rank of the last end), the ends of the clusters, and the differences of their ranks as shares of the weight of the
@@ -58,7 +59,7 @@ def summarize(values: Floats, weights: Floats, *, fine: bool = False, beside: St
         return _state([total, below, above, count], rising[chosen].astype(np.float64), (chosen + 0.5) * weights[0])
     first = _first_of_each(rising)
     before = first * weights[0] if equal else (np.cumsum(weights) - weights)[first]
-    ends = _cut(rising[first].astype(np.float64), before, np.append(before[1:], total), total, width)
+    ends = _cut(rising[first].astype(np.float64), before, np.append(before[1:], total), total, width=width)
     return _state([total, below, above, count], *ends)
 
 
@@ -88,7 +89,7 @@ def merge(left: State, right: State, *, fine: bool = False) -> State:
     ranks = np.sort(np.concatenate([own, theirs]), kind="stable")
     first = _first_of_each(values)
     last = np.append(first[1:], len(values)) - 1
-    return _state(head, *_cut(values[first], ranks[first], ranks[last], total, width, own))
+    return _state(head, *_cut(values[first], ranks[first], ranks[last], total, width=width, best=own))
 
 
 def points(state: State) -> WeightedPoints:
@@ -111,7 +112,7 @@ def _count(left: tuple[float, float], right: tuple[float, float]) -> float:
 
 def _width(count: float, fine: bool) -> float:
     """Return the largest width of a cluster, as a share of all values; 1 for a digest that is not fine."""
-    return _WIDTHS[count >= _MANY] if fine else 1.0
+    return _WIDTHS[int(count >= _MANY)] if fine else 1.0
 
 
 def _are_narrow(values: Floats, ranks: Floats, total: float, count: float, width: float) -> bool:
@@ -148,7 +149,7 @@ def _boundaries(width: float) -> Floats:
     scale = 1 / (1 + np.exp(-_REACH * (2 * np.arange(1, CLUSTERS) / CLUSTERS - 1)))
     if width == 1:
         return scale
-    narrow = scale[:-1][(np.diff(scale) <= width) & (scale[:-1] < 0.5)]
+    narrow = scale[:-1][(np.diff(scale) <= width) & (np.arange(2, CLUSTERS) < CLUSTERS / 2)]
     middle = np.linspace(narrow[-1], 1 - narrow[-1], int(np.ceil((1 - 2 * narrow[-1]) / width)) + 1)
     return np.concatenate([narrow[:-1], middle, 1 - narrow[-2::-1]])
 
@@ -191,11 +192,11 @@ def _ranks_in(ends: Floats, ranks: Floats, total: float, values: Floats) -> Floa
 @functools.lru_cache(maxsize=8)
 def _equal_cuts(count: int, width: float) -> NDArray[np.intp]:
     """Return which of ``count`` sorted and different values of one weight are ends of clusters."""
-    return np.unique(_nearest(np.arange(count) + 0.5, count, width))
+    return np.unique(_nearest(np.arange(count, dtype=np.float64) + 0.5, count, width))
 
 
 def _cut(
-    values: Floats, before: Floats, after: Floats, total: float, width: float, best: Floats | None = None
+    values: Floats, before: Floats, after: Floats, total: float, *, width: float, best: Floats | None = None
 ) -> tuple[Floats, Floats]:
     """Return the ends of clusters and their ranks.
 
@@ -204,7 +205,7 @@ def _cut(
         before: The rank at which each begins.
         after: The rank at which each ends.
         total: The weight of all.
-        width: See `_level`.
+        width: See `_width`.
         best: Ranks that are taken where they are near enough.
     """
     middle = (before + after) / 2
