@@ -132,7 +132,7 @@ class StreamSync:
         }
         if left:
             results: dict[_SharedKey, dict[str, Any]] = distributed.all_reduce_states(
-                lambda: {key: _shared_results(self._own[key], one) for key, one in left.items() if key in self._own},
+                lambda: {key: _computed(self._own[key], one) for key, one in left.items() if key in self._own},
                 lambda _, first, __: first,
                 group,
             )
@@ -150,7 +150,7 @@ class StreamSync:
         if isinstance(state, _KeptItems) or state.conflict is not None:
             return state
         logged = self._stream_of(cast("_SharedKey", key), state.request)
-        return state if logged is None else state._replace(parts=(), results=_shared_results(logged, state))
+        return state if logged is None else state._replace(parts=(), results=_computed(logged, state))
 
     def merged(self, states: _States, *, shows_all: bool) -> Merged:
         """Return each stream of this process with its results; with ``shows_all``, also those of others.
@@ -201,7 +201,7 @@ class StreamSync:
         return self._others.get(shared)
 
 
-def _shared_results(logged: LoggedStream, state: _StreamState) -> dict[str, Any]:
+def _computed(logged: LoggedStream, state: _StreamState) -> dict[str, Any]:
     return logged.results(logged.stream.merged(state.parts))
 
 
