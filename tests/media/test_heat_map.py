@@ -31,7 +31,7 @@ pytestmark = pytest.mark.filterwarnings("error")
 VIRIDIS = np.array(mpl.colormaps["viridis"].colors) * 255
 GREY = (190, 190, 190)
 TYPE_MESSAGE = (
-    "HeatMap got a {} that holds no array of numbers; expected a tensor, an array, a list of numbers, or a list of"
+    "HeatMap got {} that holds no array of numbers; expected a tensor, an array, a list of numbers, or a list of"
     " tensors or arrays."
 )
 SHAPE_MESSAGE = (
@@ -420,7 +420,7 @@ def test_a_pickle_is_the_same():
         ),
         *(
             (matrix, {}, TypeError, TYPE_MESSAGE.format(name))
-            for matrix, name in [("ab", "str"), (None, "NoneType"), ([[1, 2], [3]], "list"), ([["a"]], "list")]
+            for matrix, name in [("ab", "a str"), (None, "None"), ([[1, 2], [3]], "a list"), ([["a"]], "a list")]
         ),
         (
             np.ones((2, 2)),
