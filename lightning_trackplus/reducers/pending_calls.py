@@ -60,11 +60,6 @@ def snapshot(value: float | Tensor) -> Snapshot:
     return float(value.item()) if value.numel() == 1 else _floats(value.reshape(-1))  # Converted, and so copied.
 
 
-def size_of(call: Call) -> int:
-    """Return the number of values in a call."""
-    return 1 if isinstance(call.value, float) else len(call.value)
-
-
 class PendingCalls:
     """Some calls, whose values are being copied to the host, those of each device and dtype in one piece."""
 
@@ -82,7 +77,7 @@ class PendingCalls:
 
     def samples(self) -> tuple[Samples, Samples]:
         """Return the samples with their weights, and the same with weights multiplied by ``repeat``; waits for them."""
-        sizes = [size_of(call) for call in self._calls]
+        sizes = [1 if isinstance(call.value, float) else len(call.value) for call in self._calls]
         values, weights = self._values(sizes), self._weights(sizes)
         steps = _expand([call.step for call in self._calls], sizes)
         repeat = _expand([call.repeat for call in self._calls], sizes)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from lightning_trackplus.record import Counts
-from lightning_trackplus.reducers.pending_calls import Call, Given, PendingCalls, Snapshot, call_of, size_of
+from lightning_trackplus.reducers.pending_calls import Call, Given, PendingCalls, Snapshot, call_of
 from lightning_trackplus.reducers.types import NanPolicy, Samples, Span, State
 
 _MAX_PENDING_CALLS = 2048
@@ -98,9 +98,10 @@ class Stream:
             self._summarize_pending(wait=False)
 
     def _append(self, call: Call) -> None:
-        self._gather_numbers()
+        if self._numbers[0]:
+            self._gather_numbers()
         self._calls.append(call)
-        self._size += size_of(call)
+        self._size += 1 if isinstance(call.value, float) else len(call.value)
         if len(self._calls) >= _MAX_PENDING_CALLS or self._size >= _MAX_PENDING_VALUES:
             self._summarize_pending(wait=False)
 
