@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -42,20 +41,7 @@ def draw(axes: Axes, rows: list[dict[str, Any]], column: str, unit: float) -> No
 def main() -> None:
     """Draw, and write the picture."""
     rows = json.loads(Path(sys.argv[1]).read_text())["rows"]
-    mpl.rcParams.update(
-        {
-            "axes.edgecolor": "#888888",
-            "axes.labelcolor": "#333333",
-            "axes.spines.right": False,
-            "axes.spines.top": False,
-            "axes.titlelocation": "left",
-            "axes.titlepad": 12,
-            "axes.titlesize": 11,
-            "font.size": 9.5,
-            "xtick.color": "#333333",
-            "ytick.color": "#333333",
-        }
-    )
+    plt.style.use(Path(__file__).parent / "plot.mplstyle")
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
     draw(left, rows, "seconds", 1e-3)
     left.set_title("CPU time of one rank, ms")

@@ -14,7 +14,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import lightning as L
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -146,20 +145,7 @@ def draw_epochs(axes: Axes, epochs: list[dict[str, float]]) -> None:
 def main() -> None:
     """Train, draw, and write the picture."""
     module = trained()
-    mpl.rcParams.update(
-        {
-            "axes.edgecolor": "#888888",
-            "axes.labelcolor": "#333333",
-            "axes.spines.right": False,
-            "axes.spines.top": False,
-            "axes.titlelocation": "left",
-            "axes.titlepad": 12,
-            "axes.titlesize": 11,
-            "font.size": 9.5,
-            "xtick.color": "#333333",
-            "ytick.color": "#333333",
-        }
-    )
+    plt.style.use(Path(__file__).parent / "plot.mplstyle")
     figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.4), width_ratios=[3, 2], layout="constrained")
     draw_distribution(left, torch.cat(module.losses).double().numpy(), module.epochs[-1])
     draw_epochs(right, module.epochs)

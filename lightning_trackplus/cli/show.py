@@ -164,7 +164,7 @@ def _span(steps: list[int]) -> str:
 def _files(run: RunInfo) -> dict[str, str]:
     """Return the paths that exist, and what each is."""
     # Imported here, so that --help is fast.
-    from lightning_trackplus.reading.read_run import files_of  # noqa: PLC0415
+    from lightning_trackplus.reading.run_files import files_of  # noqa: PLC0415
 
     # The copy of a run at a URL does not have all files.
     is_copy = is_url(run.name) and not run.name.startswith("file://")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
+
+import numpy as np
 
 from lightning_trackplus.formats.csv_rows import cells_of, is_whole, read_row
 from lightning_trackplus.formats.layout import MEDIA_INDEX
@@ -52,6 +56,22 @@ def read_media(directory: Path, *, warns: bool = True) -> tuple[MediaRecord, ...
     if None in records:
         warnings.warn(f"Damaged rows of {path} were skipped.", stacklevel=3)
     return tuple(filter(None, records))
+
+
+def media_by_step(media: Iterable[MediaRecord]) -> dict[str, dict[int, list[MediaRecord]]]:
+    """Return the media by name and step, those of a step in the order of their scores."""
+    found: dict[str, dict[int, list[MediaRecord]]] = defaultdict(lambda: defaultdict(list))
+    for record in media:
+        found[record.name][record.step].append(record)
+    return {name: {step: _by_score(of_step) for step, of_step in by_step.items()} for name, by_step in found.items()}
+
+
+def _by_score(records: list[MediaRecord]) -> list[MediaRecord]:
+    """Return the records of a step with the highest score first, or as they are if they are in an order of scores."""
+    scores = [record.score for record in records if record.score is not None]
+    if len(scores) < len(records) or all(one <= other for one, other in itertools.pairwise(scores)):
+        return records
+    return sorted(records, key=lambda record: -np.nan_to_num(record.score or 0.0, nan=-np.inf))
 
 
 def media_rows(path: Path, start: int = 0) -> Iterator[tuple[dict[str, str], bool]]:

@@ -23,6 +23,11 @@ def read_summary(directory: Path) -> dict[str, dict[str, Any]] | None:
     return entries if isinstance(entries, dict) and all(map(_is_entry, entries.values())) else None
 
 
+def modes_of(directory: Path) -> dict[str, str]:
+    """Return what is best, ``"min"`` or ``"max"``, for each name of which ``summary.json`` says it."""
+    return {name: entry["mode"] for name, entry in (read_summary(directory) or {}).items() if "mode" in entry}
+
+
 def json_number(number: float) -> float | str:
     """Return a number as the file has it: text if JSON has no such number."""
     if isinstance(number, int) or math.isfinite(number):

@@ -18,6 +18,7 @@ from lightning_trackplus.record import FilesPayload, Item, MediaPayload
 
 ItemT = TypeVar("ItemT")
 
+_MAX_SHOWN = 64  # Of the items, in a notebook.
 _SUFFIX = re.compile(r"(\.[A-Za-z0-9_-]+)+")
 
 
@@ -106,9 +107,12 @@ class Media(ABC, Generic[ItemT]):
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows."""
-        from lightning_trackplus.reports.notebook import medium_html  # noqa: PLC0415  only a notebook needs it
+        from lightning_trackplus.views import html  # noqa: PLC0415  only a notebook needs it
 
-        return medium_html(self)
+        part = self.take(range(min(len(self), _MAX_SHOWN))).snapshot()
+        payload, limit = part.encode("notebook"), html.Limit(left_out=len(self) - len(part))
+        figures = html.figures([(payload.kind, item) for item in payload.items], limit)
+        return html.output([figures, limit.note()])
 
     def __str__(self) -> str:
         # Lightning puts a value that it refuses into its error message. It refuses a medium only if the callback is

@@ -31,7 +31,7 @@ from lightning_trackplus.formats.metrics_csv import EPOCH, STEP, number_in, read
 from lightning_trackplus.formats.summary import json_number, read_summary
 from lightning_trackplus.reading.hparams import read_hparams
 from lightning_trackplus.reading.number_chunks import Chunk, EventNumbers, csv_chunks
-from lightning_trackplus.reading.read_run import check_tensorboard, files_of, has_events, is_run, run_directory
+from lightning_trackplus.reading.run_files import check_tensorboard, files_of, has_events, is_run, run_directory
 from lightning_trackplus.run.journal import RunJournal
 from lightning_trackplus.run.lock import is_locked
 

@@ -19,7 +19,7 @@ from lightning_trackplus.formats.metrics_csv import read_stored
 from lightning_trackplus.formats.x_axis import read_axes
 from lightning_trackplus.reading.compare_numbers import Difference, compare_numbers
 from lightning_trackplus.reading.number_chunks import EventNumbers
-from lightning_trackplus.reading.read_run import check_tensorboard, has_events, run_directory
+from lightning_trackplus.reading.run_files import check_tensorboard, has_events, run_directory
 from lightning_trackplus.record import HistogramPayload
 
 __all__ = ["Comparison", "Difference", "compare", "differences"]

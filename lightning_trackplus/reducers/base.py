@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import inspect
+import re
 from abc import abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, TypeAlias, get_args
@@ -24,6 +26,9 @@ from lightning_trackplus.reducers.types import NanPolicy, Samples, Span, State
 from lightning_trackplus.runtime import distributed
 from lightning_trackplus.runtime.names import a_type
 from lightning_trackplus.runtime.warn import WarnOnce
+
+_EXAMPLE = np.array([1.0, 2.0, 3.0, 4.0, 10.0])
+_CODE = re.compile(r"``(.+?)``|`(.+?)`")
 
 Result: TypeAlias = float | Mapping[str, float] | Counts
 """What a reducer returns: one number, several numbers by the suffix of each, or a histogram."""
@@ -285,9 +290,18 @@ class Reducer(LazyMetric):
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows."""
-        from lightning_trackplus.reports.notebook import reducer_html  # noqa: PLC0415  only a notebook needs it
+        from lightning_trackplus.views import html  # noqa: PLC0415  only a notebook needs it
 
-        return reducer_html(self)
+        summary = html.text((type(self).__doc__ or "").strip().partition("\n")[0])
+        parts = [
+            html.line(f"<code>{html.text(repr(self))}</code> <small>named {html.text(self.name)}</small>"),
+            html.line(_CODE.sub(lambda found: f"<code>{found[1] or found[2]}</code>", summary)),
+        ]
+        samples = Samples(_EXAMPLE, np.ones_like(_EXAMPLE), np.arange(len(_EXAMPLE)))
+        with contextlib.suppress(Exception):  # A user's function may not take these values.
+            result = html.result(self.result(self.summarize(samples)))
+            parts.append(html.line(f"of {', '.join(f'{value:g}' for value in _EXAMPLE)}: {result}"))
+        return html.output(parts)
 
     # `==` of a Metric builds a composition, which is true whatever is compared.
     __eq__ = object.__eq__  # type: ignore[assignment]

@@ -11,13 +11,12 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_trackplus.reports.data import Clock, Curve, ReportRun
+from lightning_trackplus.reading.curves import Curve
+from lightning_trackplus.reports.data import Clock, ReportRun
+from lightning_trackplus.views.thinning import thinned
 
 Floats: TypeAlias = NDArray[np.float64]
 Members: TypeAlias = dict[str, str]
-
-BUCKETS = 1000
-"""Into how many parts a long curve is cut; of each, the lowest and the highest value are drawn."""
 
 _MEMBER = re.compile(r"(?P<family>.+)_(?P<member>mean|median|min|max|p\d+(\.\d+)?|ema[\d.]*|step|epoch)")
 _BANDS = [("p5", "p95"), ("p10", "p90"), ("p25", "p75"), ("p1", "p99"), ("min", "max")]
@@ -86,26 +85,6 @@ def charts_of(lines: Sequence[Lines]) -> list[dict[str, Any]]:
         charts.append(chart | {"ofBatches": all(curve.of_batches for curve in curves)})
     order = list(dict.fromkeys(chart["section"] for chart in charts))
     return sorted(charts, key=lambda chart: order.index(chart["section"]))
-
-
-def thinned(values: Floats, buckets: int = BUCKETS) -> NDArray[np.intp]:
-    """Return the places of the values to draw: all of a short curve, or the lowest and highest of each bucket.
-
-    The first and the last value are always drawn.
-
-    Examples:
-        >>> thinned(np.array([0.0, 5.0, 1.0, 2.0, -7.0, 3.0, 4.0]), buckets=2).tolist()
-        [0, 1, 4, 6]
-    """
-    count = len(values)
-    if count <= 2 * buckets:
-        return np.arange(count)
-    size = -(-count // buckets)
-    # The last bucket is filled up with its last value.
-    table = np.concatenate([values, np.full(-count % size, values[-1])]).reshape(-1, size)
-    starts = np.arange(len(table)) * size
-    places = np.concatenate([[0, count - 1], starts + table.argmin(1), starts + table.argmax(1)])
-    return np.unique(np.minimum(places, count - 1))
 
 
 def packed(numbers: NDArray[Any]) -> dict[str, str]:

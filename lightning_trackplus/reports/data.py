@@ -16,29 +16,18 @@ from numpy.typing import NDArray
 from lightning_trackplus.formats.event_files import HPARAMS_TAG, event_files, read_records
 from lightning_trackplus.formats.flat_hparams import HparamValue
 from lightning_trackplus.formats.layout import is_url
-from lightning_trackplus.formats.summary import read_summary
+from lightning_trackplus.formats.summary import modes_of
 from lightning_trackplus.formats.x_axis import read_axes
+from lightning_trackplus.reading.curves import Curve, column_of, curves_of
 from lightning_trackplus.reading.hparams import read_hparams
-from lightning_trackplus.reading.read_run import Run, read_run, run_directory
+from lightning_trackplus.reading.read_run import read_run
+from lightning_trackplus.reading.run import Run
+from lightning_trackplus.reading.run_files import run_directory
 
 _MOST_TIMES = 1000
 _WALL_TIME, _STEP, _SUMMARY = b"\x09", b"\x10", b"\x2a"  # The tags of fields of an Event, in their order.
 _HPARAMS = HPARAMS_TAG.encode()  # Events with such names have no step of the training.
 _SEVEN_BITS, _MORE = 0x7F, 0x80
-
-
-class Curve(NamedTuple):
-    """The values of one name.
-
-    Attributes:
-        steps: The step of each value, float64, shape ``(N,)``.
-        values: The values, float64, shape ``(N,)``.
-        of_batches: Whether the steps count the batches of an evaluation, and are not those of training.
-    """
-
-    steps: NDArray[np.float64]
-    values: NDArray[np.float64]
-    of_batches: bool = False
 
 
 class Clock(NamedTuple):
@@ -93,31 +82,9 @@ def load_runs(runs: Iterable[str | os.PathLike[str] | Run]) -> list[ReportRun]:
         for one, run in zip(given, read, strict=True)
     ]
     return [
-        ReportRun(name, run, curves_of(run), _clock(run), read_hparams(run.path), modes_of(run.path))
+        ReportRun(name, run, curves_of(run.metrics), _clock(run), read_hparams(run.path), modes_of(run.path))
         for name, run in zip(_names(paths), read, strict=True)
     ]
-
-
-def curves_of(run: Run) -> dict[str, Curve]:
-    """Return the curve of each name that has numbers."""
-    steps, epochs = _column(run, "step"), _column(run, "epoch")
-    has_epoch, found = ~np.isnan(epochs), {}
-    for name in run.metrics.columns:
-        column = run.metrics[name].to_numpy()
-        if name in {"step", "epoch"} or column.dtype.kind not in "fiub":
-            continue
-        values = column.astype(np.float64)
-        kept = ~np.isnan(values)
-        if kept.any():
-            # Rows of batches are those without an epoch, in a run that has epochs.
-            found[str(name)] = Curve(steps[kept], values[kept], bool(has_epoch.any() and not has_epoch[kept].any()))
-    return found
-
-
-def _column(run: Run, name: str) -> NDArray[np.float64]:
-    """Return a column of a frame of pandas or polars, with NaN where there is no value."""
-    values: NDArray[np.float64] = run.metrics[name].to_numpy().astype(np.float64)
-    return values
 
 
 def _names(paths: Sequence[str]) -> list[str]:
@@ -130,11 +97,6 @@ def _names(paths: Sequence[str]) -> list[str]:
         common += 1
     names = ["/".join(one[common:]) for one in parts]
     return [name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names, 1)]
-
-
-def modes_of(directory: Path) -> dict[str, str]:
-    """Return what is best, ``"min"`` or ``"max"``, for each name of which ``summary.json`` says it."""
-    return {name: entry["mode"] for name, entry in (read_summary(directory) or {}).items() if "mode" in entry}
 
 
 def _clock(run: Run) -> Clock:
@@ -153,7 +115,7 @@ def _epochs(run: Run) -> NDArray[np.float64]:
     An epoch ends with its last logged step. The last epoch may be incomplete; its share is its length relative to the
     one before, at most 1.
     """
-    steps, epochs = _column(run, "step"), _column(run, "epoch")
+    steps, epochs = column_of(run.metrics, "step"), column_of(run.metrics, "epoch")
     steps, epochs = steps[~np.isnan(epochs)], epochs[~np.isnan(epochs)]
     if not len(steps):
         return np.empty((2, 0))

@@ -18,9 +18,10 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 
 from lightning_trackplus.formats.layout import escaped, is_url
-from lightning_trackplus.reading.read_run import Run
+from lightning_trackplus.reading.curves import Curve
+from lightning_trackplus.reading.run import Run
 from lightning_trackplus.reports import MAX_MEDIA_MB, MAX_MEDIA_MB_IN_NOTEBOOK
-from lightning_trackplus.reports.data import Curve, ReportRun, load_runs
+from lightning_trackplus.reports.data import ReportRun, load_runs
 
 _NEEDED = {"jinja2": "jinja2", "plotly": "plotly", "markdown_it": "markdown-it-py", "pandas": "pandas"}
 _VALUES_SHOWN = {"last": "last", "best": "best", "min": "lowest", "max": "highest"}

@@ -217,6 +217,15 @@ def files_of(run: Path, name: str) -> list[Path]:
     return [run / file for file in rows.loc[(rows.name == name) & (rows.step == LAST_STEP_OF_MEDIA), "file"]]
 
 
+def samples_of(place: Locator, run: Path, name: str, formats: list[str]) -> Iterator[tuple[Locator, Path]]:
+    """Yield the card of each image under a name, and its file, which has one of the formats."""
+    cards, files = card_of(place.locator("tf-image-loader"), name), files_of(run, name)
+    expect(cards).to_have_count(len(formats))
+    assert [file.suffix for file in files] == formats
+    for number, file in enumerate(files, start=1):
+        yield cards.filter(has_text=f"sample: {number} of {len(files)}" if len(files) > 1 else ""), file
+
+
 def expect_picture(card: Locator, file: Path) -> None:
     """Await the picture of a card: that of a file, decoded to the size that Pillow finds in the file."""
     _, body = shown_in(card)
@@ -233,25 +242,15 @@ def expect_picture(card: Locator, file: Path) -> None:
 )
 def test_images_tab_shows_whatever_is_a_picture(page: Page, media_run: Path, name: str, formats: list[str]) -> None:
     """Images in a grid, figures and heat maps without captions are shown as in their files."""
-    cards = card_of(open_tab(page, "images", "every_kind").locator("tf-image-loader"), name)
-    expect(cards).to_have_count(len(formats))
-    files = files_of(media_run, name)
-    assert [file.suffix for file in files] == formats
-    for number, file in enumerate(files, start=1):
-        sample = f"sample: {number} of {len(files)}" if len(files) > 1 else ""
-        expect_picture(cards.filter(has_text=sample), file)
+    for card, file in samples_of(open_tab(page, "images", "every_kind"), media_run, name, formats):
+        expect_picture(card, file)
 
 
 @pytest.mark.parametrize(("name", "formats"), [("val/flower", [".jpeg"]), ("val/hardest", [".webp"] * 4)])
 def test_images_tab_shows_captions_and_scores(page: Page, media_run: Path, name: str, formats: list[str]) -> None:
     """Images of every format have them below; the file is as it was logged."""
-    cards = card_of(open_tab(page, "images", "every_kind", f"^{name}$").locator("tf-image-loader"), name)
-    expect(cards).to_have_count(len(formats))
-    files = files_of(media_run, name)
-    assert [file.suffix for file in files] == formats
-    for number, file in enumerate(files, start=1):
-        sample = f"sample: {number} of {len(files)}" if len(files) > 1 else ""
-        expect_captioned(cards.filter(has_text=sample), file)
+    for card, file in samples_of(open_tab(page, "images", "every_kind", f"^{name}$"), media_run, name, formats):
+        expect_captioned(card, file)
     if len(formats) > 1:
         save_screenshot(page, "captions.png", 1900, 730)
 

@@ -23,7 +23,7 @@ from tensorboard.util import tensor_util
 
 from lightning_trackplus import HeatMap
 from lightning_trackplus.cli import main as trackplus
-from tests.support.programs import as_a_program
+from tests.support.programs import as_a_program, imported_example
 
 ROOT = Path(__file__).parents[2]
 EPOCHS = 2
@@ -62,12 +62,7 @@ def media(run):
 @pytest.fixture(scope="module")
 def example():
     """Return the example as a module."""
-    sys.path.insert(0, str(ROOT / "examples"))
-    try:
-        import digits
-    finally:
-        sys.path.pop(0)
-    return digits
+    return imported_example("digits")
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import sys
 import wave
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from sklearn.metrics import confusion_matrix, recall_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_trackplus import HeatMap
-from tests.support.programs import as_a_program
+from tests.support.programs import as_a_program, imported_example
 
 ROOT = Path(__file__).parents[2]
 NOTES = 1000  # Half as many as a person's run has, in batches half as large.
@@ -34,12 +33,7 @@ SOUNDS, PICTURES, WORST = "val/hardest", "val/hardest_spectrograms", "val/worst"
 @pytest.fixture(scope="module")
 def tones():
     """Return the example as a module."""
-    sys.path.insert(0, str(ROOT / "examples"))
-    try:
-        import tones
-    finally:
-        sys.path.pop(0)
-    return tones
+    return imported_example("tones")
 
 
 @pytest.fixture(scope="module")

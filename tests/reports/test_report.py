@@ -17,9 +17,9 @@ import pytest
 import torch
 
 from lightning_trackplus import Histogram, Image, Table, TrackPlusLogger, cli, read_run, report
-from lightning_trackplus.reading.read_run import Run
-from lightning_trackplus.reports.media import bins_of
+from lightning_trackplus.reading.run import Run
 from lightning_trackplus.run.lock import RunLock
+from lightning_trackplus.views.media_files import bins_of
 from tests.flavour.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 pytest.importorskip("jinja2")

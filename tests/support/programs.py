@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import random
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from unittest.mock import patch
 
 import numpy as np
@@ -39,6 +41,12 @@ def run_python(*words: object, cwd: Path | None = None) -> subprocess.CompletedP
         timeout=PATIENCE,
         check=False,
     )
+
+
+def imported_example(name: str) -> ModuleType:
+    """Return one of the examples as a module."""
+    with patch.object(sys, "path", [str(CHECKOUT / "examples"), *sys.path]):
+        return importlib.import_module(name)
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ from lightning_trackplus import (
     reducers,
     report,
 )
-from lightning_trackplus.reading.read_run import Run
+from lightning_trackplus.reading.run import Run
 
 HOSTILE = "<script>ran = 1</script>\"'><img src=x onerror=ran=2>"
 

@@ -1,0 +1,1 @@
+"""How values look as HTML: what a notebook and a report share."""
