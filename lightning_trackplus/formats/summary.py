@@ -24,7 +24,7 @@ def read_summary(directory: Path) -> dict[str, dict[str, Any]] | None:
 
 
 def modes_of(directory: Path) -> dict[str, str]:
-    """Return what is best, ``"min"`` or ``"max"``, for each name of which ``summary.json`` says it."""
+    """Return ``"min"`` or ``"max"`` by name, whichever is best, where ``summary.json`` has it."""
     return {name: entry["mode"] for name, entry in (read_summary(directory) or {}).items() if "mode" in entry}
 
 

@@ -139,7 +139,7 @@ def _deviation(lines: Lines, name: str) -> dict[str, Any]:
 
 
 def _band(low: Curve | None, high: Curve | None) -> dict[str, Any]:
-    """Return the band between two curves, at the steps that both have; nothing where there are none."""
+    """Return the band between two curves, at the steps that both have; an empty dict if they have none in common."""
     if low is None or high is None:
         return {}
     _, first, second = np.intersect1d(low.steps, high.steps, return_indices=True)

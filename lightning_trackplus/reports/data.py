@@ -31,7 +31,7 @@ _SEVEN_BITS, _MORE = 0x7F, 0x80
 
 
 class Clock(NamedTuple):
-    """Where some steps of a run are on the other x axes, in between which the page interpolates.
+    """Positions of some steps on the other x axes; the page interpolates between them.
 
     Attributes:
         epochs: Steps, and how many epochs were done after each, shape ``(2, N)``.
@@ -54,7 +54,7 @@ class ReportRun:
         curves: Its curves by name.
         clock: When its steps were.
         hparams: Its hyper-parameters by their full names.
-        modes: ``"min"`` or ``"max"`` for each name of which it is known what is best.
+        modes: ``"min"`` or ``"max"`` by name, whichever is best, where that is known.
     """
 
     name: str
@@ -69,7 +69,7 @@ def load_runs(runs: Iterable[str | os.PathLike[str] | Run]) -> list[ReportRun]:
     """Read runs, and name them by what is different in their paths.
 
     Raises:
-        ValueError: If there is none, or one is no run.
+        ValueError: If there are none, or one of them is not a run.
     """
     given = list(runs)
     if not given:

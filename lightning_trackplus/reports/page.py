@@ -88,19 +88,19 @@ def report(
     ``pip install 'lightning-trackplus[report]'``.
 
     Args:
-        runs: A run or several: run directories as `read_run` takes them, or what it returned.
+        runs: One or more runs: paths or URLs of run directories, or results of `read_run`.
         path: The file to write, such as ``"report.html"``; without it, the report is shown in a notebook.
         group_by: A hyper-parameter. Runs that have the same value of it are drawn as their mean, with their standard
             deviation as a band.
         max_media_mb: How many megabytes of media files the page holds, the newest first: by default 20, and 5 in a
-            notebook, which stores what it shows.
+            notebook, because the notebook's file stores them.
 
     Returns:
         The path of the file, or an object that a notebook shows.
 
     Raises:
-        ValueError: If there is no run, one is no run directory, no run has the hyper-parameter ``group_by``, or
-            ``path`` is a folder or a URL.
+        ValueError: If ``runs`` is empty or contains a path that is not a run directory, if none of the runs has the
+            hyper-parameter ``group_by``, or if ``path`` is a folder or a URL.
         ImportError: If a package of the extra ``report`` is missing.
 
     Examples:
@@ -115,7 +115,7 @@ def report(
         raise ValueError(f"report got path={os.fspath(path)!r}; expected a file of this machine, such as report.html.")
     several = [runs] if isinstance(runs, str | os.PathLike | Run) else list(runs)
     limit = MAX_MEDIA_MB if path is not None else MAX_MEDIA_MB_IN_NOTEBOOK
-    # Paths can have bytes that are no UTF-8.
+    # Paths can have bytes that are not UTF-8.
     page = escaped(_page(load_runs(several), group_by, limit if max_media_mb is None else max_media_mb))
     if path is None:
         return Report(page)

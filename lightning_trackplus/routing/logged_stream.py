@@ -195,8 +195,7 @@ class LoggedStream:
         """Take a copy of the values of a call where `is_plain`, at little cost."""
         if not isinstance(value, float) and len(value) != 1:
             self.has_vectors = True
-        counts = self._is_weighted and not self.has_vectors
-        self.stream.add_snapshot(value, position.batch_size(batch_size) if counts else 1, position.step)
+        self.stream.add_snapshot(value, self._repeat(position, batch_size), position.step)
 
     def latest(self) -> dict[str, Any]:
         """Return the results of the last call by their names."""

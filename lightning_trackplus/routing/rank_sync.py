@@ -53,7 +53,7 @@ def sync_epoch(
 
 
 def sync_streams(streams: Sequence[LoggedStream]) -> Merged:
-    """Merge streams that all processes have logged; if they are synced, all have to call it together.
+    """Merge streams that all processes have logged; all processes have to call it together if the streams are synced.
 
     Raises:
         MisconfigurationException: If processes have different reducers for one name.

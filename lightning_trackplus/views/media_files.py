@@ -58,7 +58,7 @@ def _markdown(text: str) -> str:
         return f"<pre>{html.escape(text)}</pre>"
     from markdown_it import MarkdownIt  # noqa: PLC0415  of the extra
 
-    # This one takes no HTML and no addresses that run, and a picture would be loaded from the net.
+    # This parser escapes HTML and removes links that execute code. A picture would be loaded from the network.
     return str(MarkdownIt("js-default").disable("image").render(text))
 
 
@@ -71,7 +71,10 @@ def _shown_numbers(kind: str, text: str) -> dict[str, Any]:
 
 
 def bins_of(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return edges and counts of bins of one width over the values that there are; each bin's are spread over it."""
+    """Return the edges and counts of equally wide bins over the range of all values.
+
+    The count of each bin of the table, a row of low, high and count, is spread evenly over its width.
+    """
     low, high, count = table[np.isfinite(table).all(1) & (table[:, 0] <= table[:, 1]) & (table[:, 2] > 0)].T
     if not len(low):
         return np.zeros(1), np.zeros(0)
@@ -82,6 +85,6 @@ def bins_of(table: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np
         # Each end has its share, since the difference may overflow a float64.
         shares = np.linspace(0, 1, round(min(number, _MOST_BINS)) + 1 if number > 0 else 2)
     edges = first * (1 - shares) + last * shares
-    # Where there is no bin, the sum stays what it is.
+    # Between bins, the sum stays the same.
     places, sums = np.column_stack([low, high]).ravel(), np.cumsum(count)
     return edges, np.diff(np.interp(edges, places, np.column_stack([sums - count, sums]).ravel()))

@@ -155,6 +155,7 @@ def test_readers_keep_nobody_from_writing(tmp_path):
         for _ in range(3000):
             lock = RunLock(tmp_path)
             lock.acquire()
+            assert is_locked(tmp_path)
             lock.release()
     finally:
         ends.set()

@@ -312,6 +312,7 @@ def test_what_cannot_be_opened_is_not_locked(tmp_path):
     for path in (tmp_path / "file" / "run", tmp_path / "file"):
         lock = RunLock(path)
         lock.acquire()
+        assert not is_locked(path)
         lock.release()
 
 
@@ -325,6 +326,7 @@ def test_a_file_system_without_locks_lets_all_write(tmp_path, monkeypatch):
     locks = [RunLock(tmp_path), RunLock(tmp_path)]
     for lock in locks:
         lock.acquire()
+    assert not is_locked(tmp_path)
     for lock in locks:
         lock.release()
 

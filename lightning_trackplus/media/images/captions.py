@@ -73,7 +73,7 @@ class CaptionedImages:
         return pictures if self._drawn is None else self._drawn.nbytes
 
     def draw(self) -> ImagePayload:
-        """Return the images with what can be read below them; captions remain if one is not shown in full."""
+        """Return the images with their texts drawn below; captions are kept as text too if one is not shown in full."""
         # Another thread may draw at the same time: it finds the pictures, or what was drawn of them.
         grids = self._grids
         if self._drawn is None:
