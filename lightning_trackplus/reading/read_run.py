@@ -36,6 +36,7 @@ def read_run(path: str | os.PathLike[str], *, frames: Frames = "pandas") -> Run:
 
     Examples:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> folder = Path(tempfile.mkdtemp())
         >>> _ = (folder / "metrics.csv").write_text("step,epoch,loss\n0,0,0.5\n1,0,0.25\n")
         >>> read_run(folder).metrics["loss"].tolist()
