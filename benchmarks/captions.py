@@ -4,7 +4,7 @@ Two loggers write the same images with the same captions in turn in this process
 one with ``draw_captions=False``; a third writes them without captions and scores. The caller's time is that of the
 calls; the CPU time is that of all threads until everything is written and the files are closed::
 
-    python benchmarks/captions.py
+    python -m benchmarks.captions
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from images import crops
 from torch import Tensor
 
+from benchmarks.images import crops
 from lightning_trackplus import Image, TrackPlusLogger
 
 ROUNDS = 15

@@ -4,7 +4,7 @@ Each row is measured in fresh processes, in turn: in half of them `_keep_freed_m
 nothing. A process that has freed a large block before, as reading a large file does, keeps memory anyway, and shows no
 difference::
 
-    python benchmarks/copies.py
+    python -m benchmarks.copies
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CASES = (((8, 3, 64, 64), 64), ((1, 3, 224, 224), 64), ((16, 3, 224, 224), 4))
 def microseconds(shape: tuple[int, ...], count: int, *, keeps: bool) -> float:
     """Return what one of some copies costs that are freed together."""
     if not keeps:
-        tensors._keep_freed_memory = lambda: None  # type: ignore[assignment]
+        tensors._keep_freed_memory = lambda: None
     tensor, times = torch.rand(shape), []
     for _ in range(ROUNDS):
         started = time.perf_counter()

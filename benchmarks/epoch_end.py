@@ -5,7 +5,7 @@ between the end of the last ``validation_step``, which both processes leave in o
 ``on_validation_end``: putting the values of both processes together and telling Lightning the results. An epoch in
 which nothing is logged shows what there is without that::
 
-    python benchmarks/epoch_end.py
+    python -m benchmarks.epoch_end
 """
 
 from __future__ import annotations

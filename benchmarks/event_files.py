@@ -3,7 +3,7 @@
 Both hold the same scalars. They are loaded in turn by TensorBoard's EventAccumulator, and by the loader below it, which
 brings events into today's form::
 
-    python benchmarks/event_files.py
+    python -m benchmarks.event_files
 """
 
 from __future__ import annotations

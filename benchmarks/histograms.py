@@ -4,7 +4,7 @@ Both sides run in this process, in turn. The caller's time is that of the callin
 has been written, as it has after some steps of training; the CPU time is that of all threads, with everything written
 at the end::
 
-    python benchmarks/histograms.py
+    python -m benchmarks.histograms
 """
 
 from __future__ import annotations

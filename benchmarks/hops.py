@@ -1,6 +1,6 @@
 """Which functions of this package one `self.log` calls, in validation, when its name was logged before.
 
-    python benchmarks/hops.py [--list]
+    python -m benchmarks.hops [--list]
 
 For each kind of value: how many calls on the training thread, how many different functions; with ``--list`` also which,
 in their order. What the delivery thread runs later is not counted.

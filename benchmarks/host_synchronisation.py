@@ -4,7 +4,7 @@ Where there is a CUDA device, torch is told to raise at any wait, while ten thou
 logged into streams of all reducers. Elsewhere the values are fake tensors on a fake device, which have no numbers that
 could be waited for: whatever asks for one raises::
 
-    python benchmarks/host_synchronisation.py
+    python -m benchmarks.host_synchronisation
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ everything is written and the files are closed. Then single images are logged, e
 net, whose data and code take the place of ours in the processor's caches. Then a thread that is busy with Python and
 with small tensors writes one 1080p image, and the time by which that holds it up is compared::
 
-    python benchmarks/images.py
+    python -m benchmarks.images
 """
 
 from __future__ import annotations

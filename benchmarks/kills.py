@@ -2,7 +2,7 @@
 
 `tests/processes/test_kills.py` kills a few; this kills 200, or as many as are named on the command line::
 
-    python benchmarks/kills.py 200
+    python -m benchmarks.kills 200
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Both sides run in this process, in turn, with ``log_metrics`` and ``save`` as the Trainer calls them. The caller's time
 is that of the calling thread; the CPU time is that of all threads, with everything written at the end::
 
-    python benchmarks/log_metrics.py
+    python -m benchmarks.log_metrics
 """
 
 from __future__ import annotations

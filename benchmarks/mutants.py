@@ -4,11 +4,11 @@ A seeded sample of mutants is drawn from all folders of the package. Each runs t
 shortest first, until one fails. Which tests these are comes from a run of the suite with coverage::
 
     pytest --cov --cov-context=test --junitxml=tests.xml
-    python benchmarks/mutants.py --coverage .coverage --durations tests.xml --sample 160 --output mutants.json
+    python -m benchmarks.mutants --coverage .coverage --durations tests.xml --sample 160 --output mutants.json
 
 A mutant that is still alive survives. To see whether a change of the tests lost something, run the same mutants on it::
 
-    python benchmarks/mutants.py --coverage … --durations … --again mutants.json --output after.json
+    python -m benchmarks.mutants --coverage … --durations … --again mutants.json --output after.json
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import argparse
 import ast
 import concurrent.futures
 import contextlib
-import copy
 import json
 import os
 import queue
@@ -78,19 +77,13 @@ def changed(node: ast.AST) -> Iterator[ast.AST]:
     """Yield what may stand in a node's place."""
     match node:
         case ast.Compare(ops=[operator]) if type(operator) in COMPARISONS:
-            new = copy.deepcopy(node)
-            new.ops = [COMPARISONS[type(operator)]()]
-            yield new
+            yield ast.Compare(node.left, [COMPARISONS[type(operator)]()], node.comparators)
         case ast.BoolOp(op=operator):
-            new = copy.deepcopy(node)
-            new.op = ast.Or() if isinstance(operator, ast.And) else ast.And()
-            yield new
+            yield ast.BoolOp(ast.Or() if isinstance(operator, ast.And) else ast.And(), node.values)
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             yield operand
         case ast.BinOp(op=operator) if type(operator) in OPERATORS:
-            new = copy.deepcopy(node)
-            new.op = OPERATORS[type(operator)]()
-            yield new
+            yield ast.BinOp(node.left, OPERATORS[type(operator)](), node.right)
         case ast.Constant(value=bool(value)):
             yield ast.Constant(not value)
         case ast.Constant(value=int(value)):
@@ -102,9 +95,7 @@ def changed(node: ast.AST) -> Iterator[ast.AST]:
         case ast.Expr(value=ast.Call()):
             yield ast.Pass()
         case ast.AugAssign(op=ast.Add()):
-            new = copy.deepcopy(node)
-            new.op = ast.Sub()
-            yield new
+            yield ast.AugAssign(node.target, ast.Sub(), node.value)
 
 
 def mutants_of(path: Path) -> list[Mutant]:
@@ -115,6 +106,8 @@ def mutants_of(path: Path) -> list[Mutant]:
         starts.append(starts[-1] + len(line))
     found = []
     for node in nodes_that_run(ast.parse(source)):
+        if not isinstance(node, ast.expr | ast.stmt):
+            continue
         for new in changed(node):
             start = starts[node.lineno - 1] + node.col_offset
             end = starts[node.end_lineno - 1] + node.end_col_offset

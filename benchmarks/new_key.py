@@ -3,7 +3,7 @@
 Both sides write the same rows before. The time is that until the new column is in the file. Then the rows of our own
 table are timed at different places of a long run, and with many names::
 
-    python benchmarks/new_key.py
+    python -m benchmarks.new_key
 """
 
 from __future__ import annotations

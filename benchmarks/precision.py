@@ -3,7 +3,7 @@
 The numbers are logged one by one into as many streams as there are processes, whose summaries are merged as at an
 epoch's end. Errors are relative, against numpy in float64 and, for the mean, against Lightning's float32 sum::
 
-    python benchmarks/precision.py
+    python -m benchmarks.precision
 """
 
 from __future__ import annotations

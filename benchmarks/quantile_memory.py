@@ -4,7 +4,7 @@ A scalar is logged as a training step does it, as a tensor of its own. What a si
 resident memory, which counts what Python, torch and numpy hold alike, from before the first scalar to after the result;
 each case runs in a process of its own, in turn. Needs Linux::
 
-    python benchmarks/quantile_memory.py
+    python -m benchmarks.quantile_memory
 """
 
 from __future__ import annotations

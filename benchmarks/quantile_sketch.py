@@ -6,7 +6,7 @@ one asked for, the worst over ten distributions; the same after the stream was c
 DataSketches, and 2 GiB of memory::
 
     pip install datasketches
-    python benchmarks/quantile_sketch.py
+    python -m benchmarks.quantile_sketch
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The rank error of an estimate x of the quantile q is the distance of q from the ranks [P(X < x), P(X ≤ x)] of x::
 
-    python benchmarks/rank_errors.py [--sizes 65537 1000000] [--seeds 1] [--method auto]
+    python -m benchmarks.rank_errors [--sizes 65537 1000000] [--seeds 1] [--method auto]
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lightning_trackplus.reducers.quantile import Method, Quantile
-from lightning_trackplus.reducers.samples import Samples, State
+from lightning_trackplus.reducers.types import Samples, State
 
 BATCH, SCALARS = 65_536, 2048
 SIZES = (65_537, 70_000, 100_000, 200_000, 500_000, 1_000_000, 3_000_000)

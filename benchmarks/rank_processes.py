@@ -1,6 +1,6 @@
 """What real processes over gloo receive at the end of an epoch, and what they save in the middle of one.
 
-    python benchmarks/rank_processes.py [--json FILE]
+    python -m benchmarks.rank_processes [--json FILE]
 
 For 2, 4 and 8 processes, of the one with most:
 
@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ranks import streams
 from torch import distributed as dist
-from torch import multiprocessing
+from torch.multiprocessing.spawn import start_processes
 
+from benchmarks.ranks import streams
 from lightning_trackplus import Image
 from lightning_trackplus.media.selected_items import SelectedItems, SelectionKey
 from lightning_trackplus.media.selection import selection_of
@@ -99,7 +99,7 @@ def main() -> None:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         with tempfile.TemporaryDirectory() as folder:
-            multiprocessing.start_processes(measure, (count, port, folder), nprocs=count, start_method="fork")
+            start_processes(measure, (count, port, folder), nprocs=count, start_method="fork")
             ranks = [json.loads(Path(folder, f"{count}-{rank}.json").read_text()) for rank in range(count)]
         row = {
             "processes": count,

@@ -1,6 +1,6 @@
 """What the end of an epoch costs one of many ranks: CPU time, memory and bytes received, by the number of ranks.
 
-    python benchmarks/ranks.py [--names 50] [--values 100000] [--json FILE]
+    python -m benchmarks.ranks [--names 50] [--values 100000] [--json FILE]
 
 One process does what a rank does: it pickles what the rank sends, unpickles what it receives, and merges both. What it
 receives was made beforehand, of other values. Of all ranks it is the one that receives most. No network takes part.

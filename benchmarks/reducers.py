@@ -5,7 +5,7 @@ time in its ``self.log`` and its share of all that follows the last step of the 
 nothing is logged. The built-in mean and the CatMetric run without TrackPlus. What it costs a batch that there is one
 callback more, whatever it does, is shown beside::
 
-    python benchmarks/reducers.py
+    python -m benchmarks.reducers
 """
 
 from __future__ import annotations

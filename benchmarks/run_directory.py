@@ -1,6 +1,6 @@
 """What it costs to read, verify and take back a long run, and to write one with many names, beside other readers.
 
-    python benchmarks/run_directory.py [--rows 250000] [--names 20]
+    python -m benchmarks.run_directory [--rows 250000] [--names 20]
 
 Seconds are those of one process that does nothing else; memory is what the step adds to the process at its peak.
 """
@@ -12,7 +12,6 @@ import math
 import multiprocessing
 import resource
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from lightning_trackplus.run.journal import Extent, RunJournal
 from lightning_trackplus.run.resume import rewind
 from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.metrics_table import MetricsTable
+from lightning_trackplus.writers.protocol import Writer
 from lightning_trackplus.writers.tensorboard import TensorBoardWriter
 
 OCCUR_ONCE = (1000, 2000, 4000, 8000)
@@ -36,7 +36,7 @@ OCCUR_ONCE = (1000, 2000, 4000, 8000)
 def write(directory: Path, rows: int, names: int) -> None:
     """Write a run, its numbers as CSV and as events."""
     generator = np.random.default_rng(0)
-    writers = [CSVWriter(directory), TensorBoardWriter(directory)]
+    writers: list[Writer] = [CSVWriter(directory), TensorBoardWriter(directory)]
     columns = [f"metric {number}" for number in range(names)]
     RunJournal(directory).begin("benchmark", Extent(0, {}))
     for step in range(rows):
@@ -176,4 +176,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

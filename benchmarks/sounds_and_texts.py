@@ -5,7 +5,7 @@ The caller's time is that of the calling thread, with the medium made in it; the
 everything written at the end. It is 10 seconds of chords with noise at 44.1 kHz, and 100 pieces of 1 kB of the standard
 library's sources::
 
-    python benchmarks/sounds_and_texts.py
+    python -m benchmarks.sounds_and_texts
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Trainers with a tiny module run in turn in this process: without logging, with Lightning's own, and with ours. What is
 compared is the time of a step over that of a run that logs nothing, on the calling thread, and the CPU time of all::
 
-    python benchmarks/training_steps.py
-    python benchmarks/training_steps.py pytorch_lightning
+    python -m benchmarks.training_steps
+    python -m benchmarks.training_steps pytorch_lightning
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,8 +29,10 @@ from typing_extensions import override
 from lightning_trackplus import TrackPlus, TrackPlusLogger
 
 PACKAGE = sys.argv[1] if len(sys.argv) > 1 else "lightning.pytorch"
-L = importlib.import_module(PACKAGE)
-Callback, CSVLogger, TensorBoardLogger = L.callbacks.Callback, L.loggers.CSVLogger, L.loggers.TensorBoardLogger
+if TYPE_CHECKING:
+    import lightning.pytorch as L
+else:
+    L = importlib.import_module(PACKAGE)
 STEPS, ROUNDS = 300, 5
 WARM = 20
 
@@ -67,7 +69,7 @@ class Module(L.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.01)
 
 
-class Clock(Callback):
+class Clock(L.callbacks.Callback):
     """Takes the time of all steps but the first ones."""
 
     def __init__(self) -> None:
@@ -102,7 +104,11 @@ class Cost(NamedTuple):
 
 
 def run(
-    module: Module, every: int, loggers: Callable[[str], Any], *callbacks: Callback, epoch_steps: int | None = None
+    module: Module,
+    every: int,
+    loggers: Callable[[str], Any],
+    *callbacks: L.callbacks.Callback,
+    epoch_steps: int | None = None,
 ) -> Cost:
     """Train, in one epoch or in epochs of so many steps; return what a step costs."""
     clock = Clock()
@@ -127,7 +133,7 @@ def run(
 
 def theirs(folder: str) -> Any:
     """Return Lightning's two loggers."""
-    return [TensorBoardLogger(folder, "tensorboard"), CSVLogger(folder, "csv")]
+    return [L.loggers.TensorBoardLogger(folder, "tensorboard"), L.loggers.CSVLogger(folder, "csv")]
 
 
 def ours(folder: str) -> Any:

@@ -2,7 +2,7 @@
 
 It draws the figures that the benchmark writes, and needs matplotlib::
 
-    python benchmarks/ranks.py --json ranks.json
+    python -m benchmarks.ranks --json ranks.json
     python docs/plot_ranks.py ranks.json
 """
 # ruff: noqa: INP001  (a program, beside the pages)
