@@ -46,9 +46,10 @@ def in_batches(reducer: Quantile, values: np.ndarray, batch: int) -> State:
 
 def as_tree(reducer: Quantile, states: list[State]) -> State:
     """Return states merged by neighbouring pairs, as between ranks."""
+    states = list(map(reducer.compact, states))
     while len(states) > 1:
         pairs = zip(states[::2], states[1::2], strict=False)
-        states = [reducer.merge(left, right) for left, right in pairs] + states[len(states) & ~1 :]
+        states = [reducer.compact(reducer.merge(left, right)) for left, right in pairs] + states[len(states) & ~1 :]
     return states[0]
 
 

@@ -22,7 +22,7 @@ from lightning_trackplus.lightning_internals.lazy_metric import LazyMetric, byte
 from lightning_trackplus.record import Counts
 from lightning_trackplus.reducers.pending_calls import Given
 from lightning_trackplus.reducers.stream import Stream, Summary
-from lightning_trackplus.reducers.types import NanPolicy, Samples, Span, State
+from lightning_trackplus.reducers.types import MAX_KEPT, NanPolicy, Samples, Span, State
 from lightning_trackplus.runtime import distributed
 from lightning_trackplus.runtime.names import a_type
 from lightning_trackplus.runtime.warn import WarnOnce
@@ -151,6 +151,24 @@ class Reducer(LazyMetric):
             state: The state of the whole stream.
         """
 
+    def count_kept(self, state: State) -> int:  # noqa: ARG002  for subclasses
+        """Return how many values a state keeps only until there are more than 65,536.
+
+        Args:
+            state: The state of a part of the stream.
+        """
+        return 0
+
+    def compact(self, state: State) -> State:
+        """Return the state of a part of a stream of more than 65,536 values, smaller if possible.
+
+        Processes send it to each other in this form.
+
+        Args:
+            state: The state of the part.
+        """
+        return state
+
     @property
     @override
     def parts(self) -> list[Tensor]:
@@ -208,6 +226,11 @@ class Reducer(LazyMetric):
             lambda _, left, right: self.stream.merged([left, right]),
             self.process_group,
             lambda _, summaries: (self.stream.results(summaries), summaries[0].nan_count),
+            distributed.Compaction(
+                MAX_KEPT,
+                lambda _, summaries: self.stream.count_kept(summaries),
+                lambda _, summaries: self.stream.compact(summaries),
+            ),
         )
         (result,), nan_count = shared[""]
         return self._shown(result, nan_count)

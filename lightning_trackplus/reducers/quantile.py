@@ -11,13 +11,14 @@ from typing_extensions import override
 from lightning_trackplus.reducers.base import Reducer
 from lightning_trackplus.reducers.sketches import buffer, float_bins, tdigest
 from lightning_trackplus.reducers.sketches.points import WeightedPoints, in_order
-from lightning_trackplus.reducers.types import NanPolicy, Samples, State
+from lightning_trackplus.reducers.types import MAX_KEPT, NanPolicy, Samples, State
 
 Method: TypeAlias = Literal["auto", "exact", "sketch", "hist"]
 """How a distribution is stored; see `Distribution`."""
 
 # The number of values up to which all are stored.
-_LIMITS = {"auto": 65_536, "exact": np.inf, "sketch": 1_020, "hist": 0}
+_LIMITS = {"auto": MAX_KEPT, "exact": np.inf, "sketch": 1_020, "hist": 0}
+_DIGEST_BYTES = 128 * 2**10  # What a fine digest takes, roughly.
 
 
 class Distribution(Reducer):
@@ -84,9 +85,17 @@ class Distribution(Reducer):
             left, right = self._digest(left, right), self._digest(right, left)
             return tdigest.merge(left, right, fine=self._is_fine)
         state = buffer.merge(left, right)
-        # The size of a buffer is at most a little above the number of its values.
-        limit = _LIMITS[self.method]
-        return self._digest(state) if buffer.size(state) > limit and len(buffer.contents(state)[0]) > limit else state
+        return self._digest(state) if buffer.count(state) > _LIMITS[self.method] else state
+
+    @override
+    def count_kept(self, state: State) -> int:
+        return buffer.count(state) if self._is_fine and state[0] != tdigest.FORM else 0
+
+    @override
+    def compact(self, state: State) -> State:
+        if not self.count_kept(state) or state.nbytes <= _DIGEST_BYTES:
+            return state
+        return min(state, self._digest(state), key=lambda one: one.nbytes)
 
     @property
     def _is_fine(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -34,6 +34,8 @@ class StreamReducer(Protocol):
     def summarize(self, samples: Samples) -> State: ...  # noqa: D102
     def merge(self, left: State, right: State) -> State: ...  # noqa: D102
     def result(self, state: State) -> Any: ...  # noqa: D102
+    def count_kept(self, state: State) -> int: ...  # noqa: D102
+    def compact(self, state: State) -> State: ...  # noqa: D102
 
 
 class Summary(NamedTuple):
@@ -134,6 +136,14 @@ class Stream:
             ]
         return merged
 
+    def count_kept(self, summaries: Sequence[Summary]) -> int:
+        """Return how many values are kept that `compact` can leave out."""
+        return max((one.count_kept(summary.state) for one, summary in self._with_reducers(summaries)), default=0)
+
+    def compact(self, summaries: Sequence[Summary]) -> list[Summary]:
+        """Return summaries as those of a stream of which the values are no longer kept."""
+        return [summary._replace(state=one.compact(summary.state)) for one, summary in self._with_reducers(summaries)]
+
     def results(self, summaries: Sequence[Summary]) -> list[Any]:
         """Return the result of each reducer.
 
@@ -156,6 +166,9 @@ class Stream:
             return
         parts = zip(self._by_key.values(), self.summary(), self._empty, strict=True)
         self._summaries = [empty if reducer.span in spans else summary for reducer, summary, empty in parts]
+
+    def _with_reducers(self, summaries: Sequence[Summary]) -> Iterator[tuple[StreamReducer, Summary]]:
+        return zip(self._by_key.values(), summaries, strict=True)
 
     def _gather_numbers(self) -> None:
         values, repeats, steps = self._numbers

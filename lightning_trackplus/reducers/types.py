@@ -15,6 +15,9 @@ State: TypeAlias = Floats
 NanPolicy: TypeAlias = Literal["omit", "propagate", "raise"]
 """What happens to NaN: it is left out, makes the result NaN, or raises. The term is scipy's."""
 
+MAX_KEPT = 65_536
+"""How many values a state keeps one by one; above that it is a sketch."""
+
 Number = TypeVar("Number", np.int64, np.float64)
 
 Span: TypeAlias = Literal["epoch", "run", "log"]

@@ -15,6 +15,7 @@ from lightning_trackplus.lightning_internals.shared_bases import Misconfiguratio
 from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.selected_items import SelectedItems, SelectionKey, SortKey, in_shown_order
 from lightning_trackplus.reducers.stream import Summary
+from lightning_trackplus.reducers.types import MAX_KEPT
 from lightning_trackplus.routing.logged_stream import LoggedStream, StreamKey
 from lightning_trackplus.runtime import distributed
 from lightning_trackplus.runtime.warn import describe_error, warn
@@ -121,9 +122,14 @@ class StreamSync:
             for shared, logged in self._own.items()
         }
 
+    @property
+    def compaction(self) -> distributed.Compaction[_Key, _State]:
+        """How states become smaller that the processes send."""
+        return distributed.Compaction(MAX_KEPT, self._count_kept, self._compact)
+
     def exchange(self, group: distributed.Group, make: Callable[[], _States]) -> _States:
         """Return what the processes of a group have together, with the results of all streams."""
-        states: _States = distributed.all_reduce_states(make, self.merge, group, self.finish)
+        states: _States = distributed.all_reduce_states(make, self.merge, group, self.finish, self.compaction)
         # Not every process has the function that a stream is for; one that has it may be the first to see it raise.
         left = {
             cast("_SharedKey", key): one
@@ -189,6 +195,17 @@ class StreamSync:
         parts = (*left.parts, *right.parts)
         logged = self._stream_of(shared, left.request)
         return left._replace(parts=parts if logged is None else (logged.stream.merged(parts),))
+
+    def _count_kept(self, key: _Key, state: _State) -> int:
+        if isinstance(state, _KeptItems):
+            return 0
+        return sum(map(self._own[cast("_SharedKey", key)].stream.count_kept, state.parts))
+
+    def _compact(self, key: _Key, state: _State) -> _State:
+        if isinstance(state, _KeptItems):
+            return state
+        logged = self._stream_of(cast("_SharedKey", key), state.request)
+        return state if logged is None else state._replace(parts=tuple(map(logged.stream.compact, state.parts)))
 
     def _stream_of(self, shared: _SharedKey, request: bytes | None) -> LoggedStream | None:
         if shared in self._own:

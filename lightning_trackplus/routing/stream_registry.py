@@ -17,6 +17,7 @@ import torch
 from lightning_trackplus.reducers.base import Reducer
 from lightning_trackplus.reducers.registry import Reduction, reducers_of
 from lightning_trackplus.reducers.stream import Stream, Summary
+from lightning_trackplus.reducers.types import MAX_KEPT
 from lightning_trackplus.routing.logged_stream import LoggedStream, StreamKey
 from lightning_trackplus.runtime import distributed
 
@@ -99,7 +100,10 @@ class StreamRegistry:
                         found[key] = self._merged(key, found[key], saved) if key in found else saved
             return found
 
-        merged: dict[tuple[Any, ...], _Saved] = distributed.all_reduce_states(mine, self._merged)
+        compaction: distributed.Compaction[tuple[Any, ...], _Saved] = distributed.Compaction(
+            MAX_KEPT, self._count_kept, self._compact
+        )
+        merged: dict[tuple[Any, ...], _Saved] = distributed.all_reduce_states(mine, self._merged, compaction=compaction)
         found: dict[str, list[_Saved]] = {"streams": [], "reducers": []}
         for (kind, *_), saved in sorted(merged.items(), key=lambda item: item[1]["rank"]):
             found[kind].append(saved)
@@ -157,6 +161,16 @@ class StreamRegistry:
             name: max(left[name], right[name]) for name in ("has_vectors", "updates") if name in left
         }
         return {**left, **largest, "rank": min(left["rank"], right["rank"]), "parts": parts}
+
+    def _count_kept(self, _: Hashable, saved: _Saved) -> int:
+        stream = self._stream_like(saved)
+        return 0 if stream is None else sum(map(stream.count_kept, _summaries(saved)))
+
+    def _compact(self, _: Hashable, saved: _Saved) -> _Saved:
+        stream = self._stream_like(saved)
+        if stream is None:
+            return saved
+        return {**saved, "parts": [_part(stream.compact(summaries)) for summaries in _summaries(saved)]}
 
     def _stream_like(self, saved: _Saved) -> Stream | None:
         """Return a stream with the reducers of a saved one; None if this process does not know them."""

@@ -9,7 +9,8 @@ import pickle
 import zlib
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, distributed
@@ -149,15 +150,31 @@ def _text(key: Hashable) -> str:
     return str.__str__(key) if isinstance(key, str) else repr(key)
 
 
+@dataclass(frozen=True)
+class Compaction(Generic[K, T]):
+    """Makes the states of a key smaller where the processes have more values together than a merged state keeps.
+
+    Attributes:
+        limit: How many values of a key a merged state keeps.
+        count: Returns how many values a state keeps.
+        compact: Returns a state without its values, or as it is if that is smaller.
+    """
+
+    limit: int
+    count: Callable[[K, T], int]
+    compact: Callable[[K, T], T]
+
+
 def all_reduce_states(
     make: Callable[[], Mapping[K, T]],
     merge: Callable[[K, T, T], T],
     group: Group = None,
     finish: Callable[[K, T], R] = lambda _, state: state,  # type: ignore[assignment,return-value]
+    compaction: Compaction[K, T] | None = None,
 ) -> dict[K, R]:
     """Return what the processes of a group give by key, merged in the order of their ranks.
 
-    One collective of eight bytes comes first; if no process gives anything, it is all. What a process then receives is
+    One collective of 16 bytes comes first; if no process gives anything, it is all. What a process then receives is
     about as much as it gives, and what all of them share in the end.
 
     Args:
@@ -166,6 +183,7 @@ def all_reduce_states(
         merge: Merges what lower and what higher ranks have of a key.
         group: The group; all processes if None.
         finish: Returns what all processes get of a key, from its merged state; one process calls it for each key.
+        compaction: How to make states smaller. The processes add up their numbers of values first, unless all have few.
 
     Raises:
         Exception: What a function or a pickler has raised in a process; all processes raise it, so that none waits for
@@ -173,20 +191,19 @@ def all_reduce_states(
     """
     if not is_distributed() or not group_ranks(group):
         return {key: finish(key, state) for key, state in make().items()}
-    mine = states = _attempt(lambda: dict(make()))
+    mine = _attempt(lambda: dict(make()))
+    counts: dict[K, int] = {}
+    if compaction is not None and not isinstance(mine, _Failure):
+        counts = {key: count for key, state in mine.items() if (count := compaction.count(key, state))}
     # With NCCL, this also makes the communicator of all processes, which the rounds need.
-    something = torch.tensor(int(bool(states)), device=_device(group))
-    distributed.all_reduce(something, op=distributed.ReduceOp.MAX, group=group)
-    if not something.item():
+    something, most = _greatest([int(bool(mine)), max(counts.values(), default=0)], group)
+    if not something:
         return {}
-    merging, sharing = rounds(distributed.get_rank(group), distributed.get_world_size(group))
-    for one in merging:
-        states = _exchanged(states, one, merge, group)
-    finished = states if isinstance(states, _Failure) else _attempt(functools.partial(_finished, states, finish))
-    for one in sharing:
-        finished = _exchanged(finished, one, _no_merge, group)
-    if isinstance(finished, _Failure):
-        raise finished.error
+    if compaction is not None and most * distributed.get_world_size(group) > compaction.limit:
+        totals = _reduced(counts, lambda _, left, right: left + right, group, lambda _, total: total)
+        above = {key for key, total in totals.items() if total > compaction.limit}
+        mine, merge = _compacted(mine, merge, above, compaction)
+    finished = _reduced(mine, merge, group, finish)
     # In the order of this process; then what only others have, in an order that is the same in all.
     keys = [] if isinstance(mine, _Failure) else list(mine)
     return {key: finished[key] for key in [*keys, *sorted(finished.keys() - set(keys), key=share_of)]}
@@ -194,9 +211,14 @@ def all_reduce_states(
 
 def least(number: int, group: Group) -> int:
     """Return the least number that a process of a group gives."""
-    found = torch.tensor(number, device=_device(group))
-    distributed.all_reduce(found, op=distributed.ReduceOp.MIN, group=group)
-    return int(found.item())
+    return -_greatest([-number], group)[0]
+
+
+def _greatest(numbers: Sequence[int], group: Group) -> list[int]:
+    """Return the greatest of each number that the processes of a group give."""
+    found = torch.tensor(numbers, device=_device(group))
+    distributed.all_reduce(found, op=distributed.ReduceOp.MAX, group=group)
+    return found.tolist()
 
 
 def group_name(group: Group) -> str:
@@ -221,6 +243,37 @@ def _attempt(make: Callable[[], T]) -> T | _Failure:
         except Exception:  # noqa: BLE001  an exception need not be picklable
             return _Failure(RuntimeError(f"{type(error).__name__}: {error}"))
         return _Failure(error)
+
+
+def _reduced(
+    states: dict[K, T] | _Failure, merge: Callable[[K, T, T], T], group: Group, finish: Callable[[K, T], R]
+) -> dict[K, R]:
+    """Return what all processes have together, in any order."""
+    merging, sharing = rounds(distributed.get_rank(group), distributed.get_world_size(group))
+    for one in merging:
+        states = _exchanged(states, one, merge, group)
+    finished = states if isinstance(states, _Failure) else _attempt(functools.partial(_finished, states, finish))
+    for one in sharing:
+        finished = _exchanged(finished, one, _no_merge, group)
+    if isinstance(finished, _Failure):
+        raise finished.error
+    return finished
+
+
+def _compacted(
+    states: dict[K, T] | _Failure, merge: Callable[[K, T, T], T], keys: set[K], compaction: Compaction[K, T]
+) -> tuple[dict[K, T] | _Failure, Callable[[K, T, T], T]]:
+    """Return states without the values of some keys, and a function that merges such states."""
+
+    def compact(key: K, state: T) -> T:
+        return compaction.compact(key, state) if key in keys else state
+
+    def merged(key: K, left: T, right: T) -> T:
+        return compact(key, merge(key, left, right))
+
+    if isinstance(states, _Failure):
+        return states, merged
+    return _attempt(lambda: {key: compact(key, state) for key, state in states.items()}), merged
 
 
 def _finished(states: Mapping[K, T], finish: Callable[[K, T], R]) -> dict[K, R]:

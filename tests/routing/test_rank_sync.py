@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from torch import distributed as c10d
 from lightning_trackplus import Image
 from lightning_trackplus.media.selected_items import SelectedItems, SelectionKey
 from lightning_trackplus.media.selection import selection_of
+from lightning_trackplus.reducers import Quantile
 from lightning_trackplus.routing.log_call import bound
 from lightning_trackplus.routing.logged_stream import LoggedStream, StreamKey
 from lightning_trackplus.routing.rank_sync import sync_epoch
@@ -123,11 +126,14 @@ def parts(x, count, split):
 
 
 @pytest.mark.parametrize("split", ["dealt", "sorted", "nearly all in one"])
-@pytest.mark.parametrize(("count", "total"), [(7, 65_536), (17, 1_000_000)])
-def test_quantiles_of_any_split(count, total, split):
+@pytest.mark.parametrize(
+    ("count", "total", "dtype"),
+    [(7, 65_536, np.float64), (7, 65_536, np.float32), (7, 400_000, np.float64), (17, 1_000_000, np.float64)],
+)
+def test_quantiles_of_any_split(count, total, dtype, split):
     """To the bit as long as values stay exact; after that with a rank error of 1e-4."""
     points = [0.001, 0.01, 0.25, 0.5, 0.9, 0.99, 0.999]
-    x = np.exp(np.random.default_rng(3).normal(size=total) * 2)
+    x = np.exp(np.random.default_rng(3).normal(size=total) * 2).astype(dtype).astype(np.float64)
     of_rank = parts(x, count, split)
 
     def streams(rank):
@@ -146,9 +152,60 @@ def test_quantiles_of_any_split(count, total, split):
         assert np.interp(quantiles, np.sort(x), np.linspace(0, 1, total)) == pytest.approx(points, abs=1e-4)
 
 
-def test_media_are_sent_by_those_that_have_chosen_ones(monkeypatch):
+@pytest.fixture
+def sent(monkeypatch):
+    """Return a list that gets the messages between ranks."""
+    exchange, found = distributed._exchange, []
+
+    def noted(data, *arguments, **options):
+        found.append(data or b"")
+        return exchange(data, *arguments, **options)
+
+    monkeypatch.setattr(distributed, "_exchange", noted)
+    return found
+
+
+@pytest.mark.parametrize(("count", "each"), [(2, 60_000), (5, 20_000), (8, 60_000)])
+def test_no_rank_sends_all_values_if_the_result_will_be_a_sketch(sent, count, each):
+    """Also where two ranks together have few enough; in a checkpoint as well, and where a reducer is a metric."""
+    of_rank = np.random.default_rng(1).normal(size=(count, each))
+    rising, ranks = np.sort(of_rank, axis=None), np.linspace(0, 1, of_rank.size)
+
+    def work(rank):
+        logged, registry, metric = stream("x", ["p95", "mean"], training=True), StreamRegistry(), Quantile(0.95)
+        registry.add(logged)
+        logged.stream.add(of_rank[rank])
+        metric.update(of_rank[rank])
+        (saved,) = registry.state_dict()["streams"]
+        ((_, shown),) = sync_epoch([logged], {})[0]
+        return len(pickle.dumps(saved)), shown["x_p95"], float(metric.compute())
+
+    for size, *quantiles in in_threads(count, work):
+        assert size < 140 * 2**10
+        assert np.interp(quantiles, rising, ranks) == pytest.approx([0.95, 0.95], abs=1e-4)
+    assert max(map(len, sent)) < 140 * 2**10
+
+
+def test_few_values_of_each_rank_are_sent_as_they_are(sent):
+    """A sketch would be larger; and what is merged in between never is."""
+    x = np.random.default_rng(1).normal(size=(33, 3000))
+
+    def work(rank):
+        one = stream("x", "median")
+        one.stream.add(x[rank])
+        ((_, shown),) = sync_epoch([one], {})[0]
+        return shown["x"]
+
+    found = in_threads(33, work)
+    assert np.interp(found, np.sort(x, axis=None), np.linspace(0, 1, x.size)) == pytest.approx([0.5] * 33, abs=1e-4)
+    sizes = [len(message) for message in sent if len(message) > 10_000]
+    assert 24_000 < min(sizes) < 26_000
+    assert max(sizes) < 140 * 2**10
+
+
+def test_media_are_sent_by_those_that_have_chosen_ones(sent):
     """Rank zero has the items, and nothing else is sent to it; the others have none."""
-    key, sent = SelectionKey("evaluation", "hard"), []
+    key = SelectionKey("evaluation", "hard")
     scores = np.random.default_rng(0).random((8, 5))
 
     def work(rank):
@@ -157,13 +214,6 @@ def test_media_are_sent_by_those_that_have_chosen_ones(monkeypatch):
         kept.add(Image(torch.zeros((5, 3, 128, 128), dtype=torch.uint8), captions, torch.from_numpy(scores[rank])))
         return sync_epoch([], {key: kept})[1]
 
-    exchange = distributed._exchange
-
-    def counted(data, *arguments, **options):
-        sent.append(data or b"")
-        return exchange(data, *arguments, **options)
-
-    monkeypatch.setattr(distributed, "_exchange", counted)
     first, *others = in_threads(8, work)
     best = sorted(scores.flatten(), reverse=True)[:8]
     assert first[key].scores.tolist() == best

@@ -53,10 +53,11 @@ def contents(state: State) -> tuple[Floats, Floats]:
     return numbers, np.broadcast_to(weight, numbers.shape)
 
 
-def size(state: State) -> int:
-    """Return the number of values, padding included: an upper bound without a look at them."""
+def count(state: State) -> int:
+    """Return the number of values."""
     form = int(state[0])
-    return (len(state) - _HEAD) * (1 if form & _WIDE else 2) // (2 if form & _WEIGHTED else 1)
+    body = state[_HEAD:] if form & _WIDE else state[_HEAD:].view(np.float32)
+    return (len(body) - int(np.count_nonzero(np.isnan(body)))) // (2 if form & _WEIGHTED else 1)
 
 
 def _in_form(state: State, form: int, weight: float) -> State:
