@@ -18,7 +18,7 @@ Method: TypeAlias = Literal["auto", "exact", "sketch", "hist"]
 
 # The number of values up to which all are stored.
 _LIMITS = {"auto": MAX_KEPT, "exact": np.inf, "sketch": 1_020, "hist": 0}
-_DIGEST_BYTES = 136 * 2**10  # What a fine digest takes, roughly.
+_DIGEST_BYTES = 152 * 2**10  # What a fine digest takes, roughly.
 
 
 class Distribution(Reducer):
@@ -28,8 +28,8 @@ class Distribution(Reducer):
         method: How the distribution is stored.
 
             - ``"auto"``: all values up to 65,536, in at most 512 KiB (1 MiB if the weights differ; half
-              of this if the values are float32 numbers), then a t-digest, of 80 KiB for many different values.
-              The largest error in the rank that was measured is below 1e-4.
+              of this if the values are float32 numbers), then a t-digest of about 150 KiB.
+              Its error in the rank is below 1e-4 in most measurements.
             - ``"exact"``: all values, in memory that grows with them.
             - ``"sketch"``: all values up to 1,020, then a t-digest of 16 KiB. Its error in the rank is about
               2e-4 for 300,000 values of ordinary data, more for fewer; between values far apart, it can return a
@@ -82,8 +82,7 @@ class Distribution(Reducer):
         if self.method == "hist":
             return float_bins.merge(left, right)
         if tdigest.FORM in (left[0], right[0]):
-            left, right = self._digest(left, right), self._digest(right, left)
-            return tdigest.merge(left, right, fine=self._is_fine)
+            return tdigest.merge(self._digest(left), self._digest(right), fine=self._is_fine)
         state = buffer.merge(left, right)
         return self._digest(state) if buffer.count(state) > _LIMITS[self.method] else state
 
@@ -101,12 +100,9 @@ class Distribution(Reducer):
     def _is_fine(self) -> bool:
         return self.method == "auto"
 
-    def _digest(self, state: State, beside: State | None = None) -> State:
-        """Return a digest of a state that is to be merged with another one."""
-        if state[0] == tdigest.FORM:
-            return state
-        other = beside if beside is not None and beside[0] == tdigest.FORM else None
-        return tdigest.summarize(*buffer.contents(state), fine=self._is_fine, beside=other)
+    def _digest(self, state: State) -> State:
+        is_digest = state[0] == tdigest.FORM
+        return state if is_digest else tdigest.summarize(*buffer.contents(state), fine=self._is_fine)
 
     def points(self, state: State) -> WeightedPoints:
         """Return the distribution as points in increasing order."""

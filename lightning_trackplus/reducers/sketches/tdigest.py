@@ -7,8 +7,8 @@ on nothing but the number of values: a cut is then a search in a table, without 
 A cluster is stored as the values at its ends, not as its mean as in the paper: the rank of an end stays right when
 more values come, wherever these lie. Between the ends of a cluster of m of n values, the error of a rank is about
 sqrt(m) / 2n. A fine digest has more clusters than the scale where this would be too much, and clusters of their own
-for values that are repeated often, so that its ranks are right to 1e-4. Where little is added to a digest, its ends
-stay as they are.
+for values that are repeated often, so that its ranks are right to about 1e-4. Where little is added to a digest, its
+ends stay as they are.
 
 A state is a head of six numbers (its form, the weight of the finite values, of -∞, of +∞, the number of finite values,
 the rank of the last end), the ends of the clusters, and the differences of their ranks as shares of the weight of the
@@ -29,19 +29,19 @@ FORM = 8
 CLUSTERS = 1340
 _HEAD = 6
 _REACH = 12.0  # The outermost boundaries are e^-12 from the ends.
-_WIDTHS = (0.9e-4, 1.7e-4)  # The largest width of a cluster of a fine digest of few values, and of many.
-_MANY = 2**17
+_WIDTH = 0.8e-4  # The largest width of a cluster of a fine digest, as a share of all values.
 _OFTEN = 0.35e-4  # The share of values from which equal ones have a cluster of their own.
 _NEAR = 0.3  # How far from its boundary an end may be, in widths of a cluster.
 _WIDER = 2.0  # A cluster may grow to this multiple of its width,
 _FEW = 5  # and by so many values
 _SLACK = 8e-6  # and this share of all values, before all are cut anew;
 _BESIDE = 1e-5  # next to a value that is repeated often, to this share only.
+_ONE = 1 + 1e-3  # Ranks are rounded to float32.
 _MORE = 12  # The number of clusters that may be added at the ends before.
 
 
-def summarize(values: Floats, weights: Floats, *, fine: bool = False, beside: State | None = None) -> State:
-    """Return the state of some values, as fine as these and a digest ``beside`` them need together."""
+def summarize(values: Floats, weights: Floats, *, fine: bool = False) -> State:
+    """Return the state of some values."""
     rising, weights = in_order(values, weights)
     # An infinity of the same dtype, or numpy converts all values.
     infinity = rising.dtype.type(np.inf)
@@ -53,7 +53,7 @@ def summarize(values: Floats, weights: Floats, *, fine: bool = False, beside: St
     equal = are_equal(weights)
     total = float(weights[0] * len(weights) if equal else weights.sum())
     count = len(weights) if equal else 1 / float(np.square(weights / total).sum())
-    width = _width(count if beside is None else _count((total, count), (beside[1], beside[4])), fine)
+    width = _width(fine)
     if equal and not (fine and _are_repeated(rising)):
         chosen = _equal_cuts(len(rising), width)
         return _state([total, below, above, count], rising[chosen].astype(np.float64), (chosen + 0.5) * weights[0])
@@ -72,18 +72,17 @@ def merge(left: State, right: State, *, fine: bool = False) -> State:
     count = _count((left[1], left[4]), (right[1], right[4]))
     heavy, light = (left, right) if left[1] >= right[1] else (right, left)
     (values, ranks), (others, other_ranks) = _ends(heavy), _ends(light)
-    width = _width(count, fine)
-    own = ranks + _ranks_in(others, other_ranks, light[1], values)
+    width = _width(fine)
+    own = ranks + _ranks_in(light, values)
     head = [total, below, above, count]
-    if width == _width(heavy[4], fine):
-        lowest, highest = others[:1] < values[0], others[-1:] > values[-1]
-        kept = np.concatenate([others[:1][lowest], values, others[-1:][highest]])
-        kept_ranks = np.concatenate([other_ranks[:1][lowest], own, (heavy[1] + other_ranks[-1:])[highest]])
-        if _are_narrow(kept, kept_ranks, total, count, width) and not (
-            width < 1 and _has_new_repeated(values, others, other_ranks, total)
-        ):
-            return _state(head, kept, kept_ranks)
-    theirs = other_ranks + _ranks_in(values, ranks, heavy[1], others)
+    lowest, highest = others[:1] < values[0], others[-1:] > values[-1]
+    kept = np.concatenate([others[:1][lowest], values, others[-1:][highest]])
+    kept_ranks = np.concatenate([other_ranks[:1][lowest], own, (heavy[1] + other_ranks[-1:])[highest]])
+    if _are_narrow(kept, kept_ranks, total, count, width) and not (
+        fine and _has_new_repeated(values, others, other_ranks, total)
+    ):
+        return _state(head, kept, kept_ranks)
+    theirs = other_ranks + _ranks_in(heavy, others)
     # Ranks rise with values, so that each may be sorted alone.
     values = np.sort(np.concatenate([values, others]), kind="stable")
     ranks = np.sort(np.concatenate([own, theirs]), kind="stable")
@@ -110,9 +109,9 @@ def _count(left: tuple[float, float], right: tuple[float, float]) -> float:
     return 1 / sum((weight / total) ** 2 / count for weight, count in (left, right) if count)
 
 
-def _width(count: float, fine: bool) -> float:
+def _width(fine: bool) -> float:
     """Return the largest width of a cluster, as a share of all values; 1 for a digest that is not fine."""
-    return _WIDTHS[int(count >= _MANY)] if fine else 1.0
+    return _WIDTH if fine else 1.0
 
 
 def _are_narrow(values: Floats, ranks: Floats, total: float, count: float, width: float) -> bool:
@@ -175,18 +174,26 @@ def _exponent(total: float) -> int:
     return int(np.frexp(total)[1])
 
 
-def _ranks_in(ends: Floats, ranks: Floats, total: float, values: Floats) -> Floats:
-    """Return the ranks that values have among the clusters of a digest."""
+def _ranks_in(digest: State, values: Floats) -> Floats:
+    """Return the ranks that sorted values have in a digest."""
+    ends, ranks = _ends(digest)
+    total, count = digest[1], digest[4]
+    place = np.searchsorted(ends, values)
     # Differences of the largest numbers would be infinite.
-    ends, values = ends / 2, values / 2
-    after = np.interp(values, ends, ranks, left=0.0, right=total)
-    if not (ends[1:] == ends[:-1]).any():
-        return after
-    before = total - np.interp(-values, -ends[::-1], total - ranks[::-1], left=0.0, right=total)
-    # Of equal values, the first are before those of the other digest, and the last after them.
-    equal = values[1:] == values[:-1]
-    is_first, is_last = np.append(equal, False), np.append(False, equal)
-    return np.where(is_first == is_last, (before + after) / 2, np.where(is_first, before, after))
+    halves, ends_halves = values / 2, ends / 2
+    found = np.interp(halves, ends_halves, ranks, left=0.0, right=total)
+    if (ends[1:] == ends[:-1]).any():
+        before = total - np.interp(-halves, -ends_halves[::-1], total - ranks[::-1], left=0.0, right=total)
+        # Of equal values, the first are before those of the digest, and the last after them.
+        equal = values[1:] == values[:-1]
+        is_first, is_last = np.append(equal, False), np.append(False, equal)
+        found = np.where(is_first == is_last, (before + found) / 2, np.where(is_first, before, found))
+    # Between two ends of which each is one value, the rank does not rise gradually. What is logged seldom, or lies
+    # beside a gap, would get a wrong rank otherwise, in the same direction with each merge.
+    steps = np.diff(ranks) <= total / count * _ONE
+    is_between = np.concatenate([[False], steps, [False]])[place] & (values < np.append(ends, np.inf)[place])
+    middles = np.concatenate([[0.0], (ranks[1:] + ranks[:-1]) / 2, [total]])
+    return np.where(is_between, middles[place], found)
 
 
 @functools.lru_cache(maxsize=8)
