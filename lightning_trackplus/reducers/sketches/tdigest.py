@@ -6,8 +6,8 @@ on nothing but the number of values: a cut is then a search in a table, without 
 
 A cluster is stored as the values at its ends, not as its mean as in the paper: the rank of an end stays right when
 more values come, wherever these lie. Between the ends of a cluster of m of n values, the error of a rank is about
-sqrt(m) / 2n. A fine digest has more clusters than the scale where this would be too much, and clusters of their own
-for values that are repeated often, so that its ranks are right to about 1e-4. Where little is added to a digest, its
+sqrt(m) / 2n. A fine digest has more clusters than the scale where this would be too much, clusters of their own for
+values that are repeated often, and none across the widest gaps, so that its ranks are right to about 1e-4. Where little is added to a digest, its
 ends stay as they are.
 
 A state is a head of six numbers (its form, the weight of the finite values, of -∞, of +∞, the number of finite values,
@@ -37,6 +37,7 @@ _FEW = 5  # and by so many values
 _SLACK = 8e-6  # and this share of all values, before all are cut anew;
 _BESIDE = 1e-5  # next to a value that is repeated often, to this share only.
 _ONE = 1 + 1e-3  # Ranks are rounded to float32.
+_GAPS = 64  # The number of gaps on whose sides a cluster ends.
 _MORE = 12  # The number of clusters that may be added at the ends before.
 
 
@@ -56,6 +57,8 @@ def summarize(values: Floats, weights: Floats, *, fine: bool = False) -> State:
     width = _width(fine)
     if equal and not (fine and _are_repeated(rising)):
         chosen = _equal_cuts(len(rising), width)
+        if fine and len(chosen) < len(rising):
+            chosen = np.union1d(chosen, _beside_gaps(rising))
         return _state([total, below, above, count], rising[chosen].astype(np.float64), (chosen + 0.5) * weights[0])
     first = _first_of_each(rising)
     before = first * weights[0] if equal else (np.cumsum(weights) - weights)[first]
@@ -117,7 +120,7 @@ def _width(fine: bool) -> float:
 def _are_narrow(values: Floats, ranks: Floats, total: float, count: float, width: float) -> bool:
     """Return whether clusters have about the width that they would be cut to, and are not too many."""
     equal = values[1:] == values[:-1]
-    if len(values) > len(_boundaries(width)) + _MORE + (2 * np.count_nonzero(equal) if width < 1 else 0):
+    if len(values) > len(_boundaries(width)) + _MORE + (2 * (np.count_nonzero(equal) + _GAPS) if width < 1 else 0):
         return False
     shares = ranks / total
     middle = (shares[1:] + shares[:-1]) / 2
@@ -222,6 +225,7 @@ def _cut(
         often |= after - before >= _OFTEN * total
         # The values next to it too, or others would be interpolated up to it.
         often = often | np.append(often[1:], False) | np.append(False, often[:-1])
+        is_end[_beside_gaps(values)] = True
     is_pair = often & (before < after)
     is_end |= often
     values, before, middle, after = (of[is_end] for of in (values, before, middle, after))
@@ -254,6 +258,13 @@ def _are_repeated(values: NDArray[np.floating]) -> bool:
     """Return whether a value may be repeated often, of sorted values of the same weight."""
     times = max(int(np.ceil(_OFTEN * len(values))), 2)
     return bool((values[times - 1 :] == values[: 1 - times]).any())
+
+
+def _beside_gaps(rising: NDArray[np.floating]) -> NDArray[np.intp]:
+    """Return the indices of the values at both sides of the widest gaps."""
+    gaps = rising[1:] / 2 - rising[:-1] / 2
+    widest = np.argpartition(gaps, -_GAPS)[-_GAPS:] if len(gaps) > _GAPS else np.arange(len(gaps))
+    return np.concatenate([widest, widest + 1])
 
 
 def _first_of_each(values: NDArray[np.floating]) -> NDArray[np.intp]:
