@@ -7,8 +7,8 @@ on nothing but the number of values: a cut is then a search in a table, without 
 A cluster is stored as the values at its ends, not as its mean as in the paper: the rank of an end stays right when
 more values come, wherever these lie. Between the ends of a cluster of m of n values, the error of a rank is about
 sqrt(m) / 2n. A fine digest has more clusters than the scale where this would be too much, clusters of their own for
-values that are repeated often, and none across the widest gaps, so that its ranks are right to about 1e-4. Where little is added to a digest, its
-ends stay as they are.
+values that are repeated often, and none across the widest gaps, so that its ranks are right to about 1e-4. Where little
+is added to a digest, its ends stay as they are.
 
 A state is a head of six numbers (its form, the weight of the finite values, of -∞, of +∞, the number of finite values,
 the rank of the last end), the ends of the clusters, and the differences of their ranks as shares of the weight of the
@@ -54,15 +54,14 @@ def summarize(values: Floats, weights: Floats, *, fine: bool = False) -> State:
     equal = are_equal(weights)
     total = float(weights[0] * len(weights) if equal else weights.sum())
     count = len(weights) if equal else 1 / float(np.square(weights / total).sum())
-    width = _width(fine)
     if equal and not (fine and _are_repeated(rising)):
-        chosen = _equal_cuts(len(rising), width)
+        chosen = _equal_cuts(len(rising), fine=fine)
         if fine and len(chosen) < len(rising):
             chosen = np.union1d(chosen, _beside_gaps(rising))
         return _state([total, below, above, count], rising[chosen].astype(np.float64), (chosen + 0.5) * weights[0])
     first = _first_of_each(rising)
     before = first * weights[0] if equal else (np.cumsum(weights) - weights)[first]
-    ends = _cut(rising[first].astype(np.float64), before, np.append(before[1:], total), total, width=width)
+    ends = _cut(rising[first].astype(np.float64), before, np.append(before[1:], total), total, fine=fine)
     return _state([total, below, above, count], *ends)
 
 
@@ -75,13 +74,12 @@ def merge(left: State, right: State, *, fine: bool = False) -> State:
     count = _count((left[1], left[4]), (right[1], right[4]))
     heavy, light = (left, right) if left[1] >= right[1] else (right, left)
     (values, ranks), (others, other_ranks) = _ends(heavy), _ends(light)
-    width = _width(fine)
     own = ranks + _ranks_in(light, values)
     head = [total, below, above, count]
     lowest, highest = others[:1] < values[0], others[-1:] > values[-1]
     kept = np.concatenate([others[:1][lowest], values, others[-1:][highest]])
     kept_ranks = np.concatenate([other_ranks[:1][lowest], own, (heavy[1] + other_ranks[-1:])[highest]])
-    if _are_narrow(kept, kept_ranks, total, count, width) and not (
+    if _are_narrow(kept, kept_ranks, total, count, fine=fine) and not (
         fine and _has_new_repeated(values, others, other_ranks, total)
     ):
         return _state(head, kept, kept_ranks)
@@ -91,7 +89,7 @@ def merge(left: State, right: State, *, fine: bool = False) -> State:
     ranks = np.sort(np.concatenate([own, theirs]), kind="stable")
     first = _first_of_each(values)
     last = np.append(first[1:], len(values)) - 1
-    return _state(head, *_cut(values[first], ranks[first], ranks[last], total, width=width, best=own))
+    return _state(head, *_cut(values[first], ranks[first], ranks[last], total, fine=fine, best=own))
 
 
 def points(state: State) -> WeightedPoints:
@@ -112,19 +110,17 @@ def _count(left: tuple[float, float], right: tuple[float, float]) -> float:
     return 1 / sum((weight / total) ** 2 / count for weight, count in (left, right) if count)
 
 
-def _width(fine: bool) -> float:
-    """Return the largest width of a cluster, as a share of all values; 1 for a digest that is not fine."""
-    return _WIDTH if fine else 1.0
-
-
-def _are_narrow(values: Floats, ranks: Floats, total: float, count: float, width: float) -> bool:
+def _are_narrow(values: Floats, ranks: Floats, total: float, count: float, *, fine: bool) -> bool:
     """Return whether clusters have about the width that they would be cut to, and are not too many."""
     equal = values[1:] == values[:-1]
-    if len(values) > len(_boundaries(width)) + _MORE + (2 * (np.count_nonzero(equal) + _GAPS) if width < 1 else 0):
+    if len(values) > len(_boundaries(fine)) + _MORE + (2 * (np.count_nonzero(equal) + _GAPS) if fine else 0):
         return False
     shares = ranks / total
     middle = (shares[1:] + shares[:-1]) / 2
-    allowed = np.minimum(2 * _REACH / CLUSTERS * middle * (1 - middle), width) * _WIDER + _FEW / count + _SLACK
+    allowed = 2 * _REACH / CLUSTERS * middle * (1 - middle)
+    if fine:
+        allowed = np.minimum(allowed, _WIDTH)
+    allowed = allowed * _WIDER + _FEW / count + _SLACK
     # Next to a value that is repeated often, others may lie anywhere between it and the next end.
     often = equal & (np.diff(shares) >= _OFTEN)
     beside = np.append(often[1:], False) | np.append(False, often[:-1])
@@ -141,18 +137,18 @@ def _has_new_repeated(values: Floats, others: Floats, other_ranks: Floats, total
     return bool((found <= 1).any())
 
 
-@functools.lru_cache(maxsize=32)
-def _boundaries(width: float) -> Floats:
+@functools.cache
+def _boundaries(fine: bool) -> Floats:
     """Return the ranks, from 0 to 1, at which a cluster ends and the next begins.
 
     This is Dunning and Ertl's scale k₂, in which the width of a cluster is proportional to q(1 - q). Of a fine digest
     no cluster has more values than the error allows.
     """
     scale = 1 / (1 + np.exp(-_REACH * (2 * np.arange(1, CLUSTERS) / CLUSTERS - 1)))
-    if width == 1:
+    if not fine:
         return scale
-    narrow = scale[:-1][(np.diff(scale) <= width) & (np.arange(2, CLUSTERS) < CLUSTERS / 2)]
-    middle = np.linspace(narrow[-1], 1 - narrow[-1], int(np.ceil((1 - 2 * narrow[-1]) / width)) + 1)
+    narrow = scale[:-1][(np.diff(scale) <= _WIDTH) & (np.arange(2, CLUSTERS) < CLUSTERS / 2)]
+    middle = np.linspace(narrow[-1], 1 - narrow[-1], int(np.ceil((1 - 2 * narrow[-1]) / _WIDTH)) + 1)
     return np.concatenate([narrow[:-1], middle, 1 - narrow[-2::-1]])
 
 
@@ -200,13 +196,13 @@ def _ranks_in(digest: State, values: Floats) -> Floats:
 
 
 @functools.lru_cache(maxsize=8)
-def _equal_cuts(count: int, width: float) -> NDArray[np.intp]:
+def _equal_cuts(count: int, *, fine: bool) -> NDArray[np.intp]:
     """Return which of ``count`` sorted and different values of one weight are ends of clusters."""
-    return np.unique(_nearest(np.arange(count, dtype=np.float64) + 0.5, count, width))
+    return np.unique(_nearest(np.arange(count, dtype=np.float64) + 0.5, count, fine=fine))
 
 
 def _cut(
-    values: Floats, before: Floats, after: Floats, total: float, *, width: float, best: Floats | None = None
+    values: Floats, before: Floats, after: Floats, total: float, *, fine: bool, best: Floats | None = None
 ) -> tuple[Floats, Floats]:
     """Return the ends of clusters and their ranks.
 
@@ -215,13 +211,13 @@ def _cut(
         before: The rank at which each begins.
         after: The rank at which each ends.
         total: The weight of all.
-        width: See `_width`.
+        fine: As for `summarize`.
         best: Ranks that are taken where they are near enough.
     """
     middle = (before + after) / 2
-    chosen = np.bincount(_nearest(middle, total, width, best), minlength=len(values))
+    chosen = np.bincount(_nearest(middle, total, fine=fine, best=best), minlength=len(values))
     is_end, often = chosen > 0, chosen > 1
-    if width < 1:
+    if fine:
         often |= after - before >= _OFTEN * total
         # The values next to it too, or others would be interpolated up to it.
         often = often | np.append(often[1:], False) | np.append(False, often[:-1])
@@ -237,9 +233,9 @@ def _cut(
     return np.repeat(values, times), ranks
 
 
-def _nearest(ranks: Floats, total: float, width: float, best: Floats | None = None) -> NDArray[np.intp]:
+def _nearest(ranks: Floats, total: float, *, fine: bool, best: Floats | None = None) -> NDArray[np.intp]:
     """Return the index of the rank next to each boundary, of the first and of the last."""
-    targets = _boundaries(width) * total
+    targets = _boundaries(fine) * total
     nearest = _next_to(ranks, targets)
     if best is not None:
         instead = best[_next_to(best, targets)]
