@@ -36,7 +36,7 @@ _UNQUOTED = "/:;()[]"
 
 
 def column_of(name: str) -> str:
-    """Return the column of a metric; characters without UTF-8 are escaped."""
+    """Return the column of a metric."""
     return _RENAMED.get(name) or escaped(name)
 
 
@@ -46,11 +46,11 @@ def name_of(column: str) -> str:
 
 
 def row_bytes(cells: Iterable[object]) -> bytes:
-    """Return cells as one row, None as an empty cell; characters without UTF-8 are escaped."""
+    """Return cells as one row, None as an empty cell; texts are `escaped`."""
     text = io.StringIO()
     # With the standard's line end, cells with a carriage return are quoted as well.
-    csv.writer(text, lineterminator="\r\n").writerow(cells)
-    return text.getvalue().removesuffix("\r\n").encode(_ENCODING, "backslashreplace") + b"\n"
+    csv.writer(text, lineterminator="\r\n").writerow([escaped(one) if isinstance(one, str) else one for one in cells])
+    return text.getvalue().removesuffix("\r\n").encode(_ENCODING) + b"\n"
 
 
 def cells_of(row: bytes) -> list[str]:
@@ -60,7 +60,8 @@ def cells_of(row: bytes) -> list[str]:
 
 def read_rows(lines: Iterable[str]) -> Iterator[list[str]]:
     """Yield the cells of each row, of any length, such as a long caption or a cell of `OTHERS`."""
-    reader = csv.reader(lines)
+    # NUL is only in damaged files, and Python 3.10 reads no row that has it.
+    reader = csv.reader(line.replace("\0", "\\x00") for line in lines)
     while True:
         limit = csv.field_size_limit(sys.maxsize)  # It is global to the process.
         try:

@@ -59,9 +59,14 @@ def is_ours(directory: Path) -> bool:
     return (directory / RUN_FILE).is_file()
 
 
-def escaped(name: str) -> str:
-    """Return a name with characters that UTF-8 cannot encode as escapes."""
-    return name.encode("utf-8", "backslashreplace").decode()
+def escaped(text: str) -> str:
+    r"""Return a text with escapes for what UTF-8 cannot encode, and for NUL, which not every reader of CSV takes.
+
+    Examples:
+        >>> escaped("nul \0")
+        'nul \\x00'
+    """
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 
 def batches_folder(stage: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from torch import Tensor
 from typing_extensions import override
 
+from lightning_trackplus.formats.layout import escaped
 from lightning_trackplus.media.base import Media
 from lightning_trackplus.media.table_cells import Column, cells_of, columns_of, copy_of, nbytes_of
 from lightning_trackplus.record import Cell, TableData, TablePayload
@@ -78,11 +79,13 @@ class Table(Media[Columns]):
 def _csv(table: TableData) -> bytes:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\r\n")
-    writer.writerow(table.columns)
+    writer.writerow(map(_spelled, table.columns))
     writer.writerows(map(_spelled, row) for row in table.rows)
-    return file.getvalue().encode("utf-8", "backslashreplace")
+    return file.getvalue().encode()
 
 
 def _spelled(cell: Cell) -> Cell:
+    if isinstance(cell, str):
+        return escaped(cell)
     # polars takes a column for numbers only with NaN spelled like this.
     return "NaN" if isinstance(cell, float) and math.isnan(cell) else cell

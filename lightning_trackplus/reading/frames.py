@@ -109,7 +109,10 @@ def _steps(column: Any) -> NDArray[Any]:
 
 
 def _array(column: Any) -> NDArray[Any]:
-    return np.empty(0) if column is None else np.asarray(column, np.float64)
+    if column is None:
+        return np.empty(0)
+    # Integers beyond 64 bits are of a type that polars 2.0, the last for Python 3.10, does not give to numpy.
+    return np.asarray(column.cast(float) if hasattr(column, "cast") else column, np.float64)
 
 
 def _columns_of(rows: Sequence[StepRow], names: Sequence[str]) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import re
 from unittest.mock import patch
 
 import numpy as np
-import pandas
 import pytest
 import torch
 from hypothesis import given, settings
@@ -25,6 +24,7 @@ from tests.flavour.fabric.utilities.exceptions import MisconfigurationException
 from tests.flavour.pytorch.loggers import CSVLogger
 from tests.flavour.pytorch.plugins.precision import MixedPrecision
 from tests.flavour.pytorch.strategies import ModelParallelStrategy
+from tests.support.csv_files import read_metrics
 from tests.support.training import leave, loader, quiet_trainer
 
 
@@ -67,7 +67,7 @@ def fit(root, module, callback, batches=None, **options):
     trainer = quiet_trainer(root, callbacks=callbacks, logger=logger, **options)
     torch.manual_seed(0)
     trainer.fit(module, batches or loader(12))
-    return pandas.read_csv(f"{logger.log_dir}/metrics.csv")
+    return read_metrics(logger.log_dir)
 
 
 @pytest.mark.parametrize("order", [1.0, 2.0, 3.0, math.inf])
@@ -151,7 +151,7 @@ def test_it_logs_through_trackplus_and_its_logger(tmp_path):
     logger = TrackPlusLogger(tmp_path, name="run", version=0)
     trainer = quiet_trainer(tmp_path, callbacks=[GradientNorms("head"), TrackPlus()], logger=logger)
     trainer.fit(net, loader(12))
-    rows = pandas.read_csv(tmp_path / "run/version_0/metrics.csv")
+    rows = read_metrics(tmp_path / "run/version_0")
     assert rows["grad_norm"].tolist() == pytest.approx(net.norms)
     assert rows["grad_norm/head"].tolist() == pytest.approx([norm(one, "head") for one in net.seen], rel=1e-5)
 

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import fsspec
 import numpy as np
-import pandas
 import pytest
 import torch
 
@@ -26,6 +25,7 @@ from lightning_trackplus import Image, Text, TrackPlus, TrackPlusLogger, read_ru
 from lightning_trackplus.cli import main
 from tests.flavour.pytorch.callbacks import ModelCheckpoint
 from tests.flavour.pytorch.loggers import CSVLogger, TensorBoardLogger
+from tests.support.csv_files import read_metrics
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 DOCS = Path(__file__).parents[2] / "docs/command-line.md"
@@ -543,7 +543,7 @@ def test_steps_are_those_of_the_table(trackplus, tmp_path):
     for step in range(20000):
         logger.log_metrics({"loss": step / 7, "epoch": 0}, step=step)
     logger.finalize("success")
-    table = pandas.read_csv(tmp_path / "run/metrics.csv")
+    table = read_metrics(tmp_path / "run")
     assert (tmp_path / "run/metrics.csv").stat().st_size > 2**18
     found = json.loads(trackplus("show", tmp_path / "run", "--json"))
     assert found["last_step"] == table["step"].iloc[-1]

@@ -30,6 +30,7 @@ from lightning_trackplus.record import ImagePayload, Item, Record, TextPayload
 from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.protocol import Writer
 from lightning_trackplus.writers.tensorboard import EventsWriter
+from tests.support.csv_files import read_metrics
 from tests.support.forking import Forked
 
 if sys.platform != "win32":
@@ -377,7 +378,7 @@ def test_after_flush_everything_is_on_disk(tmp_path):
             delivery.write(record(count * 1000 + step, {"loss": step / 4, "note": Encoded(str(step))}))
         delivery.flush()
 
-        table = pandas.read_csv(tmp_path / "metrics.csv").set_index("step").loc[count * 1000 :]
+        table = read_metrics(tmp_path).set_index("step").loc[count * 1000 :]
         assert table["loss"].tolist() == [step / 4 for step in range(count)]
         index = pandas.read_csv(tmp_path / "media.csv").set_index("step").loc[count * 1000 :]
         assert [(tmp_path / file).read_text() for file in index["file"]] == [f"note={step}" for step in range(count)]
@@ -400,7 +401,7 @@ def test_files_are_flushed_without_being_asked(tmp_path):
     delivery.write(record(0))
 
     assert flushed.wait(GUARD)
-    assert pandas.read_csv(tmp_path / "metrics.csv")["x"].tolist() == [0.0]
+    assert read_metrics(tmp_path)["x"].tolist() == [0.0]
     delivery.close()
 
 
@@ -413,7 +414,7 @@ def test_close_writes_everything_and_may_be_called_again(tmp_path):
     delivery.close()
     delivery.close()
 
-    assert writer.steps == pandas.read_csv(tmp_path / "metrics.csv")["step"].tolist() == list(range(300))
+    assert writer.steps == read_metrics(tmp_path)["step"].tolist() == list(range(300))
     assert (writer.calls[-1], writer.calls.count("close")) == ("close", 1)
 
 
@@ -480,7 +481,7 @@ def test_a_run_directory_that_cannot_be_made_costs_no_training(tmp_path):
         f"CSVWriter {missing} The first failure:",
         f"EventsWriter {missing} The first failure:",
     ]
-    assert pandas.read_csv(tmp_path / "run" / "metrics.csv")["x"].tolist() == [0.0, 1.0, 2.0]
+    assert read_metrics(tmp_path / "run")["x"].tolist() == [0.0, 1.0, 2.0]
 
 
 def test_an_encoder_that_raises_loses_its_value_alone():

@@ -33,7 +33,9 @@ def test_an_event_is_what_tensorboards_classes_make(records):
     """Any numbers under any names are the event that protobuf would serialize, byte by byte."""
     events = ScalarEvents()
     for step, wall_time, numbers in [*records, *records]:
-        values = [{"tag": name, "simple_value": float32(number)} for name, number in numbers.items()]
+        values = [
+            {"tag": name.replace("\0", "\\x00"), "simple_value": float32(number)} for name, number in numbers.items()
+        ]
         wanted = Event(wall_time=wall_time, step=step, summary={"value": values})
         assert events.serialized(step, wall_time, numbers) == wanted.SerializeToString()
 
@@ -47,6 +49,6 @@ def test_thousands_of_names_are_events():
 
 
 def test_a_name_without_utf8_has_a_tag():
-    """A lone surrogate stands in the tag as its escape."""
-    event = Event.FromString(ScalarEvents().serialized(0, 1.0, {"a\ud800": 1.0}))
-    assert [value.tag for value in event.summary.value] == ["a\\ud800"]
+    """A lone surrogate stands in the tag as its escape; so does NUL."""
+    event = Event.FromString(ScalarEvents().serialized(0, 1.0, {"a\ud800\0": 1.0}))
+    assert [value.tag for value in event.summary.value] == ["a\\ud800\\x00"]

@@ -6,7 +6,6 @@ import json
 import re
 from pathlib import Path
 
-import pandas
 import pytest
 
 from lightning_trackplus import TrackPlus, TrackPlusLogger
@@ -14,6 +13,7 @@ from lightning_trackplus.cli import main
 from lightning_trackplus.reading.verify import differences
 from tests.flavour.pytorch.callbacks import ModelCheckpoint
 from tests.run.test_resume import in_fast_loader, in_slow_loader, in_table
+from tests.support.csv_files import read_metrics
 from tests.support.training import LoggingModule, goes_on_exactly, loader, quiet_trainer
 
 EPOCHS, STEPS = 3, 5
@@ -70,7 +70,7 @@ def test_chosen_names_stand_over_their_axis(tmp_path, capsys, axis, places, pref
     assert events[f"{p}loss"] == table[f"{p}loss"] == [(step, float(step)) for step in range(STEPS * EPOCHS)]
     batches = in_slow_loader(run / "validation_batches")
     assert steps(batches[f"{p}val/loss_step"]) == steps(table[f"{p}val/loss_step"]) == list(range(2 * EPOCHS))
-    rows = pandas.read_csv(run / "metrics.csv").dropna(subset=[f"{p}val/loss_epoch"])
+    rows = read_metrics(run).dropna(subset=[f"{p}val/loss_epoch"])
     assert rows["epoch"].to_list() == [0, 1, 2]
     assert rows[f"{p}seen"].to_list() == [20, 40, 60]
     assert differences(run) == []

@@ -13,7 +13,6 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import pandas
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -23,6 +22,7 @@ from lightning_trackplus.formats.event_files import masked_checksum
 from lightning_trackplus.reading.verify import differences
 from lightning_trackplus.run.journal import Extent, RunJournal
 from lightning_trackplus.run.resume import rewind
+from tests.support.csv_files import read_metrics
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 
@@ -293,4 +293,4 @@ def test_a_journal_that_was_damaged_leaves_what_can_be_read(tmp_path):
     journal.write_bytes(journal.read_bytes() + b"{torn\n\xff\xfe\n" + b"[" * 200_000 + b'\n{"cut"')
     assert RunJournal(run).run == name
     written(tmp_path, range(3, 5))
-    assert pandas.read_csv(run / "metrics.csv")["step"].to_list() == [0, 1, 2, 3, 4]
+    assert read_metrics(run)["step"].to_list() == [0, 1, 2, 3, 4]

@@ -23,6 +23,7 @@ from tensorboard.util import tensor_util
 
 from lightning_trackplus import HeatMap
 from lightning_trackplus.cli import main as trackplus
+from tests.support.csv_files import read_metrics
 from tests.support.programs import as_a_program, imported_example
 
 ROOT = Path(__file__).parents[2]
@@ -83,7 +84,7 @@ def judged(run, example):
 
 def test_numbers_agree_in_events_pandas_and_polars(run, events):
     """All three readers find the same names, steps and values."""
-    metrics = pandas.read_csv(run / "metrics.csv")
+    metrics = read_metrics(run)
     losses = {f"val/loss_{reducer}" for reducer in ("mean", "p5", "median", "p95")}
     assert {"train/loss", "val/accuracy"} | losses < set(metrics.columns)
     assert {f"val/recall/{digit}" for digit in range(10)} < set(metrics.columns)
@@ -100,7 +101,7 @@ def test_numbers_agree_in_events_pandas_and_polars(run, events):
 
 def test_the_numbers_are_those_of_the_saved_net(run, judged):
     """Losses, accuracy and recall of the last epoch are what numpy and scikit-learn make of the checkpoint."""
-    row = pandas.read_csv(run / "metrics.csv").set_index("step").loc[LAST_STEPS[-1]]
+    row = read_metrics(run).set_index("step").loc[LAST_STEPS[-1]]
     losses = judged["loss"]
     assert row["val/loss_mean"] == pytest.approx(losses.mean(), rel=1e-5)
     for name, probability in (("p5", 0.05), ("median", 0.5), ("p95", 0.95)):
@@ -161,14 +162,14 @@ def test_the_checkpoint_is_that_of_the_best_quantile(run):
     """ModelCheckpoint has monitored ``val/loss_p95``."""
     checkpoint = torch.load(run / "checkpoints/best.ckpt", weights_only=False)
     state = next(value for key, value in checkpoint["callbacks"].items() if "ModelCheckpoint" in key)
-    metrics = pandas.read_csv(run / "metrics.csv")
+    metrics = read_metrics(run)
     assert state["monitor"] == "val/loss_p95"
     assert state["best_model_score"].item() == metrics["val/loss_p95"].min()
 
 
 def test_the_summary_knows_what_is_good(run, events):
     """The best accuracy is the highest, also in the HParams tab; beside the best quantile stands all of its epoch."""
-    metrics, summary = pandas.read_csv(run / "metrics.csv"), json.loads((run / "summary.json").read_text())
+    metrics, summary = read_metrics(run), json.loads((run / "summary.json").read_text())
     assert summary["val/accuracy"]["best"] == metrics["val/accuracy"].max()
     assert events.Scalars("best/val/accuracy")[-1].value == np.float32(metrics["val/accuracy"].max())
     best = metrics.set_index("step").loc[metrics.set_index("step")["val/loss_p95"].idxmin()].dropna()
@@ -200,7 +201,7 @@ def test_a_sweep_compares_learning_rates_over_seeds(example, tmp_path, capsys, m
     assert [column["hparams"]["learning_rate"] for column in columns] == [0.001, 0.01]
     for column in columns:
         assert len(column["runs"]) == 3
-        found = [pandas.read_csv(tmp_path / one / "metrics.csv")["val/accuracy"].max() for one in column["runs"]]
+        found = [read_metrics(tmp_path / one)["val/accuracy"].max() for one in column["runs"]]
         assert len(set(found)) == 3
         assert column["metrics"]["val/accuracy"]["values"] == found
         assert column["metrics"]["val/accuracy"]["mean"] == pytest.approx(np.mean(found))

@@ -17,6 +17,7 @@ from lightning_trackplus.reading.verify import compare, differences
 from tests.flavour.fabric import Fabric
 from tests.flavour.pytorch.callbacks import DeviceStatsMonitor
 from tests.flavour.pytorch.loggers import CSVLogger
+from tests.support.csv_files import read_metrics
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 
@@ -117,7 +118,7 @@ def test_one_tag_for_steps_of_training_and_of_batches_is_no_difference(tmp_path)
     assert len(list(run.glob("*tfevents*"))) == 1
     assert [step for step, _ in curve(run, "loss_step")] == [0, 1, 2, 3]
     assert [step for step, _ in curve(run, "loss_step", "validation_batches")] == [0, 1, 2, 3]
-    frame = pandas.read_csv(run / "metrics.csv")
+    frame = read_metrics(run)
     # Rows of batches have no epoch.
     assert frame[frame["epoch"].isna()]["step"].to_list() == [0, 1, 2, 3]
     assert differences(run) == []

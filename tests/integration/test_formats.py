@@ -5,11 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import pandas
-
 from lightning_trackplus import read_run
 from lightning_trackplus.reading.verify import compare
 from tests.support import format_1
+from tests.support.csv_files import read_metrics
 from tests.support.training import goes_on_exactly
 
 
@@ -36,9 +35,9 @@ def test_a_run_of_format_1_goes_on_from_its_checkpoint(tmp_path):
 
     format_1.fit(tmp_path, 3, ckpt_path=run / "checkpoints" / "first.ckpt")
 
-    metrics = pandas.read_csv(run / "metrics.csv")
+    metrics = read_metrics(run)
     assert metrics["loss"].dropna().to_list() == [step / 8 for step in range(6)]
     assert metrics["val_step"].dropna().to_list() == [0.0, 0.125, 1.0, 1.125, 2.0, 2.125]
     assert [one.step for one in read_run(run).media] == [2, 4, 6]
-    assert pandas.read_csv(run / "backup" / "1" / "metrics.csv")["loss"].dropna().to_list() == [0.25, 0.375]
+    assert read_metrics(run / "backup" / "1")["loss"].dropna().to_list() == [0.25, 0.375]
     assert compare(run).differences == ()

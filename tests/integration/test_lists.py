@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import deque
 from pathlib import Path
 
-import pandas
 import pytest
 import torch
 from omegaconf import OmegaConf
 
 from lightning_trackplus import GradientNorms, Histogram, Image, Table, Text, TrackPlus, TrackPlusLogger
+from tests.support.csv_files import read_metrics
 from tests.support.recording import numbers
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
@@ -40,7 +40,7 @@ def run(folder, of, of_tensors=list):
     trainer.fit(module, loader(), loader())
     run = Path(logger.log_dir)
     files = {path.relative_to(run): path.read_bytes() for path in run.glob("media/**/*.*")}
-    return numbers(trainer.callback_metrics), list(pandas.read_csv(run / "metrics.csv")), files
+    return numbers(trainer.callback_metrics), list(read_metrics(run)), files
 
 
 def as_deques(value):

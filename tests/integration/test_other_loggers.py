@@ -12,10 +12,12 @@ import torch
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from lightning_trackplus import Audio, Image, Text, TrackPlus, TrackPlusLogger
+from lightning_trackplus.formats.layout import escaped
 from lightning_trackplus.record import TensorBoardEvent
 from lightning_trackplus.writers.foreign.csv_logger import MediaFilesWriter
 from lightning_trackplus.writers.foreign.tensorboard_logger import TensorBoardLoggerWriter
 from tests.flavour.pytorch.loggers import CSVLogger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from tests.support.csv_files import read_metrics
 from tests.support.loggers import Silent, events, picture, pixels_of
 from tests.support.payloads import HARD_NAMES, KINDS, PIXELS, pictures, record
 from tests.support.training import LoggingModule, loader, quiet_trainer
@@ -85,7 +87,7 @@ def test_csv_has_files_beside_its_numbers(run):
     assert list(kept["epoch"]) == [0] * 8 + [1] * 8
     assert list(kept["score"]) == [*range(8)] * 2
     assert [pixels_of(directory / file).max() for file in kept["file"]] == [*range(8)] * 2
-    metrics = pandas.read_csv(directory / "metrics.csv")
+    metrics = read_metrics(directory)
     assert set(metrics["step"]) == set(media["step"])
 
 
@@ -161,8 +163,8 @@ def test_any_name_is_stored(tmp_path):
         writer.close()
     found = events(tensorboard.log_dir)
     for name in HARD_NAMES:
-        (event,) = found.Tensors(name.encode("utf-8", "backslashreplace").decode())
+        (event,) = found.Tensors(escaped(name))
         np.testing.assert_array_equal(pixels_of(event.tensor_proto.string_val[2]), PIXELS[0])
     media = pandas.read_csv(Path(csv.log_dir, "media.csv"), keep_default_na=False)
-    assert list(media["name"]) == [name.encode("utf-8", "backslashreplace").decode() for name in HARD_NAMES]
+    assert list(media["name"]) == [escaped(name) for name in HARD_NAMES]
     assert len(set(media["file"])) == len(HARD_NAMES)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-import pandas
 import pytest
 import yaml
 
 from lightning_trackplus.reading.verify import differences
+from tests.support.csv_files import read_metrics
 from tests.support.programs import as_a_program
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -37,14 +37,14 @@ def test_the_saved_config_goes_on_in_the_run_that_was_cut_off(tmp_path, monkeypa
         words = ["--config", EXAMPLES / f"{name}.yaml", *SMALL, *options]
         with as_a_program("fit", *words, folder=tmp_path), pytest.raises(KeyError, match="cut off"):
             example.main()
-    assert pandas.read_csv(run / "metrics.csv")["train/loss"].count() == steps + 3
+    assert read_metrics(run)["train/loss"].count() == steps + 3
 
     again = ["--config", run / "config.yaml", "--ckpt_path", run / "checkpoints" / checkpoint]
     with as_a_program("fit", *again, folder=tmp_path):
         example.main()
 
     assert [path.name for path in run.parent.iterdir()] == ["version_0"]
-    metrics = pandas.read_csv(run / "metrics.csv").set_index("step")
+    metrics = read_metrics(run).set_index("step")
     assert metrics["train/loss"].dropna().index.tolist() == list(range(2 * steps))
     assert metrics[validated].dropna().index.tolist() == [steps - 1, 2 * steps - 1]
     assert differences(run) == []

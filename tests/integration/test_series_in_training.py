@@ -11,6 +11,7 @@ import tests.flavour as L
 from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.reducers import EMA, Running, SinceLogged
 from tests.flavour.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from tests.support.csv_files import read_metrics
 from tests.support.recording import Rows, Shown, numbers
 from tests.support.training import LoggingModule, goes_on_exactly, loader, quiet_trainer
 
@@ -332,7 +333,7 @@ def test_series_come_back_from_the_files(tmp_path):
 
     logger = TrackPlusLogger(tmp_path)
     run(tmp_path, step, logger=logger, log_every_n_steps=3, accumulate_grad_batches=2)
-    table = pandas.read_csv(f"{logger.log_dir}/metrics.csv").set_index("step")
+    table = read_metrics(logger.log_dir).set_index("step")
     expected = step_means(2).ewm(alpha=0.3).mean()
     assert list(table.index) == [2, 5, 8, 11, 14]
     np.testing.assert_allclose(table["x_ema0.3"], expected[list(table.index)], rtol=1e-10)

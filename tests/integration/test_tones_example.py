@@ -18,6 +18,7 @@ from sklearn.metrics import confusion_matrix, recall_score
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_trackplus import HeatMap
+from tests.support.csv_files import read_metrics
 from tests.support.programs import as_a_program, imported_example
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +52,7 @@ def run(tones, tmp_path_factory):
 @pytest.fixture(scope="module")
 def metrics(run):
     """Return ``metrics.csv``, a row for each validation."""
-    return pandas.read_csv(run / "metrics.csv").dropna(subset=["val/accuracy"]).set_index("step")
+    return read_metrics(run).dropna(subset=["val/accuracy"]).set_index("step")
 
 
 @pytest.fixture(scope="module")

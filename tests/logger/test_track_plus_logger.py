@@ -24,6 +24,7 @@ from tests.flavour import PYTORCH
 from tests.flavour.pytorch.callbacks import ModelCheckpoint
 from tests.flavour.pytorch.loggers import TensorBoardLogger
 from tests.flavour.pytorch.tuner import Tuner
+from tests.support.csv_files import read_metrics
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 
@@ -114,7 +115,7 @@ def test_events_and_csv_hold_the_same_numbers(tmp_path):
         loader(),
         loader(),
     )
-    metrics = pandas.read_csv(f"{logger.log_dir}/metrics.csv").set_index("step")
+    metrics = read_metrics(logger.log_dir).set_index("step")
     assert list(metrics.columns) == ["epoch", "train/x", "train/y_step", "val", "train/y_epoch"]
     assert list(metrics.index) == [0, 1, 2, 3, 4, 5]
     assert metrics["val"][2] == pytest.approx(np.std(np.arange(10) / 7, ddof=1), rel=1e-7, abs=0)
@@ -157,7 +158,7 @@ def test_a_prefix_is_added_to_every_name(tmp_path):
     logger.log_image("img", [torch.rand(3, 4, 4)], step=3)
     logger.finalize("success")
     assert scalars(logger.log_dir) == {"run-loss": [(3, 1.5)], "epoch": [(3, 2.0)]}
-    assert pandas.read_csv(f"{logger.log_dir}/metrics.csv").to_dict("list") == {
+    assert read_metrics(logger.log_dir).to_dict("list") == {
         "step": [3],
         "epoch": [2],
         "run-loss": [1.5],
@@ -216,7 +217,7 @@ def test_fit_validate_and_test_continue_one_run(tmp_path):
     trainer.fit(module, loader(), loader())
     trainer.validate(module, loader(), verbose=False)
     trainer.test(module, loader(), verbose=False)
-    metrics = pandas.read_csv(f"{logger.log_dir}/metrics.csv")
+    metrics = read_metrics(logger.log_dir)
     assert list(metrics["step"]) == [0, 1, 2, 3]
     assert list(metrics["val"].dropna()) == [9.0, 9.0]
     assert list(metrics["test"].dropna()) == [0.0]
@@ -230,7 +231,7 @@ def test_a_continued_version_keeps_its_history(tmp_path):
         logger = TrackPlusLogger(tmp_path, version=5)
         logger.log_metrics({f"metric_{run}": 1.0 + run}, step=run)
         logger.finalize("success")
-    metrics = pandas.read_csv(f"{logger.log_dir}/metrics.csv")
+    metrics = read_metrics(logger.log_dir)
     assert metrics["step"].tolist() == [0, 1]
     assert metrics["metric_0"].dropna().tolist() == [1.0]
     assert metrics["metric_1"].dropna().tolist() == [2.0]
@@ -319,7 +320,7 @@ def test_it_can_be_copied_while_it_writes(tmp_path, copied):
     other.log_metrics({"a": 2.0}, step=1)
     other.finalize("success")
     assert other.log_dir == logger.log_dir
-    assert pandas.read_csv(f"{logger.log_dir}/metrics.csv")["a"].tolist() == [1.0, 2.0]
+    assert read_metrics(logger.log_dir)["a"].tolist() == [1.0, 2.0]
     assert scalars(logger.log_dir) == {"a": [(0, 1.0), (1, 2.0)]}
 
 
@@ -358,7 +359,7 @@ def test_numbers_in_a_graph_and_in_arrays_equal_those_of_lightnings_loggers(tmp_
         logger.finalize("success")
     ours, theirs = (scalars(logger.log_dir) for logger in loggers)
     assert {name: ours[name] for name in values} == theirs
-    table = pandas.read_csv(f"{loggers[0].log_dir}/metrics.csv")
+    table = read_metrics(loggers[0].log_dir)
     assert table.loc[table["x"] == 1, ["step", "epoch"]].to_numpy().tolist() == [[2, 2.5]]
 
 
@@ -513,7 +514,7 @@ def test_a_failing_writer_never_stops_training(tmp_path):
         "Broken failed 3 times in this run, between the steps 0 and 2. Records from those steps are missing from the"
         " output. The first failure: OSError: no space left on device",
     ]
-    assert pandas.read_csv(f"{logger.log_dir}/metrics.csv")["x"].tolist() == [0.0, 1.0, 2.0]
+    assert read_metrics(logger.log_dir)["x"].tolist() == [0.0, 1.0, 2.0]
 
 
 def test_csv_only_writes_no_events(tmp_path):
@@ -526,7 +527,7 @@ def test_csv_only_writes_no_events(tmp_path):
     assert len(caught) == 1
     logger.finalize("success")
     assert files(Path(logger.log_dir)) == {"metrics.csv", "hparams.yaml", "run.jsonl", "summary.json"}
-    assert pandas.read_csv(f"{logger.log_dir}/metrics.csv")["score"].tolist() == [1.0]
+    assert read_metrics(logger.log_dir)["score"].tolist() == [1.0]
 
 
 def test_it_works_next_to_other_loggers(tmp_path):
@@ -556,7 +557,7 @@ def test_an_interrupted_run_loses_no_logged_value(tmp_path):
     trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus()], logger=logger)
     with pytest.raises(RuntimeError, match="broken"):
         trainer.fit(LoggingModule(training_step=step), loader())
-    assert pandas.read_csv(f"{logger.log_dir}/metrics.csv")["x"].tolist() == [0.0, 1.0]
+    assert read_metrics(logger.log_dir)["x"].tolist() == [0.0, 1.0]
     assert [value for _, value in scalars(logger.log_dir)["x"]] == [0.0, 1.0]
 
 
@@ -573,7 +574,7 @@ def test_training_and_validation_share_a_row_next_to_values_of_batches(tmp_path)
 
     trainer = quiet_trainer(tmp_path, logger=logger, max_epochs=2)
     trainer.fit(LoggingModule(training_step=training_step, validation_step=validation_step), loader(20), loader(8))
-    metrics = pandas.read_csv(f"{logger.log_dir}/metrics.csv")
+    metrics = read_metrics(logger.log_dir)
     steps = metrics[metrics["train"].notna()]
     assert steps["step"].tolist() == list(range(10))
     assert steps["direct"].tolist() == steps["train"].tolist()
@@ -601,7 +602,7 @@ def test_another_thread_logs_between_two_batches_of_an_evaluation(tmp_path):
 
     trainer = quiet_trainer(tmp_path, logger=logger)
     trainer.validate(LoggingModule(validation_step=step), Watched(loader(3).dataset), verbose=False)
-    metrics = pandas.read_csv(f"{logger.log_dir}/metrics.csv").fillna(-1)
+    metrics = read_metrics(logger.log_dir).fillna(-1)
     assert metrics[["step", "epoch", "watched"]][metrics["watched"] >= 0].values.tolist() == [
         [7, 0, 0], [7, 0, 1], [7, 0, 2],
     ]  # fmt: skip
@@ -644,7 +645,7 @@ def test_warnings_that_are_errors_do_not_reach_the_training(tmp_path, caplog):
         "Broken failed, training continues",
         "Broken failed once in this run, at step 1",
     ]
-    assert pandas.read_csv(f"{logger.log_dir}/metrics.csv")["step"].tolist() == [0, 1]
+    assert read_metrics(logger.log_dir)["step"].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan")])
@@ -669,7 +670,7 @@ def test_many_threads_write_one_file(tmp_path):
     for thread in threads:
         thread.join()
     logger.finalize("success")
-    assert sorted(pandas.read_csv(f"{logger.log_dir}/metrics.csv")["step"]) == list(range(8))
+    assert sorted(read_metrics(logger.log_dir)["step"]) == list(range(8))
 
 
 def test_a_garbage_collected_logger_is_written_out(tmp_path):
@@ -698,7 +699,7 @@ def test_steps_and_scores_may_be_tensors(tmp_path):
     logger.log_metrics({"a": 1.0}, step=torch.tensor(3))
     logger.log_audio("s", [torch.zeros(9)] * 2, torch.tensor(4), sample_rate=[8000] * 2, score=torch.tensor([0.5, 1.5]))
     logger.finalize("success")
-    assert pandas.read_csv(f"{logger.log_dir}/metrics.csv")["step"].tolist() == [3]
+    assert read_metrics(logger.log_dir)["step"].tolist() == [3]
     media = pandas.read_csv(f"{logger.log_dir}/media.csv")
     assert media[["step", "score"]].to_numpy().tolist() == [[4, 0.5], [4, 1.5]]
 

@@ -206,8 +206,9 @@ def test_pandas_and_polars_read_the_numbers(tmp_path):
 
 
 def test_a_lone_surrogate_is_written_as_its_escape():
-    """What has no UTF-8 does not lose the table it stands in."""
+    """What has no UTF-8 does not lose the table it stands in; neither does NUL."""
     assert read_back(Table([["a\ud800"]], ["b\udfff"])) == [["b\\udfff"], ["a\\ud800"]]
+    assert read_back(Table([["a\0"]], ["b\0"])) == [["b\\x00"], ["a\\x00"]]
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lightning_trackplus import Image, TrackPlus, TrackPlusLogger
 from lightning_trackplus.reading.verify import differences
+from tests.support.csv_files import read_metrics
 from tests.support.forking import Forked
 from tests.support.training import LoggingModule, disk_full_above, loader, quiet_trainer
 
@@ -56,7 +57,7 @@ def said(output, text):
 
 
 def table(directory):
-    return pandas.read_csv(Path(directory, "metrics.csv"))
+    return read_metrics(directory)
 
 
 def column(directory, name):

@@ -6,12 +6,12 @@ import math
 from pathlib import Path
 
 import numpy as np
-import pandas
 import pytest
 import torch
 
 from tests.flavour.pytorch.cli import LightningCLI
 from tests.flavour.pytorch.demos.boring_classes import BoringDataModule, BoringModel
+from tests.support.csv_files import read_metrics
 from tests.support.forking import Forked
 from tests.support.programs import as_a_program
 
@@ -73,7 +73,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("forked")
     (folder / "config.yaml").write_text(CONFIG)
     assert Forked(train, folder).join() == 0
-    return folder, pandas.read_csv(folder / "logs/run/version_0/metrics.csv")
+    return folder, read_metrics(folder / "logs/run/version_0")
 
 
 def test_one_table_has_what_was_logged_before_and_after_the_fork(run):

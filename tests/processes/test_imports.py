@@ -9,6 +9,7 @@ import pandas
 import pytest
 
 import lightning_trackplus
+from tests.support.csv_files import read_metrics
 from tests.support.programs import run_python
 
 PROGRAM = """
@@ -128,6 +129,6 @@ def test_where_tensorboard_is_missing_csv_is_written_and_said_once(said):
     """In an interpreter that cannot find tensorboard, a run goes on with CSV."""
     assert said["without tensorboard"] == 0, said["errors"]
     run = said["folder"] / "lightning_logs/version_0"
-    assert pandas.read_csv(run / "metrics.csv")["x_max"].tolist() == [9.0]
+    assert read_metrics(run)["x_max"].tolist() == [9.0]
     assert len(pandas.read_csv(run / "media.csv")) == 3
     assert not list(said["folder"].rglob("events*"))

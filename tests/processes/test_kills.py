@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lightning_trackplus import Image, TrackPlus, TrackPlusLogger
 from lightning_trackplus.reading.verify import differences
 from tests.flavour.pytorch.callbacks import ModelCheckpoint
+from tests.support.csv_files import read_metrics
 from tests.support.forking import Forked
 from tests.support.killing import Campaign
 from tests.support.training import LoggingModule, goes_on_exactly, loader, quiet_trainer
@@ -72,7 +73,7 @@ def test_a_killed_training_goes_on_from_its_last_checkpoint(tmp_path):
             process.kill()
         assert process.join() == (0 if last is None else -9)
     assert [path.name for path in run.parent.iterdir()] == ["version_0"]
-    table = pandas.read_csv(run / "metrics.csv")
+    table = read_metrics(run)
     events = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload()
     rows = table[table["x"].notna()]
     steps = rows["step"].tolist()

@@ -10,6 +10,7 @@ import pandas
 import PIL.Image
 import pytest
 
+from tests.support.csv_files import read_metrics
 from tests.support.two_processes import REDUCTIONS
 
 ALL, FIRST_PART, SECOND_PART = np.arange(10.0), np.arange(6.0), np.arange(6.0, 10.0)
@@ -118,7 +119,7 @@ def test_rank_zero_alone_writes_one_run(ranks, folder, ranks_folder):
     assert folder == ranks_folder / "uneven_training/lightning_logs/version_0"
     assert [path.name for path in folder.parent.iterdir()] == ["version_0"]
     assert len(list(folder.glob("events*"))) == 1
-    metrics = pandas.read_csv(folder / "metrics.csv")
+    metrics = read_metrics(folder)
     assert metrics["synced_p90"].dropna().tolist() == pytest.approx([np.quantile(ALL, 0.9)] * 2)
     assert metrics["step_local"].tolist() == [1, 3, 1, 3]
 

@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pandas
 import pytest
 import torch
 from hypothesis import example, given, settings
@@ -24,10 +23,9 @@ from lightning_trackplus.cli import main
 from lightning_trackplus.formats.event_files import EventFile, event_files, read_events
 from lightning_trackplus.reading.verify import Difference, compare, differences
 from tests.flavour.pytorch.loggers import CSVLogger, TensorBoardLogger
+from tests.support.csv_files import read_metrics
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
-# Until pandas 3 the default was fast and one unit in the last place off.
-EXACT = None if int(pandas.__version__.split(".")[0]) >= 3 else "round_trip"
 NUMBERS = st.floats() | st.integers(-(2**70), 2**70) | st.sampled_from([3.4028235677973366e38, 1e39, -1e300, -0.0])
 
 
@@ -142,7 +140,7 @@ def rewrite_events(directory, edit):
 
 def test_a_value_that_was_changed_is_shown_with_both(run):
     """The smallest change that float32 can hold is one, and a smaller one is none."""
-    metrics = pandas.read_csv(run / "metrics.csv", float_precision=EXACT)
+    metrics = read_metrics(run)
     number = float(metrics["train/loss_step"][metrics["step"] == 4].dropna().iloc[0])
     above = float(np.nextafter(np.float32(number), np.float32(np.inf)))
     change(run / "metrics.csv", f",{number!r}\n", f",{number * (1 + 1e-12)!r}\n")
@@ -197,7 +195,7 @@ def test_a_name_that_is_in_one_alone_is_one_difference(run):
 def test_a_cell_that_is_no_number_is_shown(run):
     """It does not keep the others from being compared."""
     change(run / "metrics.csv", "\n4,1,", "\n4,1,oops")
-    before = pandas.read_csv(run / "metrics.csv")["train/loss_step"]
+    before = read_metrics(run)["train/loss_step"]
     (cell,) = (cell for cell in before if str(cell).startswith("oops"))
     assert shown(run) == [f"train/loss_step at 4: {cell!r} in the CSV, which is not a number"]
 

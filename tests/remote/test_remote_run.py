@@ -16,7 +16,6 @@ from collections import Counter
 from pathlib import Path
 
 import fsspec
-import pandas
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
@@ -29,6 +28,7 @@ from lightning_trackplus.remote import remote_run
 from lightning_trackplus.remote.remote_folder import remote_versions
 from lightning_trackplus.remote.remote_run import RemoteRun
 from lightning_trackplus.remote.spool import spool_of
+from tests.support.csv_files import read_metrics
 from tests.support.forking import Forked
 
 LATER = 3600.0
@@ -357,7 +357,7 @@ def test_what_a_killed_process_left_is_uploaded_by_the_next_run(url, there):
     with (spool / "metrics.csv").open("a") as table:
         table.write("2,0,0.125\n")
     run.close()
-    assert pandas.read_csv(there / "metrics.csv").loss.tolist() == [0.5, 0.25, 0.125]
+    assert read_metrics(there).loss.tolist() == [0.5, 0.25, 0.125]
     assert content(url).keys() == {"metrics.csv", "media/x/1.png"}
     assert content(url)["media/x/1.png"] == b"picture"
 

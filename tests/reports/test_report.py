@@ -334,7 +334,6 @@ OUTSIDE = [
     "C:\\secret.txt",
     "..\\secret.txt",
     "",
-    "media/a\0b",
 ]
 
 

@@ -112,6 +112,8 @@ def test_what_torch_wraps_is_lightnings_own(tmp_path, monkeypatch, reached, said
     module = LoggingModule(training_step=say)
     if again:
         module.log = torch.compiler.disable(module.log)
+        if not hasattr(module.log.__wrapped__, "__self__"):
+            pytest.skip("this torch loses the object of a method that is wrapped twice")
     quiet_trainer(tmp_path, callbacks=[TrackPlus()], max_epochs=2).fit(module, loader())
     assert [reached.count(name) for name in "xy"] == [2, 1]
     assert said() == []

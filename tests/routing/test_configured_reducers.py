@@ -20,6 +20,7 @@ from lightning_trackplus.reducers import Max, Mean, Min, Quantile
 from tests.flavour.fabric.utilities.exceptions import MisconfigurationException
 from tests.flavour.pytorch.cli import LightningCLI
 from tests.flavour.pytorch.demos.boring_classes import BoringDataModule, BoringModel
+from tests.support.csv_files import read_metrics
 from tests.support.programs import as_a_program
 from tests.support.recording import Rows, Shown, numbers
 from tests.support.training import LoggingModule, loader, quiet_trainer
@@ -508,7 +509,7 @@ def test_values_come_back_from_the_files(tmp_path):
     track = TrackPlus(reducers={"val/*": ["median", "p95"], "train/loss": ["ema(0.5)", "max"]})
     trainer = quiet_trainer(tmp_path, callbacks=[track], logger=logger, max_epochs=2)
     trainer.fit(LoggingModule(**hooks), loader(), loader())
-    table = pandas.read_csv(f"{logger.log_dir}/metrics.csv").set_index("step")
+    table = read_metrics(logger.log_dir).set_index("step")
     events = EventAccumulator(logger.log_dir)
     events.Reload()
     expected = {
@@ -552,7 +553,7 @@ def test_yaml_asks_for_reducers_and_the_policy(tmp_path, policy, median):
     reducers = {"val/*": ["median", "max"], "train/loss": "running(2)"}
     cli(tmp_path, {"reducers": reducers, "nan_policy": policy})
     (run,) = tmp_path.glob("lightning_logs/*")
-    table = pandas.read_csv(run / "metrics.csv")
+    table = read_metrics(run)
     assert list(table["train/loss_running2"].dropna()) == [0.0, 0.5, 1.5, 2.5, 3.5]
     seen = table["val/loss_median"].dropna().tolist() or [math.nan]
     assert seen == pytest.approx([median], nan_ok=True)

@@ -19,6 +19,7 @@ from lightning_trackplus.routing.media_dispatch import MediaDispatch
 from tests.flavour.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tests.flavour.pytorch.loggers.logger import DummyLogger
 from tests.flavour.pytorch.utilities.rank_zero import rank_zero_only
+from tests.support.csv_files import read_metrics
 from tests.support.loggers import NO_DATA, Silent, events, media_of, no_warnings, picture, pixels_of, trainer_with
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
@@ -302,7 +303,7 @@ def test_media_have_the_prefix_that_numbers_have(tmp_path):
         logger.log_metrics({"loss": 0.5}, 7)
         logger.finalize("success")
     assert list(media_of(csv.log_dir)["name"]) == ["mine-shade"]
-    assert "mine-loss" in pandas.read_csv(Path(csv.log_dir, "metrics.csv"))
+    assert "mine-loss" in read_metrics(csv.log_dir)
     found = events(tensorboard.log_dir).Tags()
     assert set(found["scalars"]) == {"mine-loss"}
     assert set(found["tensors"]) >= {"mine-shade", "mine-shade/captions"}
@@ -343,7 +344,7 @@ def test_a_logger_that_comes_to_media_first_has_its_numbers_as_before(tmp_path):
         for logger in (csv, tensorboard):
             logger.log_metrics({"loss": 0.5}, 7)
             logger.finalize("success")
-    assert list(pandas.read_csv(Path(csv.log_dir, "metrics.csv"))["loss"]) == [0.5]
+    assert list(read_metrics(csv.log_dir)["loss"]) == [0.5]
     assert [event.value for event in events(tensorboard.log_dir).Scalars("loss")] == [0.5]
 
 

@@ -21,6 +21,7 @@ from lightning_trackplus.media.selection import First, Last, Sample
 from lightning_trackplus.routing.rank_sync import sync_epoch
 from tests.flavour.fabric.utilities.exceptions import MisconfigurationException
 from tests.flavour.pytorch.callbacks import LearningRateFinder
+from tests.support.csv_files import read_metrics
 from tests.support.thread_ranks import in_threads
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
@@ -54,7 +55,7 @@ def test_in_training_media_follow_log_every_n_steps(tmp_path):
         module.log("train/img", Image(grey(10 * index, 10)))
 
     media = run(tmp_path, {"training_step": step}, log_every_n_steps=2, max_epochs=2)
-    metrics = pandas.read_csv(tmp_path / "lightning_logs/version_0/metrics.csv")
+    metrics = read_metrics(tmp_path / "lightning_logs/version_0")
     assert sorted(set(media["step"])) == [1, 3, 5] == list(metrics["step"])
     assert list(media["epoch"].drop_duplicates()) == list(metrics["epoch"].drop_duplicates()) == [0, 1]
     assert list(media["shade"]) == [10] * 10 + [0] * 10 + [20] * 10
@@ -68,7 +69,7 @@ def test_gradient_accumulation_logs_media_where_it_logs_numbers(tmp_path):
         module.log("img", Image(grey(10 * index)))
 
     media = run(tmp_path, {"training_step": step}, accumulate_grad_batches=2)
-    metrics = pandas.read_csv(tmp_path / "lightning_logs/version_0/metrics.csv")
+    metrics = read_metrics(tmp_path / "lightning_logs/version_0")
     assert list(media["step"]) == list(metrics["step"]) == [0, 1]
     assert list(media["shade"]) == [10, 20]
 
@@ -82,7 +83,7 @@ def test_in_evaluation_the_first_eight_items_of_the_epoch_are_kept(tmp_path):
         module.log("val/img", Image(grey(1, len(batch)) * batch[:, :1, None, None] * 10, captions, batch[:, 0]))
 
     media = run(tmp_path, {"validation_step": step}, max_epochs=2)
-    metrics = pandas.read_csv(tmp_path / "lightning_logs/version_0/metrics.csv")
+    metrics = read_metrics(tmp_path / "lightning_logs/version_0")
     assert list(media["step"]) == [2] * 8 + [5] * 8
     assert list(metrics["step"]) == [2, 5]
     assert list(media["shade"]) == [10 * number for number in range(8)] * 2
@@ -200,7 +201,7 @@ def test_epoch_end_hooks_write_all_items_at_once(tmp_path):
         module.log("report", Text([f"text {number}" for number in range(9)]))
 
     media = run(tmp_path, {"on_train_epoch_end": train_end, "on_validation_epoch_end": val_end}, max_epochs=2)
-    metrics = pandas.read_csv(tmp_path / "lightning_logs/version_0/metrics.csv")
+    metrics = read_metrics(tmp_path / "lightning_logs/version_0")
     assert list(metrics["step"]) == [2, 5]
     assert dict(media.groupby(["name", "step"]).size()) == {
         ("curve", 2): 1,
@@ -230,7 +231,7 @@ def test_log_dict_mixes_numbers_and_media(tmp_path):
     """Entries of one ``log_dict`` go each their own way."""
     media = run(tmp_path, {"validation_step": lambda m, b, i: m.log_dict({"loss": b.mean(), "img": Image(grey(7))})})
     assert list(media["name"]) == ["img"] * 3
-    assert "loss" in pandas.read_csv(tmp_path / "lightning_logs/version_0/metrics.csv")
+    assert "loss" in read_metrics(tmp_path / "lightning_logs/version_0")
 
 
 def test_callbacks_log_media_too(tmp_path):

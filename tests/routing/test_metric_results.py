@@ -26,6 +26,7 @@ from lightning_trackplus import Figure, HeatMap, Image, TrackPlus, TrackPlusLogg
 from lightning_trackplus.reducers import Mean
 from tests.flavour.pytorch.callbacks import Callback, ModelCheckpoint
 from tests.flavour.pytorch.loggers import CSVLogger
+from tests.support.csv_files import read_metrics
 from tests.support.training import LoggingModule, loader, quiet_trainer
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -176,7 +177,7 @@ def test_each_number_is_a_metric(tmp_path, kind, fast):
     epoch = flat_numbers("it", metric.compute())
     shown = epoch | {f"{name}_epoch": number for name, number in epoch.items()}
     assert numbers(trainer.callback_metrics) == shown | {f"{name}_step": number for name, number in last.items()}
-    rows = pandas.read_csv(f"{logger.log_dir}/metrics.csv")
+    rows = read_metrics(logger.log_dir)
     for name in epoch:
         assert rows[f"{name}_epoch"].dropna().tolist() == [epoch[name]] * 2
         assert rows[f"{name}_step"].dropna().iloc[[2, 5]].tolist() == [last[name]] * 2

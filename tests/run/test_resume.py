@@ -36,11 +36,11 @@ from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.run_summary import RunSummary
 from lightning_trackplus.writers.tensorboard import TensorBoardWriter
 from tests.flavour.pytorch.loggers import CSVLogger, TensorBoardLogger
+from tests.support.csv_files import read_metrics
 from tests.support.training import disk_full_above
 
 STEPS_OF_AN_EPOCH = 4
 BATCHES = 3
-EXACT = {} if int(pandas.__version__.split(".")[0]) >= 3 else {"float_precision": "round_trip"}
 
 
 def log(root, steps, value=0.0):
@@ -66,7 +66,7 @@ def log(root, steps, value=0.0):
 
 def in_table(run):
     """Return (step, value) by name from metrics.csv, in the order of its rows."""
-    table = pandas.read_csv(run / "metrics.csv", **EXACT).set_index("step")
+    table = read_metrics(run).set_index("step")
     return {name: list(column.dropna().items()) for name, column in table.items() if name != "epoch"}
 
 
@@ -167,7 +167,7 @@ def test_a_name_that_is_not_logged_again_is_gone(tmp_path):
     wanted = {"run": losses, "run/pair_a": {"pair": [(1, 1.0)]}, "run/pair_b": {"pair": [(1, 2.0)]}}
     assert in_slow_loader(run) == losses
     assert in_fast_loader(tmp_path, lambda found: found == wanted) == wanted
-    assert pandas.read_csv(backup / "metrics.csv")["late"].to_list() == [4.0, 5.0]
+    assert read_metrics(backup)["late"].to_list() == [4.0, 5.0]
     assert [path.name for path in backup.iterdir() if path.is_dir()] == ["pair_a"]
 
 
@@ -504,7 +504,7 @@ def test_a_rewinding_that_is_killed_is_completed_by_the_next(tmp_path):
             logger.experiment.add_scalars("pair", {"a": at}, at)
     logger.finalize("success")
     original, step, losses = Path(logger.log_dir), 5, []
-    everything, width = pieces(original), len(pandas.read_csv(original / "metrics.csv").columns)
+    everything, width = pieces(original), len(read_metrics(original).columns)
 
     killed = [sys.executable, "-c", KILLED, str(original), str(step)]
     *codes, last = subprocess.run(killed, check=True, capture_output=True, text=True, timeout=300).stdout.split()

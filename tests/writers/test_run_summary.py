@@ -24,6 +24,7 @@ from lightning_trackplus.writers.best_values import MetricModes
 from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.run_summary import RunSummary
 from tests.flavour.pytorch.callbacks import ModelCheckpoint
+from tests.support.csv_files import read_metrics
 from tests.support.training import LoggingModule, disk_full_above, loader, quiet_trainer
 
 NAMES = st.sampled_from(["loss", "acc", "epoch", "step", "", "🎉", "a,b", 'say "hi"', "two\nlines"])
@@ -377,7 +378,7 @@ def test_a_full_disk_leaves_the_last_summary(tmp_path):
 def test_names_without_utf8_have_their_escape(tmp_path):
     """A name that no file can hold stands there as it does in metrics.csv."""
     write_run(tmp_path, [{"bad \udcff": 1.0}])
-    assert list(read(tmp_path)) == ["bad \\udcff"] == list(pandas.read_csv(tmp_path / "metrics.csv").columns[2:])
+    assert list(read(tmp_path)) == ["bad \\udcff"] == list(read_metrics(tmp_path).columns[2:])
 
 
 @pytest.mark.parametrize("header", ["epoch,loss,step", "loss,step", "step,loss", "note,step,epoch,loss"])
