@@ -9,7 +9,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import statistics
 import sys
 import time
@@ -469,7 +468,7 @@ def test_an_interrupt_ends_it_without_a_traceback(trackplus):
         protocol = "slow"
 
         def find(self, path, **options):
-            signal.raise_signal(signal.SIGINT)
+            raise KeyboardInterrupt
 
     fsspec.register_implementation("slow", Slow, clobber=True)
     assert trackplus("show", "slow://bucket/run", status=130) == ""
