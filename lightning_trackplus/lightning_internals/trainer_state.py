@@ -22,6 +22,15 @@ def has_parts_of_gradients(trainer: pl.Trainer) -> bool:
     return isinstance(trainer.strategy, home.DeepSpeedStrategy | home.FSDPStrategy | home.ModelParallelStrategy)
 
 
+def launches_processes(trainer: pl.Trainer) -> bool:
+    """Return whether each run of a Trainer starts processes of its own, as with ``ddp_spawn`` and ``ddp_fork``.
+
+    Mirrors ``_MultiProcessingLauncher`` in ``strategies/launchers/multiprocessing.py``.
+    """
+    home = flavour_of(trainer).pytorch("strategies.launchers.multiprocessing")
+    return isinstance(trainer.strategy.launcher, home._MultiProcessingLauncher)
+
+
 def hook_name(module: pl.LightningModule) -> str | None:
     """Return the hook that the Trainer runs now, such as ``validation_step``; None outside of one.
 

@@ -290,6 +290,15 @@ def test_a_fast_development_run_is_known(tmp_path):
     assert not trainer_state.is_fast_dev_run(quiet_trainer(tmp_path))
 
 
+def test_strategies_that_start_processes_are_known(tmp_path):
+    """Those of `ddp` run the program again, and one process alone starts none."""
+    strategies = {"auto": False, "ddp": False, "ddp_spawn": True, "ddp_fork": True}
+    for strategy, expected in strategies.items():
+        trainer = quiet_trainer(tmp_path, strategy=strategy, devices=1 if strategy == "auto" else 2)
+        trainer.strategy._configure_launcher()  # As a run does first of all.
+        assert trainer_state.launches_processes(trainer) == expected
+
+
 def test_a_prefix_is_the_one_before_lightnings_numbers(tmp_path):
     """A name stands behind the prefix as the logger's own numbers do; without a prefix it stays as it is."""
     for prefix, expected in (("mine", "mine-loss"), ("", "loss")):
