@@ -448,6 +448,7 @@ def test_a_validation_alone_says_nothing_of_patterns_for_training(tmp_path):
         ({"x": ["p95", "p101"]}, "p101"),
         ("median", "TrackPlus got reducers='median'; expected reducers by the logged name that they are for, such as"),
         (["median"], r"TrackPlus got reducers=\['median'\]; expected reducers by the logged name"),
+        ({1: "median"}, "TrackPlus got reducers={1: 'median'}; expected reducers by the logged name"),
         ({"x": 3}, "Unknown reduce_fx 3"),
         ({"x": []}, "asks for nothing"),
         ({"x": ["p50", "p50"]}, "each with a name of its own"),
