@@ -156,7 +156,7 @@ class RunAllocation:
         self._version = reserve_version(self._root, wanted) if existing is None else existing
 
     def _existing_version(self, checkpoint: str | os.PathLike[str] | None) -> int | str | None:
-        version = auto_version(self._root, checkpoint) if self._given_version == AUTO else None
+        version = auto_version(self._root, checkpoint, self._sub_dir) if self._given_version == AUTO else None
         return self._started_by_child() if version is None else version
 
     def _started_by_child(self) -> int | None:
