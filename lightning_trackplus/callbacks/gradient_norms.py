@@ -105,7 +105,9 @@ class GradientNorms(Callback):
         if gradients is not None:
             values = gradients.norms(self._norm_type, _scale(trainer, optimizer))
             norms = dict(zip(gradients.names, values, strict=True))
-            pl_module.log_dict(norms, on_step=True, on_epoch=False, batch_size=1)
+            # In manual optimization, the training step logs before and after.
+            with trainer_state.logging_within(trainer, _HOOK, again=bool(self._of_this_batch)):
+                pl_module.log_dict(norms, on_step=True, on_epoch=False, batch_size=1)
             self._logged.update(norms)
             self._of_this_batch.update(norms)
 

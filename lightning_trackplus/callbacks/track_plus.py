@@ -196,8 +196,9 @@ class TrackPlus(AttachLoggers):
 
     @override
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Deliver the results that Lightning has not asked for."""
+        """Deliver the results that Lightning has not asked for, and say which configured names were never logged."""
         self._compute_pending(trainer)
+        self._warn_of_unused(of_tests=True)
 
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -207,11 +208,7 @@ class TrackPlus(AttachLoggers):
     @override
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Say which configured names were never logged."""
-        if unused := self._configured.unused():
-            rank_zero_warn(
-                f"TrackPlus(reducers=…): nothing was logged under {', '.join(map(repr, unused))}, so these reducers"
-                " show nothing; the names are those given to self.log, without '_step', '_epoch' or the dataloader."
-            )
+        self._warn_of_unused(of_tests=False)
 
     @override
     def on_save_checkpoint(
@@ -249,6 +246,15 @@ class TrackPlus(AttachLoggers):
     def _begin_dataloader(self, trainer: pl.Trainer, index: int) -> None:
         if (router := self._router(trainer)) is not None:
             router.reducers.begin_dataloader(index)
+
+    def _warn_of_unused(self, *, of_tests: bool) -> None:
+        """Warn of configured names that were never logged: those of tests, which a fit cannot know, or the others."""
+        unused = [pattern for pattern in self._configured.unused() if pattern.startswith("test") == of_tests]
+        if unused:
+            rank_zero_warn(
+                f"TrackPlus(reducers=…): nothing was logged under {', '.join(map(repr, unused))}, so these reducers"
+                " show nothing; the names are those given to self.log, without '_step', '_epoch' or the dataloader."
+            )
 
     def _compute_pending(self, trainer: pl.Trainer) -> None:
         if (router := self._router(trainer)) is not None:

@@ -23,7 +23,7 @@ import multiprocessing.util
 import threading
 from collections import deque
 from collections.abc import Callable
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, cast, get_args
 
 from lightning_trackplus.delivery.fan_out import PAYLOADS, FanOut
@@ -327,7 +327,7 @@ class _ByteBudget:
 
 def check_queue(flush_secs: float, media_overflow: str, max_queue_bytes: int) -> None:
     """Raise ValueError for an option of a logger's queue that has no meaning."""
-    if not 0 < flush_secs <= threading.TIMEOUT_MAX:
+    if not isinstance(flush_secs, Real) or not 0 < flush_secs <= threading.TIMEOUT_MAX:
         raise ValueError(f"flush_secs={flush_secs!r}; expected a number of seconds above 0, for example 1.0.")
     if media_overflow not in get_args(Overflow):
         raise ValueError(

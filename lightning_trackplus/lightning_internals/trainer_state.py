@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lightning_trackplus.lightning_internals.entry_sites import plain_batch_size
@@ -20,6 +20,15 @@ def has_parts_of_gradients(trainer: pl.Trainer) -> bool:
     """Return whether no process has the gradients as a whole, under the strategy of a Trainer."""
     home = flavour_of(trainer).pytorch("strategies")
     return isinstance(trainer.strategy, home.DeepSpeedStrategy | home.FSDPStrategy | home.ModelParallelStrategy)
+
+
+def launches_processes(trainer: pl.Trainer) -> bool:
+    """Return whether each run of a Trainer starts processes of its own, as with ``ddp_spawn`` and ``ddp_fork``.
+
+    Mirrors ``_MultiProcessingLauncher`` in ``strategies/launchers/multiprocessing.py``.
+    """
+    home = flavour_of(trainer).pytorch("strategies.launchers.multiprocessing")
+    return isinstance(trainer.strategy.launcher, home._MultiProcessingLauncher)
 
 
 def hook_name(module: pl.LightningModule) -> str | None:
@@ -192,6 +201,42 @@ def run_by(module: pl.LightningModule, trainer: pl.Trainer) -> Iterator[None]:
         yield
     finally:
         module._trainer = present
+
+
+class _Hooks:
+    """Stands for the hook that has logged last, and equals each of several."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, names: Iterable[str | None]) -> None:
+        self.names = set(names)
+
+    def __eq__(self, other: object) -> bool:
+        return other in self.names
+
+
+@contextlib.contextmanager
+def logging_within(trainer: pl.Trainer, hook: str, *, again: bool) -> Iterator[None]:
+    """Let a hook log within another one, such as ``training_step``, so that neither loses what it has logged.
+
+    Mirrors ``_LoggerConnector.should_reset_tensors`` in ``logger_connector/logger_connector.py``: in the first batch of
+    an epoch, Lightning resets the values of a hook that logs where another one has logged last.
+
+    Args:
+        trainer: The Trainer.
+        hook: The hook that logs now.
+        again: Whether it has logged in this batch.
+    """
+    connector: Any = trainer._logger_connector
+    if not connector._first_loop_iter:
+        yield
+        return
+    last = connector._current_fx
+    hooks = _Hooks({*(last.names if isinstance(last, _Hooks) else {last}), hook})
+    if again:
+        connector._current_fx = hooks
+    yield
+    connector._current_fx = hooks
 
 
 def callbacks_of(trainer: pl.Trainer) -> list[Any]:

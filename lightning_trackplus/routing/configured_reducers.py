@@ -19,11 +19,11 @@ class ConfiguredReducers:
             characters and for any one, as in the shell.
 
     Raises:
-        MisconfigurationException: If a value is not a reducer.
+        MisconfigurationException: If a name is not a string, or a value not a reducer.
     """
 
     def __init__(self, reducers: Mapping[str, Reduction]) -> None:
-        if not isinstance(reducers, Mapping):
+        if not isinstance(reducers, Mapping) or not all(isinstance(pattern, str) for pattern in reducers):
             raise MisconfigurationException(
                 f"TrackPlus got reducers={reducers!r}; expected reducers by the logged name that they are for, such as"
                 ' reducers={"val/loss": "median"}, or {"*": "median"} for all names.'

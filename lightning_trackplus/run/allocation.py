@@ -17,7 +17,7 @@ from lightning_trackplus.remote.remote_folder import RemoteFolder
 from lightning_trackplus.remote.remote_run import RemoteRun
 from lightning_trackplus.remote.spool import spool_of
 from lightning_trackplus.run.journal import RunFormatError, check_format, was_written_by_child
-from lightning_trackplus.run.lock import RunInUseError, RunLock
+from lightning_trackplus.run.lock import RunInUseError, RunLock, parents
 from lightning_trackplus.run.version import auto_version, next_version, reserve_version
 
 if TYPE_CHECKING:
@@ -46,10 +46,16 @@ class RunAllocation:
         self._is_resolved = False
         self._lock: RunLock | None = None
         self._remote: RemoteRun | None = None
-        # Copies of the logger in other processes have the same token.
-        self.token = secrets.token_hex(8)
+        self._token = secrets.token_hex(8)
         # A process of `ddp_fork` has the logger that its parent made; its siblings write the same run.
         self._made_in = os.getpid()
+        # The token and the process of the logger that this one is a copy of, if it came from another process.
+        self._original: tuple[str, int] | None = None
+
+    @property
+    def token(self) -> str:
+        """What the run notes of its logger, so that the logger of the parent process finds it."""
+        return self._token if self._original is None or self._made_in != os.getpid() else self._original[0]
 
     @property
     def save_dir(self) -> str:
@@ -150,19 +156,28 @@ class RunAllocation:
         self._version = reserve_version(self._root, wanted) if existing is None else existing
 
     def _existing_version(self, checkpoint: str | os.PathLike[str] | None) -> int | str | None:
-        version = auto_version(self._root, checkpoint) if self._given_version == AUTO else None
+        version = auto_version(self._root, checkpoint, self._sub_dir) if self._given_version == AUTO else None
         return self._started_by_child() if version is None else version
 
     def _started_by_child(self) -> int | None:
         """Return the run that this logger started in other processes, such as those of an earlier ``ddp_spawn``."""
         if is_url(self._root):
             return None
+        token, process = self._token, self._made_in
+        if self._original is not None and self._is_launched(self._original[1]):
+            token, process = self._original
         newest = next_version(self._root) - 1
         for number in range(newest, max(newest - _MAX_CONCURRENT_RUNS, -1), -1):
             folder = os.path.join(self._root, f"version_{number}", self._sub_dir or "")
-            if was_written_by_child(Path(self._working_directory, folder), self.token, self._made_in):
+            if was_written_by_child(Path(self._working_directory, folder), token, process):
                 return number
         return None
+
+    def _is_launched(self, parent: int) -> bool:
+        """Return whether the Trainer that runs has started this process from ``parent``, with the logger."""
+        run = current_run()
+        is_child = self._made_in == os.getpid() and parent in parents()
+        return is_child and run is not None and trainer_state.launches_processes(run.trainer)
 
     @property
     def _root(self) -> str:
@@ -174,10 +189,12 @@ class RunAllocation:
         return [folder, os.path.join(folder, self._sub_dir)] if self._sub_dir else [folder]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_remote": None}
+        return {**self.__dict__, "_original": (self._token, os.getpid()), "_remote": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _made_in=os.getpid())
+        self.__dict__.update(state, _token=secrets.token_hex(8), _made_in=os.getpid())
+        if self._original is not None and self._original[1] == os.getpid():
+            self._original = None  # A copy in the same process has runs of its own.
 
 
 def local_or_url(path: str | os.PathLike[str]) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import zipfile
 from pathlib import Path
 
-from lightning_trackplus.formats.layout import HPARAMS_FILE, METRICS_FILE, VERSION_FOLDER, is_url
+from lightning_trackplus.formats.layout import HPARAMS_FILE, METRICS_FILE, RUN_FILE, VERSION_FOLDER, is_ours, is_url
 from lightning_trackplus.lightning_internals.flavours import installed_flavours
 
 _RUN_FILES = (HPARAMS_FILE, METRICS_FILE, "events.out.tfevents.*")
+_RUN_ID = re.compile(rb'\{"format":\d+,"run":"([0-9a-f]{32})"\}')
 _LONGEST_JOB_ID = 80
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 
@@ -47,13 +49,16 @@ def reserve_version(root: str | Path, wanted: int | None = None) -> int:
     return number
 
 
-def auto_version(root: str | Path, ckpt_path: str | os.PathLike[str] | None) -> int | str | None:
+def auto_version(
+    root: str | Path, ckpt_path: str | os.PathLike[str] | None, sub_dir: str | None = None
+) -> int | str | None:
     """Return the version of the run to continue; None for a new run with the next number.
 
-    That is the run in ``root`` that has the checkpoint. Without one, it is the run of the scheduler's job, whose id
-    stays the same when it is requeued or restarted.
+    That is the run in ``root`` that has the checkpoint, or has saved it elsewhere. Without one, it is the run of the
+    scheduler's job, whose id stays the same when it is requeued or restarted.
     """
-    folder = _run_of(root, os.fspath(ckpt_path).removeprefix("file://")) if ckpt_path else None
+    checkpoint = os.fspath(ckpt_path or "").removeprefix("file://")
+    folder = (_run_of(root, checkpoint) or _run_that_saved(root, checkpoint, sub_dir or "")) if checkpoint else None
     if folder is None:
         return _job()
     match = VERSION_FOLDER.fullmatch(folder)
@@ -85,6 +90,22 @@ def _run_of(root: str | Path, checkpoint: str) -> str | None:
         for folder in path.parents:
             if folder.parent.is_dir() and folder.parent.samefile(root) and _is_run(folder, path):
                 return folder.name
+    return None
+
+
+def _run_that_saved(root: str | Path, checkpoint: str, sub_dir: str) -> str | None:
+    """Return the folder directly in ``root`` that is the run whose id is in a checkpoint; None at a URL."""
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            # All but the tensors.
+            content = b"".join(archive.read(name) for name in archive.namelist() if name.endswith("/data.pkl"))
+        for folder in sorted(Path(root).iterdir()):
+            if is_ours(folder / sub_dir):
+                with (folder / sub_dir / RUN_FILE).open("rb") as file:
+                    if (run := _RUN_ID.match(file.readline())) is not None and run[1] in content:
+                        return folder.name
+    except (OSError, ValueError, zipfile.BadZipFile):
+        pass  # It cannot be read, or is in another format than torch's own.
     return None
 
 

@@ -10,6 +10,7 @@ import re
 from unittest.mock import patch
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from hypothesis import given, settings
@@ -21,6 +22,7 @@ import tests.flavour as L
 from lightning_trackplus import TrackPlus, TrackPlusLogger
 from lightning_trackplus.callbacks.gradient_norms import GradientNorms, Gradients, layers_of
 from tests.flavour.fabric.utilities.exceptions import MisconfigurationException
+from tests.flavour.pytorch.callbacks import Callback
 from tests.flavour.pytorch.loggers import CSVLogger
 from tests.flavour.pytorch.plugins.precision import MixedPrecision
 from tests.flavour.pytorch.strategies import ModelParallelStrategy
@@ -188,6 +190,35 @@ def test_each_of_several_optimizers_has_norms_of_its_own(tmp_path):
     assert rows["grad_norm/optimizer_1/head"].equals(second)
     assert {"grad_norm/optimizer_0/encoder.0.0", "grad_norm/optimizer_0/encoder.1.0"} < set(rows.columns)
     assert "grad_norm/optimizer_0/head" not in rows
+
+
+class Telling(Adversaries):
+    """Logs the loss of each optimizer before it steps."""
+
+    def loss(self, batch):
+        loss = super().loss(batch)
+        name = "again" if "first" in self.told else "first"
+        self.told.append(name)
+        self.log(name, loss, on_step=True, on_epoch=True)
+        return loss
+
+    def training_step(self, batch, batch_idx):
+        self.told = []
+        super().training_step(batch, batch_idx)
+
+
+@pytest.mark.parametrize("track", [[], [TrackPlus]])
+def test_what_a_step_logs_between_its_optimizers_is_kept(tmp_path, track):
+    """In the first batch of an epoch, Lightning would drop it where a callback logs in the optimizer's hook."""
+    options, net = {"batches": loader(20), "max_epochs": 2}, Telling()
+    without = fit(tmp_path / "without", copy.deepcopy(net), Callback(), **options)
+    several = [GradientNorms("*", name="other"), *(kind() for kind in track)]
+    rows = fit(tmp_path / "with", net, GradientNorms("*"), callbacks=several, **options)
+    assert set(without) == {"step", "epoch", *(f"{n}_{when}" for n in ("first", "again") for when in ("step", "epoch"))}
+    pandas.testing.assert_frame_equal(rows[list(without)], without)
+    assert rows["step"][rows["grad_norm/optimizer_1/head"].notna()].tolist() == [0, 3, 5, 8]
+    assert rows["grad_norm/optimizer_0"].notna().tolist() == without["first_step"].notna().tolist()
+    assert rows["other/optimizer_1/head"].equals(rows["grad_norm/optimizer_1/head"])
 
 
 def test_bf16_mixed_has_the_norm_of_gradients_in_float32(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import json
+import os
 import shutil
 import warnings
 from pathlib import Path
@@ -465,6 +466,20 @@ def test_copies_of_a_logger_have_runs_of_their_own(tmp_path):
         logger.log_metrics({"loss": 1.0}, step=0)
         logger.finalize("success")
     assert sorted(path.name for path in (tmp_path / "lightning_logs").iterdir()) == [f"version_{n}" for n in range(3)]
+
+
+def test_a_copy_takes_no_run_that_another_copy_started_in_a_child_process(tmp_path):
+    """As for trials that train in processes of their own, where one then logs before its Trainer starts them."""
+    template = TrackPlusLogger(tmp_path)
+    first, second = copy.deepcopy(template), copy.deepcopy(template)
+    if (child := os.fork()) == 0:
+        first.log_metrics({"loss": 1.0}, step=0)
+        first.finalize("success")
+        os._exit(0)
+    os.waitpid(child, 0)
+    second.log_metrics({"loss": 2.0}, step=0)
+    second.finalize("success")
+    assert [logger.version for logger in (first, second)] == [0, 1]
 
 
 def test_a_row_has_one_epoch(tmp_path):

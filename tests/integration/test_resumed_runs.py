@@ -17,6 +17,7 @@ import yaml
 from lightning_trackplus import Image, TrackPlus, TrackPlusLogger
 from lightning_trackplus.reading.verify import differences
 from lightning_trackplus.run.lock import RunInUseError
+from lightning_trackplus.run.version import auto_version
 from tests.flavour.pytorch.callbacks import Callback, ModelCheckpoint
 from tests.flavour.pytorch.cli import LightningCLI
 from tests.flavour.pytorch.demos.boring_classes import BoringDataModule, BoringModel
@@ -274,6 +275,19 @@ def test_auto_is_the_run_of_the_checkpoint(tmp_path, track):
     assert runs(tmp_path) == ["version_0", "version_1"]
     assert (second / "checkpoints/epoch=2-step=15.ckpt").is_file()
     assert fit(tmp_path, max_epochs=1, **options) == tmp_path / "version_2"
+
+
+@goes_on_exactly
+def test_auto_is_the_run_of_a_checkpoint_that_lies_elsewhere(tmp_path):
+    """As with ``ModelCheckpoint(dirpath=…)``: of several runs it is the one that saved it, which goes on exactly."""
+    folders = [tmp_path / "first", tmp_path / "second"]
+    made = [fit(tmp_path, ModelCheckpoint(folder, save_last=True), max_epochs=1, module=Relog()) for folder in folders]
+    for run, folder in zip(made, folders, strict=True):
+        assert fit(tmp_path, ckpt_path=folder / "last.ckpt", max_epochs=2, module=Relog()) == run
+        assert differences(run) == []
+    assert [in_table(run) for run in made] == [in_table(fit(tmp_path, max_epochs=2, module=Relog()))] * 2
+    Path(folders[0], "last.ckpt").write_bytes(b"damaged")
+    assert auto_version(made[0].parent, folders[0] / "last.ckpt") is None
 
 
 SLURM = {"JOB_ID": "4711", "JOB_NAME": "train", "NTASKS": "1", "NTASKS_PER_NODE": "1", "LOCALID": "0"}

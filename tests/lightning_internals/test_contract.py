@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import runpy
 from pathlib import Path
@@ -288,6 +289,35 @@ def test_a_fast_development_run_is_known(tmp_path):
     """Lightning sets the attribute after its constructor began."""
     assert trainer_state.is_fast_dev_run(quiet_trainer(tmp_path, fast_dev_run=True))
     assert not trainer_state.is_fast_dev_run(quiet_trainer(tmp_path))
+
+
+@pytest.mark.parametrize("is_within", [False, True])
+def test_a_hook_that_logs_within_another_one_resets_nothing(tmp_path, is_within):
+    """In the first batch of an epoch, Lightning alone drops what both have logged before."""
+
+    def step(module, batch, index):
+        for number in range(2):
+            module.log(f"step{number}", 1.0)
+            module._current_fx_name = "on_before_optimizer_step"
+            within = trainer_state.logging_within(trainer, module._current_fx_name, again=bool(number))
+            with within if is_within else contextlib.nullcontext():
+                module.log(f"hook{number}", 2.0)
+            module._current_fx_name = "training_step"
+        names.append(set(trainer._results.metrics(on_step=True)["callback"]))
+
+    trainer, names = quiet_trainer(tmp_path), []
+    trainer.fit(LoggingModule(training_step=step), loader(), loader())
+    kept = {"step0", "step1", "hook0", "hook1"}
+    assert [kept - one for one in names[:2]] == [set() if is_within else {"step0", "hook0"}, set()]
+
+
+def test_strategies_that_start_processes_are_known(tmp_path):
+    """Those of `ddp` run the program again, and one process alone starts none."""
+    strategies = {"auto": False, "ddp": False, "ddp_spawn": True, "ddp_fork": True}
+    for strategy, expected in strategies.items():
+        trainer = quiet_trainer(tmp_path, strategy=strategy, devices=1 if strategy == "auto" else 2)
+        trainer.strategy._configure_launcher()  # As a run does first of all.
+        assert trainer_state.launches_processes(trainer) == expected
 
 
 def test_a_prefix_is_the_one_before_lightnings_numbers(tmp_path):

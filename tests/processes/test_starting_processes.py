@@ -12,7 +12,9 @@ from lightning_trackplus.reading.verify import differences
 from tests.support.programs import run_program
 
 
-@pytest.mark.parametrize(("strategy", "words"), [("ddp_fork", ["validate"]), ("ddp_spawn", ["before"])])
+@pytest.mark.parametrize(
+    ("strategy", "words"), [("ddp_fork", ["validate"]), ("ddp_spawn", ["before"]), ("ddp_spawn", ["validate"])]
+)
 def test_there_is_one_run_and_one_log_dir(tmp_path, strategy, words):
     """What all processes logged lies in one run, which the first one knows, with a summary and no false warning."""
     done = run_program("tests/support/starting_processes.py", strategy, ".", *words, cwd=tmp_path)

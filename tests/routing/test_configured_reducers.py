@@ -426,6 +426,19 @@ def test_patterns_that_nothing_matched_are_said_once_at_the_end_of_the_fit(tmp_p
     assert "nothing was logged under 'lss', 'val/*'" in message
 
 
+def test_patterns_for_tests_are_said_at_the_end_of_a_test_alone(tmp_path):
+    """A fit cannot know what the test after it logs."""
+    trainer = quiet_trainer(tmp_path, callbacks=[TrackPlus(reducers={"test/*": "max", "test_lss": "max"})])
+    module = LoggingModule(test_step=lambda m, b, i: m.log("test/loss", 1.0))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer.fit(module, loader(), loader())
+    assert messages_of(caught) == []
+    with pytest.warns(UserWarning, match="nothing was logged under 'test_lss', so"):
+        trainer.test(module, loader(), verbose=False)
+    assert trainer.callback_metrics["test/loss_max"] == 1
+
+
 def test_without_unused_patterns_there_is_no_warning(tmp_path):
     """A pattern that matched in an epoch-end hook alone is used."""
     with warnings.catch_warnings(record=True) as caught:
@@ -449,6 +462,7 @@ def test_a_validation_alone_says_nothing_of_patterns_for_training(tmp_path):
         ({"x": ["p95", "p101"]}, "p101"),
         ("median", "TrackPlus got reducers='median'; expected reducers by the logged name that they are for, such as"),
         (["median"], r"TrackPlus got reducers=\['median'\]; expected reducers by the logged name"),
+        ({1: "median"}, "TrackPlus got reducers={1: 'median'}; expected reducers by the logged name"),
         ({"x": 3}, "Unknown reduce_fx 3"),
         ({"x": []}, "asks for nothing"),
         ({"x": ["p50", "p50"]}, "each with a name of its own"),
