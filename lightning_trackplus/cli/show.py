@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lightning_trackplus.cli import output
 from lightning_trackplus.cli.output import BLOCKS
 from lightning_trackplus.formats.layout import is_url
+from lightning_trackplus.views.times import duration, moment
 
 if TYPE_CHECKING:
     from lightning_trackplus.reading.run_info import RunInfo
@@ -70,7 +71,7 @@ def _print(run: RunInfo) -> None:
     steps = "" if run.last_step is None else f", last step {run.last_step}"
     state = f"{run.status}, " if run.status else ""
     output.print_heading(run.name)
-    print(f"{state}began {output.moment(run.started)}, took {output.duration(run.ended - run.started)}{steps}")
+    print(f"{state}began {moment(run.started)}, took {duration(run.ended - run.started)}{steps}")
     if run.hparams:
         print()
         output.print_table(

@@ -19,6 +19,7 @@ from lightning_trackplus.formats.flat_hparams import HparamValue
 from lightning_trackplus.formats.layout import (
     BACKUP_FOLDER,
     EVALUATIONS,
+    HPARAMS_FILE,
     MEDIA_FOLDER,
     METRICS_FILE,
     RUN_FILE,
@@ -208,10 +209,14 @@ def run_directories(root: str) -> list[str]:
             found[os.path.relpath(folder, text).replace(os.sep, "/").removeprefix(".")] = files
     runs: list[str] = []
     for folder, names in found.items():
+        if not is_run(names):
+            continue
+        above = [run for run in runs if not run or folder.startswith(f"{run}/")]
+        # A folder above runs is not one of them because of a file with hyper-parameters, such as those of a project.
+        projects = [run for run in above if not is_run(set(found[run]) - {HPARAMS_FILE})]
         # Within a run, such as a curve of `add_scalars`, only a folder with its own table or journal is another run.
-        is_within = any(not run or folder.startswith(f"{run}/") for run in runs)
-        if is_run(names) and not (is_within and not {METRICS_FILE, RUN_FILE} & set(names)):
-            runs.append(folder)
+        if above == projects or {METRICS_FILE, RUN_FILE} & set(names):
+            runs = [*(run for run in runs if run not in projects), folder]
     return [f"{text}/{run}" if run else text for run in runs]
 
 

@@ -625,3 +625,25 @@ def test_steps_below_zero_are_steps(trackplus, tmp_path):
     """The last one is the highest."""
     (tmp_path / "metrics.csv").write_text("step,epoch,loss\n-5,0,1\n-1,0,2\n")
     assert json.loads(trackplus("show", tmp_path, "--json"))["last_step"] == -1
+
+
+def test_a_run_of_no_epochs_is_a_run(trackplus, tmp_path):
+    """Its folder has the hyper-parameters alone."""
+    for logger in (TrackPlusLogger(tmp_path, name="ours"), CSVLogger(tmp_path, name="csv")):
+        logger.log_hyperparams({"lr": 0.1})
+        quiet_trainer(tmp_path, logger=logger, max_epochs=0).fit(LoggingModule(), loader(8))
+    TensorBoardLogger(tmp_path, name="other").log_hyperparams({"lr": 0.1})
+    (tmp_path / "hparams.yaml").write_text("of: a project\n")
+    expected = {"ours/version_0", "csv/version_0", "other/version_0"}
+    assert {row[0] for row in rows(trackplus("ls", tmp_path))[1:]} == expected
+    assert ["lr", "0.1"] in rows(trackplus("show", logger.log_dir))
+
+
+def test_numbers_that_are_not_finite_are_written_alike(trackplus, tmp_path):
+    for name, values in {"one": {"a": np.nan, "b": np.inf}, "two": {"a": 0.5, "b": -np.inf}}.items():
+        logger = TrackPlusLogger(tmp_path, name="", version=name)
+        logger.log_metrics(values, step=0)
+        logger.finalize("success")
+    said = rows(trackplus("compare", tmp_path / "one", tmp_path / "two"))
+    assert said[1:] == [["≠", "a", "NaN", "0.5"], ["≠", "b", "Infinity", "-Infinity"]]
+    assert ["a", "NaN @ 0"] in [row[:2] for row in rows(trackplus("show", tmp_path / "one"))]

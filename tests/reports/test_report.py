@@ -224,6 +224,19 @@ def test_objects_in_hyperparameters_are_text(tmp_path):
         report(run)
 
 
+def test_times_are_written_as_on_the_command_line(tmp_path, capsys):
+    """Also those of a run without event files."""
+    run = Path(CSVLogger(tmp_path).log_dir)
+    run.mkdir(parents=True)
+    for name, text, seconds in (("hparams.yaml", "lr: 0.1\n", 0), ("metrics.csv", "step,loss\n0,0.5\n", 176_500)):
+        (run / name).write_text(text)
+        os.utime(run / name, (1.7e9 + seconds, 1.7e9 + seconds))
+    assert cli.main(["show", str(run)]) == 0
+    (started,) = re.findall(r"began (.+), took 2d 01h, last step 0\n", capsys.readouterr().out)
+    facts = re.findall(r'<span class="fact">(\w+) <b>(.+?)</b>', report(run).html)
+    assert facts == [("started", started), ("took", "2d 01h"), ("steps", "1")]
+
+
 def test_damaged_and_missing_media_do_not_stop_a_report(tmp_path):
     """A run of media alone has no charts; a file that cannot be shown can be saved, and a missing one is counted."""
     logger = TrackPlusLogger(tmp_path)
