@@ -146,7 +146,8 @@ def _page(runs: Sequence[ReportRun], group_by: str | None, max_media_mb: float) 
 
     lines = lines_of(runs, group_by)
     media, note = media_of(runs, max_media_mb)
-    has_best = any(run.modes for run in runs)
+    summary = _summary(runs)
+    has_best = any(row["mode"] for row in summary)
     data = {
         "lines": [
             {
@@ -173,7 +174,7 @@ def _page(runs: Sequence[ReportRun], group_by: str | None, max_media_mb: float) 
         note=note,
         facts=[_facts(run) for run in runs],
         hparams=_hparams(runs),
-        summary=_summary(runs),
+        summary=summary,
         values_shown={which: words for which, words in _VALUES_SHOWN.items() if which != "best" or has_best}.items(),
         library=_library(),
         style=_resource("page.css"),
@@ -221,7 +222,9 @@ def _summary(runs: Sequence[ReportRun]) -> list[dict[str, Any]]:
     """Return a row for each metric: last, best, lowest and highest value of each run, and which run is the best."""
     rows = []
     for name in dict.fromkeys(name for run in runs for name in run.curves):
-        mode = next((run.modes[name] for run in runs if name in run.modes), None)
+        modes = {run.modes[name] for run in runs if name in run.modes}
+        # Runs that disagree have no best one.
+        mode = modes.pop() if len(modes) == 1 else None
         curves = [run.curves.get(name) for run in runs]
         cells = [_points(curve, mode) for curve in curves]
         bests = [np.nan if curve is None or mode is None else getattr(curve.values, mode)() for curve in curves]

@@ -447,3 +447,21 @@ def test_means_over_runs_leave_out_what_has_no_mean(tmp_path):
     assert numbers_in(line["y"]).tolist() == [1.5, 4]
     (line,) = chart_of(report(runs[1], group_by="lr").html, "loss")["lines"]
     assert numbers_in(line["y"]).tolist() == curves[1]
+
+
+def test_the_best_value_is_that_of_all_runs(tmp_path):
+    """Of runs that disagree on whether low or high is good, none is the best, as for `trackplus compare`."""
+
+    def best(*modes):
+        paths = []
+        for number, mode in enumerate(modes):
+            logger = TrackPlusLogger(tmp_path, name="", hparam_metrics={"x": mode} if mode else {})
+            for step, value in enumerate([2, 1, 3]):
+                logger.log_metrics({"x": value + 10 * number}, step=step)
+            logger.finalize("success")
+            paths.append(logger.log_dir)
+        return re.findall(r'<span class="best">(\S*) ', report(paths).html)
+
+    assert best("min", None) == ["1", "11"]
+    assert best("max", "max") == ["3", "13"]
+    assert best("min", "max") == []
