@@ -103,6 +103,8 @@ def _width(text: str) -> int:
         >>> _width("loss"), _width("損失"), _width("e\u0301")
         (4, 4, 1)
     """
+    if text.isascii():
+        return len(text)
     wide = sum(unicodedata.east_asian_width(one) in {"W", "F"} for one in text)
     return len(text) + wide - sum(unicodedata.combining(one) > 0 for one in text)
 

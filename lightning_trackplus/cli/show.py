@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import warnings
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -134,17 +133,19 @@ def curve(values: NDArray[np.float64]) -> str:
         >>> curve(np.arange(8.0)), curve(np.array([1.0, np.nan, 1.0]))
         ('▁▂▃▄▅▆▇█', '▄ ▄')
     """
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)  # For parts without a finite value.
-        finite = np.where(np.isfinite(values), values, np.nan)
-        means = np.array([np.nanmean(part) for part in np.array_split(finite, min(_WIDTH, len(finite)))])
-        lowest, highest = np.nanmin(means), np.nanmax(means)
-        # Halves, since the difference may overflow a float64.
-        heights = (means / 2 - lowest / 2) / (highest / 2 - lowest / 2)
-    if not lowest < highest:
-        return "".join(" " if np.isnan(mean) else BLOCKS[3] for mean in means)
-    levels = np.minimum(np.nan_to_num(heights) * len(BLOCKS), len(BLOCKS) - 1).astype(int)
-    return "".join(" " if np.isnan(mean) else BLOCKS[level] for mean, level in zip(means, levels, strict=True))
+    count = min(_WIDTH, len(values))
+    sizes = np.full(count, len(values) // count)
+    sizes[: len(values) % count] += 1
+    starts, is_finite = np.cumsum(sizes) - sizes, np.isfinite(values)
+    finite = np.add.reduceat(is_finite.astype(np.intp), starts)
+    # Shares and halves, since a sum or a difference may overflow a float64.
+    shares = np.where(is_finite, values, 0.0) / np.repeat(np.maximum(finite, 1), sizes)
+    means = np.add.reduceat(shares, starts)
+    lowest, highest = means[finite > 0].min(initial=np.inf), means[finite > 0].max(initial=-np.inf)
+    span = highest / 2 - lowest / 2
+    heights = (means / 2 - lowest / 2) / span * len(BLOCKS) if span > 0 else np.full(count, 3)
+    levels = np.clip(heights, 0, len(BLOCKS) - 1).astype(int)
+    return "".join(BLOCKS[level] if number else " " for level, number in zip(levels, finite, strict=True))
 
 
 def _media(run: RunInfo) -> list[dict[str, Any]]:
