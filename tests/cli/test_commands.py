@@ -208,6 +208,7 @@ def test_show_has_each_metric_with_its_curve(trackplus, tmp_path):
     logger.log_hyperparams({"lr": 0.1})
     for step, value in enumerate(values):
         logger.log_metrics({"x": value, "up": step, "odd": [np.nan, np.inf, 1.0][step % 3]}, step=2 * step)
+        logger.log_metrics({"huge": 1e308 if step < 50 else -1e308}, step=2 * step)
     logger.log_metrics({"acc": 0.5}, step=200)
     for step in (0, 4):
         logger.log_media("pictures", Image(torch.rand(2, 3, 4, 4)), step=step)
@@ -220,6 +221,7 @@ def test_show_has_each_metric_with_its_curve(trackplus, tmp_path):
     assert table["x"][:3] == [f"{values[at]:.5g} @ {2 * at}" for at in (99, low, high)]
     assert table["up"] == ["99 @ 198", "0 @ 0", "99 @ 198", "▁▁▂▂▃▃▄▄▅▅▆▆▇▇██"]
     assert table["odd"][:3] == ["NaN @ 198", "1 @ 4", "Infinity @ 2"]
+    assert table["huge"] == ["-1e+308 @ 198", "-1e+308 @ 100", "1e+308 @ 0", "███████▆▁▁▁▁▁▁▁▁"]
     assert table["acc"] == ["0.5 @ 200", "0.5 @ 200 *", "▄"]
     assert table["pictures"] == ["image", "4", "2 steps, 0 to 4"]
     assert table["note"] == ["text", "1", "4"]
