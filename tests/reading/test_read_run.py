@@ -437,3 +437,11 @@ def test_steps_and_bytes_that_nobody_expects(frames, tmp_path):
         table.write_text(f"step,epoch,a\n{step},0,1\n")
         with pytest.raises(ValueError, match=f"The column 'step' of metrics.csv has '{step}'; expected a number"):
             read_run(tmp_path, frames=frames)
+
+
+def test_runs_are_told_apart(tmp_path):
+    """Two readings of a run are two objects: a frame cannot tell whether it equals another."""
+    path = write(tmp_path / "metrics.csv", "step,epoch,loss\n0,0,0.5\n")
+    one, other = read_run(path), read_run(path)
+    assert {one: 1, other: 2}[one] == 1
+    assert [other, one].index(one) == 1
