@@ -76,16 +76,16 @@ def _print(run: RunInfo) -> None:
         output.print_table(
             ["hyper-parameter", "value"], [[name, output.shortened(str(value))] for name, value in run.hparams.items()]
         )
-    if run.metrics:
+    if run.newest_metrics:
         print()
         output.print_table(
             ["metric", "last", "lowest", "highest", "curve"],
             [
                 [name, output.point(entry, "last"), *_extremes(entry), _curve_of(run, name)]
-                for name, entry in run.metrics.items()
+                for name, entry in run.newest_metrics.items()
             ],
         )
-        if any("mode" in entry for entry in run.metrics.values()):
+        if any("mode" in entry for entry in run.newest_metrics.values()):
             print(f"{_BEST} is the best")
     if run.media:
         print()
@@ -120,7 +120,7 @@ def _as_json(run: RunInfo) -> dict[str, Any]:
         "seconds": round(run.ended - run.started, 3),
         "last_step": run.last_step,
         "hparams": run.hparams,
-        "metrics": run.metrics,
+        "metrics": run.newest_metrics,
         "media": _media(run),
         "files": list(_files(run)),
     }
@@ -138,12 +138,12 @@ def curve(values: NDArray[np.float64]) -> str:
     sizes[: len(values) % count] += 1
     starts, is_finite = np.cumsum(sizes) - sizes, np.isfinite(values)
     finite = np.add.reduceat(is_finite.astype(np.intp), starts)
-    # Shares and halves, since a sum or a difference may overflow a float64.
-    shares = np.where(is_finite, values, 0.0) / np.repeat(np.maximum(finite, 1), sizes)
-    means = np.add.reduceat(shares, starts)
+    # From the lowest value on, equal values have equal means. Halves and shares, since no sum may overflow a float64.
+    above = np.where(is_finite, values, np.nan) / 2
+    above -= np.fmin.reduce(above)
+    means = np.add.reduceat(np.where(is_finite, above, 0.0) / np.repeat(np.maximum(finite, 1), sizes), starts)
     lowest, highest = means[finite > 0].min(initial=np.inf), means[finite > 0].max(initial=-np.inf)
-    span = highest / 2 - lowest / 2
-    heights = (means / 2 - lowest / 2) / span * len(BLOCKS) if span > 0 else np.full(count, 3)
+    heights = (means - lowest) / (highest - lowest) * len(BLOCKS) if lowest < highest else np.full(count, 3)
     levels = np.clip(heights, 0, len(BLOCKS) - 1).astype(int)
     return "".join(BLOCKS[level] if number else " " for level, number in zip(levels, finite, strict=True))
 
