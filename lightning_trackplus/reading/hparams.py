@@ -22,11 +22,17 @@ def read_hparams(directory: Path) -> dict[str, HparamValue]:
 
 
 def _simple(name: str, arguments: list[Any]) -> Any:
-    """Return the number of numpy or the path that Python makes of arguments; the arguments for any other object."""
+    """Return the number of numpy, the path or the shape of the tensor that Python makes of arguments.
+
+    Of any other object, these are the arguments.
+    """
     match arguments:
         case [{"args": [str(dtype), *_]}, bytes(data)] if name.endswith(".multiarray.scalar"):
-            with contextlib.suppress(TypeError, ValueError):  # A damaged file, or a type that is no number.
+            with contextlib.suppress(TypeError, ValueError, IndexError):  # A damaged file, or a type that is no number.
                 return np.frombuffer(data, dtype)[0].item()
+        case [_, int(), [*shape], *_] if name == "torch._utils._rebuild_tensor_v2":
+            # Its bytes have an address, which differs from run to run.
+            return f"Tensor of shape {tuple(shape)}"
         case _ if name.startswith("pathlib."):
             return PurePosixPath(*map(str, arguments)).as_posix()
     return arguments
