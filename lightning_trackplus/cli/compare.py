@@ -56,7 +56,7 @@ class _Column(NamedTuple):
 
     def values(self, name: str, mode: str | None) -> list[float]:
         """Return the best value of a metric in each run that has it, or the last one if no mode is known."""
-        entries = [run.metrics[name] for run in self.runs if name in run.metrics]
+        entries = [run.newest_metrics[name] for run in self.runs if name in run.newest_metrics]
         # A run without a mode has both extremes.
         found = [entry.get("best", entry.get(mode)) if mode else entry["last"] for entry in entries]
         return [math.nan if value is None else float(value) for value in found]
@@ -145,7 +145,7 @@ def _titles(columns: list[_Column]) -> list[str]:
 def _modes(columns: list[_Column]) -> dict[str, str | None]:
     """Return the mode of each metric; None if no run has one, or they disagree."""
     modes: dict[str, set[str]] = {}
-    for entries in (run.metrics for column in columns for run in column.runs):
+    for entries in (run.newest_metrics for column in columns for run in column.runs):
         for name, entry in entries.items():
             modes.setdefault(name, set()).update({entry["mode"]} if "mode" in entry else ())
     return {name: next(iter(found)) if len(found) == 1 else None for name, found in modes.items()}

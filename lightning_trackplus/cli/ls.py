@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_trackplus.cli import output
 from lightning_trackplus.formats.layout import is_url
+from lightning_trackplus.views.times import duration, moment
 
 if TYPE_CHECKING:
     from lightning_trackplus.reading.run_info import RunInfo
@@ -89,8 +90,8 @@ def _row(run: RunInfo, root: str, monitored: list[str], hparams: list[str]) -> l
     styles = {"interrupted": "red", "running": "green"}
     return [
         path,
-        output.moment(run.started),
-        output.duration(run.ended - run.started),
+        moment(run.started),
+        duration(run.ended - run.started),
         "" if run.last_step is None else str(run.last_step),
         output.Styled(run.status or "", styles.get(run.status or "", "")),
         *(output.point(run.metrics.get(name, {}), "best") for name in monitored),

@@ -14,12 +14,13 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TextIO, TypeAlias
 
+from lightning_trackplus.formats.summary import json_number
+
 BLOCKS = "▁▂▃▄▅▆▇█"
 """The characters of a curve, from the lowest to the highest."""
 
 _IN_ASCII = {**dict(zip(BLOCKS, "_.-~=+*#", strict=True)), "≠": "!", "±": "+-", "…": "~"}
 _MAX_CHARACTERS = 40
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _GAP = "  "
 
 
@@ -102,6 +103,8 @@ def _width(text: str) -> int:
         >>> _width("loss"), _width("損失"), _width("e\u0301")
         (4, 4, 1)
     """
+    if text.isascii():
+        return len(text)
     wide = sum(unicodedata.east_asian_width(one) in {"W", "F"} for one in text)
     return len(text) + wide - sum(unicodedata.combining(one) > 0 for one in text)
 
@@ -152,14 +155,15 @@ def shortened(text: str) -> str:
 
 
 def number(value: float | str | None) -> str:
-    """Return a number with five digits; text such as ``"NaN"`` is returned as it is.
+    """Return a number with five digits; NaN and infinity as ``summary.json`` has them.
 
     Examples:
-        >>> number(0.123456789), number(1200), number("NaN"), number(None)
-        ('0.12346', '1200', 'NaN', '')
+        >>> number(0.123456789), number(1200), number("NaN"), number(float("inf")), number(None)
+        ('0.12346', '1200', 'NaN', 'Infinity', '')
     """
-    if value is None or isinstance(value, str):
-        return value or ""
+    value = "" if value is None else value if isinstance(value, str) else json_number(value)
+    if isinstance(value, str):
+        return value
     return str(value) if isinstance(value, int) else f"{value:.5g}"
 
 
@@ -170,31 +174,9 @@ def point(entry: Mapping[str, Any], name: str) -> str:
     return f"{number(entry[name])} @ {entry[f'{name}_step']}"
 
 
-def moment(seconds: float) -> str:
-    """Return a time in seconds since 1970 as local date and time."""
-    return datetime.datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")
-
-
 def iso(seconds: float) -> str:
     """Return a time in seconds since 1970 in ISO 8601, in UTC."""
     return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).isoformat(timespec="seconds")
-
-
-def duration(seconds: float) -> str:
-    """Return a duration in its two largest units.
-
-    Examples:
-        >>> duration(12.3), duration(200), duration(3720), duration(2 * 86400 + 3600)
-        ('12s', '3m 20s', '1h 02m', '2d 01h')
-    """
-    whole = max(int(seconds), 0)
-    if whole < _MINUTE:
-        return f"{whole}s"
-    if whole < _HOUR:
-        return f"{whole // _MINUTE}m {whole % _MINUTE:02}s"
-    if whole < _DAY:
-        return f"{whole // _HOUR}h {whole % _HOUR // _MINUTE:02}m"
-    return f"{whole // _DAY}d {whole % _DAY // _HOUR:02}h"
 
 
 def _is_number(text: str) -> bool:

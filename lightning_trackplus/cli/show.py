@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import warnings
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from lightning_trackplus.cli import output
 from lightning_trackplus.cli.output import BLOCKS
 from lightning_trackplus.formats.layout import is_url
+from lightning_trackplus.views.times import duration, moment
 
 if TYPE_CHECKING:
     from lightning_trackplus.reading.run_info import RunInfo
@@ -70,22 +70,22 @@ def _print(run: RunInfo) -> None:
     steps = "" if run.last_step is None else f", last step {run.last_step}"
     state = f"{run.status}, " if run.status else ""
     output.print_heading(run.name)
-    print(f"{state}began {output.moment(run.started)}, took {output.duration(run.ended - run.started)}{steps}")
+    print(f"{state}began {moment(run.started)}, took {duration(run.ended - run.started)}{steps}")
     if run.hparams:
         print()
         output.print_table(
             ["hyper-parameter", "value"], [[name, output.shortened(str(value))] for name, value in run.hparams.items()]
         )
-    if run.metrics:
+    if run.newest_metrics:
         print()
         output.print_table(
             ["metric", "last", "lowest", "highest", "curve"],
             [
                 [name, output.point(entry, "last"), *_extremes(entry), _curve_of(run, name)]
-                for name, entry in run.metrics.items()
+                for name, entry in run.newest_metrics.items()
             ],
         )
-        if any("mode" in entry for entry in run.metrics.values()):
+        if any("mode" in entry for entry in run.newest_metrics.values()):
             print(f"{_BEST} is the best")
     if run.media:
         print()
@@ -120,7 +120,7 @@ def _as_json(run: RunInfo) -> dict[str, Any]:
         "seconds": round(run.ended - run.started, 3),
         "last_step": run.last_step,
         "hparams": run.hparams,
-        "metrics": run.metrics,
+        "metrics": run.newest_metrics,
         "media": _media(run),
         "files": list(_files(run)),
     }
@@ -133,17 +133,19 @@ def curve(values: NDArray[np.float64]) -> str:
         >>> curve(np.arange(8.0)), curve(np.array([1.0, np.nan, 1.0]))
         ('▁▂▃▄▅▆▇█', '▄ ▄')
     """
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)  # For parts without a finite value.
-        finite = np.where(np.isfinite(values), values, np.nan)
-        means = np.array([np.nanmean(part) for part in np.array_split(finite, min(_WIDTH, len(finite)))])
-        lowest, highest = np.nanmin(means), np.nanmax(means)
-        # Halves, since the difference may overflow a float64.
-        heights = (means / 2 - lowest / 2) / (highest / 2 - lowest / 2)
-    if not lowest < highest:
-        return "".join(" " if np.isnan(mean) else BLOCKS[3] for mean in means)
-    levels = np.minimum(np.nan_to_num(heights) * len(BLOCKS), len(BLOCKS) - 1).astype(int)
-    return "".join(" " if np.isnan(mean) else BLOCKS[level] for mean, level in zip(means, levels, strict=True))
+    count = min(_WIDTH, len(values))
+    sizes = np.full(count, len(values) // count)
+    sizes[: len(values) % count] += 1
+    starts, is_finite = np.cumsum(sizes) - sizes, np.isfinite(values)
+    finite = np.add.reduceat(is_finite.astype(np.intp), starts)
+    # From the lowest value on, equal values have equal means. Halves and shares, since no sum may overflow a float64.
+    above = np.where(is_finite, values, np.nan) / 2
+    above -= np.fmin.reduce(above)
+    means = np.add.reduceat(np.where(is_finite, above, 0.0) / np.repeat(np.maximum(finite, 1), sizes), starts)
+    lowest, highest = means[finite > 0].min(initial=np.inf), means[finite > 0].max(initial=-np.inf)
+    heights = (means - lowest) / (highest - lowest) * len(BLOCKS) if lowest < highest else np.full(count, 3)
+    levels = np.clip(heights, 0, len(BLOCKS) - 1).astype(int)
+    return "".join(BLOCKS[level] if number else " " for level, number in zip(levels, finite, strict=True))
 
 
 def _media(run: RunInfo) -> list[dict[str, Any]]:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+_NUMBERS = "fiub"  # The kinds of numpy.
+
 
 class Curve(NamedTuple):
     """The values of one name.
@@ -28,7 +30,7 @@ def curves_of(metrics: Any) -> dict[str, Curve]:
     has_epoch, found = ~np.isnan(epochs), {}
     for name in metrics.columns:
         column = metrics[name].to_numpy()
-        if name in {"step", "epoch"} or column.dtype.kind not in "fiub":
+        if name in {"step", "epoch"} or column.dtype.kind not in _NUMBERS:
             continue
         values = column.astype(np.float64)
         kept = ~np.isnan(values)
@@ -39,6 +41,6 @@ def curves_of(metrics: Any) -> dict[str, Curve]:
 
 
 def column_of(metrics: Any, name: str) -> NDArray[np.float64]:
-    """Return a column of a frame of pandas or polars, with NaN where there is no value."""
-    values: NDArray[np.float64] = metrics[name].to_numpy().astype(np.float64)
-    return values
+    """Return a column of a frame of pandas or polars, with NaN where there is no value, or where it is text."""
+    column = metrics[name].to_numpy()
+    return column.astype(np.float64) if column.dtype.kind in _NUMBERS else np.full(len(column), np.nan)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, TypeAlias, get_args
@@ -40,16 +40,15 @@ def frame_of_csv(path: Path, frames: Frames, *, warns: bool = True) -> Any:
     parse, make = _FRAMES[frames]
     columns: dict[str, Any] = {}
     if _has_few_rows_of_many_columns(stored):
-        rows = list(step_rows(stored))
-        columns = _columns_of(rows, tuple(dict.fromkeys(name for row in rows for name in row.values)))
+        columns = _columns_of(list(step_rows(stored)))
     elif stored.end > stored.start:
         columns = parse(_imported(frames), stored)
     names = tuple(dict.fromkeys((*(name for name in stored.columns if name != OTHERS), *columns)))
     if columns and not np.all(np.abs(steps := _steps(columns[STEP])) < _LARGEST_STEP):
         # `step_rows` skips rows without a step, with a warning, and tells what else is no step.
-        columns = _columns_of(list(step_rows(stored)), names)
+        columns = _columns_of(list(step_rows(stored)))
     elif columns and not is_ours(path.parent) and _has_rows_of_one_step(steps, _array(columns.get(EPOCH))):
-        columns = _columns_of(one_row_a_step(step_rows(stored)), names)
+        columns = _columns_of(one_row_a_step(step_rows(stored)))
     return make(_imported(frames), _in_order(columns, names))
 
 
@@ -59,8 +58,8 @@ def frame_of_events(directory: Path, frames: Frames, *, warns: bool = True) -> A
 
     of_events = event_rows(directory, read_axes(directory), warns=warns)
     rows = one_row_a_step(StepRow(row.step, row.epoch, _as_columns(row.values)) for row in of_events)
-    names = tuple(dict.fromkeys(name for row in rows for name in row.values))
-    return _FRAMES[frames][1](_imported(frames), _in_order(_columns_of(rows, names), names))
+    columns = _columns_of(rows)
+    return _FRAMES[frames][1](_imported(frames), _in_order(columns, columns))
 
 
 def empty_frame(frames: Frames) -> Any:
@@ -115,12 +114,13 @@ def _array(column: Any) -> NDArray[Any]:
     return np.asarray(column.cast(float) if hasattr(column, "cast") else column, np.float64)
 
 
-def _columns_of(rows: Sequence[StepRow], names: Sequence[str]) -> dict[str, Any]:
+def _columns_of(rows: Sequence[StepRow]) -> dict[str, Any]:
     columns: dict[str, Any] = {STEP: [row.step for row in rows], EPOCH: [row.epoch for row in rows]}
+    names = dict.fromkeys(name for row in rows for name in row.values)
     return columns | {name: [row.values.get(name) for row in rows] for name in names if name not in columns}
 
 
-def _in_order(columns: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+def _in_order(columns: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
     """Return the columns with step and epoch first, which are always present."""
     height = len(next(iter(columns.values()), ()))
     return {name: columns.get(name, [None] * height) for name in dict.fromkeys((STEP, EPOCH, *names))}
@@ -129,11 +129,18 @@ def _in_order(columns: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any
 def _parsed_by_pandas(pandas: Any, stored: StoredMetrics) -> dict[str, Any]:
     # Before pandas 3, the default was fast and one unit in the last place off.
     is_exact = int(pandas.__version__.split(".")[0]) >= _PANDAS_WITH_EXACT_FLOATS
-    options: dict[str, Any] = {"encoding_errors": "replace"} | ({} if is_exact else {"float_precision": "round_trip"})
+    options: dict[str, Any] = {} if is_exact else {"float_precision": "round_trip"}
+    # Logged text stays text, such as "None".
+    options |= {"keep_default_na": False, "na_values": ["", "nan", "NaN", "-nan"]}
+    options |= {"encoding_errors": "replace", "index_col": False, "low_memory": False}
     numbered = range(len(stored.columns))
     if OTHERS in stored.columns:
         options["dtype"] = {stored.columns.index(OTHERS): str}
-    frame = pandas.read_csv(stored.body(), header=None, names=numbered, index_col=False, low_memory=False, **options)
+    try:
+        frame = pandas.read_csv(stored.body(), header=None, names=numbered, **options)
+    except pandas.errors.ParserError:
+        # A damaged row has more cells than the header.
+        return _columns_of(list(step_rows(stored)))
     # Asking a frame for each of many columns takes longer than reading it.
     is_number = np.array([dtype.kind in "biuf" for dtype in frame.dtypes])
     table = frame.to_numpy(np.float64) if is_number.all() else frame.loc[:, is_number].to_numpy(np.float64)
@@ -202,11 +209,13 @@ def _made_by_polars(polars: Any, columns: Mapping[str, Any]) -> Any:
         if isinstance(column, list) and any(isinstance(cell, str) for cell in column):
             column = [None if cell is None else str(cell) for cell in column]
         series = polars.Series(name, column)
-        cast = series.cast(polars.Int64 if name == STEP else polars.Float64, strict=False)
+        cells = series.replace({"True": "1", "False": "0"}) if series.dtype == polars.String else series
+        cast = cells.cast(polars.Int64 if name == STEP else polars.Float64, strict=False)
         # Logged text stays text.
         return cast if cast.null_count() == series.null_count() else series
 
-    return polars.DataFrame([numbers(name, column) for name, column in columns.items()])
+    # A list of series would give a column without a name another one.
+    return polars.DataFrame({name: numbers(name, column) for name, column in columns.items()})
 
 
 _FRAMES: dict[

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+
+import numpy as np
 
 from lightning_trackplus.formats.flat_hparams import HparamValue, flatten_hparams
 from lightning_trackplus.formats.layout import HPARAMS_FILE
@@ -18,6 +21,23 @@ def read_hparams(directory: Path) -> dict[str, HparamValue]:
     return {**({} if seed is None else {_SEED: seed}), **_yaml(directory / HPARAMS_FILE)}
 
 
+def _simple(name: str, arguments: list[Any]) -> Any:
+    """Return the number of numpy, the path or the shape of the tensor that Python makes of arguments.
+
+    Of any other object, these are the arguments.
+    """
+    match arguments:
+        case [{"args": [str(dtype), *_]}, bytes(data)] if name.endswith(".multiarray.scalar"):
+            with contextlib.suppress(TypeError, ValueError, IndexError):  # A damaged file, or a type that is no number.
+                return np.frombuffer(data, dtype)[0].item()
+        case [_, int(), [*shape], *_] if name == "torch._utils._rebuild_tensor_v2":
+            # Its bytes have an address, which differs from run to run.
+            return f"Tensor of shape {tuple(shape)}"
+        case _ if name.startswith("pathlib."):
+            return PurePosixPath(*map(str, arguments)).as_posix()
+    return arguments
+
+
 def _yaml(path: Path) -> dict[str, HparamValue]:
     """Return the contents of a YAML file, flattened; Python objects are not created, and are shown by name."""
     if not path.is_file():
@@ -28,11 +48,12 @@ def _yaml(path: Path) -> dict[str, HparamValue]:
         pass
 
     def named(loader: Any, suffix: str, node: Any) -> Any:
+        name = suffix.rpartition(":")[2]
         if isinstance(node, yaml.MappingNode):
             return loader.construct_mapping(node, deep=True)
         if isinstance(node, yaml.SequenceNode):
-            return loader.construct_sequence(node, deep=True)
-        return loader.construct_scalar(node) or suffix.rpartition(":")[2]
+            return _simple(name, loader.construct_sequence(node, deep=True))
+        return loader.construct_scalar(node) or name
 
     Loader.add_multi_constructor("", named)
     try:

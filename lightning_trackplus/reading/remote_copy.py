@@ -45,7 +45,10 @@ def copy_of_run(url: str, files: Mapping[str, int], *, media: bool, events: bool
     remote = RemoteFolder(url)
     if url not in _copies:
         _copies[url] = tempfile.TemporaryDirectory(prefix="trackplus-")
-    folder = Path(_copies[url].name)
+    # A run is shown by the end of its path. The host may have a password in front of it.
+    _, *parts = url.partition("://")[2].split("/")
+    folder = Path(_copies[url].name, *(part for part in parts[-2:] if part != ".."))
+    folder.mkdir(parents=True, exist_ok=True)
     wanted = [path for path in files if _is_read(path, media=media, events=events or METRICS_FILE not in files)]
     new = [path for path in wanted if _is_table(path) or _size(folder / path) != files[path]]
     with _reading(url):

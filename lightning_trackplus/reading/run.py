@@ -16,7 +16,7 @@ from lightning_trackplus.record import Item
 _MAX_METRICS, _MAX_NAMES, _MAX_FILES = 100, 12, 8
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, eq=False, slots=True, repr=False)
 class Run:
     """The contents of a run; a notebook shows its metrics with small curves, and its newest media.
 

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from lightning_trackplus.formats.layout import MEDIA_INDEX, METRICS_FILE, RUN_FILE, is_url
+from lightning_trackplus.formats.layout import HPARAMS_FILE, MEDIA_INDEX, METRICS_FILE, RUN_FILE, is_url
 from lightning_trackplus.run.journal import check_format
 from lightning_trackplus.run.lock import is_locked
 
@@ -46,7 +46,8 @@ def run_directory(path: str | os.PathLike[str], *, media: bool = True, events: b
     runs = sorted(inner)
     shown = ", ".join(runs[:_MAX_RUNS_NAMED]) + (", …" if len(runs) > _MAX_RUNS_NAMED else "")
     hint = f" It contains runs; expected one of them: {shown}." if runs else ""
-    raise ValueError(f"{text} is not a run: it has no {METRICS_FILE}, {MEDIA_INDEX} or event file.{hint}")
+    files_of_runs = f"{METRICS_FILE}, {MEDIA_INDEX}, {HPARAMS_FILE} or event file"
+    raise ValueError(f"{text} is not a run: it has no {files_of_runs}.{hint}")
 
 
 def files_of(path: str) -> dict[str, int]:
@@ -66,9 +67,9 @@ def files_of(path: str) -> dict[str, int]:
 
 def is_run(files: Iterable[str]) -> bool:
     """Return whether a folder with these files is a run directory."""
-    return any(
-        name in {METRICS_FILE, MEDIA_INDEX, RUN_FILE} or ("tfevents" in name and "/" not in name) for name in files
-    )
+    # A run in which nothing was logged, such as one of no epochs, has its hyper-parameters alone.
+    own = {METRICS_FILE, MEDIA_INDEX, RUN_FILE, HPARAMS_FILE}
+    return any(name in own or ("tfevents" in name and "/" not in name) for name in files)
 
 
 def has_events(directory: Path) -> bool:

@@ -19,6 +19,7 @@ from lightning_trackplus.formats.flat_hparams import HparamValue
 from lightning_trackplus.formats.layout import (
     BACKUP_FOLDER,
     EVALUATIONS,
+    HPARAMS_FILE,
     MEDIA_FOLDER,
     METRICS_FILE,
     RUN_FILE,
@@ -102,6 +103,18 @@ class RunInfo:
         entries = read_summary(self.directory)
         return {name: _entry(*points) for name, points in self.series.items()} if entries is None else entries
 
+    @cached_property
+    def newest_metrics(self) -> Mapping[str, Mapping[str, Any]]:
+        """The same with all numbers of ``metrics.csv``, which takes longer.
+
+        While a run is written, and after it was killed, ``summary.json`` lacks those of the last seconds.
+        """
+        has_ended = not is_ours(self.directory) or self._journal.status is not None
+        if has_ended or not (self.directory / METRICS_FILE).is_file():
+            return self.metrics
+        known = read_summary(self.directory) or {}
+        return {name: _entry(*points, known.get(name, {})) for name, points in self.series.items()}
+
     @property
     def monitored(self) -> list[str]:
         """The names that a callback monitors, and those of ``hparam_metrics``."""
@@ -160,14 +173,26 @@ def differing_hparams(runs: list[RunInfo]) -> list[str]:
     return [name for name in names if len({repr(params.get(name)) for params in known}) > 1]
 
 
-def _entry(steps: NDArray[np.int64], values: NDArray[np.float64]) -> dict[str, Any]:
+def _entry(
+    steps: NDArray[np.int64], values: NDArray[np.float64], known: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return an entry as in ``summary.json``, with the mode of an older one."""
+    known = known or {}
+    mode = known.get("mode")
     entry: dict[str, Any] = {"last": json_number(float(values[-1])), "last_step": int(steps[-1])}
-    for name, find in (("min", np.nanargmin), ("max", np.nanargmax)):
-        at = None if np.isnan(values).all() else find(values)
-        entry |= {
-            name: None if at is None else json_number(float(values[at])),
-            f"{name}_step": None if at is None else int(steps[at]),
-        }
+    for end, find in (("min", np.nanargmin), ("max", np.nanargmax)):
+        if mode in (None, end):
+            name = end if mode is None else "best"
+            at = None if np.isnan(values).all() else find(values)
+            entry |= {
+                name: None if at is None else json_number(float(values[at])),
+                f"{name}_step": None if at is None else int(steps[at]),
+            }
+    if mode is not None:
+        entry["mode"] = mode
+    if "at_best" in known:
+        is_same = all(entry[key] == known[key] for key in ("best", "best_step"))
+        entry["at_best"] = known["at_best"] if is_same else {}
     return entry
 
 
@@ -208,10 +233,14 @@ def run_directories(root: str) -> list[str]:
             found[os.path.relpath(folder, text).replace(os.sep, "/").removeprefix(".")] = files
     runs: list[str] = []
     for folder, names in found.items():
+        if not is_run(names):
+            continue
+        above = [run for run in runs if not run or folder.startswith(f"{run}/")]
+        # A folder above runs is not one of them because of a file with hyper-parameters, such as those of a project.
+        projects = [run for run in above if not is_run(set(found[run]) - {HPARAMS_FILE})]
         # Within a run, such as a curve of `add_scalars`, only a folder with its own table or journal is another run.
-        is_within = any(not run or folder.startswith(f"{run}/") for run in runs)
-        if is_run(names) and not (is_within and not {METRICS_FILE, RUN_FILE} & set(names)):
-            runs.append(folder)
+        if above == projects or {METRICS_FILE, RUN_FILE} & set(names):
+            runs = [*(run for run in runs if run not in projects), folder]
     return [f"{text}/{run}" if run else text for run in runs]
 
 

@@ -36,12 +36,10 @@ class Clock(NamedTuple):
     Attributes:
         epochs: Steps, and how many epochs were done after each, shape ``(2, N)``.
         times: Steps, and the seconds from the first one to each, shape ``(2, N)``.
-        started: When the first step was logged, in seconds since 1970; None if that is not known.
     """
 
     epochs: NDArray[np.float64]
     times: NDArray[np.float64]
-    started: float | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -105,8 +103,8 @@ def _clock(run: Run) -> Clock:
     except (OSError, ValueError) as error:
         warnings.warn(f"The report does not know when the steps of {run.path} were: {error}", stacklevel=2)
         times = np.empty((2, 0))
-    started = float(times[1, 0]) if times.size else None
-    return Clock(_epochs(run), times - [[0.0], [started or 0.0]], started)
+    started = times[1, 0] if times.size else 0.0
+    return Clock(_epochs(run), times - [[0.0], [started]])
 
 
 def _epochs(run: Run) -> NDArray[np.float64]:

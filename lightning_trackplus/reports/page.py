@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
-import datetime
+import contextlib
 import functools
 import gzip
 import html
 import importlib.resources
 import importlib.util
 import os
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,10 @@ import numpy as np
 from lightning_trackplus.formats.layout import escaped, is_url
 from lightning_trackplus.reading.curves import Curve
 from lightning_trackplus.reading.run import Run
+from lightning_trackplus.reading.run_info import RunInfo
 from lightning_trackplus.reports import MAX_MEDIA_MB, MAX_MEDIA_MB_IN_NOTEBOOK
 from lightning_trackplus.reports.data import ReportRun, load_runs
+from lightning_trackplus.views.times import duration, moment
 
 _NEEDED = {"jinja2": "jinja2", "plotly": "plotly", "markdown_it": "markdown-it-py", "pandas": "pandas"}
 _VALUES_SHOWN = {"last": "last", "best": "best", "min": "lowest", "max": "highest"}
@@ -143,7 +146,8 @@ def _page(runs: Sequence[ReportRun], group_by: str | None, max_media_mb: float) 
 
     lines = lines_of(runs, group_by)
     media, note = media_of(runs, max_media_mb)
-    has_best = any(run.modes for run in runs)
+    summary = _summary(runs)
+    has_best = any(row["mode"] for row in summary)
     data = {
         "lines": [
             {
@@ -170,12 +174,12 @@ def _page(runs: Sequence[ReportRun], group_by: str | None, max_media_mb: float) 
         note=note,
         facts=[_facts(run) for run in runs],
         hparams=_hparams(runs),
-        summary=_summary(runs),
+        summary=summary,
         values_shown={which: words for which, words in _VALUES_SHOWN.items() if which != "best" or has_best}.items(),
         library=_library(),
         style=_resource("page.css"),
         script=_resource("page.js"),
-        made=datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
+        made=moment(time.time()),
     )
 
 
@@ -193,15 +197,15 @@ def _library() -> str:
 
 def _facts(run: ReportRun) -> dict[str, str]:
     """Return what a run was, in a few words each."""
-    clock, facts = run.clock, {}
-    if clock.started:
-        facts["started"] = datetime.datetime.fromtimestamp(clock.started).astimezone().strftime("%Y-%m-%d %H:%M")
-        facts["took"] = str(datetime.timedelta(seconds=round(float(clock.times[1, -1]))))
+    facts = {}
+    info = RunInfo(run.name, run.run.path)
+    with contextlib.suppress(OSError):  # A run that was read can be deleted by now.
+        facts = {"started": moment(info.started), "took": duration(info.ended - info.started)}
     of_training = [curve.steps.max() for curve in run.curves.values() if not curve.of_batches]
     if of_training:
         facts["steps"] = f"{int(max(of_training)) + 1:,}"
-    if clock.epochs.size:
-        facts["epochs"] = f"{clock.epochs[1, -1]:.3g}"
+    if run.clock.epochs.size:
+        facts["epochs"] = f"{run.clock.epochs[1, -1]:.3g}"
     return facts
 
 
@@ -218,7 +222,9 @@ def _summary(runs: Sequence[ReportRun]) -> list[dict[str, Any]]:
     """Return a row for each metric: last, best, lowest and highest value of each run, and which run is the best."""
     rows = []
     for name in dict.fromkeys(name for run in runs for name in run.curves):
-        mode = next((run.modes[name] for run in runs if name in run.modes), None)
+        modes = {run.modes[name] for run in runs if name in run.modes}
+        # Runs that disagree have no best one.
+        mode = modes.pop() if len(modes) == 1 else None
         curves = [run.curves.get(name) for run in runs]
         cells = [_points(curve, mode) for curve in curves]
         bests = [np.nan if curve is None or mode is None else getattr(curve.values, mode)() for curve in curves]

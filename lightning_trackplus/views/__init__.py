@@ -1,1 +1,1 @@
-"""How values look as HTML: what a notebook and a report share."""
+"""How values look: what a notebook, a report and the command line share."""

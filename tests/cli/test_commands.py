@@ -207,6 +207,7 @@ def test_show_has_each_metric_with_its_curve(trackplus, tmp_path):
     logger.log_hyperparams({"lr": 0.1})
     for step, value in enumerate(values):
         logger.log_metrics({"x": value, "up": step, "odd": [np.nan, np.inf, 1.0][step % 3]}, step=2 * step)
+        logger.log_metrics({"huge": 1e308 if step < 50 else -1e308, "flat": 1 / 3}, step=2 * step)
     logger.log_metrics({"acc": 0.5}, step=200)
     for step in (0, 4):
         logger.log_media("pictures", Image(torch.rand(2, 3, 4, 4)), step=step)
@@ -219,6 +220,8 @@ def test_show_has_each_metric_with_its_curve(trackplus, tmp_path):
     assert table["x"][:3] == [f"{values[at]:.5g} @ {2 * at}" for at in (99, low, high)]
     assert table["up"] == ["99 @ 198", "0 @ 0", "99 @ 198", "▁▁▂▂▃▃▄▄▅▅▆▆▇▇██"]
     assert table["odd"][:3] == ["NaN @ 198", "1 @ 4", "Infinity @ 2"]
+    assert table["flat"][-1] == "▄" * 16
+    assert table["huge"] == ["-1e+308 @ 198", "-1e+308 @ 100", "1e+308 @ 0", "███████▆▁▁▁▁▁▁▁▁"]
     assert table["acc"] == ["0.5 @ 200", "0.5 @ 200 *", "▄"]
     assert table["pictures"] == ["image", "4", "2 steps, 0 to 4"]
     assert table["note"] == ["text", "1", "4"]
@@ -624,3 +627,52 @@ def test_steps_below_zero_are_steps(trackplus, tmp_path):
     """The last one is the highest."""
     (tmp_path / "metrics.csv").write_text("step,epoch,loss\n-5,0,1\n-1,0,2\n")
     assert json.loads(trackplus("show", tmp_path, "--json"))["last_step"] == -1
+
+
+def test_a_run_of_no_epochs_is_a_run(trackplus, tmp_path):
+    """Its folder has the hyper-parameters alone."""
+    for logger in (TrackPlusLogger(tmp_path, name="ours"), CSVLogger(tmp_path, name="csv")):
+        logger.log_hyperparams({"lr": 0.1})
+        quiet_trainer(tmp_path, logger=logger, max_epochs=0).fit(LoggingModule(), loader(8))
+    TensorBoardLogger(tmp_path, name="other").log_hyperparams({"lr": 0.1})
+    (tmp_path / "hparams.yaml").write_text("of: a project\n")
+    expected = {"ours/version_0", "csv/version_0", "other/version_0"}
+    assert {row[0] for row in rows(trackplus("ls", tmp_path))[1:]} == expected
+    assert ["lr", "0.1"] in rows(trackplus("show", logger.log_dir))
+
+
+def test_numbers_that_are_not_finite_are_written_alike(trackplus, tmp_path):
+    for name, values in {"one": {"a": np.nan, "b": np.inf}, "two": {"a": 0.5, "b": -np.inf}}.items():
+        logger = TrackPlusLogger(tmp_path, name="", version=name)
+        logger.log_metrics(values, step=0)
+        logger.finalize("success")
+    said = rows(trackplus("compare", tmp_path / "one", tmp_path / "two"))
+    assert said[1:] == [["≠", "a", "NaN", "0.5"], ["≠", "b", "Infinity", "-Infinity"]]
+    assert ["a", "NaN @ 0"] in [row[:2] for row in rows(trackplus("show", tmp_path / "one"))]
+
+
+@pytest.mark.parametrize("has_summary", [True, False])
+def test_a_run_that_has_not_ended_has_its_newest_numbers(trackplus, tmp_path, has_summary):
+    """Its ``summary.json`` is some seconds old, and stays so if it is killed."""
+    logger = TrackPlusLogger(tmp_path, name="", version="run", hparam_metrics={"loss": "min", "acc": "max"})
+    for step, (loss, acc) in enumerate([(0.5, 0.75), (np.nan, 0.5), (0.25, np.nan)]):
+        logger.log_metrics({"loss": loss, "acc": acc, **({"late": 1.0} if step else {})}, step=step)
+        logger.flush()
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert (summary["loss"]["last"], "late" in summary) == (0.5, False)
+    if not has_summary:
+        (tmp_path / "run/summary.json").unlink()
+    found = {row[0]: row[1:-1] for row in rows(trackplus("show", tmp_path / "run"))}
+    expected = {
+        "loss": ["0.25 @ 2", "0.25 @ 2 *"],
+        "acc": ["NaN @ 2", "0.75 @ 0 *"],
+        "late": ["1 @ 2", "1 @ 1", "1 @ 1"],
+    }
+    if not has_summary:
+        expected |= {"loss": ["0.25 @ 2", "0.25 @ 2", "0.5 @ 0"], "acc": ["NaN @ 2", "0.5 @ 1", "0.75 @ 0"]}
+    assert {name: found[name] for name in expected} == expected
+    if has_summary:
+        entries = json.loads(trackplus("show", tmp_path / "run", "--json"))["metrics"]
+        assert entries["acc"] == {**summary["acc"], "last": "NaN", "last_step": 2}
+        assert entries["loss"]["at_best"] == {}
+        assert ["loss (min)", "0.25"] in rows(trackplus("compare", tmp_path / "run"))

@@ -149,11 +149,13 @@ def test_booleans_are_numbers_and_text_stays_text(frames, tmp_path):
     """What CSVLogger was given beside numbers does not make a run unreadable."""
     logger = CSVLogger(str(tmp_path))
     for step in range(2):
-        logger.log_metrics({"flag": step == 1, "note": f"n{step}", "huge": 10**30}, step=step)
+        values = {"flag": step == 1, "either": [True, 0.5][step], "note": ["n0", "None"][step], "huge": 10**30}
+        logger.log_metrics(values, step=step)
     logger.save()
     metrics = read_run(logger.log_dir, frames=frames).metrics
     assert values_of(metrics, "flag") == [0.0, 1.0]
-    assert metrics["note"].to_list() == ["n0", "n1"]
+    assert values_of(metrics, "either") == [1.0, 0.5]
+    assert metrics["note"].to_list() == ["n0", "None"]
     assert values_of(metrics, "huge") == [1e30, 1e30]
     assert values_of(metrics, "epoch") == [None, None]
 
@@ -273,7 +275,7 @@ def test_a_path_that_is_no_run_is_refused(tmp_path):
     assert message(tmp_path / "none") == (
         f"{tmp_path}/none does not exist; expected the folder of a run, such as lightning_logs/version_0."
     )
-    nothing = f"{tmp_path} is not a run: it has no metrics.csv, media.csv or event file."
+    nothing = f"{tmp_path} is not a run: it has no metrics.csv, media.csv, hparams.yaml or event file."
     assert message(tmp_path) == nothing
     for number in range(7):
         (tmp_path / f"version_{number}").mkdir()
@@ -402,6 +404,25 @@ def test_a_step_that_no_float_can_hold_is_exact(frames, tmp_path):
 
 
 @pytest.mark.parametrize("frames", ["pandas", "polars"])
+def test_the_empty_name_is_a_name(frames, tmp_path):
+    logger = TrackPlusLogger(tmp_path)
+    logger.log_metrics({"": 0.5, "loss": 0.25}, step=0)
+    logger.finalize("success")
+    assert values_of(read_run(logger.log_dir, frames=frames).metrics, "") == [0.5]
+
+
+@pytest.mark.parametrize("logger_class", [TrackPlusLogger, CSVLogger])
+def test_a_run_of_no_epochs_has_no_rows(logger_class, tmp_path):
+    """Its folder has the hyper-parameters alone."""
+    logger = logger_class(tmp_path, name="runs")
+    logger.log_hyperparams({"lr": 0.1})
+    quiet_trainer(tmp_path, logger=logger, max_epochs=0).fit(LoggingModule(training_step=training_step), loader(8))
+    assert [path.name for path in Path(logger.log_dir).iterdir()] == ["hparams.yaml"]
+    run = read_run(logger.log_dir)
+    assert (list(run.metrics.columns), len(run.metrics), run.media) == (["step", "epoch"], 0, ())
+
+
+@pytest.mark.parametrize("frames", ["pandas", "polars"])
 def test_steps_and_bytes_that_nobody_expects(frames, tmp_path):
     """Steps are at most what 64 bits hold, bytes that are not UTF-8 cost no row, and what is no step is named."""
     table = tmp_path / "metrics.csv"
@@ -409,7 +430,18 @@ def test_steps_and_bytes_that_nobody_expects(frames, tmp_path):
     assert read_run(tmp_path, frames=frames).metrics["step"].to_list() == [2**63 - 1, -(2**63)]
     table.write_bytes(b"step,epoch,a,b\n0,0,\xff,1\n1,0,,2\n")
     assert read_run(tmp_path, frames=frames).metrics["b"].to_list() == [1, 2]
+    table.write_bytes(b"step,epoch,a,b\n0,0,1,2\n1,0,3,4,5,6\n2,0,7\n")
+    metrics = read_run(tmp_path, frames=frames).metrics
+    assert [values_of(metrics, name) for name in ("step", "a", "b")] == [[0, 1, 2], [1, 3, 7], [2, 4, None]]
     for step in ("abc", "inf"):
         table.write_text(f"step,epoch,a\n{step},0,1\n")
         with pytest.raises(ValueError, match=f"The column 'step' of metrics.csv has '{step}'; expected a number"):
             read_run(tmp_path, frames=frames)
+
+
+def test_runs_are_told_apart(tmp_path):
+    """Two readings of a run are two objects: a frame cannot tell whether it equals another."""
+    path = write(tmp_path / "metrics.csv", "step,epoch,loss\n0,0,0.5\n")
+    one, other = read_run(path), read_run(path)
+    assert {one: 1, other: 2}[one] == 1
+    assert [other, one].index(one) == 1

@@ -395,7 +395,7 @@ def test_the_command_says_why_there_is_nothing_to_compare(tmp_path):
         ),
         (
             [tmp_path / "empty"],
-            f"{tmp_path}/empty is not a run: it has no metrics.csv, media.csv or event file.",
+            f"{tmp_path}/empty is not a run: it has no metrics.csv, media.csv, hparams.yaml or event file.",
         ),
     ):
         assert command("verify", *arguments) == (2, "", f"trackplus verify: {message}\n")

@@ -224,6 +224,19 @@ def test_objects_in_hyperparameters_are_text(tmp_path):
         report(run)
 
 
+def test_times_are_written_as_on_the_command_line(tmp_path, capsys):
+    """Also those of a run without event files."""
+    run = Path(CSVLogger(tmp_path).log_dir)
+    run.mkdir(parents=True)
+    for name, text, seconds in (("hparams.yaml", "lr: 0.1\n", 0), ("metrics.csv", "step,loss\n0,0.5\n", 176_500)):
+        (run / name).write_text(text)
+        os.utime(run / name, (1.7e9 + seconds, 1.7e9 + seconds))
+    assert cli.main(["show", str(run)]) == 0
+    (started,) = re.findall(r"began (.+), took 2d 01h, last step 0\n", capsys.readouterr().out)
+    facts = re.findall(r'<span class="fact">(\w+) <b>(.+?)</b>', report(run).html)
+    assert facts == [("started", started), ("took", "2d 01h"), ("steps", "1")]
+
+
 def test_damaged_and_missing_media_do_not_stop_a_report(tmp_path):
     """A run of media alone has no charts; a file that cannot be shown can be saved, and a missing one is counted."""
     logger = TrackPlusLogger(tmp_path)
@@ -433,3 +446,21 @@ def test_means_over_runs_leave_out_what_has_no_mean(tmp_path):
     assert numbers_in(line["y"]).tolist() == [1.5, 4]
     (line,) = chart_of(report(runs[1], group_by="lr").html, "loss")["lines"]
     assert numbers_in(line["y"]).tolist() == curves[1]
+
+
+def test_the_best_value_is_that_of_all_runs(tmp_path):
+    """Of runs that disagree on whether low or high is good, none is the best, as for `trackplus compare`."""
+
+    def best(*modes):
+        paths = []
+        for number, mode in enumerate(modes):
+            logger = TrackPlusLogger(tmp_path, name="", hparam_metrics={"x": mode} if mode else {})
+            for step, value in enumerate([2, 1, 3]):
+                logger.log_metrics({"x": value + 10 * number}, step=step)
+            logger.finalize("success")
+            paths.append(logger.log_dir)
+        return re.findall(r'<span class="best">(\S*) ', report(paths).html)
+
+    assert best("min", None) == ["1", "11"]
+    assert best("max", "max") == ["3", "13"]
+    assert best("min", "max") == []

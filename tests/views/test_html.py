@@ -224,6 +224,8 @@ def test_runs_without_numbers_files_or_a_folder(tmp_path):
     assert len(page.all("tr")) == 101
     numbers = pandas.DataFrame({"step": range(5), "epoch": 0.0, "x": [np.inf, np.nan, 1e308, -1e308, -np.inf]})
     assert b"polyline" in shown(Run(tmp_path, numbers, ())).data("img")[0]
+    damaged = pandas.DataFrame({"step": [0, 1], "epoch": ["0", "?"], "x": [1.0, 2.0]})
+    assert b"polyline" in shown(Run(tmp_path, damaged, ())).data("img")[0]
 
 
 @pytest.mark.parametrize(
