@@ -28,8 +28,8 @@ class Distribution(Reducer):
         method: How the distribution is stored.
 
             - ``"auto"``: all values up to 65,536, in at most 512 KiB (1 MiB if the weights differ; half
-              of this if the values are float32 numbers), then a t-digest of about 150 KiB.
-              Its error in the rank is below 1e-4 in most measurements.
+              of this if the values are float32 numbers), then a t-digest of about 150 KiB, or a few times
+              this if thousands of values are repeated often. Its error in the rank is below 1e-4 in most measurements.
             - ``"exact"``: all values, in memory that grows with them.
             - ``"sketch"``: all values up to 1,020, then a t-digest of 16 KiB. Its error in the rank is about
               2e-4 for 300,000 values of ordinary data, more for fewer; between values far apart, it can return a

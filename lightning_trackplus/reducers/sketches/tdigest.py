@@ -53,7 +53,7 @@ def summarize(values: Floats, weights: Floats, *, fine: bool = False) -> State:
         return np.array([FORM, 0.0, below, above, 0.0, 0.0])
     equal = are_equal(weights)
     total = float(weights[0] * len(weights) if equal else weights.sum())
-    count = len(weights) if equal else 1 / float(np.square(weights / total).sum())
+    count = len(weights)
     if equal and not (fine and _are_repeated(rising)):
         chosen = _equal_cuts(len(rising), fine=fine)
         if fine and len(chosen) < len(rising):
@@ -67,11 +67,10 @@ def summarize(values: Floats, weights: Floats, *, fine: bool = False) -> State:
 
 def merge(left: State, right: State, *, fine: bool = False) -> State:
     """Return the state of two parts together."""
-    total, below, above = left[1:4] + right[1:4]
+    total, below, above, count = left[1:5] + right[1:5]
     if not left[1] or not right[1]:
         some = left if left[1] else right
         return np.concatenate([[FORM, total, below, above], some[4:]])
-    count = _count((left[1], left[4]), (right[1], right[4]))
     heavy, light = (left, right) if left[1] >= right[1] else (right, left)
     (values, ranks), (others, other_ranks) = _ends(heavy), _ends(light)
     own = ranks + _ranks_in(light, values)
@@ -102,12 +101,6 @@ def points(state: State) -> WeightedPoints:
     values = np.concatenate([[-np.inf], values, [np.inf]])
     some = np.isfinite(values) | (weights > 0)
     return WeightedPoints(values[some], weights[some], exact=False, ranks=ranks)
-
-
-def _count(left: tuple[float, float], right: tuple[float, float]) -> float:
-    """Return Kish's effective number of values of two parts, of which each has a weight and such a number."""
-    total = left[0] + right[0]
-    return 1 / sum((weight / total) ** 2 / count for weight, count in (left, right) if count)
 
 
 def _are_narrow(values: Floats, ranks: Floats, total: float, count: float, *, fine: bool) -> bool:
