@@ -381,4 +381,6 @@ class _Part(NamedTuple):
 
     def to_bytes(self) -> Tensor:
         head = f"{self.kind} {self.updates} {self.owner} {self.summary.nan_count}\n".encode()
-        return torch.frombuffer(bytearray(head + self.summary.state.tobytes()), dtype=torch.uint8)
+        # A user's own state may be of another type, such as integers.
+        state = np.asarray(self.summary.state, dtype=np.float64)
+        return torch.frombuffer(bytearray(head + state.tobytes()), dtype=torch.uint8)
