@@ -128,9 +128,9 @@ class Stream:
 
     def peek(self) -> list[Summary]:
         """Return what `summary` does without a cut in the stream: later results are the same to the last bit."""
-        self._gather_numbers()
         self._merge_arrived(wait=True)
-        return self.merged([self._summaries, self._summarized(PendingCalls(self._calls))])
+        pending = PendingCalls([*self._calls, *self._gathered_numbers()])
+        return self.merged([self._summaries, self._summarized(pending)])
 
     def merged(self, parts: Sequence[Sequence[Summary]]) -> list[Summary]:
         """Return the summaries of several parts of the stream as one."""
@@ -176,11 +176,15 @@ class Stream:
     def _with_reducers(self, summaries: Sequence[Summary]) -> Iterator[tuple[StreamReducer, Summary]]:
         return zip(self._by_key.values(), summaries, strict=True)
 
-    def _gather_numbers(self) -> None:
+    def _gathered_numbers(self) -> list[Call]:
+        """Return the numbers as one call, if there are any."""
         values, repeats, steps = self._numbers
-        if values:
-            self._calls.append(Call(np.array(values, np.float64), 1.0, np.array(repeats), np.array(steps)))
-            self._numbers = ([], [], [])
+        return [Call(np.array(values, np.float64), 1.0, np.array(repeats), np.array(steps))] if values else []
+
+    def _gather_numbers(self) -> None:
+        self._calls += self._gathered_numbers()
+        self._size += len(self._numbers[0])
+        self._numbers = ([], [], [])
 
     def _summarize_pending(self, *, wait: bool) -> None:
         self._gather_numbers()
