@@ -200,6 +200,18 @@ class TestSketch:
         state = state_of(Quantile(0.5, method="sketch"), values, [30_000])
         for q in QUANTILES:
             assert rank_error(Quantile(q, method="sketch").result(state), values, q) < 5e-4
+        apart = np.copysign(1.6e308, values) + values / 20
+        assert abs(result_of(Quantile(0.5), apart, [30_000])) < 1.7e308
+
+    def test_values_near_the_smallest_number(self):
+        """Between numbers whose differences are too small to divide by, ranks are right as well."""
+        probabilities = np.exp(-np.random.default_rng(0).uniform(0, 745, COUNT))
+        state = state_of(Quantile(0.5), probabilities, range(LIMIT, COUNT, LIMIT))
+        assert worst_rank_error(state, probabilities) <= 1e-4
+        smallest = np.random.default_rng(0).integers(1, 2**40, 100_000) * 5e-324
+        state = state_of(Quantile(0.5, method="sketch"), smallest, range(5000, 100_000, 5000))
+        for q in QUANTILES:
+            assert rank_error(Quantile(q, method="sketch").result(state), smallest, q) < 5e-4
 
     def test_others_from_the_sketch(self):
         """What else needs the distribution is right to 1e-3, too."""
