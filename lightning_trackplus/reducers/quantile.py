@@ -118,8 +118,8 @@ class Distribution(Reducer):
 class Quantile(Distribution):
     """The quantile q: the value at ``q(n - 1)`` of the n sorted values, counted from 0, interpolated linearly.
 
-    This is ``numpy.quantile``, and equal to it while all values are stored. A value of weight w counts as w
-    equal values.
+    This is ``numpy.quantile``, and equal to it while all values are stored and finite. A value of weight w counts as w
+    equal values, so the sum of the weights is n.
 
     Args:
         q: The quantile, from 0 to 1.
