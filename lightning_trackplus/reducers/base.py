@@ -152,7 +152,7 @@ class Reducer(LazyMetric):
         """
 
     def count_kept(self, state: State) -> int:  # noqa: ARG002  for subclasses
-        """Return how many values a state keeps only until there are more than 65,536.
+        """Return how many single values a state keeps that `compact` can leave out.
 
         Args:
             state: The state of a part of the stream.
@@ -160,12 +160,12 @@ class Reducer(LazyMetric):
         return 0
 
     def compact(self, state: State) -> State:
-        """Return the state of a part of a stream of more than 65,536 values, smaller if possible.
+        """Return a smaller state, with a sketch in the place of single values, if there is one.
 
-        Processes send it to each other in this form.
+        Processes whose states keep more than 65,536 single values together send each other such states.
 
         Args:
-            state: The state of the part.
+            state: The state of a part of the stream.
         """
         return state
 
@@ -381,4 +381,6 @@ class _Part(NamedTuple):
 
     def to_bytes(self) -> Tensor:
         head = f"{self.kind} {self.updates} {self.owner} {self.summary.nan_count}\n".encode()
-        return torch.frombuffer(bytearray(head + self.summary.state.tobytes()), dtype=torch.uint8)
+        # A user's own state may be of another type, such as integers.
+        state = np.asarray(self.summary.state, dtype=np.float64)
+        return torch.frombuffer(bytearray(head + state.tobytes()), dtype=torch.uint8)

@@ -28,8 +28,8 @@ class Distribution(Reducer):
         method: How the distribution is stored.
 
             - ``"auto"``: all values up to 65,536, in at most 512 KiB (1 MiB if the weights differ; half
-              of this if the values are float32 numbers), then a t-digest of about 150 KiB.
-              Its error in the rank is below 1e-4 in all measurements.
+              of this if the values are float32 numbers), then a t-digest of about 150 KiB, or a few times
+              this if thousands of values are repeated often. Its error in the rank is below 1e-4 in most measurements.
             - ``"exact"``: all values, in memory that grows with them.
             - ``"sketch"``: all values up to 1,020, then a t-digest of 16 KiB. Its error in the rank is about
               2e-4 for 300,000 values of ordinary data, more for fewer; between values far apart, it can return a
@@ -118,8 +118,8 @@ class Distribution(Reducer):
 class Quantile(Distribution):
     """The quantile q: the value at ``q(n - 1)`` of the n sorted values, counted from 0, interpolated linearly.
 
-    This is ``numpy.quantile``, and equal to it while all values are stored. A value of weight w counts as w
-    equal values.
+    This is ``numpy.quantile``, and equal to it while all values are stored and finite. A value of weight w counts as w
+    equal values, so the sum of the weights is n.
 
     Args:
         q: The quantile, from 0 to 1.

@@ -11,6 +11,7 @@ import numpy as np
 from lightning_trackplus.record import Counts
 from lightning_trackplus.reducers.pending_calls import Call, Given, PendingCalls, Snapshot, call_of
 from lightning_trackplus.reducers.types import NanPolicy, Samples, Span, State
+from lightning_trackplus.runtime.names import a_type
 
 _MAX_PENDING_CALLS = 2048
 _MAX_PENDING_VALUES = 65_536
@@ -50,6 +51,9 @@ class Stream:
 
     A call only stores its values; many calls are summarized at once, on the host. Values on a device are copied in
     one piece, and nothing waits for them until a result is computed.
+
+    Raises:
+        TypeError: If a reducer's state is not a one-dimensional array of numbers.
     """
 
     def __init__(self, reducers: Sequence[StreamReducer]) -> None:
@@ -65,6 +69,8 @@ class Stream:
         self._in_transfer: deque[PendingCalls] = deque()
         self._latest: Call | None = None
         self._empty = self._summarized(PendingCalls([]))
+        for one, summary in self._with_reducers(self._empty):
+            _check_state(one, summary.state)
         self._summaries = self._empty
 
     def add(self, value: Given, weight: Given = 1.0, *, repeat: int = 1, step: int = 0, keep: bool = True) -> None:
@@ -122,9 +128,9 @@ class Stream:
 
     def peek(self) -> list[Summary]:
         """Return what `summary` does without a cut in the stream: later results are the same to the last bit."""
-        self._gather_numbers()
         self._merge_arrived(wait=True)
-        return self.merged([self._summaries, self._summarized(PendingCalls(self._calls))])
+        pending = PendingCalls([*self._calls, *self._gathered_numbers()])
+        return self.merged([self._summaries, self._summarized(pending)])
 
     def merged(self, parts: Sequence[Sequence[Summary]]) -> list[Summary]:
         """Return the summaries of several parts of the stream as one."""
@@ -170,11 +176,15 @@ class Stream:
     def _with_reducers(self, summaries: Sequence[Summary]) -> Iterator[tuple[StreamReducer, Summary]]:
         return zip(self._by_key.values(), summaries, strict=True)
 
-    def _gather_numbers(self) -> None:
+    def _gathered_numbers(self) -> list[Call]:
+        """Return the numbers as one call, if there are any."""
         values, repeats, steps = self._numbers
-        if values:
-            self._calls.append(Call(np.array(values, np.float64), 1.0, np.array(repeats), np.array(steps)))
-            self._numbers = ([], [], [])
+        return [Call(np.array(values, np.float64), 1.0, np.array(repeats), np.array(steps))] if values else []
+
+    def _gather_numbers(self) -> None:
+        self._calls += self._gathered_numbers()
+        self._size += len(self._numbers[0])
+        self._numbers = ([], [], [])
 
     def _summarize_pending(self, *, wait: bool) -> None:
         self._gather_numbers()
@@ -199,6 +209,17 @@ class Stream:
         """Wait for copies from a device, which cannot be pickled."""
         self.summary()
         return self.__dict__
+
+
+def _check_state(reducer: StreamReducer, state: Any) -> None:
+    """Raise if a state could not be sent or saved as it is."""
+    is_array = isinstance(state, np.ndarray)
+    if not is_array or state.ndim != 1 or state.dtype.kind not in "biuf":
+        given = f"an array of shape {state.shape} and {state.dtype}" if is_array else a_type(state)
+        raise TypeError(
+            f"{type(reducer).__name__}.summarize returned {given}; expected a state that is a one-dimensional numpy"
+            " array of numbers, such as np.array([total, count])."
+        )
 
 
 def _result_with_nan_policy(reducer: StreamReducer, summary: Summary) -> Any:

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 import torch
 
 from lightning_trackplus.reducers.base import Reducer
@@ -309,7 +310,8 @@ def _continue(logged: LoggedStream, found: Sequence[_Saved]) -> None:
 def _part(summaries: Sequence[Summary]) -> dict[str, Any]:
     return {
         "nan_counts": [summary.nan_count for summary in summaries],
-        "states": [torch.from_numpy(summary.state) for summary in summaries],
+        # A user's own state may be of another type, or a reversed view, of which torch makes no tensor.
+        "states": [torch.from_numpy(np.require(summary.state, np.float64, ["C", "W"])) for summary in summaries],
     }
 
 

@@ -191,10 +191,7 @@ def all_reduce_states(
     """
     if not is_distributed() or not group_ranks(group):
         return {key: finish(key, state) for key, state in make().items()}
-    mine = _attempt(lambda: dict(make()))
-    counts: dict[K, int] = {}
-    if compaction is not None and not isinstance(mine, _Failure):
-        counts = {key: count for key, state in mine.items() if (count := compaction.count(key, state))}
+    mine, counts = _counted(_attempt(lambda: dict(make())), compaction)
     # With NCCL, this also makes the communicator of all processes, which the rounds need.
     something, most = _greatest([int(bool(mine)), max(counts.values(), default=0)], group)
     if not something:
@@ -258,6 +255,17 @@ def _reduced(
     if isinstance(finished, _Failure):
         raise finished.error
     return finished
+
+
+def _counted(
+    states: dict[K, T] | _Failure, compaction: Compaction[K, T] | None
+) -> tuple[dict[K, T] | _Failure, dict[K, int]]:
+    """Return states with the numbers of values that they keep, or the failure to count them."""
+    if compaction is None or isinstance(states, _Failure):
+        return states, {}
+    # Integers, as in all other processes: a tensor of the user's own floats would be of another type.
+    counts = _attempt(lambda: {key: int(compaction.count(key, state)) for key, state in states.items()})
+    return (counts, {}) if isinstance(counts, _Failure) else (states, {key: one for key, one in counts.items() if one})
 
 
 def _compacted(

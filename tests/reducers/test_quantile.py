@@ -171,7 +171,7 @@ class TestSketch:
         assert max(sizes[200:]) - min(sizes[200:]) < 1024
 
     def test_the_default_is_bounded(self):
-        """The default takes at most 1 MiB for values and weights of any kind, and beyond that 152 KiB."""
+        """The default takes at most 1 MiB for values and weights of any kind, and beyond that 152 KiB if few repeat."""
         reducer = Quantile(0.5)
         values, weights = drawn("normal", LIMIT), np.random.default_rng(0).random(LIMIT) + 0.1
         assert state_of(reducer, values, range(2048, LIMIT, 2048), weights).nbytes <= 1024 * 1024 + 64
@@ -200,6 +200,18 @@ class TestSketch:
         state = state_of(Quantile(0.5, method="sketch"), values, [30_000])
         for q in QUANTILES:
             assert rank_error(Quantile(q, method="sketch").result(state), values, q) < 5e-4
+        apart = np.copysign(1.6e308, values) + values / 20
+        assert abs(result_of(Quantile(0.5), apart, [30_000])) < 1.7e308
+
+    def test_values_near_the_smallest_number(self):
+        """Between numbers whose differences are too small to divide by, ranks are right as well."""
+        probabilities = np.exp(-np.random.default_rng(0).uniform(0, 745, COUNT))
+        state = state_of(Quantile(0.5), probabilities, range(LIMIT, COUNT, LIMIT))
+        assert worst_rank_error(state, probabilities) <= 1e-4
+        smallest = np.random.default_rng(0).integers(1, 2**40, 100_000) * 5e-324
+        state = state_of(Quantile(0.5, method="sketch"), smallest, range(5000, 100_000, 5000))
+        for q in QUANTILES:
+            assert rank_error(Quantile(q, method="sketch").result(state), smallest, q) < 5e-4
 
     def test_others_from_the_sketch(self):
         """What else needs the distribution is right to 1e-3, too."""
@@ -345,6 +357,16 @@ class TestWeights:
         reducer = Quantile(0.9, method=method)
         result = result_of(reducer, values, [50_000], np.full(100_000, weight))
         assert rank_error(result, values, 0.9) < (0.01 if method == "hist" else 5e-4) + 1 / (weight * 100_000)
+
+    @pytest.mark.parametrize(("method", "bound"), [("auto", 1e-4), ("sketch", 3e-4)])
+    def test_one_value_with_half_of_the_weight(self, method, bound):
+        """The ranks of all others are right, also if these drift away from what came first."""
+        values = np.append(-100.0, drawn("drifting", 100_000))
+        weights = np.append(100_000.0, np.ones(100_000))
+        state = state_of(Quantile(0.5, method=method), values, range(5000, 100_000, 5000), weights)
+        for q in (0.51, *np.linspace(0.55, 0.95, 9), 0.99):
+            result = Quantile(q, method=method).result(state)
+            assert rank_error(result, np.append(np.full(100_000, -100.0), values[1:]), q) < bound, q
 
     @pytest.mark.parametrize("method", METHODS)
     def test_one_weight_above_all(self, method):

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from lightning_trackplus.reducers.base import Reducer
 from lightning_trackplus.reducers.function import Function
 from lightning_trackplus.reducers.mean import Mean
 from lightning_trackplus.reducers.running import SinceLogged
@@ -300,3 +301,32 @@ class TestManyCalls:
             tracemalloc.stop()
         assert later < 1.5 * at_first
         assert at_first < 5e6
+
+    @pytest.mark.parametrize("as_value", [float, lambda value: tensor([value, value])], ids=["numbers", "vectors"])
+    def test_a_look_at_the_state_changes_nothing(self, as_value):
+        """A stream whose state is saved all the time is summarized in the same parts as another one."""
+
+        def parts(is_saved):
+            parts = Parts()
+            for step in range(5000):
+                parts.update(as_value(step))
+                if is_saved and step % 50 == 0:
+                    assert parts.metric_state["parts"]
+            return parts.compute()
+
+        assert parts(is_saved=True) == parts(is_saved=False) == 3
+
+
+class Parts(Reducer):
+    """The number of parts in which a stream was summarized."""
+
+    name = "parts"
+
+    def summarize(self, samples):
+        return np.array([float(len(samples.values) > 0)])
+
+    def merge(self, left, right):
+        return left + right
+
+    def result(self, state):
+        return state[0]

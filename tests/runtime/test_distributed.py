@@ -7,7 +7,7 @@ import functools
 import pytest
 from torch import distributed
 
-from lightning_trackplus.runtime.distributed import all_reduce_states, gather_objects, rounds, share_of
+from lightning_trackplus.runtime.distributed import Compaction, all_reduce_states, gather_objects, rounds, share_of
 from tests.support.thread_ranks import in_threads
 
 COUNTS = [2, 3, 7, 33, 63, 64]
@@ -62,7 +62,7 @@ class UnpicklableError(Exception):
         super().__init__(one)
 
 
-@pytest.mark.parametrize("where", ["make", "merge", "finish", "pickle", "unpickle"])
+@pytest.mark.parametrize("where", ["make", "count", "compact", "merge", "finish", "pickle", "unpickle"])
 @pytest.mark.parametrize("failing", [0, 1, 3, 4])
 def test_all_ranks_raise_what_one_raises(where, failing):
     """None waits for another, whatever raises and in whichever rank."""
@@ -90,14 +90,27 @@ def test_all_ranks_raise_what_one_raises(where, failing):
             raise ValueError(f"in finish of {len(state)}")
         return state
 
+    def count(rank, _, state):
+        if where == "count" and rank == failing:
+            raise ArithmeticError("in count")
+        return float(len(state))  # A user's own function need not return an integer.
+
+    def compact(rank, _, state):
+        if where == "compact" and rank == failing:
+            raise LookupError("in compact")
+        return state
+
     def work(rank):
+        compaction = Compaction(4, functools.partial(count, rank), functools.partial(compact, rank))
         try:
-            return all_reduce_states(lambda: make(rank), merge, None, functools.partial(finish, rank))
+            return all_reduce_states(lambda: make(rank), merge, None, functools.partial(finish, rank), compaction)
         except Exception as error:  # noqa: BLE001  it is compared
             return f"{type(error).__name__}: {error}"
 
     said = {
         "make": "ZeroDivisionError: in make",
+        "count": "ArithmeticError: in count",
+        "compact": "LookupError: in compact",
         "merge": "KeyError: 'in merge'",
         "finish": "ValueError: in finish of 5",
         "pickle": "RuntimeError: UnpicklableError: in pickle",

@@ -12,6 +12,7 @@ from lightning_trackplus.reducers.types import Floats, unbroadcast
 
 _HALF = 0.5
 _FEW = 1024
+_LARGE = 2.0**1023  # Half of what is infinite.
 
 
 class WeightedPoints(NamedTuple):
@@ -83,7 +84,9 @@ class WeightedPoints(NamedTuple):
         if infinite.all() or position < below or math.ceil(position) >= above:
             return self._between_values(position)
         # The value at position i covers i to i + 1, and its rank is in the middle.
-        return float(np.interp(position - below + 0.5, ranks, self.values[~infinite]))
+        finite = self.values[~infinite]
+        scale = scale_of(finite)
+        return float(np.interp(position - below + 0.5, ranks, finite * scale) / scale)
 
 
 def in_order(values: Floats, weights: Floats) -> tuple[NDArray[np.floating], Floats]:
@@ -109,6 +112,11 @@ def float32_if_lossless(numbers: Floats) -> NDArray[np.float32] | None:
     with np.errstate(over="ignore", under="ignore"):
         narrow = numbers.astype(np.float32)
     return narrow if np.array_equal(narrow, numbers) else None
+
+
+def scale_of(rising: Floats) -> float:
+    """Return a factor for sorted numbers, with which no difference of two of them is infinite."""
+    return 1.0 if max(-rising[0], rising[-1]) <= _LARGE else 0.5
 
 
 def _interpolated(below: float, above: float, share: float) -> float:

@@ -22,7 +22,7 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from lightning_trackplus.reducers.sketches.points import WeightedPoints, are_equal, in_order
+from lightning_trackplus.reducers.sketches.points import WeightedPoints, are_equal, in_order, scale_of
 from lightning_trackplus.reducers.types import Floats, State
 
 FORM = 8
@@ -53,7 +53,7 @@ def summarize(values: Floats, weights: Floats, *, fine: bool = False) -> State:
         return np.array([FORM, 0.0, below, above, 0.0, 0.0])
     equal = are_equal(weights)
     total = float(weights[0] * len(weights) if equal else weights.sum())
-    count = len(weights) if equal else 1 / float(np.square(weights / total).sum())
+    count = len(weights)
     if equal and not (fine and _are_repeated(rising)):
         chosen = _equal_cuts(len(rising), fine=fine)
         if fine and len(chosen) < len(rising):
@@ -67,11 +67,10 @@ def summarize(values: Floats, weights: Floats, *, fine: bool = False) -> State:
 
 def merge(left: State, right: State, *, fine: bool = False) -> State:
     """Return the state of two parts together."""
-    total, below, above = left[1:4] + right[1:4]
+    total, below, above, count = left[1:5] + right[1:5]
     if not left[1] or not right[1]:
         some = left if left[1] else right
         return np.concatenate([[FORM, total, below, above], some[4:]])
-    count = _count((left[1], left[4]), (right[1], right[4]))
     heavy, light = (left, right) if left[1] >= right[1] else (right, left)
     (values, ranks), (others, other_ranks) = _ends(heavy), _ends(light)
     own = ranks + _ranks_in(light, values)
@@ -102,12 +101,6 @@ def points(state: State) -> WeightedPoints:
     values = np.concatenate([[-np.inf], values, [np.inf]])
     some = np.isfinite(values) | (weights > 0)
     return WeightedPoints(values[some], weights[some], exact=False, ranks=ranks)
-
-
-def _count(left: tuple[float, float], right: tuple[float, float]) -> float:
-    """Return Kish's effective number of values of two parts, of which each has a weight and such a number."""
-    total = left[0] + right[0]
-    return 1 / sum((weight / total) ** 2 / count for weight, count in (left, right) if count)
 
 
 def _are_narrow(values: Floats, ranks: Floats, total: float, count: float, *, fine: bool) -> bool:
@@ -177,12 +170,11 @@ def _ranks_in(digest: State, values: Floats) -> Floats:
     """Return the ranks that sorted values have in a digest."""
     ends, ranks = _ends(digest)
     total, count = digest[1], digest[4]
-    place = np.searchsorted(ends, values)
-    # Differences of the largest numbers would be infinite.
-    halves, ends_halves = values / 2, ends / 2
-    found = np.interp(halves, ends_halves, ranks, left=0.0, right=total)
+    place, after = np.searchsorted(ends, values), np.searchsorted(ends, values, side="right")
+    found = _interpolated(values, after, ends, ranks, total)
+    is_end = place < after
     if (ends[1:] == ends[:-1]).any():
-        before = total - np.interp(-halves, -ends_halves[::-1], total - ranks[::-1], left=0.0, right=total)
+        before = np.where(is_end, np.append(ranks, total)[place], found)
         # Of equal values, the first are before those of the digest, and the last after them.
         equal = values[1:] == values[:-1]
         is_first, is_last = np.append(equal, False), np.append(False, equal)
@@ -190,9 +182,23 @@ def _ranks_in(digest: State, values: Floats) -> Floats:
     # Between two ends of which each is one value, the rank does not rise gradually. What is logged seldom, or lies
     # beside a gap, would get a wrong rank otherwise, in the same direction with each merge.
     steps = np.diff(ranks) <= total / count * _ONE
-    is_between = np.concatenate([[False], steps, [False]])[place] & (values < np.append(ends, np.inf)[place])
+    is_between = np.concatenate([[False], steps, [False]])[place] & ~is_end
     middles = np.concatenate([[0.0], (ranks[1:] + ranks[:-1]) / 2, [total]])
     return np.where(is_between, middles[place], found)
+
+
+def _interpolated(values: Floats, after: NDArray[np.intp], ends: Floats, ranks: Floats, total: float) -> Floats:
+    """Return the ranks of values, each of which is before the end with the index ``after``, and before no earlier one.
+
+    This is ``numpy.interp`` without its slopes, which would be infinite between the smallest numbers.
+    """
+    scale = scale_of(ends)
+    values, ends = values * scale, ends * scale
+    low, high = np.maximum(after - 1, 0), np.minimum(after, len(ends) - 1)
+    width = ends[high] - ends[low]
+    share = np.divide(values - ends[low], width, out=np.zeros_like(values), where=width > 0)
+    found = ranks[low] + share * (ranks[high] - ranks[low])
+    return np.where(after == 0, 0.0, np.where(values > ends[-1], total, found))
 
 
 @functools.lru_cache(maxsize=8)
