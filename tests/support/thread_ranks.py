@@ -55,7 +55,9 @@ def _groups_of_threads() -> Iterator[None]:
     """Let each thread have process groups of its own."""
     inside = pytest.importorskip("torch.testing._internal.distributed.multi_threaded_pg")
     isolate = getattr(pytest.importorskip("torch._C._distributed_c10d"), "_set_thread_isolation_mode", None)
-    if isolate is None:
+    # In torch 2.11, its own test class lacks what ending a group asks for.
+    lacks_comms = hasattr(distributed.distributed_c10d._World, "comms") > hasattr(inside.ThreadLocalWorld, "comms")
+    if isolate is None or lacks_comms:
         pytest.skip("this torch has no process groups of threads")
     inside._install_threaded_pg()
     isolate(True)
