@@ -41,7 +41,7 @@ class Traffic:
 
     def __init__(self) -> None:
         self.sent, self.received, self.collectives = 0, 0, 0
-        exchange, all_reduce = distributed._exchange, dist.all_reduce
+        exchange, all_reduce = distributed.exchange, dist.all_reduce
 
         def counted(data: bytes | None, *arguments: Any, **options: Any) -> bytes | None:
             received = exchange(data, *arguments, **options)
@@ -54,7 +54,7 @@ class Traffic:
             self.collectives += 1
             return all_reduce(*arguments, **options)
 
-        distributed._exchange, dist.all_reduce = counted, reduced
+        distributed.exchange, dist.all_reduce = counted, reduced
 
     def of(self, function: Any, *arguments: Any) -> dict[str, int]:
         """Return what a call sends and receives."""

@@ -32,7 +32,7 @@ import numpy as np
 from lightning_trackplus.routing.log_call import bound
 from lightning_trackplus.routing.logged_stream import LoggedStream, StreamKey
 from lightning_trackplus.routing.rank_sync import StreamSync
-from lightning_trackplus.runtime.distributed import rounds, share_of
+from lightning_trackplus.runtime.reduce_states import rounds, share_of
 
 RANKS = (2, 8, 64, 1024)
 States = dict[Any, Any]

@@ -23,8 +23,8 @@ from lightning_trackplus.record import Counts
 from lightning_trackplus.reducers.pending_calls import Given
 from lightning_trackplus.reducers.stream import Stream, Summary
 from lightning_trackplus.reducers.types import MAX_KEPT, NanPolicy, Samples, Span, State
-from lightning_trackplus.runtime import distributed
 from lightning_trackplus.runtime.names import a_type
+from lightning_trackplus.runtime.reduce_states import Compaction, all_reduce_states
 from lightning_trackplus.runtime.warn import WarnOnce
 
 _EXAMPLE = np.array([1.0, 2.0, 3.0, 4.0, 10.0])
@@ -221,12 +221,12 @@ class Reducer(LazyMetric):
         """
         if not self.sync_on_compute:
             return self._compute(self.stream.summary())
-        shared = distributed.all_reduce_states(
+        shared = all_reduce_states(
             lambda: {"": self.stream.summary()},
             lambda _, left, right: self.stream.merged([left, right]),
             self.process_group,
             lambda _, summaries: (self.stream.results(summaries), summaries[0].nan_count),
-            distributed.Compaction(
+            Compaction(
                 MAX_KEPT,
                 lambda _, summaries: self.stream.count_kept(summaries),
                 lambda _, summaries: self.stream.compact(summaries),

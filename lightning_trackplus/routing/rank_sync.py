@@ -18,6 +18,7 @@ from lightning_trackplus.reducers.stream import Summary
 from lightning_trackplus.reducers.types import MAX_KEPT
 from lightning_trackplus.routing.logged_stream import LoggedStream, StreamKey
 from lightning_trackplus.runtime import distributed
+from lightning_trackplus.runtime.reduce_states import Compaction, all_reduce_states
 from lightning_trackplus.runtime.warn import describe_error, warn
 
 T = TypeVar("T")
@@ -123,13 +124,13 @@ class StreamSync:
         }
 
     @property
-    def compaction(self) -> distributed.Compaction[_Key, _State]:
+    def compaction(self) -> Compaction[_Key, _State]:
         """How states become smaller that the processes send."""
-        return distributed.Compaction(MAX_KEPT, self._count_kept, self._compact)
+        return Compaction(MAX_KEPT, self._count_kept, self._compact)
 
     def exchange(self, group: distributed.Group, make: Callable[[], _States]) -> _States:
         """Return what the processes of a group have together, with the results of all streams."""
-        states: _States = distributed.all_reduce_states(make, self.merge, group, self.finish, self.compaction)
+        states: _States = all_reduce_states(make, self.merge, group, self.finish, self.compaction)
         # Not every process has the function that a stream is for; one that has it may be the first to see it raise.
         left = {
             cast("_SharedKey", key): one
@@ -137,7 +138,7 @@ class StreamSync:
             if isinstance(one, _StreamState) and one.results is None and one.conflict is None
         }
         if left:
-            results: dict[_SharedKey, dict[str, Any]] = distributed.all_reduce_states(
+            results: dict[_SharedKey, dict[str, Any]] = all_reduce_states(
                 lambda: {key: _computed(self._own[key], one) for key, one in left.items() if key in self._own},
                 lambda _, first, __: first,
                 group,

@@ -21,6 +21,7 @@ from lightning_trackplus.reducers.stream import Stream, Summary
 from lightning_trackplus.reducers.types import MAX_KEPT
 from lightning_trackplus.routing.logged_stream import LoggedStream, StreamKey
 from lightning_trackplus.runtime import distributed
+from lightning_trackplus.runtime.reduce_states import Compaction, all_reduce_states
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
@@ -101,10 +102,8 @@ class StreamRegistry:
                         found[key] = self._merged(key, found[key], saved) if key in found else saved
             return found
 
-        compaction: distributed.Compaction[tuple[Any, ...], _Saved] = distributed.Compaction(
-            MAX_KEPT, self._count_kept, self._compact
-        )
-        merged: dict[tuple[Any, ...], _Saved] = distributed.all_reduce_states(mine, self._merged, compaction=compaction)
+        compaction: Compaction[tuple[Any, ...], _Saved] = Compaction(MAX_KEPT, self._count_kept, self._compact)
+        merged: dict[tuple[Any, ...], _Saved] = all_reduce_states(mine, self._merged, compaction=compaction)
         found: dict[str, list[_Saved]] = {"streams": [], "reducers": []}
         for (kind, *_), saved in sorted(merged.items(), key=lambda item: item[1]["rank"]):
             found[kind].append(saved)

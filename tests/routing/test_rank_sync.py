@@ -155,13 +155,13 @@ def test_quantiles_of_any_split(count, total, dtype, split):
 @pytest.fixture
 def sent(monkeypatch):
     """Return a list that gets the messages between ranks."""
-    exchange, found = distributed._exchange, []
+    exchange, found = distributed.exchange, []
 
     def noted(data, *arguments, **options):
         found.append(data or b"")
         return exchange(data, *arguments, **options)
 
-    monkeypatch.setattr(distributed, "_exchange", noted)
+    monkeypatch.setattr(distributed, "exchange", noted)
     return found
 
 

@@ -16,7 +16,8 @@ from torch import distributed
 
 from lightning_trackplus import Image, Media, Reducer, TrackPlus, TrackPlusLogger
 from lightning_trackplus.reducers import Histogram, Quantile
-from lightning_trackplus.runtime.distributed import all_reduce_states, gather_objects
+from lightning_trackplus.runtime.distributed import gather_objects
+from lightning_trackplus.runtime.reduce_states import all_reduce_states
 from tests.flavour.pytorch.strategies import DDPStrategy
 from tests.support.recording import numbers
 from tests.support.training import LoggingModule, leave, loader, quiet_trainer

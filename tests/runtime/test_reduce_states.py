@@ -7,7 +7,8 @@ import functools
 import pytest
 from torch import distributed
 
-from lightning_trackplus.runtime.distributed import Compaction, all_reduce_states, gather_objects, rounds, share_of
+from lightning_trackplus.runtime.distributed import gather_objects
+from lightning_trackplus.runtime.reduce_states import Compaction, all_reduce_states, rounds, share_of
 from tests.support.thread_ranks import in_threads
 
 COUNTS = [2, 3, 7, 33, 63, 64]
