@@ -66,6 +66,8 @@ def escaped(text: str) -> str:
         >>> escaped("nul \0")
         'nul \\x00'
     """
+    if text.isascii() and "\0" not in text:
+        return text  # It is called for each event, and most names are like this.
     return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
 
 

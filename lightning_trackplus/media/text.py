@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any
 
 from torch import Tensor
-from typing_extensions import Self, override
+from typing_extensions import override
 
 from lightning_trackplus.media.base import Media
 from lightning_trackplus.record import TextPayload
@@ -31,21 +31,19 @@ class Text(Media[str]):
         <Text: 1 item>
     """
 
+    _is_copy = True  # Nobody can change a string.
+
     def __init__(
         self,
         markdown: str | Sequence[str],
         caption: str | Sequence[str] | None = None,
         score: float | Sequence[float] | Tensor | None = None,
     ) -> None:
-        texts = tuple(markdown) if is_list(markdown) else (cast("str", markdown),)
+        texts: tuple[Any, ...] = tuple(markdown) if is_list(markdown) else (markdown,)
         for text in texts:
             if not isinstance(text, str):
                 raise TypeError(f"Text got {a_type(text)}; expected a string or a list of strings.")
         super().__init__(texts, caption, score)
-
-    @override
-    def _copied(self) -> Self:
-        return self  # Nobody can change a string.
 
     @override
     def snapshot_item(self, item: str) -> str:

@@ -13,4 +13,7 @@ def is_list(value: object) -> TypeGuard[Sequence[Any]]:
         >>> is_list(["p50", "p95"]), is_list(("p50",)), is_list("p50")
         (True, True, False)
     """
-    return isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview)
+    # The most frequent types first: to ask `Sequence` about a string takes a microsecond, each time.
+    if isinstance(value, (str, bytes, bytearray, memoryview)):
+        return False
+    return isinstance(value, (list, tuple, Sequence))
