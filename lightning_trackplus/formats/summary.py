@@ -1,4 +1,4 @@
-"""The reader of ``summary.json``, which `RunSummary` writes and describes."""
+"""The entries of ``summary.json``, which `RunSummary` writes and describes, and their reader."""
 
 from __future__ import annotations
 
@@ -6,12 +6,31 @@ import json
 import math
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from lightning_trackplus.formats.layout import SUMMARY_FILE
 
+Mode: TypeAlias = Literal["min", "max"]
+"""Whether the lowest or the highest value of a name is its best."""
+
+Point: TypeAlias = tuple[float, int]
+"""A value and its step."""
+
 _NOT_FINITE = ("NaN", "Infinity", "-Infinity")
 _POINTS = ("last", "best", "min", "max")
+
+
+def entry_of(last: Point, lowest: Point | None, highest: Point | None, mode: Mode | None) -> dict[str, Any]:
+    """Return the entry of a name; its extremes are None if all values are NaN.
+
+    Examples:
+        >>> entry_of((0.5, 9), (0.25, 4), (1.0, 0), "min")
+        {'last': 0.5, 'last_step': 9, 'best': 0.25, 'best_step': 4, 'mode': 'min'}
+    """
+    entry: dict[str, Any] = _fields("last", last)
+    if mode is None:
+        return entry | _fields("min", lowest) | _fields("max", highest)
+    return entry | _fields("best", lowest if mode == "min" else highest) | {"mode": mode}
 
 
 def read_summary(directory: Path) -> dict[str, dict[str, Any]] | None:
@@ -33,6 +52,11 @@ def json_number(number: float) -> float | str:
     if isinstance(number, int) or math.isfinite(number):
         return number
     return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
+
+
+def _fields(name: str, point: Point | None) -> dict[str, float | str | None]:
+    value, step = (None, None) if point is None else (json_number(point[0]), point[1])
+    return {name: value, f"{name}_step": step}
 
 
 def _refuse(constant: str) -> None:

@@ -18,6 +18,7 @@ from typing_extensions import override
 from lightning_trackplus.delivery.async_writer import DEFAULT_MAX_BYTES, Overflow, check_queue
 from lightning_trackplus.formats.flat_hparams import check_hparam_metrics, flatten_hparams
 from lightning_trackplus.formats.layout import RUN_FILE
+from lightning_trackplus.formats.summary import Mode
 from lightning_trackplus.formats.x_axis import check_x_axis, prefixed_axes
 from lightning_trackplus.lightning_internals import lightning_loggers
 from lightning_trackplus.lightning_internals.flavours import installed_flavours
@@ -33,7 +34,6 @@ from lightning_trackplus.run.writer_set import OutputOptions
 from lightning_trackplus.runtime.device_transfer import start_host_copy
 from lightning_trackplus.runtime.names import a_type
 from lightning_trackplus.runtime.warn import WarnOnce
-from lightning_trackplus.writers.best_values import Mode
 from lightning_trackplus.writers.charts import Charts, check_charts, prefixed_charts
 from lightning_trackplus.writers.registry import WriterChoice, available
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from lightning_utilities.core.rank_zero import rank_zero_only, rank_zero_warn
 
+from lightning_trackplus.formats.summary import Mode
 from lightning_trackplus.lightning_internals import trainer_state
 from lightning_trackplus.lightning_internals.running_trainers import current_run
 from lightning_trackplus.record import EvaluationBatch
 from lightning_trackplus.run.journal import Lineage
 from lightning_trackplus.run.run_writer import RunWriter
-from lightning_trackplus.writers.best_values import Mode, monitored_modes
+from lightning_trackplus.writers.best_values import monitored_modes
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl

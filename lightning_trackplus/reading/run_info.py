@@ -29,7 +29,7 @@ from lightning_trackplus.formats.layout import (
 )
 from lightning_trackplus.formats.media_csv import MediaRecord, read_media
 from lightning_trackplus.formats.metrics_csv import EPOCH, STEP, number_in, read_stored
-from lightning_trackplus.formats.summary import json_number, read_summary
+from lightning_trackplus.formats.summary import Point, entry_of, read_summary
 from lightning_trackplus.reading.hparams import read_hparams
 from lightning_trackplus.reading.number_chunks import Chunk, EventNumbers, csv_chunks
 from lightning_trackplus.reading.run_files import check_tensorboard, files_of, has_events, is_run, run_directory
@@ -178,18 +178,14 @@ def _entry(
 ) -> dict[str, Any]:
     """Return an entry as in ``summary.json``, with the mode of an older one."""
     known = known or {}
-    mode = known.get("mode")
-    entry: dict[str, Any] = {"last": json_number(float(values[-1])), "last_step": int(steps[-1])}
-    for end, find in (("min", np.nanargmin), ("max", np.nanargmax)):
-        if mode in (None, end):
-            name = end if mode is None else "best"
-            at = None if np.isnan(values).all() else find(values)
-            entry |= {
-                name: None if at is None else json_number(float(values[at])),
-                f"{name}_step": None if at is None else int(steps[at]),
-            }
-    if mode is not None:
-        entry["mode"] = mode
+
+    def point(position: int | np.intp) -> Point:
+        return float(values[position]), int(steps[position])
+
+    has_extremes = not np.isnan(values).all()
+    lowest = point(np.nanargmin(values)) if has_extremes else None
+    highest = point(np.nanargmax(values)) if has_extremes else None
+    entry = entry_of(point(-1), lowest, highest, known.get("mode"))
     if "at_best" in known:
         is_same = all(entry[key] == known[key] for key in ("best", "best_step"))
         entry["at_best"] = known["at_best"] if is_same else {}

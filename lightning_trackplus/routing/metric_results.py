@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.wrappers import ClasswiseWrapper
 
+from lightning_trackplus.formats.summary import Mode
 from lightning_trackplus.lightning_internals import result_entries, trainer_state
 from lightning_trackplus.lightning_internals.split_results import ResultParts, keep_step_value
 from lightning_trackplus.logger.track_plus_logger import trackplus_loggers
@@ -25,7 +26,6 @@ from lightning_trackplus.media.infer_media import infer_media
 from lightning_trackplus.reducers.base import Reducer
 from lightning_trackplus.routing.log_call import LogCall
 from lightning_trackplus.runtime.warn import warn_once
-from lightning_trackplus.writers.best_values import Mode
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl

@@ -16,6 +16,7 @@ from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 
 from lightning_trackplus.formats.flat_hparams import HparamValue
 from lightning_trackplus.formats.last_points import BatchSteps, last_step
+from lightning_trackplus.formats.summary import Mode
 from lightning_trackplus.lightning_internals.running_trainers import current_run
 from lightning_trackplus.record import OwnEvent, Record
 from lightning_trackplus.run.allocation import RunAllocation
@@ -23,7 +24,7 @@ from lightning_trackplus.run.journal import Lineage, RunJournal
 from lightning_trackplus.run.lock import parents
 from lightning_trackplus.run.resume import ResumeFilter, complete_rewind, rewind, rewind_to_step
 from lightning_trackplus.run.writer_set import OutputOptions, WriterSet
-from lightning_trackplus.writers.best_values import MetricModes, Mode
+from lightning_trackplus.writers.best_values import MetricModes
 from lightning_trackplus.writers.run_summary import RunSummary
 
 if TYPE_CHECKING:

@@ -10,10 +10,11 @@ from lightning_trackplus.delivery.async_writer import AsyncWriter
 from lightning_trackplus.delivery.fan_out import FanOut
 from lightning_trackplus.formats.flat_hparams import HparamValue
 from lightning_trackplus.formats.layout import MEDIA_INDEX
+from lightning_trackplus.formats.summary import Mode
 from lightning_trackplus.run.file_split import event_files_of
 from lightning_trackplus.run.journal import Extent
 from lightning_trackplus.runtime import forks
-from lightning_trackplus.writers.best_values import MetricModes, Mode
+from lightning_trackplus.writers.best_values import MetricModes
 from lightning_trackplus.writers.charts import Charts, ChartsWriter
 from lightning_trackplus.writers.csv import CSVWriter
 from lightning_trackplus.writers.protocol import Writer

@@ -7,22 +7,17 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lightning_trackplus.formats.summary import Mode, Point
 from lightning_trackplus.lightning_internals import trainer_state
 from lightning_trackplus.record import Record
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
-
-Mode: TypeAlias = Literal["min", "max"]
-"""Whether the lowest or the highest value of a name is its best."""
-
-Point: TypeAlias = tuple[float, int]
-"""A value and its step."""
 
 _SUFFIXED_NAME = re.compile(r"(.*?)(_step|_epoch)?(/dataloader_idx_\d+)?", re.DOTALL)
 

@@ -28,8 +28,9 @@ from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from lightning_trackplus.formats.event_files import next_file_time, write_event_file
 from lightning_trackplus.formats.flat_hparams import HparamValue
 from lightning_trackplus.formats.scalar_events import OF_BEST, ScalarEvents
+from lightning_trackplus.formats.summary import Mode
 from lightning_trackplus.record import NUMBERS, Payload, Record, TensorBoardEvent
-from lightning_trackplus.writers.best_values import Mode, is_better
+from lightning_trackplus.writers.best_values import is_better
 from lightning_trackplus.writers.protocol import Writer
 from lightning_trackplus.writers.run_summary import RunSummary
 from lightning_trackplus.writers.tensorboard_listeners import Listeners

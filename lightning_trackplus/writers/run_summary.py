@@ -25,10 +25,10 @@ from lightning_trackplus.formats.metrics_csv import (
     read_stored,
     rows_with_steps,
 )
-from lightning_trackplus.formats.summary import json_number, read_summary
+from lightning_trackplus.formats.summary import Mode, Point, entry_of, json_number, read_summary
 from lightning_trackplus.formats.x_axis import axes_to_continue
 from lightning_trackplus.record import NUMBERS, Payload, Record
-from lightning_trackplus.writers.best_values import MetricModes, Mode, Point, RunningExtremes, Series
+from lightning_trackplus.writers.best_values import MetricModes, RunningExtremes, Series
 
 _SECONDS_BETWEEN_FILES = 10.0
 _MAX_WAITING = 8192
@@ -132,11 +132,9 @@ class RunSummary:
         self._is_written = True
 
     def _entry(self, name: str, series: Series) -> dict[str, Any]:
-        entry: dict[str, Any] = _point("last", series.last)
-        mode = self._modes.mode(name)
-        if mode is None:
-            return entry | _point("min", series.lowest) | _point("max", series.highest)
-        entry |= _point("best", series.lowest if mode == "min" else series.highest) | {"mode": mode}
+        entry = entry_of(series.last, series.lowest, series.highest, self._modes.mode(name))
+        if "mode" not in entry:
+            return entry
         if (at_best := self._extremes.at_best.get(name)) is not None and name in self._extremes.watched:
             entry["at_best"] = {escaped(other): json_number(value) for other, value in at_best.items()}
         return entry
@@ -153,11 +151,6 @@ def _stamp(path: Path) -> tuple[int, ...]:
         return ()
     status = path.stat()
     return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _point(name: str, point: Point | None) -> dict[str, float | str | None]:
-    value, step = (None, None) if point is None else (json_number(point[0]), point[1])
-    return {name: value, f"{name}_step": step}
 
 
 def read_history(directory: Path, modes: MetricModes | None = None) -> RunningExtremes:

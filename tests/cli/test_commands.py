@@ -435,6 +435,14 @@ def test_a_reader_that_ends_early_is_no_error(runs, monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_an_output_that_the_shell_has_closed_is_no_error(runs, monkeypatch, capsys):
+    """As in ``trackplus ls >&-``, where Python sets ``sys.stdout`` to None."""
+    monkeypatch.setattr(sys, "stdout", None)
+    assert main(["ls", str(runs)]) == 0
+    sys.stdout.close()
+    assert capsys.readouterr().err == ""
+
+
 def test_lightnings_runs_are_compared_in_the_precision_of_event_files(trackplus, tmp_path):
     """The float32 of an event file does not differ from the float64 of a table; and the newest run is the first."""
     for version, logger_of in enumerate((TensorBoardLogger, CSVLogger, TensorBoardLogger, TensorBoardLogger)):
