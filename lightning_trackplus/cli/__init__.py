@@ -26,8 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         0, or 1 if ``verify`` found differences, 2 if there was nothing to read, or 130 after Ctrl+C.
     """
-    # Python has no stream where the shell has closed it, as `>&-` does.
+    # Python has no stream where the shell has closed it, as `>&-` does, and would print errors to the other one.
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  until the interpreter ends
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     output.replace_unencodable(sys.stdout)
     parser = _parser()
     arguments = parser.parse_args(argv)

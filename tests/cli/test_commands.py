@@ -443,6 +443,14 @@ def test_an_output_that_the_shell_has_closed_is_no_error(runs, monkeypatch, caps
     assert capsys.readouterr().err == ""
 
 
+def test_errors_are_not_in_the_output_where_the_shell_has_closed_theirs(tmp_path, monkeypatch, capsys):
+    """As in ``trackplus ls 2>&-``."""
+    monkeypatch.setattr(sys, "stderr", None)
+    assert main(["ls", str(tmp_path / "nowhere")]) == 2
+    sys.stderr.close()
+    assert capsys.readouterr().out == ""
+
+
 def test_lightnings_runs_are_compared_in_the_precision_of_event_files(trackplus, tmp_path):
     """The float32 of an event file does not differ from the float64 of a table; and the newest run is the first."""
     for version, logger_of in enumerate((TensorBoardLogger, CSVLogger, TensorBoardLogger, TensorBoardLogger)):
